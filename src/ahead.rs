@@ -1,0 +1,87 @@
+use http::{HeaderMap, request, response};
+
+use crate::{
+    groups::{CACHE_GROUPS, group_names},
+    request::Target,
+    router,
+    settings::Settings,
+    status::Reason,
+    tag::{CacheTags, MAX_TAGS, Tag, TagSpace, deduplicate},
+};
+
+/// What is known of a response before its handler has run.
+pub(crate) struct Ahead {
+    pub(crate) target: Target,
+    /// Of the target's URI, path, route and namespace: whatever the response is about, they hold.
+    pub(crate) target_tags: Vec<Tag>,
+    /// What the route's templates make of its captures.
+    pub(crate) route_tags: Result<Vec<Tag>, Reason>,
+    /// The fields of the request, for those that the response's `Vary` will name.
+    pub(crate) request: HeaderMap,
+}
+
+impl Ahead {
+    pub(crate) async fn of(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Self {
+        let target = Target::of(parts);
+        let target_tags = target_tags(space, &target, router::route(&parts.extensions));
+        let route_tags = if settings.tags.is_empty() { Ok(Vec::new()) } else { route_tags(settings, space, parts).await };
+        Self { target, target_tags, route_tags, request: parts.headers.clone() }
+    }
+
+    /// Every tag of the response, or why it cannot be tagged: what could not be invalidated must not be stored.
+    pub(crate) fn all_tags(&self, space: &TagSpace, response: &response::Parts) -> Result<Vec<Tag>, Reason> {
+        let mut tags = self.route_tags.clone()?;
+        if let Some(from_handler) = response.extensions.get::<CacheTags>() {
+            for tag in from_handler.iter() {
+                tags.push(space.tag(tag).map_err(|_| refused_tag(tag))?);
+            }
+        }
+        let groups = group_names(&response.headers, &CACHE_GROUPS);
+        let Target { scheme, authority, .. } = &self.target;
+        tags.extend(groups.iter().map(|group| space.group(scheme.as_str(), authority, group)));
+        deduplicate(&mut tags);
+        if tags.len() > MAX_TAGS {
+            tracing::warn!(
+                path = self.target.path,
+                tags = tags.len(),
+                "a response has more than {MAX_TAGS} tags and is not stored"
+            );
+            return Err(Reason::TooManyTags);
+        }
+        tags.extend_from_slice(&self.target_tags);
+        deduplicate(&mut tags);
+        Ok(tags)
+    }
+}
+
+fn target_tags(space: &TagSpace, target: &Target, route: Option<&str>) -> Vec<Tag> {
+    let uri = [space.uri(&target.authority, &target.path), space.path(&target.path)];
+    uri.into_iter().chain(route.map(|route| space.route(route))).chain(space.everything()).collect()
+}
+
+async fn route_tags(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {
+    let captures = router::captures(parts).await;
+    let captures: Vec<(&str, &str)> = captures.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let route = router::route(&parts.extensions).unwrap_or("(no route: the layer stands outside the router)");
+    let expand = |template: &crate::tag::TagTemplate| {
+        let name = template.expand(&captures).map_err(|capture| missing_capture(settings, route, capture))?;
+        space.tag(&name).map_err(|_| refused_tag(&name))
+    };
+    settings.tags.iter().map(expand).collect()
+}
+
+fn missing_capture(settings: &Settings, route: &str, capture: &str) -> Reason {
+    settings.warn_once(&format!("{route} {capture}"), || {
+        tracing::warn!(
+            route,
+            capture,
+            "a tag names the capture `{{{capture}}}`, which the route `{route}` does not have: its responses are not stored"
+        );
+    });
+    Reason::MissingCapture
+}
+
+fn refused_tag(tag: &str) -> Reason {
+    tracing::warn!(bytes = tag.len(), "a response has a tag that is empty or too long, and is not stored");
+    Reason::InvalidTag
+}

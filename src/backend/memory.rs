@@ -1,0 +1,143 @@
+use std::{fmt, hash::BuildHasher, sync::Arc};
+
+use async_trait::async_trait;
+use foldhash::quality::RandomState;
+
+use super::{
+    Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
+    engine::{self, Engine},
+    tag_table::{Force, Judgement, TagTable},
+};
+use crate::{
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// Stored responses in the memory of this process, bounded in bytes.
+///
+/// A hit is one look-up and one atomic load; an invalidation costs the same whether it concerns one entry or a
+/// million. What is evicted first is what was used least of late (TinyLFU). Each of the latest 65,536 invalidated tags
+/// is remembered by itself; entries older than those are given up when the next tag needs room.
+///
+/// Its promise holds for this process, without conditions.
+pub struct Memory<S = RandomState> {
+    engine: Engine<S>,
+    table: TagTable,
+}
+
+const DEFAULT_TAG_CAPACITY: usize = 65_536;
+const TAG_SHARDS: usize = 32;
+
+impl Memory {
+    /// A store for at most `max_bytes` bytes of keys, headers, bodies and bookkeeping.
+    pub fn new(max_bytes: u64) -> Self {
+        Self::with_hasher(max_bytes, RandomState::default())
+    }
+}
+
+impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
+    pub(crate) fn with_hasher(max_bytes: u64, hasher: S) -> Self {
+        Self { engine: Engine::new(max_bytes, hasher), table: TagTable::new(DEFAULT_TAG_CAPACITY, TAG_SHARDS) }
+    }
+
+    /// Remembers the invalidations of `tags` tags one by one, instead of 65,536; each takes about 100 bytes.
+    #[must_use]
+    pub fn tag_capacity(mut self, tags: usize) -> Self {
+        self.table = TagTable::new(tags, TAG_SHARDS);
+        self
+    }
+
+    /// How many entries there are, dead ones included; waits for evictions that are due.
+    pub fn entries(&self) -> u64 {
+        self.engine.size().0
+    }
+
+    /// How many bytes the entries take; waits for evictions that are due.
+    pub fn bytes(&self) -> u64 {
+        self.engine.size().1
+    }
+
+    /// How many invalidated tags are remembered one by one.
+    pub fn invalidated_tags(&self) -> usize {
+        self.table.len()
+    }
+
+    fn read(&self, key: &Key) -> Read {
+        let epoch = self.table.epoch();
+        let stored = self.engine.get(key.as_bytes());
+        let found = stored.and_then(|stored| Some((self.standing(&stored, epoch)?, stored)));
+        Read { found: found.map(|(standing, stored)| (stored, standing)), epoch: Some(Epoch::new(epoch)) }
+    }
+
+    /// Whether `stored` may be used, judged by every invalidation up to `epoch` at least.
+    fn standing(&self, stored: &Stored, epoch: u64) -> Option<Standing> {
+        if stored.validated_at().get() == epoch {
+            return Some(Standing::Current);
+        }
+        match self.judge(stored) {
+            Judgement::Dead => None,
+            Judgement::Stale => Some(Standing::Expired),
+            Judgement::Alive => {
+                stored.set_validated_at(Epoch::new(epoch));
+                Some(Standing::Current)
+            }
+        }
+    }
+
+    fn judge(&self, stored: &Stored) -> Judgement {
+        self.table.judge(stored.born().get(), stored.tags().iter().map(Tag::hash_value))
+    }
+
+    fn store(&self, key: &Key, stored: Arc<Stored>) -> Put {
+        if self.judge(&stored) == Judgement::Dead {
+            return Put::Dead;
+        }
+        if u64::from(engine::weight(key.as_bytes(), &stored)) > self.engine.max_bytes() {
+            return Put::Refused;
+        }
+        self.engine.insert(key.as_bytes(), stored);
+        Put::Kept
+    }
+
+    fn apply(&self, invalidation: &Invalidation) -> Receipt {
+        let (tags, force) = match invalidation {
+            Invalidation::Tags(tags) => (tags, Force::Hard),
+            Invalidation::ExpireTags(tags) => (tags, Force::Soft),
+            Invalidation::Everything => return receipt(self.table.invalidate_everything(), 0),
+        };
+        let hashes: Vec<u64> = tags.iter().map(Tag::hash_value).collect();
+        receipt(self.table.invalidate(&hashes, force), hashes.len())
+    }
+}
+
+fn receipt(epoch: u64, tags: usize) -> Receipt {
+    // Durable: the entries are in the same memory, so they do not outlive the record of their invalidation.
+    Receipt::new(Epoch::new(epoch), tags, Scope::Process, true)
+}
+
+#[async_trait]
+impl<S: BuildHasher + Clone + Send + Sync + 'static> Backend for Memory<S> {
+    fn get_now(&self, key: &Key) -> Option<Read> {
+        Some(self.read(key))
+    }
+
+    async fn get(&self, key: &Key, _known: &[Tag]) -> Result<Read, Error> {
+        Ok(self.read(key))
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        Ok(self.store(key, stored))
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        Ok(self.apply(invalidation))
+    }
+}
+
+impl<S> fmt::Debug for Memory<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("invalidated_tags", &self.table.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! What a store must do, and the stores that larder has.
+
+#[cfg(feature = "memory")]
+mod engine;
+#[cfg(feature = "memory")]
+pub(crate) mod memory;
+#[cfg(feature = "memory")]
+mod tag_table;
+
+/// What `tag_table` synchronises with; the model checker puts its own in place.
+#[cfg(feature = "memory")]
+mod sync {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    };
+}
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// A place to keep stored responses, and the logical clock that decides which of them may still be used.
+///
+/// The contract, from which the promise of the crate follows:
+///
+/// - The backend owns an [`Epoch`] that only grows. [`invalidate`](Self::invalidate) takes the next one, `v`, and
+///   records for each of its tags `inv[tag] = max(inv[tag], v)`; an invalidation of everything raises a floor to `v`.
+/// - A read reports the epoch **as it was when the read began, or earlier**. A caller that misses runs its handler and
+///   hands that epoch back as [`Stored::born`]. Too low an epoch costs a miss; too high a one serves stale answers.
+/// - A read returns what is stored under the key only if `born >= floor` and `inv[tag] <= born` for each tag, judged by all
+///   invalidations that had returned before the read began. If the record of a tag may have been lost, the answer is a miss.
+/// - What [`put`](Self::put) has stored when it returns is visible to the next read on this node. It may refuse
+///   what is already dead.
+///
+/// Keys are compared in full. A backend may forget anything at any time.
+#[async_trait]
+pub trait Backend: Send + Sync + fmt::Debug + 'static {
+    /// Looks up without waiting; `None` if this backend has to wait, and [`get`](Self::get) must be asked.
+    ///
+    /// The only provided method: it may change how fast an answer comes, never which.
+    fn get_now(&self, key: &Key) -> Option<Read> {
+        let _ = key;
+        None
+    }
+
+    /// Looks up what is stored under `key`. `known` are the tags that the entry will have if it is filled by this
+    /// request, as far as they are known before the handler has run.
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error>;
+
+    /// Stores, replacing what was there; tells whether it was kept.
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error>;
+
+    /// Makes everything unusable that `invalidation` names and whose handler began before now; at a cost that does not
+    /// depend on how many entries there are.
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error>;
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// What is stored and may be used, and how.
+    pub found: Option<(Arc<Stored>, Standing)>,
+    /// The epoch at the read or before it, for what the caller may store; `None` if the backend could not tell, in which
+    /// case nothing may be stored.
+    pub epoch: Option<Epoch>,
+}
+
+/// How an entry may be used, as far as invalidation is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// No invalidation concerns it.
+    Current,
+    /// It was expired softly: it counts as stale, and may be served only where stale responses may.
+    Expired,
+}
+
+/// What became of a stored response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is there for the next reader.
+    Kept,
+    /// It was invalidated while its handler ran, and is not kept.
+    Dead,
+    /// The backend has no room for it.
+    Refused,
+}
+
+/// What to invalidate.
+#[derive(Debug, Clone)]
+pub enum Invalidation {
+    /// Everything with one of these tags must never be used again.
+    Tags(Vec<Tag>),
+    /// Everything with one of these tags becomes stale.
+    ExpireTags(Vec<Tag>),
+    /// Everything in the store must never be used again.
+    Everything,
+}
+
+/// What an invalidation did, and how far its promise reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The epoch that the invalidation took: nothing whose handler began before it will be used.
+    pub seq: Epoch,
+    /// How many tags it concerned.
+    pub tags: usize,
+    /// Who is bound by it.
+    pub scope: Scope,
+    /// Whether the invalidation outlives a restart of everything that holds what it invalidated.
+    pub durable: bool,
+}
+
+impl Receipt {
+    /// Puts a receipt together, for those who write a backend.
+    pub fn new(seq: Epoch, tags: usize, scope: Scope, durable: bool) -> Self {
+        Self { seq, tags, scope, durable }
+    }
+}
+
+/// How far an invalidation reaches once it has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// This process.
+    Process,
+    /// Every node that uses the same store.
+    Nodes,
+}

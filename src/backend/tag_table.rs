@@ -1,0 +1,188 @@
+//! Which tags were invalidated, and when.
+//!
+//! The file names its locks and atomics through `super::sync`, so that the model checker runs it as it stands
+//! (`tests/model`).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::PoisonError,
+};
+
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// How a tag, or everything, was invalidated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Force {
+    /// Never to be used again.
+    Hard,
+    /// Stale from now on.
+    Soft,
+}
+
+/// The judgement on something that was born at one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Judgement {
+    Alive,
+    Stale,
+    Dead,
+}
+
+/// The logical clock and the latest invalidation of each tag, in bounded memory.
+///
+/// Tags are known by their hash: two that share one are invalidated together, which costs a miss.
+#[derive(Debug)]
+pub(crate) struct TagTable {
+    /// The latest invalidation that a reader can rely on having been recorded.
+    epoch: AtomicU64,
+    floor: Floor,
+    shards: Box<[RwLock<HashMap<u64, Mark>>]>,
+    /// Held by writers only: their order is the order of epochs.
+    records: Mutex<Records>,
+    capacity: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    hard: u64,
+    soft: u64,
+}
+
+#[derive(Debug)]
+struct Floor {
+    hard: AtomicU64,
+    soft: AtomicU64,
+}
+
+/// Every record, the oldest first.
+#[derive(Debug, Default)]
+struct Records(BTreeSet<(u64, u64)>);
+
+impl TagTable {
+    /// A table for at most `capacity` tags, in `shards` parts that are read independently.
+    pub(crate) fn new(capacity: usize, shards: usize) -> Self {
+        Self {
+            epoch: AtomicU64::new(1),
+            floor: Floor { hard: AtomicU64::new(0), soft: AtomicU64::new(0) },
+            shards: (0..shards).map(|_| RwLock::new(HashMap::new())).collect(),
+            records: Mutex::new(Records::default()),
+            capacity,
+        }
+    }
+
+    /// The current epoch: every invalidation up to it is in the table.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether something born at `born` with these tags may be used, judged by every invalidation that returned before
+    /// this call.
+    pub(crate) fn judge(&self, born: u64, tags: impl Iterator<Item = u64>) -> Judgement {
+        let mut latest = Mark::default();
+        for tag in tags {
+            let mark = self.mark(tag);
+            latest = Mark { hard: latest.hard.max(mark.hard), soft: latest.soft.max(mark.soft) };
+        }
+        // The floor is read after the tags: a record that was dropped meanwhile has raised it before.
+        let hard = latest.hard.max(self.floor.hard.load(Ordering::Acquire));
+        let soft = latest.soft.max(self.floor.soft.load(Ordering::Acquire));
+        match born {
+            _ if born < hard => Judgement::Dead,
+            _ if born < soft => Judgement::Stale,
+            _ => Judgement::Alive,
+        }
+    }
+
+    /// Invalidates the tags and returns the epoch of it.
+    pub(crate) fn invalidate(&self, tags: &[u64], force: Force) -> u64 {
+        let mut records = lock(&self.records);
+        let epoch = self.next_epoch();
+        self.record(&mut records, tags, force, epoch);
+        // Published last. The other way round, a reader could note "usable at `epoch`" on something whose record is not
+        // written yet, and would never look again.
+        self.publish(epoch);
+        epoch
+    }
+
+    /// Invalidates everything and returns the epoch of it.
+    pub(crate) fn invalidate_everything(&self) -> u64 {
+        let _writer = lock(&self.records);
+        let epoch = self.next_epoch();
+        self.floor.hard.store(epoch, Ordering::Release);
+        self.publish(epoch);
+        epoch
+    }
+
+    /// How many tags have a record.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.records).0.len()
+    }
+
+    fn next_epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed) + 1
+    }
+
+    fn publish(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Release);
+    }
+
+    fn record(&self, records: &mut Records, tags: &[u64], force: Force, epoch: u64) {
+        for &tag in tags {
+            let mut shard = write(self.shard(tag));
+            let mark = shard.entry(tag).or_default();
+            records.0.remove(&(mark.latest(), tag));
+            records.0.insert((epoch, tag));
+            match force {
+                Force::Hard => mark.hard = epoch,
+                Force::Soft => mark.soft = epoch,
+            }
+        }
+        while records.0.len() > self.capacity {
+            self.drop_oldest(records);
+        }
+    }
+
+    /// The floor takes over what the record said, first, so that no reader finds neither.
+    fn drop_oldest(&self, records: &mut Records) {
+        let Some((_, tag)) = records.0.pop_first() else { return };
+        let mark = self.mark(tag);
+        raise(&self.floor.hard, mark.hard);
+        raise(&self.floor.soft, mark.soft);
+        write(self.shard(tag)).remove(&tag);
+    }
+
+    fn mark(&self, tag: u64) -> Mark {
+        read(self.shard(tag)).get(&tag).copied().unwrap_or_default()
+    }
+
+    fn shard(&self, tag: u64) -> &RwLock<HashMap<u64, Mark>> {
+        &self.shards[usize::try_from(tag % self.shards.len() as u64).unwrap_or(0)]
+    }
+}
+
+impl Mark {
+    fn latest(self) -> u64 {
+        self.hard.max(self.soft)
+    }
+}
+
+/// Only writers call it, and they hold the lock of the records: a plain store is enough.
+fn raise(floor: &AtomicU64, to: u64) {
+    if floor.load(Ordering::Relaxed) < to {
+        floor.store(to, Ordering::Release);
+    }
+}
+
+// A writer that panicked has at worst recorded without publishing, which makes a reader stricter, never laxer: the locks
+// may be taken over.
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

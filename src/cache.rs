@@ -1,0 +1,404 @@
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderName, Uri};
+
+use crate::{
+    backend::{Backend, Invalidation, Put, Read, Receipt, Standing},
+    clock::{Clock, Timestamp},
+    error::Error,
+    key::{Key, Scheme, normal_authority},
+    settings::Settings,
+    status::{Forward, Reason},
+    stored::{Content, Epoch, Stored, StoredResponse, Variants},
+    tag::{Tag, TagSpace, deduplicate},
+    vary::Vary,
+};
+
+/// A response cache: a handle to one store, cheap to clone.
+///
+/// Clones, and the layers made from them, share the store; so do the handles that [`namespace`](Self::namespace) and
+/// [`revision`](Self::revision) return, each with keys of its own.
+///
+/// ```
+/// # use std::time::Duration;
+/// use axum::{Router, routing::get};
+/// use larder::Cache;
+///
+/// let cache = Cache::in_memory(64 << 20);
+/// let minute = cache.layer().ttl(Duration::from_secs(60));
+/// let app: Router = Router::new().route("/posts", get(|| async { "…" }).layer(minute.tags(["posts"])));
+/// # let _ = app;
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Inner {
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+    space: TagSpace,
+    namespace: String,
+    revision: String,
+    /// What all keys begin with.
+    pub(crate) prefix: Vec<u8>,
+}
+
+impl Cache {
+    /// A cache in the memory of this process, of at most `max_bytes` bytes: bodies, headers, keys and bookkeeping.
+    #[cfg(feature = "memory")]
+    pub fn in_memory(max_bytes: u64) -> Self {
+        Self::new(crate::backend::memory::Memory::new(max_bytes))
+    }
+
+    /// A cache in any store.
+    pub fn new(backend: impl Backend) -> Self {
+        Self::shared(Arc::new(backend))
+    }
+
+    /// A cache in a store that something else holds too.
+    pub fn shared(backend: Arc<dyn Backend>) -> Self {
+        let inner = Inner {
+            backend,
+            clock: Clock::default(),
+            space: TagSpace::default(),
+            namespace: String::new(),
+            revision: String::new(),
+            prefix: prefix("", ""),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A cache in the store that `url` names: `memory:64mb`, with `kb`, `mb` or `gb` after the number, or none for bytes.
+    ///
+    /// # Errors
+    /// If the URL cannot be read, or names a store whose feature is off.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        match url.split_once(':') {
+            Some(("memory", size)) => memory(size),
+            Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
+            None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
+        }
+    }
+
+    /// A handle to the same store, whose keys and tags nobody else's meet.
+    #[must_use]
+    pub fn namespace(&self, namespace: &str) -> Self {
+        self.with(|inner| {
+            inner.namespace = namespace.to_owned();
+            inner.space = TagSpace::new(namespace);
+        })
+    }
+
+    /// A handle to the same store that does not find what an earlier revision stored; a build's identifier makes each
+    /// deployment start with an empty cache. Tags are the same in all revisions.
+    #[must_use]
+    pub fn revision(&self, revision: &str) -> Self {
+        self.with(|inner| inner.revision = revision.to_owned())
+    }
+
+    /// A handle to the same store that reads the time from `clock`, for tests.
+    #[must_use]
+    pub fn clock(&self, clock: impl Into<Clock>) -> Self {
+        self.with(|inner| inner.clock = clock.into())
+    }
+
+    /// Makes everything with one of `tags` unusable, for good: after this has returned `Ok`, no request that starts later,
+    /// within the receipt's [`scope`](Receipt::scope), is answered from a response whose handler started before the call.
+    ///
+    /// Call it after the write has been committed. It costs the same for one entry and for a million.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), larder::Error> {
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// # let id = 7;
+    /// cache.invalidate_tags([format!("post:{id}"), "posts".into()]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If a tag is empty or over 256 bytes, in which case nothing was invalidated; or if the backend could not
+    /// promise the above.
+    pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Receipt, Error> {
+        let tags = self.tags(tags)?;
+        self.invalidate(Invalidation::Tags(tags)).await
+    }
+
+    /// Makes everything with one of `tags` stale: it is answered by the handler again, or while the handler runs from
+    /// the stale response, where a route allows that.
+    ///
+    /// # Errors
+    /// As [`invalidate_tags`](Self::invalidate_tags).
+    pub async fn expire_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Receipt, Error> {
+        let tags = self.tags(tags)?;
+        self.invalidate(Invalidation::ExpireTags(tags)).await
+    }
+
+    /// Makes everything unusable that is stored for `uri`, with any query and in all variants. A URI without a host,
+    /// such as `/posts/7`, means that path on every host; the query of `uri` is not looked at.
+    ///
+    /// # Errors
+    /// If `uri` is not a URI with a path, in which case nothing was invalidated; or if the backend could not promise it.
+    pub async fn invalidate_uri(&self, uri: impl AsRef<str>) -> Result<Receipt, Error> {
+        let tag = self.uri_tag(uri.as_ref())?;
+        self.invalidate(Invalidation::Tags(vec![tag])).await
+    }
+
+    /// Makes everything unusable that is stored now: in this handle's namespace, or in the whole store if it has none.
+    ///
+    /// # Errors
+    /// If the backend could not promise it.
+    pub async fn clear(&self) -> Result<Receipt, Error> {
+        let everything = self.inner.space.everything();
+        self.invalidate(everything.map_or(Invalidation::Everything, |tag| Invalidation::Tags(vec![tag]))).await
+    }
+
+    pub(crate) async fn invalidate(&self, invalidation: Invalidation) -> Result<Receipt, Error> {
+        self.inner.backend.invalidate(&invalidation).await
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn space(&self) -> &TagSpace {
+        &self.inner.space
+    }
+
+    pub(crate) fn tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Vec<Tag>, Error> {
+        let mut tags = tags.into_iter().map(|tag| self.space().tag(tag.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        deduplicate(&mut tags);
+        Ok(tags)
+    }
+
+    pub(crate) fn uri_tag(&self, uri: &str) -> Result<Tag, Error> {
+        let parsed: Uri = uri.parse().map_err(|error| {
+            Error::invalid_input(format!("`{uri}` is not a URI: give a path such as `/posts/7`")).with_source(error)
+        })?;
+        if !parsed.path().starts_with('/') {
+            return Err(Error::invalid_input(format!("`{uri}` has no path: begin it with `/`")));
+        }
+        match parsed.authority() {
+            None => Ok(self.space().path(parsed.path())),
+            Some(authority) => {
+                let authority = normal_authority(authority.as_str().as_bytes(), Scheme::of(&parsed))
+                    .ok_or_else(|| Error::invalid_input(format!("`{uri}` has no valid host")))?;
+                Ok(self.space().uri(&authority, parsed.path()))
+            }
+        }
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Inner::clone(&self.inner);
+        change(&mut inner);
+        inner.prefix = prefix(&inner.namespace, &inner.revision);
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("backend", &self.inner.backend)
+            .field("namespace", &self.inner.namespace)
+            .field("revision", &self.inner.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+fn prefix(namespace: &str, revision: &str) -> Vec<u8> {
+    let mut key = Key::begin(&[]);
+    key.push(namespace.as_bytes());
+    key.push(revision.as_bytes());
+    key.as_bytes().to_vec()
+}
+
+#[cfg(feature = "memory")]
+fn memory(size: &str) -> Result<Cache, Error> {
+    let bytes = parse_size(size).ok_or_else(|| {
+        Error::invalid_input(format!("`memory:{size}` has no size: write a number and a unit, as in `memory:64mb`"))
+    })?;
+    Ok(Cache::in_memory(bytes))
+}
+
+#[cfg(not(feature = "memory"))]
+fn memory(_size: &str) -> Result<Cache, Error> {
+    Err(Error::invalid_input("`memory:` needs larder's feature `memory`: add it to the features in Cargo.toml"))
+}
+
+#[cfg(feature = "memory")]
+fn parse_size(size: &str) -> Option<u64> {
+    let size = size.to_ascii_lowercase();
+    let digits = size.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let shift = match &size[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn unknown_scheme(scheme: &str) -> String {
+    format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`")
+}
+
+/// What a look-up brought to light, and what a fetch needs to know of it.
+#[derive(Debug)]
+pub(crate) struct LookUp {
+    pub(crate) found: Option<(Arc<Stored>, Standing)>,
+    /// Why the handler will be asked, if nothing was found.
+    pub(crate) why: Forward,
+    /// Read before the handler runs; `None` if nothing may be stored.
+    pub(crate) epoch: Option<Epoch>,
+}
+
+/// A response on its way into the store.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) key: Key,
+    /// The fields of the request that filled it.
+    pub(crate) request: HeaderMap,
+    pub(crate) vary: Vary,
+    pub(crate) born: Epoch,
+    pub(crate) tags: Vec<Tag>,
+    /// The tags of the target alone, for what is stored about all its variants.
+    pub(crate) target_tags: Vec<Tag>,
+}
+
+/// Storing and finding; variants (RFC 9111 §4.1) are dealt with here, so that a backend only has keys and values.
+impl Cache {
+    /// `None` if the backend has to wait for its answer.
+    pub(crate) fn look_up_now(&self, settings: &Settings, key: &Key, request: &HeaderMap) -> Option<LookUp> {
+        let first = self.inner.backend.get_now(key)?;
+        let epoch = first.epoch;
+        let stored = match Step::from(first) {
+            Step::Done(look_up) => return Some(look_up),
+            Step::Variants(stored) => stored,
+        };
+        for variant in stored.variant_keys(settings, key, request) {
+            let found = self.inner.backend.get_now(&variant)?.found;
+            if found.is_some() {
+                return Some(LookUp { found, why: Forward::VaryMiss, epoch });
+            }
+        }
+        Some(LookUp { found: None, why: Forward::VaryMiss, epoch })
+    }
+
+    pub(crate) async fn look_up(
+        &self,
+        settings: &Settings,
+        key: &Key,
+        request: &HeaderMap,
+        known: &[Tag],
+    ) -> Result<LookUp, Error> {
+        let first = self.inner.backend.get(key, known).await?;
+        let epoch = first.epoch;
+        let stored = match Step::from(first) {
+            Step::Done(look_up) => return Ok(look_up),
+            Step::Variants(stored) => stored,
+        };
+        for variant in stored.variant_keys(settings, key, request) {
+            let found = self.inner.backend.get(&variant, known).await?.found;
+            if found.is_some() {
+                return Ok(LookUp { found, why: Forward::VaryMiss, epoch });
+            }
+        }
+        Ok(LookUp { found: None, why: Forward::VaryMiss, epoch })
+    }
+
+    /// Stores a response; says why if it is not there afterwards.
+    pub(crate) async fn store(&self, settings: &Settings, filled: Filled, response: StoredResponse) -> Result<(), Reason> {
+        let placed = self.place(settings, &filled, response.fresh_until).await?;
+        let Some((key, variants)) = placed else {
+            return self.put(&filled.key, Stored::new(filled.born, filled.tags, Content::Response(response))).await;
+        };
+        self.put(&key, Stored::new(filled.born, filled.tags, Content::Response(response))).await?;
+        self.put(&filled.key, Stored::new(filled.born, filled.target_tags, Content::Variants(variants))).await
+    }
+
+    /// Where among its variants a response belongs; `None` if it is the only one.
+    async fn place(&self, settings: &Settings, filled: &Filled, expires: Timestamp) -> Result<Option<(Key, Variants)>, Reason> {
+        let fields: &[HeaderName] = match &filled.vary {
+            Vary::Fields(fields) => fields,
+            Vary::Nothing => &[],
+            Vary::Everything => return Err(Reason::VaryStar),
+        };
+        let present = self.inner.backend.get(&filled.key, &[]).await.map_err(backend_failed)?.found;
+        let variants = match present.as_ref().map(|(stored, _)| stored.content()) {
+            Some(Content::Variants(variants)) => variants.clone(),
+            _ if fields.is_empty() => return Ok(None),
+            _ => Variants::default(),
+        };
+        let key = settings.normalizers.variant(&filled.key, &filled.request, fields);
+        let variants =
+            variants.with(fields, key.digest(), expires, self.now(), settings.max_variants).ok_or(Reason::VariantLimit)?;
+        Ok(Some((key, variants)))
+    }
+
+    async fn put(&self, key: &Key, stored: Stored) -> Result<(), Reason> {
+        match self.inner.backend.put(key, Arc::new(stored)).await {
+            Ok(Put::Kept) => Ok(()),
+            Ok(Put::Dead) => Err(Reason::Invalidated),
+            Ok(Put::Refused) => Err(Reason::TooLarge),
+            Err(error) => Err(backend_failed(error)),
+        }
+    }
+}
+
+/// What stands under the key itself.
+enum Step {
+    Done(LookUp),
+    Variants(Arc<Stored>),
+}
+
+impl From<Read> for Step {
+    fn from(read: Read) -> Self {
+        match read.found {
+            Some((stored, _)) if matches!(stored.content(), Content::Variants(_)) => Self::Variants(stored),
+            found => Self::Done(LookUp { found, why: Forward::UriMiss, epoch: read.epoch }),
+        }
+    }
+}
+
+impl Stored {
+    /// The keys under which a variant for this request may be, newest nomination first.
+    fn variant_keys<'v>(
+        &'v self,
+        settings: &'v Settings,
+        key: &'v Key,
+        request: &'v HeaderMap,
+    ) -> impl Iterator<Item = Key> + 'v {
+        let nominations = match self.content() {
+            Content::Variants(variants) => variants.nominations.as_slice(),
+            Content::Response(_) => &[],
+        };
+        nominations.iter().map(move |fields| settings.normalizers.variant(key, request, fields))
+    }
+}
+
+impl Variants {
+    /// With one more variant; `None` if there are as many as there may be.
+    fn with(mut self, fields: &[HeaderName], member: u64, expires: Timestamp, now: Timestamp, limit: usize) -> Option<Self> {
+        /// How many different `Vary` fields of one URI are searched.
+        const NOMINATIONS: usize = 4;
+        self.members.retain(|(other, expires)| *other != member && now < *expires);
+        if self.members.len() >= limit {
+            return None;
+        }
+        self.members.push((member, expires));
+        self.nominations.retain(|other| **other != *fields);
+        self.nominations.insert(0, fields.into());
+        self.nominations.truncate(NOMINATIONS);
+        Some(self)
+    }
+}
+
+fn backend_failed(error: Error) -> Reason {
+    tracing::warn!(error = &error as &dyn std::error::Error, "the cache's backend failed; the response is not stored");
+    Reason::Backend
+}

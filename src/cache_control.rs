@@ -1,0 +1,212 @@
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+
+/// The directives of `Cache-Control` that a shared cache acts on (RFC 9111 §5.2).
+///
+/// Lines are read as one list, names without regard to case, and what stands inside a quoted string is never a
+/// directive. Of repeated directives the most restrictive counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CacheControl {
+    pub(crate) no_store: bool,
+    /// With or without field names: "no-cache" with names is treated as without (§5.2.2.4 allows it).
+    pub(crate) no_cache: bool,
+    /// With or without field names: "private" with names is treated as without (§5.2.2.7 allows it).
+    pub(crate) private: bool,
+    pub(crate) public: bool,
+    pub(crate) must_revalidate: bool,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) s_maxage: Option<Duration>,
+}
+
+impl CacheControl {
+    /// Reads every line of `field`.
+    pub(crate) fn parse(headers: &HeaderMap, field: &HeaderName) -> Self {
+        let mut control = Self::default();
+        for line in headers.get_all(field) {
+            directives(line.as_bytes(), |directive| control.apply(directive));
+        }
+        control
+    }
+
+    /// The lifetime that the directives give a shared cache: `s-maxage` goes before `max-age` (§5.2.2.10).
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        self.s_maxage.or(self.max_age)
+    }
+
+    /// Whether a response to a request with `Authorization` may be stored by a shared cache (§3.5).
+    pub(crate) fn allows_authorized(&self) -> bool {
+        self.public || self.must_revalidate || self.s_maxage.is_some()
+    }
+
+    fn apply(&mut self, directive: Directive<'_>) {
+        let named = |name: &str| directive.name.eq_ignore_ascii_case(name.as_bytes());
+        if named("no-store") {
+            self.no_store = true;
+        } else if named("no-cache") {
+            self.no_cache = true;
+        } else if named("private") {
+            self.private = true;
+        } else if named("public") {
+            self.public = true;
+        } else if named("must-revalidate") {
+            self.must_revalidate = true;
+        } else if named("max-age") {
+            self.max_age = stricter(self.max_age, directive.argument);
+        } else if named("s-maxage") {
+            self.s_maxage = stricter(self.s_maxage, directive.argument);
+        }
+    }
+}
+
+/// A lifetime that cannot be read is no lifetime: the response counts as stale (RFC 9111 §4.2.1).
+fn stricter(present: Option<Duration>, argument: Option<&[u8]>) -> Option<Duration> {
+    let seconds = argument.and_then(delta_seconds).unwrap_or(0);
+    let lifetime = Duration::from_secs(seconds);
+    Some(present.map_or(lifetime, |present| present.min(lifetime)))
+}
+
+/// Reads delta-seconds; a number too large to count is as large as one can be (RFC 9111 §1.2.2).
+pub(crate) fn delta_seconds(text: &[u8]) -> Option<u64> {
+    /// What the RFC asks for on overflow.
+    const MAX: u64 = 1 << 31;
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(text.iter().fold(0, |sum, digit| (sum * 10 + u64::from(digit - b'0')).min(MAX)))
+}
+
+struct Directive<'a> {
+    name: &'a [u8],
+    argument: Option<&'a [u8]>,
+}
+
+fn directives<'a>(line: &'a [u8], mut each: impl FnMut(Directive<'a>)) {
+    let mut rest = line;
+    while !rest.is_empty() {
+        let end = member_end(rest);
+        let member = trim(&rest[..end]);
+        rest = rest.get(end + 1..).unwrap_or_default();
+        if !member.is_empty() {
+            each(directive(member));
+        }
+    }
+}
+
+/// Where the first list member ends: at a comma that does not stand inside a quoted string.
+fn member_end(list: &[u8]) -> usize {
+    let mut at = 0;
+    while at < list.len() {
+        match list[at] {
+            b',' => return at,
+            // A quote that never closes hides nothing: the commas after it count.
+            b'"' => at = closing_quote(list, at).unwrap_or(at) + 1,
+            _ => at += 1,
+        }
+    }
+    list.len()
+}
+
+fn closing_quote(list: &[u8], open: usize) -> Option<usize> {
+    let mut at = open + 1;
+    while at < list.len() {
+        match list[at] {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+fn directive(member: &[u8]) -> Directive<'_> {
+    let Some(equals) = member.iter().position(|&byte| byte == b'=') else {
+        return Directive { name: member, argument: None };
+    };
+    let (name, value) = (&member[..equals], &member[equals + 1..]);
+    if name.ends_with(b" ") || name.ends_with(b"\t") {
+        // No space may stand before "=" (RFC 9110 §5.6.6): the directive counts, its argument does not.
+        return Directive { name: trim(name), argument: None };
+    }
+    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    Directive { name, argument: Some(unquoted.unwrap_or(value)) }
+}
+
+fn trim(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.trim_ascii_start();
+    bytes.trim_ascii_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header::CACHE_CONTROL};
+
+    use super::*;
+
+    fn parse(lines: &[&str]) -> CacheControl {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(CACHE_CONTROL, HeaderValue::from_str(line).unwrap());
+        }
+        CacheControl::parse(&headers, &CACHE_CONTROL)
+    }
+
+    fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn p6_letter_case_spacing_and_lines_do_not_hide_a_directive() {
+        assert!(parse(&["PRIVATE"]).private);
+        assert!(parse(&["No-Store"]).no_store);
+        let control = parse(&["private , max-age=9"]);
+        assert!(control.private && control.max_age == seconds(9));
+        let control = parse(&["max-age=9", "public", "\tno-STORE\t"]);
+        assert!(control.no_store && control.public);
+        assert!(parse(&[",,, ,no-store"]).no_store);
+    }
+
+    #[test]
+    fn s37_a_quoted_string_holds_no_directives() {
+        let control = parse(&[r#"ext="a, no-store, max-age=5", max-age=60"#]);
+        assert!(!control.no_store);
+        assert_eq!(control.max_age, seconds(60));
+        assert_eq!(parse(&[r#"ext="a\", no-store", max-age=60"#]), parse(&["max-age=60"]));
+    }
+
+    #[test]
+    fn a_quote_that_never_closes_hides_nothing() {
+        assert!(parse(&[r#"ext="a, no-store"#]).no_store);
+    }
+
+    #[test]
+    fn s7_field_names_make_private_and_no_cache_no_weaker() {
+        assert!(parse(&[r#"private="set-cookie""#]).private);
+        assert!(parse(&[r#"no-cache="x-a, x-b", max-age=9"#]).no_cache);
+    }
+
+    #[test]
+    fn s33_s_maxage_goes_before_max_age() {
+        assert_eq!(parse(&["max-age=5, s-maxage=9"]).lifetime(), seconds(9));
+    }
+
+    #[test]
+    fn s35_a_number_too_large_is_two_to_the_31st() {
+        assert_eq!(parse(&["max-age=99999999999999999999999"]).max_age, seconds(1 << 31));
+    }
+
+    #[test]
+    fn s36_of_repeated_lifetimes_the_shortest_counts_and_an_invalid_one_is_zero() {
+        assert_eq!(parse(&["max-age=9, max-age=5"]).max_age, seconds(5));
+        for invalid in
+            ["max-age=1.5", "max-age=a100", "max-age=100a", "max-age =5", "max-age= 5", "max-age=-1", "max-age=", "max-age"]
+        {
+            assert_eq!(parse(&[invalid]).max_age, seconds(0), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn s39_a_number_may_be_quoted() {
+        assert_eq!(parse(&[r#"max-age="60""#]).max_age, seconds(60));
+    }
+}

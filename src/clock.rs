@@ -1,0 +1,154 @@
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A moment, in whole milliseconds since 1970, that never runs backwards within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after the start of 1970.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the start of 1970.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since `earlier`; zero if `earlier` lies in the future.
+    pub const fn seconds_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1000
+    }
+
+    /// The time since `earlier`; zero if `earlier` lies in the future.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self(time.duration_since(UNIX_EPOCH).map_or(0, millis))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        UNIX_EPOCH + Duration::from_millis(time.0)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Where a cache reads the time.
+///
+/// The default follows the operating system's coarse monotonic clock, anchored once to the wall clock, so that a
+/// wall clock that is set back never makes an old response young.
+#[derive(Debug, Clone, Default)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The current time; resolution about 4 ms, cost a few nanoseconds.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => system_now(),
+            Source::Manual(millis) => Timestamp(millis.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+fn system_now() -> Timestamp {
+    /// Wall-clock milliseconds at the monotonic clock's zero.
+    static ANCHOR: LazyLock<u64> = LazyLock::new(|| wall_clock_millis().saturating_sub(monotonic_millis()));
+    Timestamp(ANCHOR.saturating_add(monotonic_millis()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+fn wall_clock_millis() -> u64 {
+    Timestamp::from(SystemTime::now()).0
+}
+
+fn monotonic_millis() -> u64 {
+    // Without the update of coarsetime's process-wide cache, which would be a write shared by all threads.
+    let ticks = coarsetime::Instant::now_without_cache_update().as_ticks(); // seconds in the high half, their fraction in the low
+    (ticks >> 32) * 1000 + (((ticks & u64::from(u32::MAX)) * 1000) >> 32)
+}
+
+/// A clock for tests that moves only when told to.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder::{Cache, ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let cache = Cache::in_memory(1 << 20).clock(&clock);
+/// clock.advance(Duration::from_secs(61));
+/// # let _ = cache;
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that stands at the current time.
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(system_now().0)))
+    }
+
+    /// Moves the clock forward, at once for every cache that uses it.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(millis(by), Ordering::Relaxed);
+    }
+
+    /// Sets the clock, also backwards.
+    pub fn set(&self, to: SystemTime) {
+        self.0.store(Timestamp::from(to).0, Ordering::Relaxed);
+    }
+
+    /// The time that the clock shows.
+    pub fn now(&self) -> SystemTime {
+        Timestamp(self.0.load(Ordering::Relaxed)).into()
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<&ManualClock> for Clock {
+    fn from(clock: &ManualClock) -> Self {
+        Self(Source::Manual(Arc::clone(&clock.0)))
+    }
+}

@@ -1,0 +1,96 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use crate::{
+    body::ResponseBody,
+    cache::Cache,
+    invalidate::Invalidate,
+    policy::LARDER_CACHE_CONTROL,
+    status::{CacheStatus, StatusField},
+    write::invalidate_as_asked,
+};
+
+pin_project! {
+    /// The future of a [`CacheService`](crate::CacheService): already answered, the inner future, or a boxed fetch.
+    pub struct ResponseFuture<F, B, E>
+    where
+        B: Body,
+    {
+        #[pin]
+        state: State<F, B, E>,
+    }
+}
+
+type Boxed<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+
+pin_project! {
+    #[project = Projected]
+    enum State<F, B, E>
+    where
+        B: Body,
+    {
+        Hit { response: Option<Response<ResponseBody<B>>> },
+        Passing { #[pin] inner: F, cache: Cache, field: StatusField, status: CacheStatus },
+        Waiting { future: Boxed<B, E> },
+    }
+}
+
+impl<F, B: Body, E> ResponseFuture<F, B, E> {
+    pub(crate) fn hit(response: Response<ResponseBody<B>>) -> Self {
+        Self { state: State::Hit { response: Some(response) } }
+    }
+
+    pub(crate) fn passing(inner: F, cache: Cache, field: StatusField, status: CacheStatus) -> Self {
+        Self { state: State::Passing { inner, cache, field, status } }
+    }
+
+    pub(crate) fn waiting(future: impl Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static) -> Self {
+        Self { state: State::Waiting { future: Box::pin(future) } }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B, E>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body + Send + 'static,
+    B::Error: Send,
+    E: Send + 'static,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let next = match self.as_mut().project().state.project() {
+            Projected::Hit { response } => return Poll::Ready(Ok(response.take().expect("polled after it was ready"))),
+            Projected::Waiting { future } => return future.as_mut().poll(cx),
+            Projected::Passing { inner, cache, field, status } => {
+                let (mut parts, body) = ready!(inner.poll(cx))?.into_parts();
+                parts.headers.remove(LARDER_CACHE_CONTROL);
+                status.attach(*field, &mut parts);
+                let asked = Invalidate::take(&mut parts.extensions);
+                let response = Response::from_parts(parts, ResponseBody::passing(body));
+                let Some(asked) = asked else { return Poll::Ready(Ok(response)) };
+                State::Waiting { future: Box::pin(invalidate_as_asked(cache.clone(), asked, response)) }
+            }
+        };
+        self.as_mut().project().state.set(next);
+        self.poll(cx)
+    }
+}
+
+impl<F, B: Body, E> fmt::Debug for ResponseFuture<F, B, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.state {
+            State::Hit { .. } => "ResponseFuture::Hit",
+            State::Passing { .. } => "ResponseFuture::Passing",
+            State::Waiting { .. } => "ResponseFuture::Waiting",
+        })
+    }
+}

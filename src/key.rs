@@ -1,0 +1,180 @@
+use std::{fmt, hash::BuildHasher, sync::LazyLock};
+
+use http::{HeaderMap, HeaderName, Uri};
+use smallvec::SmallVec;
+
+/// A cache key (RFC 9111 §2): every part of a request that selects a stored response, in an encoding without
+/// ambiguity.
+///
+/// Each part stands with its length in front of it, so two different requests never have the same bytes; stores
+/// compare all of them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key(SmallVec<[u8; INLINE]>);
+
+/// Most keys need no allocation.
+const INLINE: usize = 192;
+
+impl Key {
+    /// The key's bytes: opaque, of any length, the same for the same request.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A key of any bytes, to try a backend with.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(SmallVec::from_slice(bytes))
+    }
+
+    /// Begins with what a layer's settings put in front of all its keys.
+    pub(crate) fn begin(prefix: &[u8]) -> Self {
+        Self::from_bytes(prefix)
+    }
+
+    pub(crate) fn push_byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    pub(crate) fn push(&mut self, part: &[u8]) {
+        self.push_length(part.len());
+        self.0.extend_from_slice(part);
+    }
+
+    /// A part that may be absent, which is not the same as empty.
+    pub(crate) fn push_option(&mut self, part: Option<&[u8]>) {
+        match part {
+            Some(part) => self.push(part),
+            None => self.0.extend_from_slice(&u32::MAX.to_le_bytes()),
+        }
+    }
+
+    /// A part that is nobody's business: its keyed digest stands for it.
+    pub(crate) fn push_secret(&mut self, part: Option<&[u8]>) {
+        self.push_option(part.map(secret_digest).as_ref().map(<[u8; 16]>::as_slice));
+    }
+
+    pub(crate) fn push_scheme(&mut self, uri: &Uri, scheme: Scheme) {
+        match scheme {
+            Scheme::Http => self.push_byte(0),
+            Scheme::Https => self.push_byte(1),
+            Scheme::Other => {
+                self.push_byte(2);
+                self.push_option(uri.scheme_str().map(str::as_bytes));
+            }
+        }
+    }
+
+    /// The authority in lower case, without the scheme's default port; `Err` if it is not a host at all.
+    pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), NotAHost> {
+        let authority = authority.strip_suffix(scheme.default_port()).unwrap_or(authority);
+        self.push_length(authority.len());
+        let start = self.0.len();
+        self.0.extend_from_slice(authority);
+        for byte in &mut self.0[start..] {
+            *byte = HOST_BYTES[usize::from(*byte)];
+            if *byte == 0 {
+                return Err(NotAHost);
+            }
+        }
+        if authority.is_empty() { Err(NotAHost) } else { Ok(()) }
+    }
+
+    /// Lengths beyond `u32` do not occur: header fields are bounded far below.
+    fn push_length(&mut self, length: usize) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX - 1);
+        self.0.extend_from_slice(&length.to_le_bytes());
+    }
+
+    /// A short name for this key among the variants of one URI.
+    pub(crate) fn digest(&self) -> u64 {
+        static KEY: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+        KEY.hash_one(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.as_bytes().escape_ascii())
+    }
+}
+
+/// An authority that cannot be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotAHost;
+
+/// Lower case of each byte that may stand in an authority without user information (RFC 3986 §3.2); 0 for the others.
+const HOST_BYTES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        let allowed =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b':' | b'[' | b']' | b'%' | b'!' | b'$');
+        if allowed {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// What is known of a request's scheme: HTTP/1.1 does not tell, and counts as `http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+    Other,
+}
+
+impl Scheme {
+    pub(crate) fn of(uri: &Uri) -> Self {
+        match uri.scheme() {
+            None => Self::Http,
+            Some(scheme) if *scheme == http::uri::Scheme::HTTP => Self::Http,
+            Some(scheme) if *scheme == http::uri::Scheme::HTTPS => Self::Https,
+            Some(_) => Self::Other,
+        }
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Other => "",
+        }
+    }
+
+    const fn default_port(self) -> &'static [u8] {
+        match self {
+            Self::Http => b":80",
+            Self::Https => b":443",
+            Self::Other => b":",
+        }
+    }
+}
+
+/// The authority as keys and tags have it, or `None` if it is not one.
+pub(crate) fn normal_authority(authority: &[u8], scheme: Scheme) -> Option<String> {
+    let mut key = Key::begin(&[]);
+    key.push_authority(authority, scheme).ok()?;
+    String::from_utf8(key.as_bytes()[size_of::<u32>()..].to_vec()).ok()
+}
+
+/// Values of `Authorization`, cookies and principals select entries, and must not be readable in a store.
+fn secret_digest(value: &[u8]) -> [u8; 16] {
+    static KEYS: LazyLock<[std::hash::RandomState; 2]> = LazyLock::new(Default::default);
+    let [high, low] = KEYS.each_ref().map(|key| key.hash_one(value).to_le_bytes());
+    let mut digest = [0; 16];
+    digest[..8].copy_from_slice(&high);
+    digest[8..].copy_from_slice(&low);
+    digest
+}
+
+/// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
+pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>> {
+    let mut lines = headers.get_all(name).iter();
+    let mut joined = SmallVec::from_slice(lines.next()?.as_bytes().trim_ascii());
+    for line in lines {
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(line.as_bytes().trim_ascii());
+    }
+    Some(joined)
+}

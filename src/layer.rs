@@ -1,0 +1,237 @@
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, StatusCode, request, response};
+use tower_layer::Layer;
+
+use crate::{
+    cache::Cache,
+    policy::SetCookie,
+    service::CacheService,
+    settings::{Authorization, Cookies, Settings},
+    status::StatusField,
+    tag::TagTemplate,
+};
+
+/// Answers requests from a [`Cache`], and stores what handlers answer.
+///
+/// It is its own builder. Only GET and HEAD are answered from the cache; every other method goes to the handler, and if
+/// it succeeds, what is stored for its URI is invalidated (RFC 9111 §4.4).
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::{Router, routing::get};
+/// use larder::Cache;
+///
+/// # async fn list() {}
+/// # async fn show() {}
+/// let cache = Cache::in_memory(64 << 20);
+/// let minute = cache.layer().ttl(Duration::from_secs(60));
+///
+/// let app: Router = Router::new()
+///     .route("/posts", get(list).layer(minute.clone().tags(["posts"])))
+///     .route("/posts/{id}", get(show).layer(minute.tags(["posts", "post:{id}"])));
+/// # let _ = app;
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a layer does nothing until it is put around a service"]
+pub struct CacheLayer {
+    cache: Cache,
+    settings: Arc<Settings>,
+}
+
+impl Cache {
+    /// A layer over this cache that stores what handlers themselves give a lifetime; [`CacheLayer::ttl`] gives one to the
+    /// others.
+    pub fn layer(&self) -> CacheLayer {
+        CacheLayer::new(self)
+    }
+}
+
+/// Lifetimes: what is stored, and how long it is fresh.
+impl CacheLayer {
+    /// The same as [`Cache::layer`].
+    pub fn new(cache: &Cache) -> Self {
+        Self { cache: cache.clone(), settings: Arc::default() }
+    }
+
+    /// Keeps responses fresh for `ttl` that say nothing of their own; default: they are not stored.
+    ///
+    /// It applies to 200, 203, 301 and 308; [`negative_ttl`](Self::negative_ttl) and [`status`](Self::status) cover
+    /// others. A handler's own `Cache-Control`, `Expires` or [`CachePolicy`](crate::CachePolicy) goes before it, and nothing overrides its
+    /// `no-store`, `private` or `Set-Cookie`.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.edit(|settings| settings.store.ttl = Some(ttl))
+    }
+
+    /// Keeps 404 and 410 for `ttl`; default: they are stored only if they say for how long.
+    pub fn negative_ttl(self, ttl: Duration) -> Self {
+        self.edit(|settings| settings.store.negative_ttl = Some(ttl))
+    }
+
+    /// Keeps responses with this status for `ttl` unless they say otherwise; call it once for each. It never applies to
+    /// 206, 304 or 1xx.
+    pub fn status(self, status: StatusCode, ttl: Duration) -> Self {
+        self.edit(|settings| {
+            settings.store.statuses.retain(|(named, _)| *named != status);
+            settings.store.statuses.push((status, ttl));
+        })
+    }
+
+    /// The longest that anything is kept, whatever it says itself; default: 24 hours.
+    pub fn max_ttl(self, max: Duration) -> Self {
+        self.edit(|settings| settings.store.max_ttl = max)
+    }
+
+    /// The largest body that is stored, in bytes; default: 1 MiB. A larger one is forwarded as it comes.
+    pub fn max_body(self, bytes: u64) -> Self {
+        self.edit(|settings| settings.store.max_body = bytes)
+    }
+
+    /// Stores only responses for which `predicate` says so, given the head and, where it is known, the length of the body.
+    pub fn store_if(self, predicate: impl Fn(&response::Parts, Option<u64>) -> bool + Send + Sync + 'static) -> Self {
+        self.edit(|settings| settings.store.store_if = Some(Arc::new(predicate)))
+    }
+
+    /// Stores responses that set a cookie, without the cookie; default: they are not stored. The request that filled the
+    /// cache still gets its cookie.
+    pub fn strip_set_cookie(self) -> Self {
+        self.edit(|settings| settings.store.set_cookie = SetCookie::Strip)
+    }
+}
+
+/// Tags and status.
+impl CacheLayer {
+    /// Tags every response of the route; `{name}` stands for the route's capture of that name, decoded, and `{{`, `}}` for
+    /// braces. It adds to tags given before.
+    ///
+    /// A capture that the route does not have: the response is served and not stored, and a warning names it once. Put the
+    /// layer on the route or use `route_layer`; around a whole router no route is known yet.
+    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.edit(|settings| settings.tags.extend(tags.into_iter().map(|tag| TagTemplate::parse(tag.as_ref()))))
+    }
+
+    /// Sends `Cache-Status` (RFC 9211) with each response; default: it is only in the response's extensions, because it tells
+    /// clients whether somebody asked before them.
+    pub fn cache_status(self) -> Self {
+        self.edit(|settings| settings.status_field = StatusField::Sent)
+    }
+}
+
+/// Keys: which requests share a response. By default scheme, host, path and query, byte for byte, and the request fields
+/// that the response's `Vary` names.
+impl CacheLayer {
+    /// Leaves these query parameters out of the key; `*` at the end of a name stands for anything. The handler does not see
+    /// them either, since its response is for all.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// let layer = cache.layer().ignore_query(["utm_*", "fbclid"]);
+    /// ```
+    pub fn ignore_query<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.edit(|settings| settings.query = std::mem::take(&mut settings.query).ignore(names))
+    }
+
+    /// Leaves all query parameters out of the key but these. The handler does not see the others either.
+    pub fn only_query<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.edit(|settings| settings.query = std::mem::take(&mut settings.query).only(names))
+    }
+
+    /// Sorts the query by the names of its parameters, so that their order does not matter.
+    pub fn sort_query(self) -> Self {
+        self.edit(|settings| settings.query = std::mem::take(&mut settings.query).sorted())
+    }
+
+    /// Adds the values of these request fields to the key, as if every response named them in `Vary`.
+    ///
+    /// # Panics
+    /// If a name is not that of a header field.
+    pub fn vary_on<N: AsRef<str>>(self, fields: impl IntoIterator<Item = N>) -> Self {
+        self.edit(|settings| settings.vary_on.extend(fields.into_iter().map(|name| field_name(name.as_ref()))))
+    }
+
+    /// Compares a request field, in `vary_on` and in a response's `Vary`, by what `normal_form` makes of its value (`""` if it is
+    /// absent). The handler must not look at more than that.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// let layer = cache.layer().normalize("accept-language", larder::languages(["en", "de"]));
+    /// ```
+    ///
+    /// # Panics
+    /// If `field` is not the name of a header field.
+    pub fn normalize(self, field: impl AsRef<str>, normal_form: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.edit(|settings| settings.normalizers.add(field_name(field.as_ref()), normal_form))
+    }
+
+    /// Answers requests with cookies from the cache, because the route does not look at them; default: a request with a
+    /// `Cookie` goes to the handler and nothing is stored.
+    pub fn ignore_cookies(self) -> Self {
+        self.edit(|settings| settings.cookies = Cookies::Ignored)
+    }
+
+    /// Adds the values of these cookies to the key; the route does not look at any other.
+    pub fn vary_on_cookies<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        self.edit(|settings| settings.cookies = Cookies::Named(names.into_iter().map(Into::into).collect()))
+    }
+
+    /// Answers requests with `Authorization` from the cache, because the route does not look at it; default: such a request is
+    /// answered only from responses with `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5).
+    pub fn ignore_authorization(self) -> Self {
+        self.edit(|settings| settings.authorization = Authorization::Ignored)
+    }
+
+    /// Gives each principal responses of its own: `principal` names whoever the response is for, by everything about the
+    /// request that authenticates. `Authorization` and cookies matter in no other way then. `None` is an anonymous
+    /// request, to which the usual rules apply.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// #[derive(Clone)]
+    /// struct User { id: u64 }
+    ///
+    /// // An authenticating layer outside the cache has put the user there.
+    /// let layer = cache.layer().per_principal(|parts| Some(parts.extensions.get::<User>()?.id.to_string()));
+    /// ```
+    pub fn per_principal(self, principal: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.edit(|settings| settings.principal = Some(Arc::new(principal)))
+    }
+
+    /// Adds a part of your own to the key; a request for which it is `None` bypasses the cache.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// let layer = cache.layer().key_with(|parts| {
+    ///     let mobile = parts.headers.get("user-agent")?.to_str().ok()?.contains("Mobile");
+    ///     Some(if mobile { "mobile" } else { "desktop" }.to_owned())
+    /// });
+    /// ```
+    pub fn key_with(self, part: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.edit(|settings| settings.key_part = Some(Arc::new(part)))
+    }
+
+    /// The most variants (by `Vary`) that one URL may have; default: 32. More are served and not stored.
+    pub fn max_variants(self, max: usize) -> Self {
+        self.edit(|settings| settings.max_variants = max)
+    }
+
+    fn edit(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        let settings = Arc::make_mut(&mut self.settings);
+        change(settings);
+        settings.reshape();
+        self
+    }
+}
+
+/// A key must not silently be wider than its author thinks, so a slip in a name stops the start.
+fn field_name(name: &str) -> HeaderName {
+    name.parse()
+        .unwrap_or_else(|_| panic!("`{name}` is not the name of a header field: correct it where the cache layer is built"))
+}
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = CacheService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CacheService::new(inner, self.cache.clone(), Arc::clone(&self.settings))
+    }
+}

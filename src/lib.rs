@@ -1,0 +1,54 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod age;
+mod ahead;
+pub mod backend;
+mod body;
+mod cache;
+mod cache_control;
+mod clock;
+mod error;
+mod fetch;
+mod fill;
+mod future;
+mod groups;
+mod hit;
+mod invalidate;
+mod key;
+mod layer;
+mod method;
+mod policy;
+mod query;
+mod request;
+#[cfg(not(feature = "axum"))]
+#[path = "no_router.rs"]
+mod router;
+#[cfg(feature = "axum")]
+#[path = "axum.rs"]
+mod router;
+mod service;
+mod settings;
+mod status;
+mod stored;
+mod tag;
+mod vary;
+mod write;
+
+#[cfg(feature = "memory")]
+pub use backend::memory::Memory;
+pub use backend::{Backend, Receipt, Scope};
+pub use body::ResponseBody;
+pub use cache::Cache;
+pub use clock::{Clock, ManualClock, Timestamp};
+pub use error::Error;
+pub use future::ResponseFuture;
+pub use invalidate::Invalidate;
+pub use key::Key;
+pub use layer::CacheLayer;
+pub use policy::{CachePolicy, Private};
+pub use service::CacheService;
+pub use status::{CacheStatus, Forward, Reason};
+pub use stored::{Epoch, Stored};
+pub use tag::{CacheTags, Tag};
+pub use vary::languages;

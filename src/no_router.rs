@@ -1,0 +1,20 @@
+//! What `axum.rs` says, where there is no router that larder knows.
+
+use http::{Extensions, Uri, request::Parts};
+
+pub(crate) fn original_uri(parts: &Parts) -> &Uri {
+    &parts.uri
+}
+
+pub(crate) fn rewrite_uris(parts: &mut Parts, rewrite: impl Fn(&Uri) -> Uri) {
+    parts.uri = rewrite(&parts.uri);
+}
+
+pub(crate) fn route(_extensions: &Extensions) -> Option<&str> {
+    None
+}
+
+#[expect(clippy::unused_async, reason = "the same signature as with a router")]
+pub(crate) async fn captures(_parts: &mut Parts) -> Vec<(String, String)> {
+    Vec::new()
+}

@@ -1,0 +1,315 @@
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{
+        ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, EXPIRES, ORIGIN, SET_COOKIE,
+    },
+    response,
+};
+
+use crate::{
+    cache_control::{CacheControl, delta_seconds},
+    clock::Timestamp,
+    status::Reason,
+    vary::Vary,
+};
+
+/// The response field that speaks to larder alone (RFC 9213 §2): it goes before `Cache-Control` and `Expires`, and is
+/// removed on the way out.
+pub(crate) const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
+
+type Predicate = Arc<dyn Fn(&response::Parts, Option<u64>) -> bool + Send + Sync>;
+
+/// What a route stores, and for how long.
+#[derive(Clone)]
+pub(crate) struct StoreRules {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) negative_ttl: Option<Duration>,
+    pub(crate) statuses: Vec<(StatusCode, Duration)>,
+    pub(crate) max_ttl: Duration,
+    pub(crate) max_body: u64,
+    pub(crate) set_cookie: SetCookie,
+    pub(crate) store_if: Option<Predicate>,
+}
+
+/// What happens to a response that sets a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetCookie {
+    /// It is not stored.
+    Refuse,
+    /// It is stored without the cookie.
+    Strip,
+}
+
+impl Default for StoreRules {
+    fn default() -> Self {
+        Self {
+            ttl: None,
+            negative_ttl: None,
+            statuses: Vec::new(),
+            max_ttl: Duration::from_secs(24 * 60 * 60),
+            max_body: 1 << 20,
+            set_cookie: SetCookie::Refuse,
+            store_if: None,
+        }
+    }
+}
+
+impl fmt::Debug for StoreRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreRules")
+            .field("ttl", &self.ttl)
+            .field("negative_ttl", &self.negative_ttl)
+            .field("statuses", &self.statuses)
+            .field("max_ttl", &self.max_ttl)
+            .field("max_body", &self.max_body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a handler says about storing its own response, where a header would be clumsy; it is not sent.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder::CachePolicy;
+///
+/// async fn weather() -> (CachePolicy, &'static str) {
+///     (CachePolicy::ttl(Duration::from_secs(5)), "sunny")
+/// }
+/// # let _ = weather;
+/// ```
+///
+/// A lifetime goes before `Cache-Control` and before the route's; `no-store` and `private` in a header are stronger than
+/// any lifetime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachePolicy(Directive);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directive {
+    Ttl(Duration),
+    NoStore,
+    Private,
+}
+
+impl CachePolicy {
+    /// Stores the response for `ttl`.
+    pub const fn ttl(ttl: Duration) -> Self {
+        Self(Directive::Ttl(ttl))
+    }
+
+    /// Does not store the response.
+    pub const fn no_store() -> Self {
+        Self(Directive::NoStore)
+    }
+
+    /// Does not store the response, because it is for one user; the same as the extension [`Private`].
+    pub const fn private() -> Self {
+        Self(Directive::Private)
+    }
+}
+
+/// Marks a response as one user's own: a layer inside the cache that authenticates puts it into the response's
+/// extensions, and the response is not stored, whatever the handler says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Private;
+
+/// What the request contributes to the decision.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RequestTerms {
+    /// It has `Authorization`, and the route has not said that this does not matter.
+    pub(crate) authorized: bool,
+    pub(crate) no_store: bool,
+}
+
+/// When a response was of age zero, and until when it is fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    pub(crate) generated: Timestamp,
+    pub(crate) fresh_until: Timestamp,
+    pub(crate) answers_authorized: bool,
+}
+
+/// When the request was made and its response received.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    pub(crate) requested: Timestamp,
+    pub(crate) received: Timestamp,
+}
+
+/// Decides whether a response may be stored, and for how long (RFC 9111 §3).
+pub(crate) fn storable(
+    rules: &StoreRules,
+    request: RequestTerms,
+    response: &response::Parts,
+    vary: &Vary,
+    length: Option<u64>,
+    exchange: Exchange,
+) -> Result<Lifetime, Reason> {
+    let control = directives(&response.headers);
+    let policy = response.extensions.get::<CachePolicy>().map(|policy| policy.0);
+    check_status(rules, response.status)?;
+    check_privacy(rules, request, response, &control, policy)?;
+    check_shape(response, vary)?;
+    let lifetime = lifetime(rules, policy, response, &control, exchange)?;
+    if length.is_some_and(|length| length > rules.max_body) {
+        return Err(Reason::TooLarge);
+    }
+    if rules.store_if.as_ref().is_some_and(|store_if| !store_if(response, length)) {
+        return Err(Reason::StoreIf);
+    }
+    Ok(lifetime)
+}
+
+/// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`.
+fn directives(headers: &HeaderMap) -> CacheControl {
+    let targeted = headers.get_all(&LARDER_CACHE_CONTROL).iter().any(|line| !line.as_bytes().trim_ascii().is_empty());
+    let field = if targeted { LARDER_CACHE_CONTROL } else { CACHE_CONTROL };
+    CacheControl::parse(headers, &field)
+}
+
+/// Statuses that a route may store when the handler gives them a lifetime; the others only if the route names them.
+const CACHEABLE: [StatusCode; 7] = [
+    StatusCode::OK,
+    StatusCode::NON_AUTHORITATIVE_INFORMATION,
+    StatusCode::NO_CONTENT,
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::PERMANENT_REDIRECT,
+    StatusCode::NOT_FOUND,
+    StatusCode::GONE,
+];
+
+fn check_status(rules: &StoreRules, status: StatusCode) -> Result<(), Reason> {
+    // A part, an "unchanged" or an interim answer is never a whole response, whatever a route says (RFC 9111 §3).
+    let partial = status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
+    let named = rules.statuses.iter().any(|(named, _)| *named == status);
+    if !partial && (named || CACHEABLE.contains(&status)) { Ok(()) } else { Err(Reason::Status) }
+}
+
+fn check_privacy(
+    rules: &StoreRules,
+    request: RequestTerms,
+    response: &response::Parts,
+    control: &CacheControl,
+    policy: Option<Directive>,
+) -> Result<(), Reason> {
+    if control.no_store || policy == Some(Directive::NoStore) {
+        return Err(Reason::NoStore);
+    }
+    if control.private || policy == Some(Directive::Private) || response.extensions.get::<Private>().is_some() {
+        return Err(Reason::Private);
+    }
+    if control.no_cache {
+        return Err(Reason::NoCache);
+    }
+    if rules.set_cookie == SetCookie::Refuse && response.headers.contains_key(SET_COOKIE) {
+        return Err(Reason::SetCookie);
+    }
+    if request.authorized && !control.allows_authorized() {
+        return Err(Reason::Authorization);
+    }
+    if request.no_store {
+        return Err(Reason::RequestNoStore);
+    }
+    Ok(())
+}
+
+/// What cannot be right for a second request, whatever it says about itself.
+fn check_shape(response: &response::Parts, vary: &Vary) -> Result<(), Reason> {
+    if *vary == Vary::Everything {
+        return Err(Reason::VaryStar);
+    }
+    if is_endless(&response.headers) {
+        return Err(Reason::EventStream);
+    }
+    let allowed_origin = response.headers.get(ACCESS_CONTROL_ALLOW_ORIGIN);
+    if allowed_origin.is_some_and(|origin| origin != "*") && !vary.nominates(&ORIGIN) {
+        return Err(Reason::CorsOrigin);
+    }
+    if has_nonce(&response.headers) {
+        return Err(Reason::Nonce);
+    }
+    Ok(())
+}
+
+pub(crate) fn is_endless(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    ["text/event-stream", "multipart/x-mixed-replace"]
+        .iter()
+        .any(|endless| media_type.get(..endless.len()).is_some_and(|start| start.eq_ignore_ascii_case(endless.as_bytes())))
+}
+
+fn has_nonce(headers: &HeaderMap) -> bool {
+    const REPORT_ONLY: HeaderName = HeaderName::from_static("content-security-policy-report-only");
+    let policies = headers.get_all(CONTENT_SECURITY_POLICY).iter().chain(headers.get_all(REPORT_ONLY));
+    policies.into_iter().any(|policy| contains_ignoring_case(policy.as_bytes(), b"'nonce-"))
+}
+
+fn contains_ignoring_case(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+}
+
+fn lifetime(
+    rules: &StoreRules,
+    policy: Option<Directive>,
+    response: &response::Parts,
+    control: &CacheControl,
+    exchange: Exchange,
+) -> Result<Lifetime, Reason> {
+    let own = match policy {
+        Some(Directive::Ttl(ttl)) => Some(ttl),
+        _ => control.lifetime().or_else(|| expires(&response.headers, exchange.received)),
+    };
+    let whole = own.or_else(|| route_ttl(rules, response.status)).ok_or(Reason::NoFreshness)?;
+    let age = initial_age(&response.headers, exchange);
+    let left = whole.checked_sub(age).filter(|left| !left.is_zero()).ok_or(Reason::Stale)?.min(rules.max_ttl);
+    Ok(Lifetime {
+        generated: exchange.received - age,
+        fresh_until: exchange.received + left,
+        answers_authorized: control.allows_authorized(),
+    })
+}
+
+/// What the route gives a response that says nothing itself. Errors and empty answers need a lifetime of their own.
+fn route_ttl(rules: &StoreRules, status: StatusCode) -> Option<Duration> {
+    let named = rules.statuses.iter().find(|(named, _)| *named == status).map(|(_, ttl)| *ttl);
+    named.or(match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => rules.negative_ttl,
+        StatusCode::NO_CONTENT => None,
+        _ => rules.ttl,
+    })
+}
+
+/// `Expires` less `Date`; a value that is no date, `0` among them, is a time in the past (RFC 9111 §5.3).
+fn expires(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let lines = headers.get_all(EXPIRES).iter();
+    let date = date(headers).unwrap_or(now);
+    lines.map(|line| parse_date(line.as_bytes()).map_or(Duration::ZERO, |expires| expires.since(date))).min()
+}
+
+/// RFC 9111 §4.2.3, the corrected initial age.
+fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
+    let apparent = date(headers).map_or(Duration::ZERO, |date| exchange.received.since(date));
+    let delay = exchange.received.since(exchange.requested);
+    // Without an upstream cache there is no `Age`, and the response is as old as it took to make.
+    age_value(headers).map_or(apparent, |age| apparent.max(age + delay))
+}
+
+/// The first member; an invalid one is ignored (RFC 9111 §5.1).
+fn age_value(headers: &HeaderMap) -> Option<Duration> {
+    let first = headers.get(AGE)?.as_bytes().split(|&byte| byte == b',').next()?;
+    delta_seconds(first.trim_ascii()).map(Duration::from_secs)
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    parse_date(headers.get(DATE)?.as_bytes())
+}
+
+fn parse_date(text: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(text).ok()?;
+    httpdate::parse_http_date(text).ok().map(|time: SystemTime| time.into())
+}

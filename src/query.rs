@@ -1,0 +1,139 @@
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+/// Which parameters of the query belong to the cache key; without a rule the query counts byte for byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct QueryRule {
+    choice: Choice,
+    order: Order,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Choice {
+    #[default]
+    All,
+    Only(Vec<Pattern>),
+    Ignore(Vec<Pattern>),
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Order {
+    #[default]
+    AsSent,
+    Sorted,
+}
+
+/// A parameter name; with `*` at its end, all names that begin so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pattern {
+    Exact(String),
+    Prefix(String),
+}
+
+impl QueryRule {
+    pub(crate) fn only<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { choice: Choice::Only(patterns(names)), ..self }
+    }
+
+    pub(crate) fn ignore<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { choice: Choice::Ignore(patterns(names)), ..self }
+    }
+
+    pub(crate) fn sorted(self) -> Self {
+        Self { order: Order::Sorted, ..self }
+    }
+
+    pub(crate) fn is_exact(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The part of `query` that counts, as the handler sees it too; `None` if nothing is left.
+    ///
+    /// Parameters are told apart as `application/x-www-form-urlencoded` does, by `&` alone, and are kept as they were
+    /// sent: two queries share a key only if their kept parameters are the same bytes.
+    pub(crate) fn apply<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
+        let query = query?;
+        if self.is_exact() {
+            return Some(Cow::Borrowed(query));
+        }
+        let mut kept: SmallVec<[&str; 16]> =
+            query.split('&').filter(|parameter| !parameter.is_empty() && self.keeps(parameter)).collect();
+        if self.order == Order::Sorted {
+            // Stable, by name alone: of several values for one name the order may matter.
+            kept.sort_by(|a, b| name(a).cmp(&name(b)));
+        }
+        let kept = kept.join("&");
+        (!kept.is_empty()).then_some(Cow::Owned(kept))
+    }
+
+    fn keeps(&self, parameter: &str) -> bool {
+        let among = |patterns: &[Pattern]| {
+            let name = name(parameter);
+            patterns.iter().any(|pattern| pattern.matches(&name))
+        };
+        match &self.choice {
+            Choice::All => true,
+            Choice::Only(patterns) => among(patterns),
+            Choice::Ignore(patterns) => !among(patterns),
+        }
+    }
+}
+
+impl Pattern {
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+fn patterns<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Pattern> {
+    let pattern = |name: &str| match name.strip_suffix('*') {
+        Some(prefix) => Pattern::Prefix(prefix.to_owned()),
+        None => Pattern::Exact(name.to_owned()),
+    };
+    names.into_iter().map(pattern).collect()
+}
+
+/// The decoded name of one parameter.
+fn name(parameter: &str) -> Cow<'_, str> {
+    form_urlencoded::parse(parameter.as_bytes()).next().map_or(Cow::Borrowed(""), |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ignoring<'q>(names: &[&str], query: &'q str) -> Option<Cow<'q, str>> {
+        QueryRule::default().ignore(names.iter().copied()).apply(Some(query))
+    }
+
+    #[test]
+    fn ignored_parameters_are_left_out_and_the_others_kept_as_sent() {
+        assert_eq!(ignoring(&["utm_*", "fbclid"], "a=%20&utm_source=x&b=2&fbclid=1").as_deref(), Some("a=%20&b=2"));
+        assert_eq!(ignoring(&["utm_*"], "utm_source=x"), None);
+    }
+
+    #[test]
+    fn w4_a_parameter_is_what_stands_between_ampersands() {
+        assert_eq!(ignoring(&["utm_*"], "utm_x=1&utm_x;a=2"), None);
+        assert_eq!(ignoring(&["utm_*"], "a=1;a=2").as_deref(), Some("a=1;a=2"));
+        assert_eq!(ignoring(&["utm_*"], "a=1%26utm_x=2").as_deref(), Some("a=1%26utm_x=2"));
+        assert_eq!(ignoring(&["a b"], "a+b=1&a%20b=2&c=3").as_deref(), Some("c=3"));
+        assert_eq!(ignoring(&["utm_*"], "u%74m_x=1&c=%zz").as_deref(), Some("c=%zz"));
+    }
+
+    #[test]
+    fn sorting_keeps_the_order_of_equal_names() {
+        let rule = QueryRule::default().sorted();
+        assert_eq!(rule.apply(Some("b=1&a=2&b=0&a=1")).as_deref(), Some("a=2&a=1&b=1&b=0"));
+    }
+
+    #[test]
+    fn only_named_parameters_count() {
+        let rule = QueryRule::default().only(["page", "q"]);
+        assert_eq!(rule.apply(Some("q=x&session=1&page=2")).as_deref(), Some("q=x&page=2"));
+    }
+}

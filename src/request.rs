@@ -1,0 +1,96 @@
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+
+use crate::{
+    key::{Scheme, normal_authority},
+    router,
+};
+
+/// What the header fields of a request say about its way through the cache, read in one pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Facts<'r> {
+    pub(crate) host: Option<&'r HeaderValue>,
+    pub(crate) repeated_host: bool,
+    pub(crate) cookie: bool,
+    pub(crate) authorization: bool,
+    pub(crate) content: bool,
+    pub(crate) overridden: bool,
+    pub(crate) precondition: bool,
+    pub(crate) upgrade: bool,
+    /// One of [`FORWARDED`] is there.
+    pub(crate) forwarded: bool,
+}
+
+/// Fields that a proxy sets and that handlers build links and redirects from: they belong to the key, or whoever sends
+/// them first decides what all others get (SECURITY W1).
+pub(crate) const FORWARDED: [HeaderName; 6] = [
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-server"),
+];
+
+impl<'r> Facts<'r> {
+    pub(crate) fn read(headers: &'r HeaderMap) -> Self {
+        let mut facts = Self::default();
+        for (name, value) in headers {
+            facts.note(name.as_str(), value);
+        }
+        facts
+    }
+
+    /// By length first: almost every field is told apart by one comparison.
+    fn note(&mut self, name: &str, value: &'r HeaderValue) {
+        match (name.len(), name) {
+            (4, "host") => self.repeated_host = self.host.replace(value).is_some(),
+            (6, "cookie") => self.cookie = true,
+            (7, "upgrade") => self.upgrade = true,
+            (8, "if-match") | (19, "if-unmodified-since") => self.precondition = true,
+            (13, "authorization") => self.authorization = true,
+            (14, "content-length") => self.content |= value.as_bytes() != b"0",
+            (17, "transfer-encoding") => self.content = true,
+            (13, "x-http-method")
+            | (14, "x-original-url")
+            | (13, "x-rewrite-url")
+            | (17, "x-method-override")
+            | (22, "x-http-method-override") => self.overridden = true,
+            (16..=18, _) if name.starts_with("x-forwarded-") => self.forwarded |= FORWARDED.iter().any(|known| known == name),
+            _ => {}
+        }
+    }
+
+    /// The authority that the request is for: that of the request target goes before `Host` (RFC 9112 §3.2.2).
+    pub(crate) fn authority(&self, parts: &'r Parts) -> Result<Option<&'r [u8]>, RepeatedHost> {
+        match parts.uri.authority() {
+            Some(authority) => Ok(Some(authority.as_str().as_bytes())),
+            None if self.repeated_host => Err(RepeatedHost),
+            None => Ok(self.host.map(HeaderValue::as_bytes)),
+        }
+    }
+}
+
+/// Two `Host` lines: the handler may see one and the next hop the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RepeatedHost;
+
+/// What names the resource that a request is for, as it stands in tags.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: String,
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// A host that is missing or none is empty: such a target is invalidated only by its path.
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let scheme = Scheme::of(&parts.uri);
+        let authority = Facts::read(&parts.headers).authority(parts).ok().flatten();
+        Self {
+            scheme,
+            authority: authority.and_then(|authority| normal_authority(authority, scheme)).unwrap_or_default(),
+            path: router::original_uri(parts).path().to_owned(),
+        }
+    }
+}

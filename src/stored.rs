@@ -1,0 +1,244 @@
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{AGE, CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE},
+    response,
+};
+use smallvec::SmallVec;
+
+use crate::{clock::Timestamp, tag::Tag};
+
+/// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The epoch with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The epoch's number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a backend keeps under one key: a response, or the list of variants of one (RFC 9111 §4.1).
+///
+/// Backends carry it and judge its [`born`](Self::born) and [`tags`](Self::tags); what it says is not theirs to
+/// read.
+pub struct Stored {
+    born: Epoch,
+    tags: Box<[Tag]>,
+    validated_at: AtomicU64,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Response(StoredResponse),
+    Variants(Variants),
+}
+
+impl Stored {
+    pub(crate) fn new(born: Epoch, tags: Vec<Tag>, content: Content) -> Self {
+        Self { born, tags: tags.into(), validated_at: AtomicU64::new(0), content }
+    }
+
+    /// The epoch that was read before the handler was called.
+    pub fn born(&self) -> Epoch {
+        self.born
+    }
+
+    /// Every tag that can invalidate this, the automatic ones included.
+    pub fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    /// The epoch up to which this copy is known to be usable: a note that the backend which holds it may keep.
+    pub fn validated_at(&self) -> Epoch {
+        Epoch(self.validated_at.load(Ordering::Relaxed))
+    }
+
+    /// Notes that this copy was found usable at `epoch`.
+    pub fn set_validated_at(&self, epoch: Epoch) {
+        self.validated_at.store(epoch.0, Ordering::Relaxed);
+    }
+
+    /// When this may be forgotten: it will not be used from then on.
+    pub fn expires(&self) -> Timestamp {
+        match &self.content {
+            Content::Response(response) => response.fresh_until,
+            Content::Variants(variants) => variants.expires(),
+        }
+    }
+
+    /// How many bytes this takes in memory, its own bookkeeping included.
+    pub fn weight(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|tag| size_of::<Tag>() + tag.as_str().len()).sum();
+        size_of::<Self>() + tags + self.content.weight()
+    }
+
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").field("born", &self.born).field("tags", &self.tags).finish_non_exhaustive()
+    }
+}
+
+impl Content {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Response(response) => response.weight(),
+            Self::Variants(variants) => variants.weight(),
+        }
+    }
+}
+
+/// A response as it will be sent again: nothing is parsed, formatted or rebuilt when it is.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredResponse {
+    pub(crate) status: StatusCode,
+    /// With a slot for `Age`, so that a hit overwrites rather than inserts.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The moment at which the response was of age zero.
+    pub(crate) generated: Timestamp,
+    pub(crate) fresh_until: Timestamp,
+    /// Whether it may answer a request with `Authorization` (RFC 9111 §3.5).
+    pub(crate) answers_authorized: bool,
+}
+
+impl StoredResponse {
+    /// The current age in whole seconds (RFC 9111 §4.2.3).
+    pub(crate) fn age(&self, now: Timestamp) -> u64 {
+        now.seconds_since(self.generated)
+    }
+
+    pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.fresh_until
+    }
+
+    /// Whole seconds of freshness that are left.
+    pub(crate) fn ttl(&self, now: Timestamp) -> i64 {
+        i64::try_from(self.fresh_until.seconds_since(now)).unwrap_or(i64::MAX)
+    }
+
+    fn weight(&self) -> usize {
+        /// What one field takes in a `HeaderMap`, its index included.
+        const FIELD: usize = 112;
+        let headers: usize = self.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
+        headers + self.body.len()
+    }
+}
+
+/// The variants of one URI: which request fields select among them, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Variants {
+    /// The field lists of the `Vary` fields seen, newest first; names in lower case, sorted.
+    pub(crate) nominations: SmallVec<[Box<[HeaderName]>; 1]>,
+    /// Digest and end of each variant's key.
+    pub(crate) members: Vec<(u64, Timestamp)>,
+}
+
+impl Variants {
+    fn expires(&self) -> Timestamp {
+        self.members.iter().map(|(_, expires)| *expires).max().unwrap_or(Timestamp::from_millis(0))
+    }
+
+    fn weight(&self) -> usize {
+        let nominations: usize = self.nominations.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
+        nominations + self.members.len() * size_of::<(u64, Timestamp)>()
+    }
+}
+
+/// Fields that belong to one connection or one request, never to a stored response.
+///
+/// The first group is RFC 9111 §3.1 and RFC 9110 §7.6.1; the second describes the request that filled the cache
+/// and would lie about every later one.
+const NOT_STORED: [HeaderName; 15] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("proxy-authorization"),
+    TE,
+    http::header::TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("server-timing"),
+];
+
+/// The fields of a response that outlive the exchange it came in (RFC 9111 §3.1), without `removed`.
+pub(crate) fn lasting_fields(response: &response::Parts, removed: &[HeaderName]) -> HeaderMap {
+    let mut headers = response.headers.clone();
+    for name in connection_options(&response.headers) {
+        headers.remove(name);
+    }
+    NOT_STORED.iter().chain(removed).for_each(|name| drop(headers.remove(name)));
+    headers
+}
+
+/// Completes the fields of a response whose body has `length` bytes, in their final form.
+pub(crate) fn complete_fields(mut headers: HeaderMap, status: StatusCode, length: usize, now: Timestamp) -> HeaderMap {
+    if !headers.contains_key(DATE) {
+        headers.insert(DATE, http_date(now));
+    }
+    if has_content_length(status) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    compact(&headers)
+}
+
+/// RFC 9110 §8.6: no `Content-Length` with 204 and 1xx.
+fn has_content_length(status: StatusCode) -> bool {
+    !(status.is_informational() || status == StatusCode::NO_CONTENT)
+}
+
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let lines = headers.get_all(CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+}
+
+/// Copies all values into one allocation of the exact size: a stored header must not keep a connection's whole read
+/// buffer alive.
+fn compact(headers: &HeaderMap) -> HeaderMap {
+    let size = headers.values().map(HeaderValue::len).sum();
+    let mut text = Vec::with_capacity(size);
+    headers.values().for_each(|value| text.extend_from_slice(value.as_bytes()));
+    let text = Bytes::from(text);
+    let mut compacted = HeaderMap::with_capacity(headers.keys_len());
+    let mut at = 0;
+    for (name, value) in headers {
+        let end = at + value.len();
+        // The bytes were a header value a moment ago, so they still are.
+        if let Ok(mut copy) = HeaderValue::from_maybe_shared(text.slice(at..end)) {
+            copy.set_sensitive(value.is_sensitive());
+            compacted.append(name.clone(), copy);
+        }
+        at = end;
+    }
+    compacted
+}
+
+pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
+    HeaderValue::from_str(&httpdate::fmt_http_date(time.into())).expect("an HTTP date is a legal field value")
+}

@@ -1,0 +1,224 @@
+use std::{cmp::Reverse, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, VARY},
+};
+
+use crate::key::{Key, joined_lines};
+
+/// The request fields that a response nominates (RFC 9111 §4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Vary {
+    /// No field: one response for all.
+    Nothing,
+    /// These fields: lower case, sorted, none twice.
+    Fields(Box<[HeaderName]>),
+    /// `*`: nothing that a cache could know.
+    Everything,
+}
+
+impl Vary {
+    /// Reads every line, in any spelling. A member that is no field name is treated as `*`: what cannot be known cannot
+    /// be matched.
+    pub(crate) fn parse(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all(VARY).iter();
+        let members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+        let mut fields = Vec::new();
+        for member in members.filter(|member| !member.is_empty()) {
+            match HeaderName::from_bytes(member) {
+                Ok(name) if member != b"*" => fields.push(name),
+                _ => return Self::Everything,
+            }
+        }
+        fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        if fields.is_empty() { Self::Nothing } else { Self::Fields(fields.into()) }
+    }
+
+    pub(crate) fn nominates(&self, field: &HeaderName) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Fields(fields) => fields.contains(field),
+            Self::Everything => true,
+        }
+    }
+}
+
+type Normalizer = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+/// How request fields are compared when they select among variants.
+#[derive(Clone, Default)]
+pub(crate) struct Normalizers(Vec<(HeaderName, Normalizer)>);
+
+impl Normalizers {
+    pub(crate) fn add(&mut self, field: HeaderName, normalize: impl Fn(&str) -> String + Send + Sync + 'static) {
+        self.0.push((field, Arc::new(normalize)));
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
+    /// Appends the request's value of `field` to `key`, in its normal form.
+    pub(crate) fn push(&self, key: &mut Key, headers: &HeaderMap, field: &HeaderName) {
+        let value = joined_lines(headers, field);
+        if field == AUTHORIZATION || field == COOKIE {
+            return key.push_secret(value.as_deref());
+        }
+        if let Some((_, normalize)) = self.0.iter().find(|(name, _)| name == field) {
+            // An absent field is left to the function too: a language matcher has a default for it.
+            let text = value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            return key.push(normalize(&text).as_bytes());
+        }
+        match value {
+            Some(value) if field == ACCEPT_ENCODING => key.push(normal_accept_encoding(&value).as_bytes()),
+            value => key.push_option(value.as_deref()),
+        }
+    }
+
+    /// The key of the variant that this request selects.
+    pub(crate) fn variant(&self, key: &Key, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
+        let mut variant = key.clone();
+        variant.push_byte(b'V');
+        for field in fields {
+            variant.push(field.as_str().as_bytes());
+            self.push(&mut variant, headers, field);
+        }
+        variant
+    }
+}
+
+impl std::fmt::Debug for Normalizers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what is refused or nobody
+/// serves.
+///
+/// Compression dictionaries (RFC 9842) stay, since a handler that knows them answers differently.
+fn normal_accept_encoding(value: &[u8]) -> String {
+    const KNOWN: [&str; 8] = ["*", "br", "dcb", "dcz", "deflate", "gzip", "identity", "zstd"];
+    let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let mut codings: Vec<(Reverse<u16>, &str)> = value
+        .split(',')
+        .filter_map(|member| {
+            let (coding, weight) = weighted(member);
+            let coding = if coding == "x-gzip" { "gzip" } else { coding };
+            // "identity;q=0" and "*;q=0" refuse what is otherwise allowed, so they stay.
+            let matters = weight > 0 || matches!(coding, "identity" | "*");
+            (matters && KNOWN.contains(&coding)).then_some((Reverse(weight), coding))
+        })
+        .collect();
+    codings.sort_unstable();
+    codings.dedup();
+    ranked(&codings)
+}
+
+/// `a,b>c`: the order of preference matters, the numbers that express it don't.
+fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
+    let mut text = String::new();
+    let mut above = None;
+    for (Reverse(weight), coding) in codings {
+        match above {
+            Some(above) if above == *weight => text.push(','),
+            Some(_) => text.push('>'),
+            None => {}
+        }
+        above = Some(*weight);
+        text.push_str(coding);
+        if *weight == 0 {
+            text.push('!');
+        }
+    }
+    text
+}
+
+/// A list member and its weight in thousandths (RFC 9110 §12.4.2); one that cannot be read is 1.
+fn weighted(member: &str) -> (&str, u16) {
+    let mut parts = member.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|weight| weight.parse::<f32>().ok());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
+    let thousandths = weight.map_or(1000, |weight| (weight.clamp(0.0, 1.0) * 1000.0).round() as u16);
+    (name, thousandths)
+}
+
+/// Matches `Accept-Language` against the languages that the application has (RFC 4647 §3.4, look-up), for
+/// [`CacheLayer::normalize`](crate::CacheLayer::normalize); the first is the default.
+///
+/// The handler must choose its language by the same rule, or one for which this is finer.
+///
+/// ```
+/// let matcher = larder::languages(["en", "de", "pt-BR"]);
+/// assert_eq!(matcher("de-AT, en;q=0.5"), "de");
+/// assert_eq!(matcher("pt-br"), "pt-BR");
+/// assert_eq!(matcher("ja"), "en");
+/// ```
+pub fn languages<L: Into<String>>(available: impl IntoIterator<Item = L>) -> impl Fn(&str) -> String + Send + Sync + 'static {
+    let available: Vec<String> = available.into_iter().map(Into::into).collect();
+    move |accept| {
+        let mut wanted: Vec<_> =
+            accept.split(',').map(weighted).filter(|(range, weight)| *weight > 0 && !range.is_empty()).collect();
+        wanted.sort_by_key(|(_, weight)| Reverse(*weight));
+        let best = wanted.iter().find_map(|(range, _)| look_up(&available, range));
+        best.or(available.first()).cloned().unwrap_or_default()
+    }
+}
+
+/// Shortens the range subtag by subtag until a language has that name.
+fn look_up<'l>(available: &'l [String], range: &str) -> Option<&'l String> {
+    let mut range = range;
+    loop {
+        if let Some(language) = available.iter().find(|language| language.eq_ignore_ascii_case(range)) {
+            return Some(language);
+        }
+        range = &range[..range.rfind('-')?];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn vary(lines: &[&'static str]) -> Vary {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(VARY, HeaderValue::from_static(line));
+        }
+        Vary::parse(&headers)
+    }
+
+    #[test]
+    fn p5_a_star_in_any_spelling_is_a_star() {
+        for lines in [&[" *"][..], &["* ,Foo"], &["Foo", "*"], &["\t*\t"], &["foo,*"], &[",,*"]] {
+            assert_eq!(vary(lines), Vary::Everything, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_no_name_is_a_star() {
+        assert_eq!(vary(&["accept encoding"]), Vary::Everything);
+    }
+
+    #[test]
+    fn s30_names_are_compared_without_case_over_all_lines() {
+        assert_eq!(vary(&["Accept, ACCEPT-language", "", "accept"]), vary(&["accept-language,accept"]));
+        assert_eq!(vary(&["", " , "]), Vary::Nothing);
+    }
+
+    #[test]
+    fn accept_encoding_has_one_form_for_equal_wishes() {
+        let normal = |value: &str| normal_accept_encoding(value.as_bytes());
+        assert_eq!(normal("gzip, deflate, br"), normal("BR;q=1.0,deflate , x-gzip, sdch, foo;q=0.3"));
+        assert_ne!(normal("gzip, br"), normal("gzip, br;q=0.5"));
+        assert_eq!(normal("gzip;q=0.8, br;q=0.2"), normal("gzip, br;q=0.7"));
+        assert_ne!(normal("gzip"), normal("gzip, identity;q=0"));
+        assert_ne!(normal("gzip"), normal("gzip, dcb"));
+        assert_eq!(normal("gzip;q=0"), normal(""));
+    }
+}

@@ -1,0 +1,103 @@
+//! The layer on an axum router: what is stored, what is answered, what is invalidated.
+
+mod support;
+
+use axum::{
+    Json, Router,
+    extract::{FromRef, Path, State},
+    routing,
+};
+use http::{Method, StatusCode};
+use larder::{Cache, CacheTags, Forward, Invalidate, Reason};
+use support::{MINUTE, Runs, cache, get, minute, send_empty};
+
+#[tokio::test]
+async fn second_request_is_answered_from_the_cache_with_its_age() {
+    let (cache, clock) = cache();
+    let runs = Runs::default();
+    let handler = {
+        let runs = runs.clone();
+        move || async move { format!("run {}", runs.begin()) }
+    };
+    let app = Router::new().route("/posts", routing::get(handler).layer(minute(&cache)));
+
+    let first = get(&app, "/posts").await;
+    clock.advance(std::time::Duration::from_secs(7));
+    let second = get(&app, "/posts").await;
+
+    assert_eq!((first.text(), first.forward(), first.is_stored()), ("run 1", Some(Forward::UriMiss), true));
+    assert_eq!((second.text(), second.is_hit(), second.header("age")), ("run 1", true, Some("7")));
+    assert_eq!(second.header("content-length"), Some("5"));
+    assert_eq!(second.header("content-type"), first.header("content-type"));
+
+    clock.advance(MINUTE);
+    let third = get(&app, "/posts").await;
+    assert_eq!((third.text(), third.forward()), ("run 2", Some(Forward::Stale)));
+}
+
+#[derive(Clone, FromRef)]
+struct App {
+    runs: Runs,
+    cache: Cache,
+}
+
+async fn list(State(runs): State<Runs>) -> String {
+    format!("list {}", runs.begin())
+}
+
+async fn show(Path(id): Path<u64>, State(runs): State<Runs>) -> (CacheTags, Json<String>) {
+    (CacheTags::new([format!("author:{}", id % 2)]), Json(format!("post {id}, run {}", runs.begin())))
+}
+
+async fn update(Path(id): Path<u64>, State(cache): State<Cache>) -> StatusCode {
+    cache.invalidate_tags([format!("post:{id}"), "posts".into()]).await.unwrap();
+    StatusCode::NO_CONTENT
+}
+
+async fn delete(Path(id): Path<u64>) -> (StatusCode, Invalidate) {
+    (StatusCode::NO_CONTENT, Invalidate::tags([format!("author:{}", id % 2)]))
+}
+
+fn blog(cache: Cache) -> Router {
+    let minute = minute(&cache);
+    Router::new()
+        .route("/posts", routing::get(list).layer(minute.clone().tags(["posts"])))
+        .route("/posts/{id}", routing::get(show).put(update).delete(delete).layer(minute.tags(["post:{id}"])))
+        .with_state(App { runs: Runs::default(), cache })
+}
+
+#[tokio::test]
+async fn a_write_handler_invalidates_by_tag_through_state() {
+    let app = blog(cache().0);
+    for uri in ["/posts", "/posts/1", "/posts/2"] {
+        get(&app, uri).await;
+        assert!(get(&app, uri).await.is_hit(), "{uri}");
+    }
+
+    send_empty(&app, Method::PUT, "/posts/1").await;
+
+    assert!(!get(&app, "/posts").await.is_hit());
+    assert!(!get(&app, "/posts/1").await.is_hit());
+    assert!(get(&app, "/posts/2").await.is_hit());
+}
+
+#[tokio::test]
+async fn tags_that_only_the_handler_knows_invalidate_too() {
+    let app = blog(cache().0);
+    for uri in ["/posts/1", "/posts/2", "/posts/3"] {
+        get(&app, uri).await;
+    }
+    send_empty(&app, Method::DELETE, "/posts/1").await;
+    assert!(!get(&app, "/posts/3").await.is_hit());
+    assert!(get(&app, "/posts/2").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_template_with_an_unknown_capture_is_served_and_not_stored() {
+    let (cache, _) = cache();
+    let app = Router::new().route("/posts/{id}", routing::get(|| async { "post" }).layer(minute(&cache).tags(["post:{slug}"])));
+    for _ in 0..2 {
+        let answer = get(&app, "/posts/1").await;
+        assert_eq!((answer.text(), answer.reason()), ("post", Some(Reason::MissingCapture)));
+    }
+}

@@ -1,0 +1,1 @@
+//! Model checks of larder's own files; see `tests/`.
