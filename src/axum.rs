@@ -7,8 +7,8 @@ use axum::{
 use http::{Extensions, Uri, request::Parts};
 
 use crate::{
+    cache_policy::{CachePolicy, Private},
     invalidate::Invalidate,
-    policy::{CachePolicy, Private},
     tag::CacheTags,
 };
 

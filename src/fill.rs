@@ -50,7 +50,7 @@ impl Fill {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let ttl = i64::try_from(self.lifetime.fresh_until.seconds_since(self.cache.now())).unwrap_or(i64::MAX);
+        let ttl = self.lifetime.ttl();
         let mut filling = Filling::new(body, self.stated, self.settings.store.max_body);
         if length.is_some()
             && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await

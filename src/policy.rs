@@ -14,6 +14,7 @@ use http::{
 
 use crate::{
     cache_control::{CacheControl, delta_seconds},
+    cache_policy::{CachePolicy, Directive, Private},
     clock::Timestamp,
     status::Reason,
     vary::Vary,
@@ -72,52 +73,6 @@ impl fmt::Debug for StoreRules {
     }
 }
 
-/// What a handler says about storing its own response, where a header would be clumsy; it is not sent.
-///
-/// ```
-/// use std::time::Duration;
-/// use larder::CachePolicy;
-///
-/// async fn weather() -> (CachePolicy, &'static str) {
-///     (CachePolicy::ttl(Duration::from_secs(5)), "sunny")
-/// }
-/// # let _ = weather;
-/// ```
-///
-/// A lifetime goes before `Cache-Control` and before the route's; `no-store` and `private` in a header are stronger than
-/// any lifetime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CachePolicy(Directive);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Directive {
-    Ttl(Duration),
-    NoStore,
-    Private,
-}
-
-impl CachePolicy {
-    /// Stores the response for `ttl`.
-    pub const fn ttl(ttl: Duration) -> Self {
-        Self(Directive::Ttl(ttl))
-    }
-
-    /// Does not store the response.
-    pub const fn no_store() -> Self {
-        Self(Directive::NoStore)
-    }
-
-    /// Does not store the response, because it is for one user; the same as the extension [`Private`].
-    pub const fn private() -> Self {
-        Self(Directive::Private)
-    }
-}
-
-/// Marks a response as one user's own: a layer inside the cache that authenticates puts it into the response's
-/// extensions, and the response is not stored, whatever the handler says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Private;
-
 /// What the request contributes to the decision.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RequestTerms {
@@ -126,12 +81,20 @@ pub(crate) struct RequestTerms {
     pub(crate) no_store: bool,
 }
 
-/// When a response was of age zero, and until when it is fresh.
+/// When a response was of age zero, when it came, and until when it is fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetime {
     pub(crate) generated: Timestamp,
+    pub(crate) received: Timestamp,
     pub(crate) fresh_until: Timestamp,
     pub(crate) answers_authorized: bool,
+}
+
+impl Lifetime {
+    /// Whole seconds of freshness from the receipt on.
+    pub(crate) fn ttl(&self) -> i64 {
+        i64::try_from(self.fresh_until.seconds_since(self.received)).unwrap_or(i64::MAX)
+    }
 }
 
 /// When the request was made and its response received.
@@ -151,7 +114,7 @@ pub(crate) fn storable(
     exchange: Exchange,
 ) -> Result<Lifetime, Reason> {
     let control = directives(&response.headers);
-    let policy = response.extensions.get::<CachePolicy>().map(|policy| policy.0);
+    let policy = response.extensions.get::<CachePolicy>().map(CachePolicy::directive);
     check_status(rules, response.status)?;
     check_privacy(rules, request, response, &control, policy)?;
     check_shape(response, vary)?;
@@ -269,6 +232,7 @@ fn lifetime(
     let left = whole.checked_sub(age).filter(|left| !left.is_zero()).ok_or(Reason::Stale)?.min(rules.max_ttl);
     Ok(Lifetime {
         generated: exchange.received - age,
+        received: exchange.received,
         fresh_until: exchange.received + left,
         answers_authorized: control.allows_authorized(),
     })
