@@ -1,4 +1,8 @@
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use http::{HeaderMap, HeaderName, Uri};
 
@@ -41,6 +45,7 @@ pub(crate) struct Inner {
     space: TagSpace,
     namespace: String,
     revision: String,
+    pub(crate) policies: Arc<Mutex<HashMap<String, Arc<Settings>>>>,
     /// What all keys begin with.
     pub(crate) prefix: Vec<u8>,
 }
@@ -65,6 +70,7 @@ impl Cache {
             space: TagSpace::default(),
             namespace: String::new(),
             revision: String::new(),
+            policies: Arc::default(),
             prefix: prefix("", ""),
         };
         Self { inner: Arc::new(inner) }

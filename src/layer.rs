@@ -1,4 +1,8 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use http::{HeaderName, StatusCode, request, response};
 use tower_layer::Layer;
@@ -44,6 +48,38 @@ impl Cache {
     /// others.
     pub fn layer(&self) -> CacheLayer {
         CacheLayer::new(self)
+    }
+
+    /// Keeps the settings of `layer` under a name, for all clones of this handle.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// cache.define_policy("products", cache.layer().ttl(Duration::from_secs(300)).ignore_query(["utm_*"]));
+    /// // … where the routes are:
+    /// let layer = cache.policy("products").tags(["product:{id}"]);
+    /// ```
+    pub fn define_policy(&self, name: &str, layer: CacheLayer) {
+        self.policies().insert(name.to_owned(), layer.settings);
+    }
+
+    /// A layer with the settings that were kept under a name.
+    ///
+    /// # Panics
+    /// If there is no policy of that name, since a route without the one it asks for must not start.
+    pub fn policy(&self, name: &str) -> CacheLayer {
+        let policies = self.policies();
+        let Some(settings) = policies.get(name).map(Arc::clone) else {
+            let mut known: Vec<_> = policies.keys().cloned().collect();
+            known.sort();
+            drop(policies);
+            panic!("no cache policy is named `{name}`: define it first with `define_policy`; there are {known:?}");
+        };
+        CacheLayer { cache: self.clone(), settings }
+    }
+
+    fn policies(&self) -> MutexGuard<'_, HashMap<String, Arc<Settings>>> {
+        self.inner.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
