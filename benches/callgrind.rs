@@ -1,0 +1,100 @@
+//! One case, so many times, for callgrind to count its instructions: `callgrind CASE TIMES`.
+//!
+//! `callgrind` alone lists the cases.
+
+use std::{env, fmt::Debug, hint::black_box, process::ExitCode};
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use http::{Request, Response};
+use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, ask, engine, layer, router, warm};
+use tower::{Layer as _, Service};
+
+/// Each is larder's or what it is compared with; `request` and `new-request` are what the others do besides.
+const CASES: &str = "request new-request moka floor floor-1m hit-1k hit-64k hit-1m hit-8-tags hit-in-router hit-around-router \
+                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full";
+
+const STORE: usize = 1024 * MIB;
+/// For `…-full`: so small that every miss evicts.
+const FULL: usize = 4 * MIB;
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let (Some(case), Some(Ok(times))) = (arguments.next(), arguments.next().map(|times| times.parse())) else {
+        println!("{CASES}");
+        return ExitCode::SUCCESS;
+    };
+    if run(&case, times).is_none() {
+        eprintln!("`{case}` is no case: {CASES}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(case: &str, times: usize) -> Option<()> {
+    let one = Requests::for_one();
+    let handler = Handler::new(KIB);
+    let stored = |size| layer(STORE, 0).layer(Handler::new(size));
+    match case {
+        "request" => (0..times).for_each(|at| drop(black_box(one.get(at)))),
+        "new-request" => (0..times).for_each(|at| drop(black_box(one.fresh(at)))),
+        "moka" => look_up(&handler, times),
+        "floor" => hit(Floor::new(handler, STORE), times),
+        "floor-1m" => hit(Floor::new(Handler::new(MIB), STORE), times),
+        "hit-1k" => hit(stored(KIB), times),
+        "hit-64k" => hit(stored(64 * KIB), times),
+        "hit-1m" => hit(stored(MIB), times),
+        "hit-8-tags" => hit(layer(STORE, 8).layer(handler), times),
+        "hit-in-router" => hit(router(handler.route().layer(layer(STORE, 0))), times),
+        "hit-around-router" => hit(layer(STORE, 0).layer(handler.router()), times),
+        "bare-router" => ask_again(handler.router(), times),
+        "bare-miss" => miss(handler, times),
+        "floor-miss" => miss(Floor::new(handler, STORE), times),
+        "miss" => miss(stored(KIB), times),
+        "miss-2-tags" => miss(layer(STORE, 2).layer(handler), times),
+        "miss-full" => miss(layer(FULL, 0).layer(handler), times),
+        "floor-miss-full" => miss(Floor::new(handler, FULL), times),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn look_up(handler: &Handler, times: usize) {
+    let key = b"www.example.com/items/0";
+    let entries = engine(STORE);
+    entries.insert(key[..].into(), Entry::new(handler.respond()).into());
+    for _ in 0..times {
+        black_box(entries.get(black_box(&key[..])));
+    }
+}
+
+fn hit<S, B>(mut service: S, times: usize)
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Debug>,
+    B: HttpBody<Data = Bytes, Error: Debug>,
+{
+    warm(&mut service, &Requests::for_one());
+    ask_again(service, times);
+}
+
+fn ask_again<S, B>(mut service: S, times: usize)
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Debug>,
+    B: HttpBody<Data = Bytes, Error: Debug>,
+{
+    let one = Requests::for_one();
+    for at in 0..times {
+        black_box(ask(&mut service, one.get(at)));
+    }
+}
+
+fn miss<S, B>(mut service: S, times: usize)
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Debug>,
+    B: HttpBody<Data = Bytes, Error: Debug>,
+{
+    let requests = Requests::for_one();
+    for number in 0..times {
+        black_box(ask(&mut service, requests.fresh(number)));
+    }
+}
