@@ -215,14 +215,21 @@ fn reader_and_two_invalidations<T: Table>(first: What, second: What) {
 fn two_readers_and_invalidation<T: Table>(what: What) {
     explore(FEW, move || {
         let scene = Scene::<T>::new(8);
-        let spawn = |act: fn(&Scene<T>, What)| {
+        let reader = thread::spawn({
             let scene = Arc::clone(&scene);
-            thread::spawn(move || act(&scene, what))
-        };
-        let others = [spawn(|scene, what| scene.write(what)), spawn(|scene, _| (scene.read(), scene.read()).0)];
+            move || {
+                scene.read();
+                scene.read();
+            }
+        });
+        let writer = thread::spawn({
+            let scene = Arc::clone(&scene);
+            move || scene.write(what)
+        });
         scene.read();
         scene.read();
-        others.into_iter().for_each(|other| other.join().unwrap());
+        reader.join().unwrap();
+        writer.join().unwrap();
         scene.read();
     });
 }
