@@ -1,19 +1,33 @@
 //! What the tests share: an application under test, asked through its front door.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    handler::Handler,
+    response::{IntoResponse, Response},
+    routing,
+};
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request::Parts};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use larder::{Cache, CacheLayer, CacheStatus, Forward, ManualClock, Reason};
+use tokio::sync::{Semaphore, mpsc};
 use tower::ServiceExt as _;
 
 /// A minute.
@@ -116,4 +130,114 @@ pub fn cache() -> (Cache, ManualClock) {
 /// A layer that keeps everything for a minute.
 pub fn minute(cache: &Cache) -> CacheLayer {
     cache.layer().ttl(MINUTE)
+}
+
+/// An application with a single route, `/page`, that answers GET, with the cache in front of it.
+pub fn page<H, T>(layer: CacheLayer, handler: H) -> Router
+where
+    H: Handler<T, ()>,
+    T: 'static,
+{
+    Router::new().route("/page", routing::get(handler).layer(layer))
+}
+
+/// A handler that answers `run 1`, `run 2`, …
+pub fn numbered(runs: &Runs) -> impl Fn() -> Ready<String> + Clone + Send + Sync + 'static {
+    let runs = runs.clone();
+    move || ready(format!("run {}", runs.begin()))
+}
+
+/// A handler that answers `run 1`, `run 2`, … under these header lines.
+pub fn numbered_with(
+    runs: &Runs,
+    lines: &[(&'static str, &'static str)],
+) -> impl Fn() -> Ready<(HeaderMap, String)> + Clone + Send + Sync + 'static {
+    let (runs, headers) = (runs.clone(), fields(lines));
+    move || ready((headers.clone(), format!("run {}", runs.begin())))
+}
+
+/// A handler that answers what `answer` makes of the head of each request.
+pub fn answering<R: IntoResponse>(
+    answer: impl Fn(&Parts) -> R + Clone + Send + Sync + 'static,
+) -> impl Fn(Request) -> Ready<Response> + Clone + Send + Sync + 'static {
+    move |request| ready(answer(&request.into_parts().0).into_response())
+}
+
+/// Header lines as a map; several lines of one name stay several.
+pub fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+}
+
+/// The value of a request's field; empty if it is absent.
+pub fn field<'p>(parts: &'p Parts, name: &str) -> &'p str {
+    parts.headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// A door that handlers wait at until a test lets them through.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    arrived: Arc<Semaphore>,
+    opened: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub fn closed() -> Self {
+        Self { arrived: Arc::new(Semaphore::new(0)), opened: Arc::new(Semaphore::new(0)) }
+    }
+
+    /// For handlers: says that one is here, and waits to be let through.
+    pub async fn pass(&self) {
+        self.arrived.add_permits(1);
+        self.opened.acquire().await.unwrap().forget();
+    }
+
+    /// Waits until one more handler is at the door.
+    pub async fn arrival(&self) {
+        self.arrived.acquire().await.unwrap().forget();
+    }
+
+    /// Lets as many through, whether they are here or not.
+    pub fn open(&self, handlers: usize) {
+        self.opened.add_permits(handlers);
+    }
+}
+
+/// A body whose frames a test sends one by one.
+#[derive(Debug)]
+pub struct ChannelBody(mpsc::UnboundedReceiver<Frame<Bytes>>);
+
+/// Where the frames of a [`ChannelBody`] come from; dropping it ends the body.
+#[derive(Debug)]
+pub struct Frames(mpsc::UnboundedSender<Frame<Bytes>>);
+
+impl ChannelBody {
+    pub fn new() -> (Frames, Self) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Frames(sender), Self(receiver))
+    }
+}
+
+impl Frames {
+    pub fn send(&self, data: impl Into<Bytes>) {
+        self.0.send(Frame::data(data.into())).unwrap();
+    }
+
+    pub fn send_trailers(&self, lines: &[(&'static str, &'static str)]) {
+        self.0.send(Frame::trailers(fields(lines))).unwrap();
+    }
+}
+
+impl http_body::Body for ChannelBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
+}
+
+/// A handler whose first body is the one at hand; each later one is whole at once and says `later`.
+pub fn first_streams(body: ChannelBody) -> impl Fn() -> Ready<Body> + Clone + Send + Sync + 'static {
+    let first = Arc::new(std::sync::Mutex::new(Some(body)));
+    move || ready(first.lock().unwrap().take().map_or_else(|| Body::from("later"), Body::new))
 }
