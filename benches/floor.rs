@@ -16,7 +16,7 @@ use http_body_util::Full;
 use moka::{policy::EvictionPolicy, sync::Cache};
 use tower::Service;
 
-use crate::{Handler, now};
+use crate::{Handler, made, now};
 
 /// The least that a cache on moka can do: a key of host and path, one look-up, a copy of what is prepared, `Age`.
 ///
@@ -55,7 +55,7 @@ impl Entry {
     pub fn new(response: Response<Full<Bytes>>) -> Self {
         let (parts, body) = response.into_parts();
         let mut headers = parts.headers;
-        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        headers.insert(DATE, made("Sun, 06 Nov 1994 08:49:37 GMT"));
         headers.insert(AGE, HeaderValue::from_static("0"));
         let mut body = std::pin::pin!(body);
         let frame = now(http_body_util::BodyExt::frame(&mut body));
