@@ -141,3 +141,70 @@ impl<S> fmt::Debug for Memory<S> {
         f.debug_struct("Memory").field("invalidated_tags", &self.table.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        stored::{Content, StoredResponse},
+    };
+
+    /// Gives every key the same hash.
+    #[derive(Debug, Clone, Copy)]
+    struct Colliding;
+
+    impl BuildHasher for Colliding {
+        type Hasher = Self;
+
+        fn build_hasher(&self) -> Self {
+            Self
+        }
+    }
+
+    impl Hasher for Colliding {
+        fn finish(&self) -> u64 {
+            7
+        }
+
+        fn write(&mut self, _: &[u8]) {}
+    }
+
+    fn stored(body: &'static str) -> Arc<Stored> {
+        let response = StoredResponse {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(body.as_bytes()),
+            generated: Timestamp::from_millis(0),
+            fresh_until: Timestamp::from_millis(1),
+            answers_authorized: false,
+        };
+        Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response)))
+    }
+
+    fn body<S: BuildHasher + Clone + Send + Sync + 'static>(store: &Memory<S>, key: &str) -> Option<Bytes> {
+        let (stored, _) = store.read(&Key::from_bytes(key.as_bytes())).found?;
+        match stored.content() {
+            Content::Response(response) => Some(response.body.clone()),
+            Content::Variants(_) => None,
+        }
+    }
+
+    #[test]
+    fn w9_keys_with_the_same_hash_do_not_share() {
+        let store = Memory::with_hasher(1 << 20, Colliding);
+        for name in ["a", "b", "ab"] {
+            assert_eq!(store.store(&Key::from_bytes(name.as_bytes()), stored(name)), Put::Kept);
+        }
+        for name in ["a", "b", "ab"] {
+            assert_eq!(body(&store, name).unwrap(), name);
+        }
+        assert_eq!(body(&store, "c"), None);
+        assert_eq!(body(&store, ""), None);
+    }
+}

@@ -142,7 +142,7 @@ where
 }
 
 /// A handler that answers `run 1`, `run 2`, …
-pub fn numbered(runs: &Runs) -> impl Fn() -> Ready<String> + Clone + Send + Sync + 'static {
+pub fn numbered(runs: &Runs) -> impl Fn() -> Ready<String> + Clone + Send + Sync + use<> {
     let runs = runs.clone();
     move || ready(format!("run {}", runs.begin()))
 }
@@ -151,7 +151,7 @@ pub fn numbered(runs: &Runs) -> impl Fn() -> Ready<String> + Clone + Send + Sync
 pub fn numbered_with(
     runs: &Runs,
     lines: &[(&'static str, &'static str)],
-) -> impl Fn() -> Ready<(HeaderMap, String)> + Clone + Send + Sync + 'static {
+) -> impl Fn() -> Ready<(HeaderMap, String)> + Clone + Send + Sync + use<> {
     let (runs, headers) = (runs.clone(), fields(lines));
     move || ready((headers.clone(), format!("run {}", runs.begin())))
 }
