@@ -210,3 +210,178 @@ mod tests {
         assert_eq!(parse(&[r#"max-age="60""#]).max_age, seconds(60));
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use std::time::SystemTime;
+
+    use http::{
+        HeaderValue, Request, Response, StatusCode,
+        header::{AGE, AUTHORIZATION, CACHE_CONTROL, DATE, EXPIRES},
+    };
+    use http_cache_semantics::{CacheOptions, CachePolicy};
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        policy::{Exchange, RequestTerms, StoreRules, storable},
+        vary::Vary,
+    };
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_bytes_are_read_without_panic(lines in vec(vec(any::<u8>(), 0..40), 0..4), number in vec(any::<u8>(), 0..20)) {
+            let lines = lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok());
+            let headers: HeaderMap = lines.map(|line| (CACHE_CONTROL, line)).collect();
+            CacheControl::parse(&headers, &CACHE_CONTROL);
+            delta_seconds(&number);
+        }
+
+        #[test]
+        fn text_full_of_quotes_and_commas_is_read_without_panic(lines in vec(r#"[a=,"\\ ]{0,12}(no-store)?"#, 0..3)) {
+            let headers: HeaderMap = lines.iter().map(|line| (CACHE_CONTROL, HeaderValue::from_str(line).unwrap())).collect();
+            let control = CacheControl::parse(&headers, &CACHE_CONTROL);
+            prop_assert!(control.max_age.is_none() && !control.private);
+        }
+
+        #[test]
+        fn the_strictest_of_all_lines_counts_whatever_their_order(
+            mut directives in vec(directive(), 0..6),
+            cut in 0..6_usize,
+        ) {
+            let joined = parse(std::slice::from_ref(&directives.join(", ")));
+            prop_assert_eq!(parse(&directives), joined);
+            let cut = cut.min(directives.len());
+            directives.rotate_left(cut);
+            prop_assert_eq!(parse(&directives), joined);
+            let shouted: Vec<_> = directives.iter().map(|directive| directive.to_uppercase()).collect();
+            prop_assert_eq!(parse(&shouted), joined);
+        }
+
+        #[test]
+        fn what_may_be_stored_and_for_how_long_is_what_another_implementation_says(response in response()) {
+            let theirs = response.their_lifetime();
+            prop_assert_eq!(response.our_lifetime(), theirs);
+        }
+    }
+
+    fn parse(lines: &[String]) -> CacheControl {
+        let headers = lines.iter().map(|line| (CACHE_CONTROL, HeaderValue::from_str(line).unwrap()));
+        CacheControl::parse(&HeaderMap::from_iter(headers), &CACHE_CONTROL)
+    }
+
+    fn directive() -> impl Strategy<Value = String> {
+        let plain = select(&["no-store", "no-cache", "private", "public", "must-revalidate", "immutable", "x-unknown"]);
+        let valued = (select(&["max-age", "s-maxage", "stale-if-error"]), 0..2000_u64);
+        prop_oneof![
+            plain.prop_map(str::to_owned),
+            valued.clone().prop_map(|(name, seconds)| format!("{name}={seconds}")),
+            valued.prop_map(|(name, seconds)| format!("{name}=\"{seconds}\"")),
+        ]
+    }
+
+    /// A response, and whether it is for a request with `Authorization`, that both implementations have to decide on.
+    #[derive(Debug, Clone)]
+    struct Answered {
+        status: u16,
+        directives: Vec<String>,
+        in_lines: bool,
+        age: Option<u64>,
+        /// In seconds from the moment at which the response was received.
+        expires: Option<Result<i64, &'static str>>,
+        dated: bool,
+        authorized: bool,
+    }
+
+    /// The moment at which the response was received.
+    const NOW: u64 = 1_700_000_000;
+
+    fn response() -> impl Strategy<Value = Answered> {
+        let expires = prop_oneof![(-100..3000_i64).prop_map(Ok), select(&["0", "-1", "soon"]).prop_map(Err)];
+        (
+            select(&[200_u16, 203, 204, 301, 308, 404, 410, 206, 304, 500, 503]),
+            vec(comparable_directive(), 0..4),
+            any::<bool>(),
+            option::of(0..2500_u64),
+            option::of(expires),
+            any::<bool>(),
+            any::<bool>(),
+        )
+            .prop_map(|(status, mut directives, in_lines, age, expires, dated, authorized)| {
+                // Of a repeated lifetime we take the shortest, they the first: RFC 9111 §4.2.1 allows either.
+                let mut seen = std::collections::HashSet::new();
+                directives.retain(|directive: &String| seen.insert(directive.split('=').next().unwrap_or_default().to_owned()));
+                Answered { status, directives, in_lines, age, expires, dated, authorized }
+            })
+    }
+
+    /// What both read. Left out are upper case and commas in quoted strings (RFC 9111 §5.2, RFC 9110 §5.6.4), which they do not
+    /// understand; a lifetime without any argument, which they ignore and which is stale (RFC 9111 §4.2.1); `immutable`, in
+    /// which they see a lifetime (RFC 8246 gives none); and `proxy-revalidate`, which they take for `no-cache` (RFC 9111
+    /// §5.2.2.8 speaks of stale responses only).
+    fn comparable_directive() -> impl Strategy<Value = String> {
+        let lifetime = (select(&["max-age", "s-maxage"]), select(&["0", "1", "60", "1000", "\"60\"", "-1", "1.5", "a", ""]));
+        prop_oneof![
+            2 => select(&["no-store", "no-cache", "private", "public", "must-revalidate", "x-unknown", "x-unknown=1"])
+                .prop_map(str::to_owned),
+            3 => lifetime.prop_map(|(name, value)| format!("{name}={value}")),
+        ]
+    }
+
+    impl Answered {
+        fn response(&self) -> Response<()> {
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::from_u16(self.status).unwrap();
+            let mut add = |name, value: &str| response.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
+            if self.in_lines {
+                self.directives.iter().for_each(|directive| _ = add(CACHE_CONTROL, directive));
+            } else if !self.directives.is_empty() {
+                add(CACHE_CONTROL, &self.directives.join(", "));
+            }
+            self.age.iter().for_each(|age| _ = add(AGE, &age.to_string()));
+            match self.expires {
+                None => {}
+                Some(Ok(seconds)) => _ = add(EXPIRES, &http_date(seconds)),
+                Some(Err(text)) => _ = add(EXPIRES, text),
+            }
+            if self.dated {
+                add(DATE, &http_date(0));
+            }
+            response
+        }
+
+        /// How long we keep it from when it was received; `None` if we do not.
+        fn our_lifetime(&self) -> Option<Duration> {
+            let (response, ()) = self.response().into_parts();
+            let at: Timestamp = received().into();
+            let exchange = Exchange { requested: at, received: at };
+            let terms = RequestTerms { authorized: self.authorized, no_store: false };
+            let vary = Vary::parse(&response.headers);
+            let lifetime = storable(&StoreRules::default(), terms, &response, &vary, Some(0), exchange).ok()?;
+            Some(lifetime.fresh_until.since(at))
+        }
+
+        /// How long a shared cache that never guesses would answer from it by the other implementation.
+        fn their_lifetime(&self) -> Option<Duration> {
+            let mut request = Request::new(());
+            if self.authorized {
+                request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+            }
+            let options = CacheOptions { cache_heuristic: 0.0, ..CacheOptions::default() };
+            let policy = CachePolicy::new_options(&request, &self.response(), received(), options);
+            let lifetime = policy.time_to_live(received());
+            (policy.is_storable() && !lifetime.is_zero()).then_some(lifetime)
+        }
+    }
+
+    fn received() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(NOW)
+    }
+
+    fn http_date(seconds_from_now: i64) -> String {
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.saturating_add_signed(seconds_from_now)))
+    }
+}

@@ -229,3 +229,195 @@ fn with_query(uri: &Uri, query: Option<Cow<'_, str>>) -> Uri {
     parts.path_and_query = Some(target);
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+
+    use super::*;
+
+    /// What a client may send, of the things that can select a response, in few enough spellings that two of them meet.
+    #[derive(Debug, Clone)]
+    struct Asked {
+        head: bool,
+        scheme: Option<&'static str>,
+        authority: &'static str,
+        /// With an authority in the target, `Host` says nothing (RFC 9112 §3.2.2).
+        host: Option<&'static str>,
+        path: String,
+        query: Option<String>,
+        forwarded: Vec<(usize, String)>,
+        tenant: Vec<String>,
+        languages: Vec<String>,
+        cookies: Vec<String>,
+        principal: Option<String>,
+        part: String,
+    }
+
+    const TENANT: HeaderName = HeaderName::from_static("x-tenant");
+    const LANGUAGE: HeaderName = HeaderName::from_static("accept-language");
+    const PRINCIPAL: &str = "x-principal";
+    const PART: &str = "x-part";
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let authority = || select(&["a", "A", "a:80", "a:443", "a:8080", "aa", "a.b", "[::1]", "[::1]:80"]);
+        let value = || "[ab,; =/]{0,3}";
+        let target = (
+            any::<bool>(),
+            option::of(select(&["http", "https", "ws"])),
+            authority(),
+            option::of(authority()),
+            "/[a/%]{0,3}",
+            option::of("[ab&=?]{0,3}"),
+        );
+        let fields = (
+            vec((0..FORWARDED.len(), value()), 0..3),
+            vec(value(), 0..3),
+            vec(value(), 0..3),
+            vec("(a|b|ab|)(=[ab]{0,2})?(; ?(a|b)=[ab]{0,2})?", 0..3),
+            option::of(value()),
+            value(),
+        );
+        (target, fields).prop_map(|((head, scheme, authority, host, path, query), rest)| {
+            let (forwarded, tenant, languages, cookies, principal, part) = rest;
+            // Not every path is one that a URI may have.
+            let path = path.replace('%', "%25");
+            Asked { head, scheme, authority, host, path, query, forwarded, tenant, languages, cookies, principal, part }
+        })
+    }
+
+    /// Two that differ in a few things at most.
+    fn pair() -> impl Strategy<Value = (Asked, Asked)> {
+        (asked(), asked(), vec(prop::bool::weighted(0.15), 12)).prop_map(|(one, other, differs)| {
+            let mut mixed = one.clone();
+            macro_rules! mix {
+                ($($at:literal: $field:ident),+) => {
+                    $(if differs[$at] { mixed.$field = other.$field; })+
+                };
+            }
+            mix!(0: head, 1: scheme, 2: authority, 3: host, 4: path, 5: query, 6: forwarded, 7: tenant);
+            mix!(8: languages, 9: cookies, 10: principal, 11: part);
+            (one, mixed)
+        })
+    }
+
+    impl Asked {
+        fn parts(&self) -> Parts {
+            let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+            let origin = self.scheme.map(|scheme| format!("{scheme}://{}", self.authority)).unwrap_or_default();
+            let method = if self.head { Method::HEAD } else { Method::GET };
+            let mut parts =
+                Request::builder().method(method).uri(format!("{origin}{}{query}", self.path)).body(()).unwrap().into_parts().0;
+            let mut add = |name: &HeaderName, value: &str| {
+                parts.headers.append(name, HeaderValue::from_str(value).unwrap());
+            };
+            self.host.iter().for_each(|host| add(&http::header::HOST, host));
+            self.forwarded.iter().for_each(|(field, value)| add(&FORWARDED[*field], value));
+            self.tenant.iter().for_each(|value| add(&TENANT, value));
+            self.languages.iter().for_each(|value| add(&LANGUAGE, value));
+            self.cookies.iter().for_each(|value| add(&COOKIE, value));
+            self.principal.iter().for_each(|value| add(&HeaderName::from_static(PRINCIPAL), value));
+            add(&HeaderName::from_static(PART), &self.part);
+            parts
+        }
+
+        /// What every layer tells requests apart by, in words of its own.
+        fn resource(&self) -> impl PartialEq + use<> {
+            let scheme = self.scheme.unwrap_or("http");
+            let authority = if self.scheme.is_some() { Some(self.authority) } else { self.host };
+            let default_port = match scheme {
+                "http" => ":80",
+                "https" => ":443",
+                _ => ":",
+            };
+            let authority = authority.map(|authority| authority.trim_end_matches(default_port).to_lowercase());
+            let forwarded: Vec<_> = (0..FORWARDED.len())
+                .map(|field| list(self.forwarded.iter().filter(|(of, _)| *of == field).map(|(_, value)| value)))
+                .collect();
+            (scheme, authority, self.path.clone(), self.query.clone(), forwarded)
+        }
+
+        /// What a layer that looks at all of it tells requests apart by besides.
+        fn selection(&self) -> impl PartialEq + use<> {
+            let pairs = self.cookies.iter().flat_map(|line| line.split(';')).map(str::trim);
+            let cookie = |name: &str| {
+                let values = pairs.clone().filter_map(|pair| pair.split_once('=')).filter(|(named, _)| *named == name);
+                values.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+            };
+            (list(self.tenant.iter()), self.language(), [cookie("a"), cookie("b")], self.principal.clone(), self.part.clone())
+        }
+
+        /// The normal form that [`settings`] gives to `Accept-Language`: absent is like empty.
+        fn language(&self) -> usize {
+            list(self.languages.iter()).unwrap_or_default().len()
+        }
+    }
+
+    /// Several lines are one list, and the space around a line is nothing (RFC 9110 §5.2, §5.5).
+    fn list<'v>(lines: impl Iterator<Item = &'v String>) -> Option<String> {
+        let lines: Vec<_> = lines.map(|line| line.trim()).collect();
+        (!lines.is_empty()).then(|| lines.join(", "))
+    }
+
+    fn text(parts: &Parts, name: &str) -> Option<String> {
+        parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    /// Everything that can be in a key is in it.
+    fn settings() -> Settings {
+        let mut settings = Settings {
+            vary_on: vec![TENANT, LANGUAGE],
+            cookies: Cookies::Named(vec!["a".to_owned(), "b".to_owned()]),
+            principal: Some(Arc::new(|parts| text(parts, PRINCIPAL))),
+            key_part: Some(Arc::new(|parts| text(parts, PART))),
+            ..Settings::default()
+        };
+        settings.normalizers.add(LANGUAGE, |value| value.len().to_string());
+        settings.reshape();
+        settings
+    }
+
+    fn key(settings: &Settings, asked: &Asked) -> Key {
+        settings.look(b"prefix", &asked.parts(), true).unwrap().key
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn two_requests_share_a_key_only_if_nothing_that_selects_tells_them_apart((one, other) in pair()) {
+            let settings = settings();
+            let same = one.resource() == other.resource() && one.selection() == other.selection();
+            prop_assert_eq!(key(&settings, &one) == key(&settings, &other), same);
+        }
+
+        #[test]
+        fn without_settings_the_resource_alone_selects((one, other) in pair()) {
+            let mut settings = Settings { cookies: Cookies::Ignored, ..Settings::default() };
+            settings.reshape();
+            prop_assert_eq!(key(&settings, &one) == key(&settings, &other), one.resource() == other.resource());
+        }
+
+        #[test]
+        fn two_layers_that_cut_keys_differently_never_share_one((one, other) in pair()) {
+            let plain = Settings::default();
+            let part = |asked: &Asked, settings: &Settings| {
+                let parts = asked.parts();
+                settings.key(b"prefix", &parts, &Facts::read(&parts.headers), None).unwrap()
+            };
+            prop_assert_ne!(part(&one, &plain), part(&other, &settings()));
+        }
+    }
+
+    /// Handlers do not mind the space: the `cookie` crate trims names.
+    #[test]
+    fn space_around_the_name_of_a_cookie_does_not_hide_it() {
+        let cookies = |line: &'static str| {
+            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(line))]);
+            cookie(&headers, "session")
+        };
+        assert_eq!(cookies("session =alice"), cookies("session=alice"));
+        assert_eq!(cookies("x=1; session\t=alice"), cookies("session=alice"));
+    }
+}
