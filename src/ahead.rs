@@ -1,6 +1,7 @@
-use http::{HeaderMap, request, response};
+use http::{HeaderMap, header::CACHE_CONTROL, request, response};
 
 use crate::{
+    cache_control::CacheControl,
     groups::{CACHE_GROUPS, group_names},
     request::Target,
     router,
@@ -28,17 +29,29 @@ impl Ahead {
         Self { target, target_tags, route_tags, request: parts.headers.clone() }
     }
 
+    /// The tags that the response will have, whatever the handler adds.
+    pub(crate) fn known_tags(&self) -> Vec<Tag> {
+        let route_tags = self.route_tags.as_deref().unwrap_or_default();
+        route_tags.iter().chain(&self.target_tags).cloned().collect()
+    }
+
+    /// The one request directive that is always obeyed (RFC 9111 §5.2.1.5).
+    pub(crate) fn says_no_store(&self) -> bool {
+        self.request.contains_key(CACHE_CONTROL) && CacheControl::parse(&self.request, &CACHE_CONTROL).no_store
+    }
+
     /// Every tag of the response, or why it cannot be tagged: what could not be invalidated must not be stored.
-    pub(crate) fn all_tags(&self, space: &TagSpace, response: &response::Parts) -> Result<Vec<Tag>, Reason> {
+    pub(crate) fn all_tags(&self, settings: &Settings, space: &TagSpace, response: &response::Parts) -> Result<Vec<Tag>, Reason> {
         let mut tags = self.route_tags.clone()?;
+        let known = tags.len();
         if let Some(from_handler) = response.extensions.get::<CacheTags>() {
             for tag in from_handler.iter() {
                 tags.push(space.tag(tag).map_err(|_| refused_tag(tag))?);
             }
         }
         let groups = group_names(&response.headers, &CACHE_GROUPS);
-        let Target { scheme, authority, .. } = &self.target;
-        tags.extend(groups.iter().map(|group| space.group(scheme.as_str(), authority, group)));
+        tags.extend(groups.iter().map(|group| space.group(&self.target.authority, group)));
+        settings.note_handler_tags(tags.len() > known);
         deduplicate(&mut tags);
         if tags.len() > MAX_TAGS {
             tracing::warn!(

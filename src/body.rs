@@ -1,7 +1,6 @@
 use std::{
     collections::VecDeque,
     fmt,
-    future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -9,6 +8,9 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::status::Reason;
 
 pin_project! {
     /// The body of a response that passed a larder layer: a stored one, the handler's own, or the handler's while it is
@@ -32,27 +34,25 @@ pin_project! {
     {
         Stored { bytes: Bytes },
         Passing { #[pin] body: B },
-        Filling { filling: Box<Filling<B>> },
+        Piped { piped: Box<Piped<B>> },
     }
 }
 
-/// Called with the whole body once it has passed.
-pub(crate) type Finish = Box<dyn FnOnce(Bytes) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
-
-/// A body that is forwarded and kept at the same time.
-pub(crate) struct Filling<B: Body> {
-    body: Pin<Box<B>>,
-    /// What was taken from `body` before anyone asked for it.
-    ready: VecDeque<Item<B>>,
-    /// `None` once it is clear that nothing will be stored, or once it has been.
-    keep: Option<Collected>,
-    finish: Option<Finish>,
-    finishing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// What goes out after `finishing`, so that the entry is visible before the last byte has left.
-    held: Item<B>,
+/// What a pump sends on to the client.
+pub(crate) enum Piece<B: Body> {
+    /// A frame, or an error; the end is the end of the channel.
+    Frame(Result<Frame<Bytes>, B::Error>),
+    /// From here on the client reads the body itself: there is nothing more to store.
+    Rest(Pin<Box<B>>),
 }
 
-type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
+/// The client's end of a body that a task of ours reads and stores.
+pub(crate) struct Piped<B: Body> {
+    pieces: UnboundedReceiver<Piece<B>>,
+    rest: Option<Pin<Box<B>>>,
+    /// How much is still to come.
+    hint: SizeHint,
+}
 
 impl<B: Body> ResponseBody<B> {
     pub(crate) fn stored(bytes: Bytes) -> Self {
@@ -63,9 +63,10 @@ impl<B: Body> ResponseBody<B> {
         Self { state: State::Passing { body } }
     }
 
-    /// Forwards what `filling` takes, and calls `finish` at its end.
-    pub(crate) fn filling(filling: Filling<B>, finish: Finish) -> Self {
-        Self { state: State::Filling { filling: Box::new(Filling { finish: Some(finish), ..filling }) } }
+    /// What `filling` took already and what it will bring, read by a task of its own: nobody who waits for the stored response
+    /// depends on how fast this client reads, or whether it stays.
+    pub(crate) fn piped(filling: &Filling<B>, pieces: UnboundedReceiver<Piece<B>>) -> Self {
+        Self { state: State::Piped { piped: Box::new(Piped { pieces, rest: None, hint: filling.size_hint() }) } }
     }
 }
 
@@ -80,7 +81,7 @@ impl<B: Body> Body for ResponseBody<B> {
                 Poll::Ready((!all.is_empty()).then(|| Ok(Frame::data(all))))
             }
             Projected::Passing { body } => body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
-            Projected::Filling { filling } => filling.poll_frame(cx),
+            Projected::Piped { piped } => piped.poll_frame(cx),
         }
     }
 
@@ -88,7 +89,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.state {
             State::Stored { bytes } => bytes.is_empty(),
             State::Passing { body } => body.is_end_stream(),
-            State::Filling { filling } => filling.is_end_stream(),
+            State::Piped { piped } => piped.rest.as_ref().is_some_and(Body::is_end_stream),
         }
     }
 
@@ -96,7 +97,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.state {
             State::Stored { bytes } => SizeHint::with_exact(bytes.len() as u64),
             State::Passing { body } => body.size_hint(),
-            State::Filling { filling } => filling.size_hint(),
+            State::Piped { piped } => piped.rest.as_ref().map_or(piped.hint, Body::size_hint),
         }
     }
 }
@@ -106,16 +107,57 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
         f.write_str(match &self.state {
             State::Stored { .. } => "ResponseBody::Stored",
             State::Passing { .. } => "ResponseBody::Passing",
-            State::Filling { .. } => "ResponseBody::Filling",
+            State::Piped { .. } => "ResponseBody::Piped",
         })
     }
 }
 
+impl<B: Body> Piped<B> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
+        if self.rest.is_none() {
+            match ready!(self.pieces.poll_recv(cx)) {
+                None => return Poll::Ready(None),
+                Some(Piece::Frame(frame)) => {
+                    self.hint = less(&self.hint, frame.as_ref().ok());
+                    return Poll::Ready(Some(frame));
+                }
+                Some(Piece::Rest(body)) => self.rest = Some(body),
+            }
+        }
+        match &mut self.rest {
+            Some(rest) => rest.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// What remains when a frame has gone.
+fn less(hint: &SizeHint, frame: Option<&Frame<Bytes>>) -> SizeHint {
+    let gone = frame.and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+    let mut less = SizeHint::new();
+    less.set_lower(hint.lower().saturating_sub(gone));
+    if let Some(upper) = hint.upper() {
+        less.set_upper(upper.saturating_sub(gone));
+    }
+    less
+}
+
+/// A body that is kept while it passes.
+pub(crate) struct Filling<B: Body> {
+    body: Pin<Box<B>>,
+    /// What was taken from `body` before anyone asked for it.
+    ready: VecDeque<Item<B>>,
+    /// What was kept so far, or why nothing more is.
+    keep: Result<Collected, Reason>,
+}
+
+pub(crate) type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
+
 impl<B: Body> Filling<B> {
     /// Keeps up to `limit` bytes of `body`; `expected` is the length that `Content-Length` states.
     pub(crate) fn new(body: B, expected: Option<u64>, limit: u64) -> Self {
-        let keep = Some(Collected { chunks: Vec::new(), length: 0, expected, limit });
-        Self { body: Box::pin(body), ready: VecDeque::new(), keep, finish: None, finishing: None, held: None }
+        let keep = Ok(Collected { chunks: Vec::new(), length: 0, expected, limit });
+        Self { body: Box::pin(body), ready: VecDeque::new(), keep }
     }
 
     /// Takes what is there without waiting; the whole body if that was all of it.
@@ -123,7 +165,7 @@ impl<B: Body> Filling<B> {
         if self.body.is_end_stream() {
             return self.keep(&None);
         }
-        while self.keep.is_some() {
+        while self.keep.is_ok() {
             let Poll::Ready(item) = self.poll_body(cx) else { return None };
             let whole = self.keep(&item);
             self.ready.push_back(item);
@@ -134,51 +176,51 @@ impl<B: Body> Filling<B> {
         None
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
-        if let Some(item) = self.ready.pop_front() {
-            return Poll::Ready(item);
-        }
-        if self.finishing.is_none() {
-            let item = ready!(self.poll_body(cx));
-            if let Some(whole) = self.keep(&item) {
-                self.finishing = self.finish.take().map(|finish| finish(whole));
-            }
-            self.held = item;
-        }
-        if let Some(finishing) = &mut self.finishing {
-            ready!(finishing.as_mut().poll(cx));
-            self.finishing = None;
-        }
-        Poll::Ready(self.held.take())
+    /// Why the body is not kept any more; `None` while it is.
+    pub(crate) fn ended(&self) -> Option<Reason> {
+        self.keep.as_ref().err().copied()
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
-        let item = ready!(self.body.as_mut().poll_frame(cx));
-        Poll::Ready(item.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
+    /// Whether trailers may still follow what was taken.
+    pub(crate) fn may_go_on(&self) -> bool {
+        !self.ready.back().is_some_and(Option::is_none) && !self.body.is_end_stream()
+    }
+
+    /// What was taken ahead, for the client.
+    pub(crate) fn take_taken(&mut self) -> impl Iterator<Item = Result<Frame<Bytes>, B::Error>> {
+        std::mem::take(&mut self.ready).into_iter().flatten()
+    }
+
+    /// What has not been taken yet.
+    pub(crate) fn into_rest(self) -> Pin<Box<B>> {
+        self.body
     }
 
     /// Keeps what is about to be forwarded; the whole body if this was the last of it.
-    fn keep(&mut self, item: &Item<B>) -> Option<Bytes> {
-        let keep = self.keep.as_mut()?;
+    pub(crate) fn keep(&mut self, item: &Item<B>) -> Option<Bytes> {
+        let Ok(keep) = &mut self.keep else { return None };
         let progress = match item {
             None => keep.end(),
-            Some(Err(_)) => Progress::Broken,
+            Some(Err(_)) => Progress::Broken(Reason::Incomplete),
             Some(Ok(frame)) => match frame.data_ref() {
                 Some(data) => keep.add(data.clone(), self.body.is_end_stream()),
                 // Trailers are not stored, and a response without its trailers is another response.
-                None => Progress::Broken,
+                None => Progress::Broken(Reason::Trailers),
             },
         };
-        match progress {
-            Progress::More => None,
-            Progress::Broken => self.keep.take().and(None),
-            Progress::Complete => self.keep.take().map(Collected::into_bytes),
-        }
+        let (whole, ended) = match progress {
+            Progress::More => return None,
+            Progress::Broken(reason) => (None, reason),
+            Progress::Complete => (Some(keep.take_bytes()), Reason::Incomplete),
+        };
+        self.keep = Err(ended);
+        whole
     }
 
-    fn is_end_stream(&self) -> bool {
-        // While there is something to store, the end is ours to announce.
-        self.ready.is_empty() && self.keep.is_none() && self.finishing.is_none() && self.body.is_end_stream()
+    /// The next of what has not been taken yet.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
+        let item = ready!(self.body.as_mut().poll_frame(cx));
+        Poll::Ready(item.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -206,15 +248,18 @@ struct Collected {
 enum Progress {
     More,
     Complete,
-    /// It is too large, or not as long as it said.
-    Broken,
+    /// It cannot be stored.
+    Broken(Reason),
 }
 
 impl Collected {
     fn add(&mut self, data: Bytes, last: bool) -> Progress {
         self.length += data.len() as u64;
-        if self.length > self.limit || self.expected.is_some_and(|expected| self.length > expected) {
-            return Progress::Broken;
+        if self.length > self.limit {
+            return Progress::Broken(Reason::TooLarge);
+        }
+        if self.expected.is_some_and(|expected| self.length > expected) {
+            return Progress::Broken(Reason::LengthMismatch);
         }
         self.chunks.push(data);
         // A server that knows the length stops asking when it has all bytes, so the last of them is the end.
@@ -223,14 +268,14 @@ impl Collected {
 
     fn end(&self) -> Progress {
         match self.expected {
-            Some(expected) if expected != self.length => Progress::Broken,
+            Some(expected) if expected != self.length => Progress::Broken(Reason::LengthMismatch),
             _ => Progress::Complete,
         }
     }
 
-    fn into_bytes(mut self) -> Bytes {
-        if self.chunks.len() == 1 {
-            return self.chunks.swap_remove(0);
+    fn take_bytes(&mut self) -> Bytes {
+        if let [whole] = &self.chunks[..] {
+            return whole.clone();
         }
         let mut whole = BytesMut::with_capacity(self.chunks.iter().map(Bytes::len).sum());
         self.chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));

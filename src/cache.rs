@@ -5,16 +5,19 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, Uri};
+use tokio::sync::Semaphore;
 
 use crate::{
     backend::{Backend, Invalidation, Put, Read, Receipt, Standing},
     clock::{Clock, Timestamp},
+    collapse::{Flights, Limits},
     error::Error,
     key::{Key, Scheme, normal_authority},
     settings::Settings,
     status::{Forward, Reason},
     stored::{Content, Epoch, Stored, StoredResponse, Variants},
     tag::{Tag, TagSpace, deduplicate},
+    uncacheable::Uncacheable,
     vary::Vary,
 };
 
@@ -45,10 +48,16 @@ pub(crate) struct Inner {
     space: TagSpace,
     namespace: String,
     revision: String,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) fetches: Arc<Semaphore>,
+    pub(crate) uncacheable: Arc<Uncacheable>,
     pub(crate) policies: Arc<Mutex<HashMap<String, Arc<Settings>>>>,
     /// What all keys begin with.
     pub(crate) prefix: Vec<u8>,
 }
+
+const FLIGHT_SHARDS: usize = 32;
+const DEFAULT_FETCHES: usize = 1024;
 
 impl Cache {
     /// A cache in the memory of this process, of at most `max_bytes` bytes: bodies, headers, keys and bookkeeping.
@@ -70,6 +79,9 @@ impl Cache {
             space: TagSpace::default(),
             namespace: String::new(),
             revision: String::new(),
+            flights: Flights::new(FLIGHT_SHARDS, Limits::default()),
+            fetches: Arc::new(Semaphore::new(DEFAULT_FETCHES)),
+            uncacheable: Arc::default(),
             policies: Arc::default(),
             prefix: prefix("", ""),
         };
@@ -102,6 +114,21 @@ impl Cache {
     #[must_use]
     pub fn revision(&self, revision: &str) -> Self {
         self.with(|inner| inner.revision = revision.to_owned())
+    }
+
+    /// A handle to the same store with at most `max` handlers at once that run to fill it; default: 1024. Further requests queue
+    /// up, fairly, for as long as a layer's [`wait_limit`](crate::CacheLayer::wait_limit) says. Requests that are not
+    /// stored anyway don't count.
+    #[must_use]
+    pub fn max_fetches(&self, max: usize) -> Self {
+        self.with(|inner| inner.fetches = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// A handle to the same store that lets at most so many requests wait for another's fetch, for one key and in total;
+    /// default: 10,000 and 100,000. Further ones ask the handler themselves.
+    #[must_use]
+    pub fn max_waiters(&self, per_key: usize, total: usize) -> Self {
+        self.with(|inner| inner.flights = Flights::new(FLIGHT_SHARDS, Limits { per_key, total }))
     }
 
     /// A handle to the same store that reads the time from `clock`, for tests.
@@ -153,6 +180,15 @@ impl Cache {
         self.invalidate(Invalidation::Tags(vec![tag])).await
     }
 
+    /// Makes everything unusable that is stored for a route, written as the router has it: `/posts/{id}`.
+    ///
+    /// # Errors
+    /// If the backend could not promise it.
+    pub async fn invalidate_route(&self, route: impl AsRef<str>) -> Result<Receipt, Error> {
+        let tag = self.space().route(route.as_ref());
+        self.invalidate(Invalidation::Tags(vec![tag])).await
+    }
+
     /// Makes everything unusable that is stored now: in this handle's namespace, or in the whole store if it has none.
     ///
     /// # Errors
@@ -164,6 +200,10 @@ impl Cache {
 
     pub(crate) async fn invalidate(&self, invalidation: Invalidation) -> Result<Receipt, Error> {
         self.inner.backend.invalidate(&invalidation).await
+    }
+
+    pub(crate) fn shares_store_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner.backend, &other.inner.backend)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -261,15 +301,17 @@ pub(crate) struct LookUp {
     pub(crate) why: Forward,
     /// Read before the handler runs; `None` if nothing may be stored.
     pub(crate) epoch: Option<Epoch>,
+    /// Where it was found, or where it would be: the key of a variant, or `None` for the request's own key.
+    pub(crate) at: Option<Box<Key>>,
 }
 
-/// A response on its way into the store.
+/// Where a response on its way into the store belongs, and what can invalidate it.
 #[derive(Debug)]
 pub(crate) struct Filled {
     pub(crate) key: Key,
-    /// The fields of the request that filled it.
-    pub(crate) request: HeaderMap,
     pub(crate) vary: Vary,
+    /// The key of the variant that the request selects by `vary`.
+    pub(crate) variant: Key,
     pub(crate) born: Epoch,
     pub(crate) tags: Vec<Tag>,
     /// The tags of the target alone, for what is stored about all its variants.
@@ -286,13 +328,15 @@ impl Cache {
             Step::Done(look_up) => return Some(look_up),
             Step::Variants(stored) => stored,
         };
+        let mut newest = None;
         for variant in stored.variant_keys(settings, key, request) {
-            let found = self.inner.backend.get_now(&variant)?.found;
+            let found = response(self.inner.backend.get_now(&variant)?);
             if found.is_some() {
-                return Some(LookUp { found, why: Forward::VaryMiss, epoch });
+                return Some(LookUp { found, why: Forward::VaryMiss, epoch, at: Some(variant.into()) });
             }
+            newest.get_or_insert_with(|| Box::new(variant));
         }
-        Some(LookUp { found: None, why: Forward::VaryMiss, epoch })
+        Some(LookUp { found: None, why: Forward::VaryMiss, epoch, at: newest })
     }
 
     pub(crate) async fn look_up(
@@ -308,13 +352,15 @@ impl Cache {
             Step::Done(look_up) => return Ok(look_up),
             Step::Variants(stored) => stored,
         };
+        let mut newest = None;
         for variant in stored.variant_keys(settings, key, request) {
-            let found = self.inner.backend.get(&variant, known).await?.found;
+            let found = response(self.inner.backend.get(&variant, known).await?);
             if found.is_some() {
-                return Ok(LookUp { found, why: Forward::VaryMiss, epoch });
+                return Ok(LookUp { found, why: Forward::VaryMiss, epoch, at: Some(variant.into()) });
             }
+            newest.get_or_insert_with(|| Box::new(variant));
         }
-        Ok(LookUp { found: None, why: Forward::VaryMiss, epoch })
+        Ok(LookUp { found: None, why: Forward::VaryMiss, epoch, at: newest })
     }
 
     /// Stores a response; says why if it is not there afterwards.
@@ -327,20 +373,27 @@ impl Cache {
         self.put(&filled.key, Stored::new(filled.born, filled.target_tags, Content::Variants(variants))).await
     }
 
+    /// Makes sure that what is stored at `key` is not used again, not even stale.
+    pub(crate) async fn vacate(&self, key: &Key, born: Epoch, tags: Vec<Tag>) {
+        // A failure has been logged, and leaves what the next look-up finds as it was.
+        let _ = self.put(key, Stored::new(born, tags, Content::Vacant)).await;
+    }
+
+    /// Whether something born at `born` with these tags could still be used; not if in doubt.
+    pub(crate) async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> bool {
+        self.inner.backend.is_alive(born, tags).await.unwrap_or(false)
+    }
+
     /// Where among its variants a response belongs; `None` if it is the only one.
     async fn place(&self, settings: &Settings, filled: &Filled, expires: Timestamp) -> Result<Option<(Key, Variants)>, Reason> {
-        let fields: &[HeaderName] = match &filled.vary {
-            Vary::Fields(fields) => fields,
-            Vary::Nothing => &[],
-            Vary::Everything => return Err(Reason::VaryStar),
-        };
+        let fields = filled.vary.fields();
         let present = self.inner.backend.get(&filled.key, &[]).await.map_err(backend_failed)?.found;
         let variants = match present.as_ref().map(|(stored, _)| stored.content()) {
             Some(Content::Variants(variants)) => variants.clone(),
             _ if fields.is_empty() => return Ok(None),
             _ => Variants::default(),
         };
-        let key = settings.normalizers.variant(&filled.key, &filled.request, fields);
+        let key = filled.variant.clone();
         let variants =
             variants.with(fields, key.digest(), expires, self.now(), settings.max_variants).ok_or(Reason::VariantLimit)?;
         Ok(Some((key, variants)))
@@ -366,9 +419,14 @@ impl From<Read> for Step {
     fn from(read: Read) -> Self {
         match read.found {
             Some((stored, _)) if matches!(stored.content(), Content::Variants(_)) => Self::Variants(stored),
-            found => Self::Done(LookUp { found, why: Forward::UriMiss, epoch: read.epoch }),
+            _ => Self::Done(LookUp { why: Forward::UriMiss, epoch: read.epoch, at: None, found: response(read) }),
         }
     }
+}
+
+/// What was read, if it is a response.
+fn response(read: Read) -> Option<(Arc<Stored>, Standing)> {
+    read.found.filter(|(stored, _)| matches!(stored.content(), Content::Response(_)))
 }
 
 impl Stored {
@@ -381,7 +439,7 @@ impl Stored {
     ) -> impl Iterator<Item = Key> + 'v {
         let nominations = match self.content() {
             Content::Variants(variants) => variants.nominations.as_slice(),
-            Content::Response(_) => &[],
+            Content::Response(_) | Content::Vacant => &[],
         };
         nominations.iter().map(move |fields| settings.normalizers.variant(key, request, fields))
     }

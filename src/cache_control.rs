@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 /// The directives of `Cache-Control` that a shared cache acts on (RFC 9111 §5.2).
 ///
@@ -15,6 +16,9 @@ pub(crate) struct CacheControl {
     pub(crate) private: bool,
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
+    pub(crate) proxy_revalidate: bool,
+    pub(crate) stale_while_revalidate: Option<Duration>,
+    pub(crate) stale_if_error: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
     pub(crate) s_maxage: Option<Duration>,
 }
@@ -29,6 +33,39 @@ impl CacheControl {
         control
     }
 
+    /// Reads a targeted field, which is a structured dictionary (RFC 9213 §2.1); `None` if it is absent, empty or anything else.
+    ///
+    /// A value of another type than the directive has is as if it were not there.
+    pub(crate) fn parse_targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Self> {
+        let lines: Vec<_> = headers.get_all(field).iter().map(HeaderValue::as_bytes).collect();
+        let dictionary = Parser::new(&lines.join(&b", "[..])).parse::<Dictionary>().ok()?;
+        let mut control = Self::default();
+        for (name, entry) in &dictionary {
+            let ListEntry::Item(item) = entry else { continue };
+            let directive = |argument| Directive { name: name.as_str().as_bytes(), argument };
+            match &item.bare_item {
+                BareItem::Boolean(true) if !takes_seconds(name.as_str()) => control.apply(directive(None)),
+                BareItem::Integer(seconds) if takes_seconds(name.as_str()) => {
+                    control.apply(directive(Some(seconds.to_string().as_bytes())));
+                }
+                // Field names: as good as none (see the fields of this type).
+                BareItem::String(_) if matches!(name.as_str(), "private" | "no-cache") => control.apply(directive(None)),
+                _ => {}
+            }
+        }
+        (!dictionary.is_empty()).then_some(control)
+    }
+
+    /// These directives, and what `other` forbids.
+    pub(crate) fn with_vetoes_of(self, other: Self) -> Self {
+        Self {
+            no_store: self.no_store || other.no_store,
+            no_cache: self.no_cache || other.no_cache,
+            private: self.private || other.private,
+            ..self
+        }
+    }
+
     /// The lifetime that the directives give a shared cache: `s-maxage` goes before `max-age` (§5.2.2.10).
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         self.s_maxage.or(self.max_age)
@@ -37,6 +74,12 @@ impl CacheControl {
     /// Whether a response to a request with `Authorization` may be stored by a shared cache (§3.5).
     pub(crate) fn allows_authorized(&self) -> bool {
         self.public || self.must_revalidate || self.s_maxage.is_some()
+    }
+
+    /// Whether a stale response must never be used without validation, whatever a route allows (§4.2.4, §5.2.2.2, §5.2.2.8,
+    /// §5.2.2.10).
+    pub(crate) fn forbids_stale(&self) -> bool {
+        self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
     }
 
     fn apply(&mut self, directive: Directive<'_>) {
@@ -51,12 +94,22 @@ impl CacheControl {
             self.public = true;
         } else if named("must-revalidate") {
             self.must_revalidate = true;
+        } else if named("proxy-revalidate") {
+            self.proxy_revalidate = true;
+        } else if named("stale-while-revalidate") {
+            self.stale_while_revalidate = stricter(self.stale_while_revalidate, directive.argument);
+        } else if named("stale-if-error") {
+            self.stale_if_error = stricter(self.stale_if_error, directive.argument);
         } else if named("max-age") {
             self.max_age = stricter(self.max_age, directive.argument);
         } else if named("s-maxage") {
             self.s_maxage = stricter(self.s_maxage, directive.argument);
         }
     }
+}
+
+fn takes_seconds(directive: &str) -> bool {
+    matches!(directive, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
 }
 
 /// A lifetime that cannot be read is no lifetime: the response counts as stale (RFC 9111 §4.2.1).
@@ -203,6 +256,14 @@ mod tests {
         {
             assert_eq!(parse(&[invalid]).max_age, seconds(0), "{invalid}");
         }
+    }
+
+    #[test]
+    fn s47_each_of_four_directives_forbids_stale_use() {
+        for forbids in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=5"] {
+            assert!(parse(&[forbids, "stale-while-revalidate=60"]).forbids_stale(), "{forbids}");
+        }
+        assert!(!parse(&["max-age=5, stale-while-revalidate=60"]).forbids_stale());
     }
 
     #[test]
@@ -357,7 +418,7 @@ mod properties {
         fn our_lifetime(&self) -> Option<Duration> {
             let (response, ()) = self.response().into_parts();
             let at: Timestamp = received().into();
-            let exchange = Exchange { requested: at, received: at };
+            let exchange = Exchange { requested: at, received: at, chance: 0.0 };
             let terms = RequestTerms { authorized: self.authorized, no_store: false };
             let vary = Vary::parse(&response.headers);
             let lifetime = storable(&StoreRules::default(), terms, &response, &vary, Some(0), exchange).ok()?;

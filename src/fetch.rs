@@ -1,124 +1,141 @@
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
-use http::{HeaderMap, Request, Response, header::CACHE_CONTROL, request, response};
+use http::{Method, Request, Response};
 use http_body::Body;
+use tokio::time::timeout;
 use tower_service::Service;
+use tracing::Instrument as _;
 
 use crate::{
     ahead::Ahead,
+    attempt::Attempt,
     body::ResponseBody,
-    cache::{Cache, Filled},
-    cache_control::CacheControl,
-    fill::Fill,
-    hit::{Missing, answer},
-    policy::{Exchange, LARDER_CACHE_CONTROL, RequestTerms, storable},
+    cache::Cache,
+    detached::Detached,
+    errand::Errand,
+    hit::{Answer, Missing, answer},
+    inquiry::Inquiry,
     settings::{Look, LookMethod, Settings},
-    status::{CacheStatus, Forward, Reason},
-    vary::Vary,
-    write::invalidate_after,
+    status::{Forward, Reason},
+    turn::{Leader, Role},
 };
 
-/// A request that the handler has to answer.
-pub(crate) struct Fetch {
+/// A request that is not answered at once.
+pub(crate) struct Fetch<S, ReqBody> {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
     pub(crate) look: Look,
+    pub(crate) errand: Errand<S, ReqBody>,
 }
 
-impl Fetch {
-    /// Runs the handler, and stores its response if it may be.
-    pub(crate) async fn run<S, ReqBody, ResBody>(
-        self,
-        mut inner: S,
-        mut parts: request::Parts,
-        body: ReqBody,
-        missing: Option<Missing>,
-    ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
-    where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-        ResBody: Body + Send + 'static,
-        ResBody::Error: Send,
-    {
-        let ahead = Ahead::of(&self.settings, self.cache.space(), &mut parts).await;
-        let missing = match missing {
+impl<S, ReqBody, ResBody> Fetch<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    ReqBody: Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    /// Answers from a backend that has to be waited for, from another request's fetch, or from the handler. `missing` is what
+    /// has been looked up already.
+    pub(crate) async fn run(self, missing: Option<Missing>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+        let (inquiry, errand) = self.look_ahead().await;
+        let mut missing = match missing {
             Some(missing) => missing,
-            None => match self.look_up(&ahead).await {
-                Ok(response) => return Ok(response),
-                Err(missing) => missing,
+            None => match first_answer(&inquiry).await {
+                Answer::Miss(missing) => missing,
+                Answer::Hit(response) => return Ok(response),
+                Answer::HitAndRefresh(response, missing) => {
+                    if let Some(leader) = inquiry.cache.lead_in_background(&inquiry.look, &missing) {
+                        tokio::spawn(refresh(inquiry, errand, missing, leader).in_current_span());
+                    }
+                    return Ok(response);
+                }
             },
         };
-        self.settings.rewrite(&mut parts);
-        let requested = self.cache.now();
-        let response = inner.call(Request::from_parts(parts, body)).await?;
-        let exchange = Exchange { requested, received: self.cache.now() };
-        Ok(self.receive(response, ahead, missing, exchange).await)
-    }
-
-    /// Asks a backend that has to wait; one that fails is one that has nothing.
-    async fn look_up<B: Body>(&self, ahead: &Ahead) -> Result<Response<ResponseBody<B>>, Missing> {
-        let known = ahead.route_tags.as_deref().unwrap_or_default();
-        match self.cache.look_up(&self.settings, &self.look.key, &ahead.request, known).await {
-            Ok(look_up) => answer(look_up, &self.look, self.cache.now(), self.settings.status_field),
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the cache's backend failed; the handler answers");
-                Err(Missing { why: Forward::UriMiss, epoch: None })
-            }
+        match inquiry.wait_for_turn(&mut missing).await {
+            Ok(response) => Ok(response),
+            Err(role) => answer_by_handler(inquiry, errand, missing, role).await,
         }
     }
 
-    async fn receive<B>(
-        self,
-        response: Response<B>,
-        ahead: Ahead,
-        missing: Missing,
-        exchange: Exchange,
-    ) -> Response<ResponseBody<B>>
-    where
-        B: Body + Send + 'static,
-        B::Error: Send,
-    {
-        let (mut parts, body) = response.into_parts();
-        let invalidated = invalidate_after(&self.cache, &ahead.target, &http::Method::GET, &mut parts).await;
-        let length = body.size_hint().exact();
-        let plan = invalidated.and_then(|()| self.plan(&parts, ahead, missing, length, exchange));
-        parts.headers.remove(LARDER_CACHE_CONTROL);
-        let field = self.settings.status_field;
-        let (outcome, body) = match plan {
-            Ok(fill) => fill.run(body, length).await,
-            Err(reason) => (Err(reason), ResponseBody::passing(body)),
+    /// Fetches anew what has just been answered, with nobody waiting for it.
+    pub(crate) fn refresh_in_background(self, missing: Missing) {
+        let Some(leader) = self.cache.lead_in_background(&self.look, &missing) else { return };
+        let refreshing = async move {
+            let (inquiry, errand) = self.look_ahead().await;
+            refresh(inquiry, errand, missing, leader).await;
         };
-        let status = match outcome {
-            Ok(ttl) => CacheStatus::stored(missing.why, ttl),
-            Err(reason) => CacheStatus::not_stored(missing.why, reason),
-        };
-        status.attach(field, &mut parts);
-        Response::from_parts(parts, body)
+        tokio::spawn(refreshing.in_current_span());
     }
 
-    /// Decides what will be stored, or why nothing will be.
-    fn plan(
-        &self,
-        response: &response::Parts,
-        ahead: Ahead,
-        missing: Missing,
-        length: Option<u64>,
-        exchange: Exchange,
-    ) -> Result<Fill, Reason> {
-        if self.look.method == LookMethod::Head {
-            return Err(Reason::Head);
-        }
-        let vary = Vary::parse(&response.headers);
-        let terms = RequestTerms { authorized: self.look.authorized, no_store: says_no_store(&ahead.request) };
-        let lifetime = storable(&self.settings.store, terms, response, &vary, length, exchange)?;
-        let born = missing.epoch.ok_or(Reason::Backend)?;
-        let tags = ahead.all_tags(self.cache.space(), response)?;
-        let key = self.look.key.clone();
-        let filled = Filled { key, request: ahead.request, vary, born, tags, target_tags: ahead.target_tags };
-        Ok(Fill::new(self.cache.clone(), Arc::clone(&self.settings), filled, lifetime, response))
+    /// Fetches anew at once, for a caller that waits until it is stored.
+    pub(crate) async fn refresh_now(self) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+        let (inquiry, errand) = self.look_ahead().await;
+        let look_up = inquiry.look_up().await;
+        let (epoch, at) = look_up.map_or((None, None), |look_up| (look_up.epoch, look_up.at));
+        let missing = Missing { why: Forward::Request, epoch, at };
+        let role = inquiry.cache.lead_in_background(&inquiry.look, &missing).map_or(Role::Single, Role::Leader);
+        answer_by_handler(inquiry, errand, missing, role).await
+    }
+
+    async fn look_ahead(mut self) -> (Inquiry, Errand<S, ReqBody>) {
+        let ahead = Ahead::of(&self.settings, self.cache.space(), &mut self.errand.parts).await;
+        (Inquiry { cache: self.cache, settings: self.settings, look: self.look, ahead }, self.errand)
     }
 }
 
-/// The one request directive that is always obeyed (RFC 9111 §5.2.1.5).
-fn says_no_store(request: &HeaderMap) -> bool {
-    request.contains_key(CACHE_CONTROL) && CacheControl::parse(request, &CACHE_CONTROL).no_store
+async fn first_answer<B: Body>(inquiry: &Inquiry) -> Answer<B> {
+    match inquiry.look_up().await {
+        Some(look_up) => answer(look_up, &inquiry.look, inquiry.cache.now(), &inquiry.settings),
+        None => Answer::Miss(Missing { why: Forward::UriMiss, epoch: None, at: None }),
+    }
+}
+
+async fn refresh<S, ReqBody, ResBody>(mut inquiry: Inquiry, mut errand: Errand<S, ReqBody>, missing: Missing, leader: Leader)
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    // What a HEAD request would bring cannot be stored.
+    errand.parts.method = Method::GET;
+    inquiry.look.method = LookMethod::Get;
+    let attempt = Attempt { inquiry: Arc::new(inquiry), missing, role: Role::Leader(leader) };
+    drop(attempt.make(errand).await);
+}
+
+async fn answer_by_handler<S, ReqBody, ResBody>(
+    inquiry: Inquiry,
+    errand: Errand<S, ReqBody>,
+    missing: Missing,
+    role: Role,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    ReqBody: Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    let inquiry = Arc::new(inquiry);
+    let leads = matches!(role, Role::Leader(_));
+    let soft_timeout = inquiry.settings.soft_timeout.filter(|_| leads && missing.why == Forward::Stale);
+    let attempt = Attempt { inquiry: Arc::clone(&inquiry), missing, role }.make(errand);
+    if !leads {
+        return attempt.await;
+    }
+    let mut attempt = pin!(Detached::new(attempt));
+    if let Some(limit) = soft_timeout {
+        if let Ok(response) = timeout(limit, attempt.as_mut()).await {
+            return response;
+        }
+        if let Some(stale) = inquiry.stale(Reason::StaleWhileSlow).await {
+            // Dropped here, the attempt goes on by itself and stores what it brings.
+            return Ok(stale);
+        }
+    }
+    attempt.await
 }

@@ -1,17 +1,33 @@
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH, header::SET_COOKIE, response};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_LENGTH, SET_COOKIE},
+    response,
+};
 use http_body::Body;
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::timeout,
+};
+use tracing::Instrument as _;
 
 use crate::{
-    body::{Filling, ResponseBody},
+    body::{Filling, Item, Piece, ResponseBody},
     cache::{Cache, Filled},
-    cache_control::delta_seconds,
+    collapse::Landing,
     policy::{LARDER_CACHE_CONTROL, Lifetime},
     settings::Settings,
     status::Reason,
     stored::{StoredResponse, complete_fields, lasting_fields},
+    turn::Role,
 };
 
 /// A response that will be stored as soon as its body is known.
@@ -24,10 +40,14 @@ pub(crate) struct Fill {
     headers: HeaderMap,
     /// The body's length, as `Content-Length` states it.
     stated: Option<u64>,
+    role: Role,
 }
 
 /// Fields that are for the client that filled the cache, or for larder.
 const NOT_FOR_OTHERS: [http::HeaderName; 2] = [SET_COOKIE, LARDER_CACHE_CONTROL];
+
+/// How long a body is read on when its client has left.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Fill {
     pub(crate) fn new(
@@ -36,10 +56,11 @@ impl Fill {
         filled: Filled,
         lifetime: Lifetime,
         response: &response::Parts,
+        role: Role,
     ) -> Self {
         let headers = lasting_fields(response, &NOT_FOR_OTHERS);
-        let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| delta_seconds(length.as_bytes()));
-        Self { cache, settings, filled, lifetime, status: response.status, headers, stated }
+        let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role }
     }
 
     /// Stores a body that is there at once before it is answered, and any other as it passes.
@@ -55,35 +76,108 @@ impl Fill {
         if length.is_some()
             && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
         {
-            let outcome = self.store(whole.clone()).await;
-            return (outcome.map(|()| ttl), ResponseBody::stored(whole));
+            let outcome = self.store(whole.clone()).await.map(|()| ttl);
+            let body = if filling.may_go_on() { passed_on(filling) } else { ResponseBody::stored(whole) };
+            return (outcome, body);
         }
-        let finish = move |whole| {
-            let stored = async move {
-                if let Err(reason) = self.store(whole).await {
-                    tracing::debug!(reason = reason.as_str(), "a streamed response was not stored after all");
-                }
-            };
-            Box::pin(stored) as _
-        };
-        (Ok(ttl), ResponseBody::filling(filling, Box::new(finish)))
+        if let Some(reason) = filling.ended() {
+            self.give_up();
+            return (Err(reason), passed_on(filling));
+        }
+        let (pieces, received) = unbounded_channel();
+        let body = ResponseBody::piped(&filling, received);
+        tokio::spawn(self.pump(filling, pieces).in_current_span());
+        (Ok(ttl), body)
     }
 
+    /// Reads the body, passes it on, and stores it before its last frame has left.
+    async fn pump<B: Body>(self, mut filling: Filling<B>, pieces: UnboundedSender<Piece<B>>) {
+        let mut fill = Some(self);
+        for frame in filling.take_taken() {
+            let _ = pieces.send(Piece::Frame(frame));
+        }
+        while filling.ended().is_none() {
+            // Nobody has this body but us: without a client it is read for so long, and no longer.
+            let Some(item) = next(&mut filling, &pieces).await else { return };
+            if let Some(whole) = filling.keep(&item)
+                && let Some(fill) = fill.take()
+            {
+                let _ = fill.store(whole).await;
+            }
+            match item {
+                None => return,
+                Some(frame) => _ = pieces.send(Piece::Frame(frame)),
+            }
+        }
+        if let Some(fill) = fill {
+            fill.give_up();
+        }
+        pass_on(filling, &pieces);
+    }
+
+    /// Stores the response, and tells those who wait for it how that went.
     async fn store(self, body: Bytes) -> Result<(), Reason> {
         let response = StoredResponse {
             status: self.status,
             headers: complete_fields(self.headers, self.status, body.len(), self.cache.now()),
-            body: exactly(body),
+            // A copy of its own: a slice would keep alive, uncounted, whatever buffer it was cut from.
+            body: Bytes::copy_from_slice(&body),
             generated: self.lifetime.generated,
             fresh_until: self.lifetime.fresh_until,
             answers_authorized: self.lifetime.answers_authorized,
+            stale: self.lifetime.stale,
+            cost: u32::try_from(self.lifetime.cost.as_millis()).unwrap_or(u32::MAX),
         };
-        self.cache.store(&self.settings, self.filled, response).await
+        let key = self.filled.key.digest();
+        let outcome = self.cache.store(&self.settings, self.filled, response).await;
+        let landing = match &outcome {
+            Ok(()) => Landing::Stored,
+            Err(Reason::Invalidated) => Landing::Failed,
+            Err(reason) => {
+                tracing::debug!(reason = reason.as_str(), "a response was not stored after all");
+                Landing::Uncacheable
+            }
+        };
+        match self.role {
+            Role::Leader(leader) => leader.lead.land(landing),
+            // It went alone because the key was remembered as one not to wait for.
+            Role::Single if landing == Landing::Stored => self.cache.inner.uncacheable.forget(key),
+            Role::Single | Role::Bystander => {}
+        }
+        outcome
+    }
+
+    fn give_up(self) {
+        if let Role::Leader(leader) = self.role {
+            leader.lead.land(Landing::Uncacheable);
+        }
     }
 }
 
-/// A small body may be a slice of a large buffer, which must not stay alive for it.
-fn exactly(body: Bytes) -> Bytes {
-    const SMALL: usize = 16 << 10;
-    if body.len() <= SMALL { Bytes::copy_from_slice(&body) } else { body }
+fn passed_on<B: Body>(filling: Filling<B>) -> ResponseBody<B> {
+    let (pieces, received) = unbounded_channel();
+    let body = ResponseBody::piped(&filling, received);
+    pass_on(filling, &pieces);
+    body
+}
+
+/// What remains of a body that is not stored is its client's own affair.
+fn pass_on<B: Body>(mut filling: Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
+    for frame in filling.take_taken() {
+        let _ = pieces.send(Piece::Frame(frame));
+    }
+    let _ = pieces.send(Piece::Rest(filling.into_rest()));
+}
+
+/// The next frame of the body, or `None` if its client has left and patience has run out.
+async fn next<B: Body>(filling: &mut Filling<B>, pieces: &UnboundedSender<Piece<B>>) -> Option<Item<B>> {
+    let mut left = pin!(pieces.closed());
+    let either = poll_fn(|cx| match filling.poll_body(cx) {
+        Poll::Ready(item) => Poll::Ready(Some(item)),
+        Poll::Pending => left.as_mut().poll(cx).map(|()| None),
+    });
+    match either.await {
+        Some(item) => Some(item),
+        None => timeout(PATIENCE, poll_fn(|cx| filling.poll_body(cx))).await.ok(),
+    }
 }

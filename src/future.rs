@@ -12,8 +12,7 @@ use pin_project_lite::pin_project;
 use crate::{
     body::ResponseBody,
     cache::Cache,
-    invalidate::Invalidate,
-    policy::LARDER_CACHE_CONTROL,
+    pass::passed,
     status::{CacheStatus, StatusField},
     write::invalidate_as_asked,
 };
@@ -40,6 +39,7 @@ pin_project! {
         Hit { response: Option<Response<ResponseBody<B>>> },
         Passing { #[pin] inner: F, cache: Cache, field: StatusField, status: CacheStatus },
         Waiting { future: Boxed<B, E> },
+        Failed { error: Option<E> },
     }
 }
 
@@ -50,6 +50,10 @@ impl<F, B: Body, E> ResponseFuture<F, B, E> {
 
     pub(crate) fn passing(inner: F, cache: Cache, field: StatusField, status: CacheStatus) -> Self {
         Self { state: State::Passing { inner, cache, field, status } }
+    }
+
+    pub(crate) fn failed(error: E) -> Self {
+        Self { state: State::Failed { error: Some(error) } }
     }
 
     pub(crate) fn waiting(future: impl Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static) -> Self {
@@ -70,12 +74,9 @@ where
         let next = match self.as_mut().project().state.project() {
             Projected::Hit { response } => return Poll::Ready(Ok(response.take().expect("polled after it was ready"))),
             Projected::Waiting { future } => return future.as_mut().poll(cx),
+            Projected::Failed { error } => return Poll::Ready(Err(error.take().expect("polled after it was ready"))),
             Projected::Passing { inner, cache, field, status } => {
-                let (mut parts, body) = ready!(inner.poll(cx))?.into_parts();
-                parts.headers.remove(LARDER_CACHE_CONTROL);
-                status.attach(*field, &mut parts);
-                let asked = Invalidate::take(&mut parts.extensions);
-                let response = Response::from_parts(parts, ResponseBody::passing(body));
+                let (response, asked) = passed(ready!(inner.poll(cx))?, *field, *status);
                 let Some(asked) = asked else { return Poll::Ready(Ok(response)) };
                 State::Waiting { future: Box::pin(invalidate_as_asked(cache.clone(), asked, response)) }
             }
@@ -91,6 +92,7 @@ impl<F, B: Body, E> fmt::Debug for ResponseFuture<F, B, E> {
             State::Hit { .. } => "ResponseFuture::Hit",
             State::Passing { .. } => "ResponseFuture::Passing",
             State::Waiting { .. } => "ResponseFuture::Waiting",
+            State::Failed { .. } => "ResponseFuture::Failed",
         })
     }
 }

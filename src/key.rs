@@ -134,14 +134,6 @@ impl Scheme {
         }
     }
 
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-            Self::Other => "",
-        }
-    }
-
     const fn default_port(self) -> &'static [u8] {
         match self {
             Self::Http => b":80",

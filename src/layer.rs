@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    panic::Location,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use crate::{
     cache::Cache,
     policy::SetCookie,
     service::CacheService,
-    settings::{Authorization, Cookies, Settings},
+    settings::{Authorization, Collapsing, Cookies, Settings},
     status::StatusField,
     tag::TagTemplate,
 };
@@ -135,6 +136,53 @@ impl CacheLayer {
     }
 }
 
+/// Staleness and stampedes: what happens when a response is about to expire, has expired, or is wanted by many at once.
+impl CacheLayer {
+    /// For so long after its freshness, answers from a stale response at once and fetches it anew in the background
+    /// (RFC 5861 §3); default: not at all. A response's own `stale-while-revalidate` goes before it; `must-revalidate`,
+    /// `proxy-revalidate` and `s-maxage` forbid it.
+    pub fn stale_while_revalidate(self, window: Duration) -> Self {
+        self.edit(|settings| settings.store.stale_while_revalidate = window)
+    }
+
+    /// For so long after its freshness, answers from a stale response if the handler fails: with 500, 502, 503 or 504, with an
+    /// error, or with a panic (RFC 5861 §4); default: not at all. A response's own `stale-if-error` goes before it; the same
+    /// directives forbid it.
+    pub fn stale_if_error(self, window: Duration) -> Self {
+        self.edit(|settings| settings.store.stale_if_error = window)
+    }
+
+    /// Answers from a stale response if the handler needs longer than `limit`, where one of the two windows above allows a stale
+    /// one; the handler goes on, and what it answers is stored. Default: waits for the handler.
+    pub fn soft_timeout(self, limit: Duration) -> Self {
+        self.edit(|settings| settings.soft_timeout = Some(limit))
+    }
+
+    /// Fetches a response anew in the background before it expires, with a chance that grows towards its end and with the time
+    /// that its handler took (XFetch); default: off. `eagerness` 1.0 is the optimum of its authors; higher is earlier.
+    pub fn refresh_ahead(self, eagerness: f64) -> Self {
+        self.edit(|settings| settings.refresh_ahead = (eagerness > 0.0).then_some(eagerness))
+    }
+
+    /// Takes up to this share off each lifetime, by chance, so that what was stored together does not expire together;
+    /// default: 0.
+    pub fn jitter(self, share: f64) -> Self {
+        self.edit(|settings| settings.store.jitter = share.clamp(0.0, 1.0))
+    }
+
+    /// How long a request waits for another's fetch of the same key before it asks the handler itself, without storing;
+    /// default: 2 seconds.
+    pub fn wait_limit(self, limit: Duration) -> Self {
+        self.edit(|settings| settings.wait_limit = limit)
+    }
+
+    /// Lets every request that is not answered from the cache run its own handler; default: requests for the same key share
+    /// one run.
+    pub fn without_collapsing(self) -> Self {
+        self.edit(|settings| settings.collapsing = Collapsing::Off)
+    }
+}
+
 /// Tags and status.
 impl CacheLayer {
     /// Tags every response of the route; `{name}` stands for the route's capture of that name, decoded, and `{{`, `}}` for
@@ -195,8 +243,9 @@ impl CacheLayer {
     ///
     /// # Panics
     /// If `field` is not the name of a header field.
+    #[track_caller]
     pub fn normalize(self, field: impl AsRef<str>, normal_form: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
-        self.edit(|settings| settings.normalizers.add(field_name(field.as_ref()), normal_form))
+        self.edit_at(Location::caller(), |settings| settings.normalizers.add(field_name(field.as_ref()), normal_form))
     }
 
     /// Answers requests with cookies from the cache, because the route does not look at them; default: a request with a
@@ -228,8 +277,9 @@ impl CacheLayer {
     /// // An authenticating layer outside the cache has put the user there.
     /// let layer = cache.layer().per_principal(|parts| Some(parts.extensions.get::<User>()?.id.to_string()));
     /// ```
+    #[track_caller]
     pub fn per_principal(self, principal: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.edit(|settings| settings.principal = Some(Arc::new(principal)))
+        self.edit_at(Location::caller(), |settings| settings.principal = Some(Arc::new(principal)))
     }
 
     /// Adds a part of your own to the key; a request for which it is `None` bypasses the cache.
@@ -241,13 +291,22 @@ impl CacheLayer {
     ///     Some(if mobile { "mobile" } else { "desktop" }.to_owned())
     /// });
     /// ```
+    #[track_caller]
     pub fn key_with(self, part: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.edit(|settings| settings.key_part = Some(Arc::new(part)))
+        self.edit_at(Location::caller(), |settings| settings.key_part = Some(Arc::new(part)))
     }
 
     /// The most variants (by `Vary`) that one URL may have; default: 32. More are served and not stored.
     pub fn max_variants(self, max: usize) -> Self {
         self.edit(|settings| settings.max_variants = max)
+    }
+
+    /// For a function that shapes keys, given at `site`.
+    fn edit_at(self, site: &'static Location<'static>, change: impl FnOnce(&mut Settings)) -> Self {
+        self.edit(|settings| {
+            settings.sites.push(site);
+            change(settings);
+        })
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Settings)) -> Self {

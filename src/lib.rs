@@ -3,24 +3,32 @@
 
 mod age;
 mod ahead;
+mod attempt;
 pub mod backend;
 mod body;
 mod cache;
 mod cache_control;
 mod cache_policy;
 mod clock;
+mod collapse;
+mod detached;
+mod errand;
 mod error;
 mod fetch;
 mod fill;
+mod forwarded;
 mod future;
 mod groups;
 mod hit;
+mod inquiry;
 mod invalidate;
 mod key;
 mod layer;
 mod method;
+mod pass;
 mod policy;
 mod query;
+mod refresh;
 mod request;
 #[cfg(not(feature = "axum"))]
 #[path = "no_router.rs"]
@@ -32,7 +40,10 @@ mod service;
 mod settings;
 mod status;
 mod stored;
+mod sync;
 mod tag;
+mod turn;
+mod uncacheable;
 mod vary;
 mod write;
 

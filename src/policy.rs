@@ -7,7 +7,8 @@ use std::{
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, EXPIRES, ORIGIN, SET_COOKIE,
+        ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, EXPIRES, ORIGIN,
+        SET_COOKIE, TRAILER,
     },
     response,
 };
@@ -16,7 +17,8 @@ use crate::{
     cache_control::{CacheControl, delta_seconds},
     cache_policy::{CachePolicy, Directive, Private},
     clock::Timestamp,
-    status::Reason,
+    status::{CacheStatus, Reason},
+    stored::StaleWindows,
     vary::Vary,
 };
 
@@ -33,6 +35,10 @@ pub(crate) struct StoreRules {
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) statuses: Vec<(StatusCode, Duration)>,
     pub(crate) max_ttl: Duration,
+    /// The share of a lifetime that chance may take away.
+    pub(crate) jitter: f64,
+    pub(crate) stale_while_revalidate: Duration,
+    pub(crate) stale_if_error: Duration,
     pub(crate) max_body: u64,
     pub(crate) set_cookie: SetCookie,
     pub(crate) store_if: Option<Predicate>,
@@ -54,6 +60,9 @@ impl Default for StoreRules {
             negative_ttl: None,
             statuses: Vec::new(),
             max_ttl: Duration::from_secs(24 * 60 * 60),
+            jitter: 0.0,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
             max_body: 1 << 20,
             set_cookie: SetCookie::Refuse,
             store_if: None,
@@ -88,6 +97,9 @@ pub(crate) struct Lifetime {
     pub(crate) received: Timestamp,
     pub(crate) fresh_until: Timestamp,
     pub(crate) answers_authorized: bool,
+    pub(crate) stale: StaleWindows,
+    /// How long the handler took.
+    pub(crate) cost: Duration,
 }
 
 impl Lifetime {
@@ -102,6 +114,8 @@ impl Lifetime {
 pub(crate) struct Exchange {
     pub(crate) requested: Timestamp,
     pub(crate) received: Timestamp,
+    /// Between 0 and 1, for the jitter.
+    pub(crate) chance: f64,
 }
 
 /// Decides whether a response may be stored, and for how long (RFC 9111 §3).
@@ -115,6 +129,9 @@ pub(crate) fn storable(
 ) -> Result<Lifetime, Reason> {
     let control = directives(&response.headers);
     let policy = response.extensions.get::<CachePolicy>().map(CachePolicy::directive);
+    if response.extensions.get::<CacheStatus>().is_some() {
+        return Err(Reason::InnerLayer);
+    }
     check_status(rules, response.status)?;
     check_privacy(rules, request, response, &control, policy)?;
     check_shape(response, vary)?;
@@ -128,11 +145,13 @@ pub(crate) fn storable(
     Ok(lifetime)
 }
 
-/// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`.
+/// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`. One that
+/// cannot be read does not, but is not for that allowed to hide what it forbids.
 fn directives(headers: &HeaderMap) -> CacheControl {
-    let targeted = headers.get_all(&LARDER_CACHE_CONTROL).iter().any(|line| !line.as_bytes().trim_ascii().is_empty());
-    let field = if targeted { LARDER_CACHE_CONTROL } else { CACHE_CONTROL };
-    CacheControl::parse(headers, &field)
+    match CacheControl::parse_targeted(headers, &LARDER_CACHE_CONTROL) {
+        Some(targeted) => targeted,
+        None => CacheControl::parse(headers, &CACHE_CONTROL).with_vetoes_of(CacheControl::parse(headers, &LARDER_CACHE_CONTROL)),
+    }
 }
 
 /// Statuses that a route may store when the handler gives them a lifetime; the others only if the route names them.
@@ -189,6 +208,9 @@ fn check_shape(response: &response::Parts, vary: &Vary) -> Result<(), Reason> {
     if is_endless(&response.headers) {
         return Err(Reason::EventStream);
     }
+    if response.headers.contains_key(TRAILER) {
+        return Err(Reason::Trailers);
+    }
     let allowed_origin = response.headers.get(ACCESS_CONTROL_ALLOW_ORIGIN);
     if allowed_origin.is_some_and(|origin| origin != "*") && !vary.nominates(&ORIGIN) {
         return Err(Reason::CorsOrigin);
@@ -230,12 +252,27 @@ fn lifetime(
     let whole = own.or_else(|| route_ttl(rules, response.status)).ok_or(Reason::NoFreshness)?;
     let age = initial_age(&response.headers, exchange);
     let left = whole.checked_sub(age).filter(|left| !left.is_zero()).ok_or(Reason::Stale)?.min(rules.max_ttl);
+    // Only ever shorter: a lifetime is a promise of the handler's, to which chance must not add.
+    let left = left.mul_f64(1.0 - (rules.jitter * exchange.chance).clamp(0.0, 1.0));
     Ok(Lifetime {
         generated: exchange.received - age,
         received: exchange.received,
         fresh_until: exchange.received + left,
         answers_authorized: control.allows_authorized(),
+        stale: stale_windows(rules, control),
+        cost: exchange.received.since(exchange.requested),
     })
+}
+
+/// The response's own windows go before the route's; what forbids stale use forbids both (RFC 9111 §4.2.4).
+fn stale_windows(rules: &StoreRules, control: &CacheControl) -> StaleWindows {
+    if control.forbids_stale() {
+        return StaleWindows::default();
+    }
+    StaleWindows::new(
+        control.stale_while_revalidate.unwrap_or(rules.stale_while_revalidate),
+        control.stale_if_error.unwrap_or(rules.stale_if_error),
+    )
 }
 
 /// What the route gives a response that says nothing itself. Errors and empty answers need a lifetime of their own.

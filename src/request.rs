@@ -1,6 +1,7 @@
-use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use http::{HeaderMap, HeaderValue, request::Parts};
 
 use crate::{
+    forwarded::is_forwarding,
     key::{Scheme, normal_authority},
     router,
 };
@@ -16,20 +17,9 @@ pub(crate) struct Facts<'r> {
     pub(crate) overridden: bool,
     pub(crate) precondition: bool,
     pub(crate) upgrade: bool,
-    /// One of [`FORWARDED`] is there.
+    /// One of the fields is there with which a proxy tells where the request was sent.
     pub(crate) forwarded: bool,
 }
-
-/// Fields that a proxy sets and that handlers build links and redirects from: they belong to the key, or whoever sends
-/// them first decides what all others get (SECURITY W1).
-pub(crate) const FORWARDED: [HeaderName; 6] = [
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-server"),
-];
 
 impl<'r> Facts<'r> {
     pub(crate) fn read(headers: &'r HeaderMap) -> Self {
@@ -55,24 +45,25 @@ impl<'r> Facts<'r> {
             | (13, "x-rewrite-url")
             | (17, "x-method-override")
             | (22, "x-http-method-override") => self.overridden = true,
-            (16..=18, _) if name.starts_with("x-forwarded-") => self.forwarded |= FORWARDED.iter().any(|known| known == name),
-            _ => {}
+            _ => self.forwarded |= is_forwarding(name),
         }
     }
 
-    /// The authority that the request is for: that of the request target goes before `Host` (RFC 9112 §3.2.2).
-    pub(crate) fn authority(&self, parts: &'r Parts) -> Result<Option<&'r [u8]>, RepeatedHost> {
-        match parts.uri.authority() {
-            Some(authority) => Ok(Some(authority.as_str().as_bytes())),
-            None if self.repeated_host => Err(RepeatedHost),
-            None => Ok(self.host.map(HeaderValue::as_bytes)),
+    /// The authority that the request is for, from its target (RFC 9112 §3.2.2) or from `Host`.
+    pub(crate) fn authority(&self, parts: &'r Parts) -> Result<Option<&'r [u8]>, UnclearHost> {
+        let host = self.host.map(HeaderValue::as_bytes);
+        match parts.uri.authority().map(|authority| authority.as_str().as_bytes()) {
+            _ if self.repeated_host => Err(UnclearHost),
+            Some(authority) if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority)) => Err(UnclearHost),
+            Some(authority) => Ok(Some(authority)),
+            None => Ok(host),
         }
     }
 }
 
-/// Two `Host` lines: the handler may see one and the next hop the other.
+/// Two hosts: larder may go by one and the handler by the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RepeatedHost;
+pub(crate) struct UnclearHost;
 
 /// What names the resource that a request is for, as it stands in tags.
 #[derive(Debug, Clone)]

@@ -1,16 +1,26 @@
 use std::{
-    mem,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    body::ResponseBody, cache::Cache, fetch::Fetch, future::ResponseFuture, hit::answer, method::is_safe, settings::Settings,
-    status::CacheStatus, write::write_through,
+    body::ResponseBody,
+    cache::Cache,
+    detached::Detached,
+    errand::Errand,
+    fetch::Fetch,
+    future::ResponseFuture,
+    hit::{Answer, answer},
+    method::is_safe,
+    pass::pass,
+    refresh::Refresh,
+    settings::{Look, Settings},
+    status::CacheStatus,
+    write::write_through,
 };
 
 /// A service with a cache in front of it; made by [`CacheLayer`](crate::CacheLayer).
@@ -28,10 +38,9 @@ impl<S> CacheService<S> {
 }
 
 impl<S: Clone> CacheService<S> {
-    /// The inner service that was found ready; its clone, which may not be, stays for the next call.
-    fn take_ready(&mut self) -> S {
-        let clone = self.inner.clone();
-        mem::replace(&mut self.inner, clone)
+    fn fetch<B>(&self, look: Look, parts: request::Parts, body: B) -> Fetch<S, B> {
+        let errand = Errand { inner: self.inner.clone(), parts, body };
+        Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), look, errand }
     }
 }
 
@@ -48,31 +57,61 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, ResBody, S::Error>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    /// Always ready: a hit does not wait for the inner service, and takes none of its permits. Whatever goes to the inner service
+    /// waits for its readiness on the way.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         if !is_safe(&parts.method) {
-            let (cache, settings) = (self.cache.clone(), Arc::clone(&self.settings));
-            return ResponseFuture::waiting(write_through(self.take_ready(), cache, settings, parts, body));
+            let errand = Errand { inner: self.inner.clone(), parts, body };
+            // A client that leaves must not come between a write and its invalidation.
+            let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
+            return ResponseFuture::waiting(Detached::new(write));
         }
         let look = match self.settings.look(&self.cache.inner.prefix, &parts, body.is_end_stream()) {
             Ok(look) => look,
-            Err((why, reason)) => {
-                let status = CacheStatus::not_stored(why, reason);
-                let inner = self.inner.call(Request::from_parts(parts, body));
-                return ResponseFuture::passing(inner, self.cache.clone(), self.settings.status_field, status);
-            }
+            Err((why, reason)) => return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason)),
         };
+        if parts.extensions.get::<Refresh>().is_some_and(|refresh| refresh.is_of(&self.cache)) {
+            parts.extensions.remove::<Refresh>();
+            return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_now());
+        }
         let look_up = self.cache.look_up_now(&self.settings, &look.key, &parts.headers);
-        let missing = match look_up.map(|look_up| answer(look_up, &look, self.cache.now(), self.settings.status_field)) {
-            Some(Ok(response)) => return ResponseFuture::hit(response),
-            Some(Err(missing)) => Some(missing),
-            None => None,
-        };
-        let (cache, settings) = (self.cache.clone(), Arc::clone(&self.settings));
-        ResponseFuture::waiting(Fetch { cache, settings, look }.run(self.take_ready(), parts, body, missing))
+        match look_up.map(|look_up| answer(look_up, &look, self.cache.now(), &self.settings)) {
+            Some(Answer::Hit(response)) => ResponseFuture::hit(response),
+            Some(Answer::HitAndRefresh(response, missing)) => {
+                self.fetch(look, parts, body).refresh_in_background(missing);
+                ResponseFuture::hit(response)
+            }
+            Some(Answer::Miss(missing)) => ResponseFuture::waiting(self.fetch(look, parts, body).run(Some(missing))),
+            None => ResponseFuture::waiting(self.fetch(look, parts, body).run(None)),
+        }
+    }
+}
+
+impl<S> CacheService<S> {
+    /// Lets a request pass: in place if the inner service is ready, as it mostly is, or in a box that waits until it is.
+    fn bypass<ReqBody, ResBody>(
+        &mut self,
+        request: Request<ReqBody>,
+        status: CacheStatus,
+    ) -> ResponseFuture<S::Future, ResBody, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        ReqBody: Send + 'static,
+        ResBody: Body + Send + 'static,
+        ResBody::Error: Send,
+    {
+        let (cache, field) = (self.cache.clone(), self.settings.status_field);
+        match self.inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => ResponseFuture::passing(self.inner.call(request), cache, field, status),
+            Poll::Ready(Err(error)) => ResponseFuture::failed(error),
+            // Polled again in the box, with the waker that counts.
+            Poll::Pending => ResponseFuture::waiting(pass(self.inner.clone(), request, cache, field, status)),
+        }
     }
 }

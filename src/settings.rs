@@ -2,16 +2,23 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    panic::Location,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, Method, Uri, header::COOKIE, request::Parts, uri::PathAndQuery};
+use percent_encoding::percent_decode;
 
 use crate::{
+    forwarded::push_forwarding,
     key::{Key, Scheme},
     policy::StoreRules,
     query::QueryRule,
-    request::{FORWARDED, Facts},
+    request::Facts,
     router,
     status::{Forward, Reason, StatusField},
     tag::TagTemplate,
@@ -28,15 +35,37 @@ pub(crate) struct Settings {
     pub(crate) normalizers: Normalizers,
     pub(crate) max_variants: usize,
     pub(crate) status_field: StatusField,
+    pub(crate) collapsing: Collapsing,
+    /// How long a request waits for somebody else's fetch.
+    pub(crate) wait_limit: Duration,
+    pub(crate) soft_timeout: Option<Duration>,
+    /// How eagerly what is about to become stale is refreshed.
+    pub(crate) refresh_ahead: Option<f64>,
     pub(crate) query: QueryRule,
     pub(crate) vary_on: Vec<HeaderName>,
     pub(crate) cookies: Cookies,
     pub(crate) authorization: Authorization,
     pub(crate) principal: Option<OfRequest>,
     pub(crate) key_part: Option<OfRequest>,
+    /// Where functions that shape keys were given: the same place, the same function.
+    pub(crate) sites: Vec<&'static Location<'static>>,
     /// The settings that shape keys, in each key: layers that cut their keys differently never share an entry.
     shape: Vec<u8>,
+    /// Whether handlers were seen to add tags of their own, which nobody knows before they have run.
+    handler_tags: Arc<AtomicU8>,
     warned: Arc<Mutex<HashSet<String>>>,
+}
+
+const UNKNOWN: u8 = 0;
+const NEVER: u8 = 1;
+const SEEN: u8 = 2;
+
+/// Whether requests for the same key share a fetch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Collapsing {
+    #[default]
+    On,
+    Off,
 }
 
 /// What a request's cookies mean to the route.
@@ -84,13 +113,19 @@ impl Default for Settings {
             normalizers: Normalizers::default(),
             max_variants: 32,
             status_field: StatusField::default(),
+            collapsing: Collapsing::default(),
+            wait_limit: Duration::from_secs(2),
+            soft_timeout: None,
+            refresh_ahead: None,
             query: QueryRule::default(),
             vary_on: Vec::new(),
             cookies: Cookies::default(),
             authorization: Authorization::default(),
             principal: None,
             key_part: None,
+            sites: Vec::new(),
             shape: Vec::new(),
+            handler_tags: Arc::default(),
             warned: Arc::default(),
         }
     }
@@ -135,16 +170,26 @@ impl Settings {
             Some(authority) => key.push_authority(authority, scheme).map_err(|_| Reason::InvalidHost)?,
             None => key.push_option(None),
         }
-        key.push(uri.path().as_bytes());
-        key.push_option(self.query.apply(uri.query()).as_deref().map(str::as_bytes));
+        self.push_target(&mut key, uri);
+        // A router that nests has cut a prefix off; what else was changed on the way, the handler sees and the key must hold.
+        let rewritten = !uri.path().ends_with(parts.uri.path()) || uri.query() != parts.uri.query();
+        key.push_byte(u8::from(rewritten));
+        if rewritten {
+            self.push_target(&mut key, &parts.uri);
+        }
         key.push_byte(u8::from(facts.forwarded));
         if facts.forwarded {
-            FORWARDED.iter().for_each(|field| self.normalizers.push(&mut key, &parts.headers, field));
+            push_forwarding(&mut key, &parts.headers);
         }
         if !self.shape.is_empty() {
             self.push_own_parts(&mut key, parts, principal)?;
         }
         Ok(key)
+    }
+
+    fn push_target(&self, key: &mut Key, uri: &Uri) {
+        key.push(uri.path().as_bytes());
+        key.push_option(self.query.apply(uri.query()).as_deref().map(str::as_bytes));
     }
 
     fn push_own_parts(&self, key: &mut Key, parts: &Parts, principal: Option<&str>) -> Result<(), Reason> {
@@ -167,27 +212,31 @@ impl Settings {
         }
     }
 
+    /// Notes whether a handler added tags of its own.
+    pub(crate) fn note_handler_tags(&self, added: bool) {
+        match self.handler_tags.load(Ordering::Relaxed) {
+            UNKNOWN if !added => self.handler_tags.store(NEVER, Ordering::Relaxed),
+            UNKNOWN | NEVER if added => self.handler_tags.store(SEEN, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Whether the tags that are known before the handler runs have been all, so far.
+    pub(crate) fn tags_are_known_ahead(&self) -> bool {
+        self.handler_tags.load(Ordering::Relaxed) == NEVER
+    }
+
     /// To be called when settings have changed.
     pub(crate) fn reshape(&mut self) {
+        self.handler_tags = Arc::default();
         let shape = self.describe_shape();
         self.shape = if shape == Self::default().describe_shape() { Vec::new() } else { shape };
     }
 
     fn describe_shape(&self) -> Vec<u8> {
-        let names = |names: &[HeaderName]| names.iter().map(HeaderName::to_string).collect::<Vec<_>>();
-        let normalized: Vec<_> = self.normalizers.names().cloned().collect();
-        format!(
-            "{:?}",
-            (
-                &self.query,
-                names(&self.vary_on),
-                names(&normalized),
-                &self.cookies,
-                self.principal.is_some(),
-                self.key_part.is_some()
-            )
-        )
-        .into_bytes()
+        let fields: Vec<_> = self.vary_on.iter().map(HeaderName::as_str).collect();
+        let sites: Vec<_> = self.sites.iter().map(|site| (site.file(), site.line(), site.column())).collect();
+        format!("{:?}", (&self.query, fields, &self.cookies, sites)).into_bytes()
     }
 
     /// Warns about a route that is set up wrongly, once.
@@ -216,8 +265,15 @@ impl fmt::Debug for Settings {
 fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     let lines = headers.get_all(COOKIE).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
-    let values: Vec<_> = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).collect();
+    let values: Vec<_> = pairs.filter_map(|pair| value_of(pair, name.as_bytes())).collect();
     (!values.is_empty()).then(|| values.join(&b';'))
+}
+
+/// Spaces around the name and percent-encoding in it do not make it another: there are parsers that undo both, so the handler
+/// may.
+fn value_of<'p>(pair: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
+    let equals = pair.iter().position(|&byte| byte == b'=')?;
+    percent_decode(pair[..equals].trim_ascii()).eq(name.iter().copied()).then_some(&pair[equals + 1..])
 }
 
 fn with_query(uri: &Uri, query: Option<Cow<'_, str>>) -> Uri {
@@ -236,6 +292,7 @@ mod tests {
     use proptest::{collection::vec, option, prelude::*, sample::select};
 
     use super::*;
+    use crate::forwarded::FIELDS;
 
     /// What a client may send, of the things that can select a response, in few enough spellings that two of them meet.
     #[derive(Debug, Clone)]
@@ -243,7 +300,7 @@ mod tests {
         head: bool,
         scheme: Option<&'static str>,
         authority: &'static str,
-        /// With an authority in the target, `Host` says nothing (RFC 9112 §3.2.2).
+        /// With an authority in the target, `Host` repeats it: two hosts bypass.
         host: Option<&'static str>,
         path: String,
         query: Option<String>,
@@ -254,6 +311,9 @@ mod tests {
         principal: Option<String>,
         part: String,
     }
+
+    /// All but `Forwarded`, of which only a part counts.
+    static FORWARDING: &[HeaderName] = FIELDS.split_at(1).1;
 
     const TENANT: HeaderName = HeaderName::from_static("x-tenant");
     const LANGUAGE: HeaderName = HeaderName::from_static("accept-language");
@@ -272,7 +332,7 @@ mod tests {
             option::of("[ab&=?]{0,3}"),
         );
         let fields = (
-            vec((0..FORWARDED.len(), value()), 0..3),
+            vec((0..FORWARDING.len(), value()), 0..3),
             vec(value(), 0..3),
             vec(value(), 0..3),
             vec("(a|b|ab|)(=[ab]{0,2})?(; ?(a|b)=[ab]{0,2})?", 0..3),
@@ -312,8 +372,9 @@ mod tests {
             let mut add = |name: &HeaderName, value: &str| {
                 parts.headers.append(name, HeaderValue::from_str(value).unwrap());
             };
-            self.host.iter().for_each(|host| add(&http::header::HOST, host));
-            self.forwarded.iter().for_each(|(field, value)| add(&FORWARDED[*field], value));
+            let host = self.host.map(|host| if self.scheme.is_some() { self.authority } else { host });
+            host.iter().for_each(|host| add(&http::header::HOST, host));
+            self.forwarded.iter().for_each(|(field, value)| add(&FORWARDING[*field], value));
             self.tenant.iter().for_each(|value| add(&TENANT, value));
             self.languages.iter().for_each(|value| add(&LANGUAGE, value));
             self.cookies.iter().for_each(|value| add(&COOKIE, value));
@@ -332,7 +393,7 @@ mod tests {
                 _ => ":",
             };
             let authority = authority.map(|authority| authority.trim_end_matches(default_port).to_lowercase());
-            let forwarded: Vec<_> = (0..FORWARDED.len())
+            let forwarded: Vec<_> = (0..FORWARDING.len())
                 .map(|field| list(self.forwarded.iter().filter(|(of, _)| *of == field).map(|(_, value)| value)))
                 .collect();
             (scheme, authority, self.path.clone(), self.query.clone(), forwarded)

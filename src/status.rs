@@ -23,6 +23,8 @@ enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stored {
     Yes,
+    /// Somebody else's fetch stored it.
+    Collapsed,
     No(Reason),
 }
 
@@ -96,7 +98,7 @@ reasons! {
     RequestBody = "request-body",
     /// The request says `no-store`.
     RequestNoStore = "request-no-store",
-    /// The host is not a valid one, or is given twice.
+    /// The host is not a valid one, or there are two.
     InvalidHost = "invalid-host",
     /// The request asks for another method or URL by header, such as `X-HTTP-Method-Override`.
     RequestOverride = "request-override",
@@ -144,6 +146,8 @@ reasons! {
     LengthMismatch = "length-mismatch",
     /// The body ended with an error, or the client left before its end.
     Incomplete = "incomplete",
+    /// A larder layer further in has dealt with it: its tags and its decision are not known out here.
+    InnerLayer = "inner-layer",
     /// The response has trailers.
     Trailers = "trailers",
     /// It was invalidated while the handler ran.
@@ -152,6 +156,43 @@ reasons! {
     InvalidationFailed = "invalidation-failed",
     /// The backend failed or took too long.
     Backend = "backend",
+    /// The handler failed, and a stale response was answered in its place.
+    StaleOnError = "stale-on-error",
+    /// The handler took too long, and a stale response was answered in the meantime.
+    StaleWhileSlow = "stale-while-slow",
+    /// The request had waited too long for another's fetch, or too many waited, and asked the handler itself.
+    WaitLimit = "wait-limit",
+}
+
+impl Reason {
+    /// Whether it lies in the response, so that the next one for the same key will most likely not be stored either.
+    pub(crate) fn is_the_response(self) -> bool {
+        use Reason::{
+            CorsOrigin, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness, NoStore, Nonce, Private,
+            SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, VariantLimit, VaryStar,
+        };
+        matches!(
+            self,
+            CorsOrigin
+                | EventStream
+                | InnerLayer
+                | InvalidTag
+                | MissingCapture
+                | NoCache
+                | NoFreshness
+                | NoStore
+                | Nonce
+                | Private
+                | SetCookie
+                | Stale
+                | Status
+                | StoreIf
+                | TooLarge
+                | TooManyTags
+                | VariantLimit
+                | VaryStar
+        )
+    }
 }
 
 impl CacheStatus {
@@ -180,6 +221,11 @@ impl CacheStatus {
         matches!(self.outcome, Outcome::Forwarded { stored: Stored::Yes, .. })
     }
 
+    /// Whether the request was answered by the fetch that another request for the same key had begun.
+    pub fn is_collapsed(&self) -> bool {
+        matches!(self.outcome, Outcome::Forwarded { stored: Stored::Collapsed, .. })
+    }
+
     /// Why the handler's response is not stored; `None` if it is, and for a hit.
     pub fn reason(&self) -> Option<Reason> {
         match self.outcome {
@@ -199,6 +245,15 @@ impl CacheStatus {
 
     pub(crate) fn stored(why: Forward, ttl: i64) -> Self {
         Self { outcome: Outcome::Forwarded { why, stored: Stored::Yes }, ttl: Some(ttl) }
+    }
+
+    pub(crate) fn collapsed(why: Forward, ttl: i64) -> Self {
+        Self { outcome: Outcome::Forwarded { why, stored: Stored::Collapsed }, ttl: Some(ttl) }
+    }
+
+    /// A stale response, answered because the handler failed or took too long.
+    pub(crate) fn stale(reason: Reason, ttl: i64) -> Self {
+        Self { outcome: Outcome::Forwarded { why: Forward::Stale, stored: Stored::No(reason) }, ttl: Some(ttl) }
     }
 
     pub(crate) fn not_stored(why: Forward, reason: Reason) -> Self {
@@ -240,6 +295,7 @@ impl fmt::Display for CacheStatus {
                 write!(f, "; fwd={}", why.as_str())?;
                 match stored {
                     Stored::Yes => f.write_str("; stored")?,
+                    Stored::Collapsed => f.write_str("; collapsed")?,
                     Stored::No(reason) => write!(f, "; detail={}", reason.as_str())?,
                 }
             }
@@ -256,6 +312,8 @@ mod tests {
     fn prints_as_a_member_of_rfc_9211() {
         assert_eq!(CacheStatus::hit(57).to_string(), "larder; hit; ttl=57");
         assert_eq!(CacheStatus::stored(Forward::UriMiss, 60).to_string(), "larder; fwd=uri-miss; stored; ttl=60");
+        assert_eq!(CacheStatus::hit(-3).to_string(), "larder; hit; ttl=-3");
+        assert_eq!(CacheStatus::collapsed(Forward::UriMiss, 60).to_string(), "larder; fwd=uri-miss; collapsed; ttl=60");
         let refused = CacheStatus::not_stored(Forward::Bypass, Reason::RequestCookie);
         assert_eq!(refused.to_string(), "larder; fwd=bypass; detail=request-cookie");
     }

@@ -1,6 +1,7 @@
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Stored {
 pub(crate) enum Content {
     Response(StoredResponse),
     Variants(Variants),
+    /// Nothing: what stood here must not be used, not even stale.
+    Vacant,
 }
 
 impl Stored {
@@ -74,7 +77,8 @@ impl Stored {
     /// When this may be forgotten: it will not be used from then on.
     pub fn expires(&self) -> Timestamp {
         match &self.content {
-            Content::Response(response) => response.fresh_until,
+            Content::Response(response) => response.fresh_until + response.stale.longest(),
+            Content::Vacant => Timestamp::from_millis(0),
             Content::Variants(variants) => variants.expires(),
         }
     }
@@ -101,6 +105,7 @@ impl Content {
         match self {
             Self::Response(response) => response.weight(),
             Self::Variants(variants) => variants.weight(),
+            Self::Vacant => 0,
         }
     }
 }
@@ -117,6 +122,9 @@ pub(crate) struct StoredResponse {
     pub(crate) fresh_until: Timestamp,
     /// Whether it may answer a request with `Authorization` (RFC 9111 §3.5).
     pub(crate) answers_authorized: bool,
+    pub(crate) stale: StaleWindows,
+    /// How long the handler took, in milliseconds.
+    pub(crate) cost: u32,
 }
 
 impl StoredResponse {
@@ -129,9 +137,25 @@ impl StoredResponse {
         now < self.fresh_until
     }
 
-    /// Whole seconds of freshness that are left.
+    /// Whether it may be used while it is fetched anew (RFC 5861 §3).
+    pub(crate) fn is_usable_while_revalidating(&self, now: Timestamp) -> bool {
+        self.is_within(self.stale.while_revalidate, now)
+    }
+
+    /// Whether it may be used because it could not be fetched anew (RFC 5861 §4).
+    pub(crate) fn is_usable_on_error(&self, now: Timestamp) -> bool {
+        self.is_within(self.stale.if_error, now)
+    }
+
+    /// No window allows no stale use, also of what was expired before its time.
+    fn is_within(&self, window: u32, now: Timestamp) -> bool {
+        window > 0 && now < self.fresh_until + Duration::from_secs(window.into())
+    }
+
+    /// Whole seconds of freshness that are left; negative once it is stale.
     pub(crate) fn ttl(&self, now: Timestamp) -> i64 {
-        i64::try_from(self.fresh_until.seconds_since(now)).unwrap_or(i64::MAX)
+        let seconds = |later: Timestamp, earlier| i64::try_from(later.seconds_since(earlier)).unwrap_or(i64::MAX);
+        seconds(self.fresh_until, now) - seconds(now, self.fresh_until)
     }
 
     fn weight(&self) -> usize {
@@ -139,6 +163,26 @@ impl StoredResponse {
         const FIELD: usize = 112;
         let headers: usize = self.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
         headers + self.body.len()
+    }
+}
+
+/// For how long after its freshness a response may still be used (RFC 5861).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StaleWindows {
+    /// While it is being fetched anew, in seconds.
+    while_revalidate: u32,
+    /// When it could not be, in seconds.
+    if_error: u32,
+}
+
+impl StaleWindows {
+    pub(crate) fn new(while_revalidate: Duration, if_error: Duration) -> Self {
+        let seconds = |window: Duration| u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
+        Self { while_revalidate: seconds(while_revalidate), if_error: seconds(if_error) }
+    }
+
+    fn longest(self) -> Duration {
+        Duration::from_secs(self.while_revalidate.max(self.if_error).into())
     }
 }
 
@@ -203,7 +247,8 @@ pub(crate) fn complete_fields(mut headers: HeaderMap, status: StatusCode, length
         headers.insert(CONTENT_LENGTH, length.into());
     }
     headers.insert(AGE, HeaderValue::from_static("0"));
-    compact(&headers)
+    // The clone has room for these fields and no more.
+    compact(&headers).clone()
 }
 
 /// RFC 9110 §8.6: no `Content-Length` with 204 and 1xx.

@@ -1,7 +1,7 @@
 use std::{
     collections::HashSet,
     fmt,
-    hash::{BuildHasher, Hash, Hasher},
+    hash::BuildHasher,
     sync::{Arc, LazyLock},
 };
 
@@ -20,12 +20,8 @@ pub(crate) const MAX_TAGS: usize = 128;
 ///
 /// Any text from 1 to 256 bytes is a tag; no character has a special meaning, so a tag made from user input
 /// (`"*"`, `"a\nb"`) names itself and nothing else.
-#[derive(Clone)]
-pub struct Tag {
-    name: Arc<str>,
-    /// Keyed per process, so that nobody outside can choose tags that share a hash.
-    hash: u64,
-}
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Tag(Arc<str>);
 
 impl Tag {
     /// Makes a tag.
@@ -34,70 +30,59 @@ impl Tag {
     /// If the name is empty or longer than 256 bytes.
     pub fn new(name: impl Into<Arc<str>>) -> Result<Self, Error> {
         let name = name.into();
-        match name.len() {
-            0 => Err(Error::invalid_input("a tag must not be empty: name what it stands for, such as \"posts\"")),
-            1..=MAX_TAG_BYTES => Ok(Self::unchecked(name)),
-            _ => Err(Error::invalid_input(format!(
-                "a tag may have at most {MAX_TAG_BYTES} bytes, this one has {}: hash or shorten it",
-                name.len()
-            ))),
-        }
+        check(&name)?;
+        Ok(Self::unchecked(name))
     }
 
     /// For names that larder makes itself, such as that of a URI, which may be longer than a user's tag.
     pub(crate) fn unchecked(name: impl Into<Arc<str>>) -> Self {
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-        let name = name.into();
-        let hash = KEY.hash_one(&*name);
-        Self { name, hash }
+        Self(name.into())
     }
 
-    /// The tag's name, with the cache's namespace in front where one is set.
+    /// The tag's name as stores have it: with the cache's namespace in front where one is set, and `t:` before what users name.
     pub fn as_str(&self) -> &str {
-        &self.name
+        &self.0
     }
 
+    /// Keyed per process, so that nobody outside can choose tags that share a hash.
     pub(crate) fn hash_value(&self) -> u64 {
-        self.hash
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+        KEY.hash_one(&*self.0)
+    }
+}
+
+fn check(name: &str) -> Result<(), Error> {
+    match name.len() {
+        0 => Err(Error::invalid_input("a tag must not be empty: name what it stands for, such as \"posts\"")),
+        1..=MAX_TAG_BYTES => Ok(()),
+        length => Err(Error::invalid_input(format!(
+            "a tag may have at most {MAX_TAG_BYTES} bytes, this one has {length}: hash or shorten it"
+        ))),
     }
 }
 
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.name, f)
-    }
-}
-
-impl PartialEq for Tag {
-    fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.name == other.name
-    }
-}
-
-impl Eq for Tag {}
-
-impl Hash for Tag {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
 /// The namespace of a cache, as it stands in front of every tag.
+///
+/// What follows it says whose the tag is: `t:` stands before those that users name, so that none of them can be mistaken for
+/// one of larder's own or for another namespace's.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TagSpace(Option<Arc<str>>);
 
 impl TagSpace {
     pub(crate) fn new(namespace: &str) -> Self {
-        if namespace.is_empty() { Self(None) } else { Self(Some(format!("{}:{namespace}:", namespace.len()).into())) }
+        if namespace.is_empty() { Self(None) } else { Self(Some(format!("in:{}:{namespace}:", namespace.len()).into())) }
     }
 
     /// The tag that a user means by `name` in this namespace.
     pub(crate) fn tag(&self, name: &str) -> Result<Tag, Error> {
-        let tag = Tag::new(name)?;
-        Ok(match &self.0 {
-            None => tag,
-            Some(space) => Tag::unchecked(format!("{space}{name}")),
-        })
+        check(name)?;
+        Ok(self.own("t:", &[name]))
     }
 
     /// The tag that every response in this namespace carries; `None` outside of any namespace.
@@ -120,9 +105,10 @@ impl TagSpace {
         self.own("route:", &[route])
     }
 
-    /// The tag of a cache group, which belongs to one origin (RFC 9875 §2).
-    pub(crate) fn group(&self, scheme: &str, authority: &str, group: &str) -> Tag {
-        self.own("group:", &[scheme, "://", authority, " ", group])
+    /// The tag of a cache group, which belongs to one origin (RFC 9875 §2). The scheme is left out, since HTTP/1.1 does not
+    /// tell it: at worst a group of the same host's other scheme is invalidated with it.
+    pub(crate) fn group(&self, authority: &str, group: &str) -> Tag {
+        self.own("group:", &[authority, " ", group])
     }
 
     fn own(&self, kind: &str, parts: &[&str]) -> Tag {
@@ -234,7 +220,7 @@ impl TagTemplate {
 /// Removes repeated tags; the first of each stays where it is.
 pub(crate) fn deduplicate(tags: &mut Vec<Tag>) {
     let mut seen = HashSet::with_capacity(tags.len());
-    tags.retain(|tag| seen.insert(tag.hash_value()));
+    tags.retain(|tag| seen.insert(tag.clone()));
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use std::{cmp::Reverse, sync::Arc};
+use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName,
@@ -36,6 +36,14 @@ impl Vary {
         if fields.is_empty() { Self::Nothing } else { Self::Fields(fields.into()) }
     }
 
+    /// The fields, none for `*` as well.
+    pub(crate) fn fields(&self) -> &[HeaderName] {
+        match self {
+            Self::Fields(fields) => fields,
+            Self::Nothing | Self::Everything => &[],
+        }
+    }
+
     pub(crate) fn nominates(&self, field: &HeaderName) -> bool {
         match self {
             Self::Nothing => false,
@@ -56,10 +64,6 @@ impl Normalizers {
         self.0.push((field, Arc::new(normalize)));
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.0.iter().map(|(name, _)| name)
-    }
-
     /// Appends the request's value of `field` to `key`, in its normal form.
     pub(crate) fn push(&self, key: &mut Key, headers: &HeaderMap, field: &HeaderName) {
         let value = joined_lines(headers, field);
@@ -72,7 +76,7 @@ impl Normalizers {
             return key.push(normalize(&text).as_bytes());
         }
         match value {
-            Some(value) if field == ACCEPT_ENCODING => key.push(normal_accept_encoding(&value).as_bytes()),
+            Some(value) if field == ACCEPT_ENCODING => key.push(&normal_accept_encoding(&value)),
             value => key.push_option(value.as_deref()),
         }
     }
@@ -91,30 +95,30 @@ impl Normalizers {
 
 impl std::fmt::Debug for Normalizers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.names()).finish()
+        f.debug_list().entries(self.0.iter().map(|(field, _)| field)).finish()
     }
 }
 
-/// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what is refused or nobody
-/// serves.
+/// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what nobody serves.
 ///
-/// Compression dictionaries (RFC 9842) stay, since a handler that knows them answers differently.
-fn normal_accept_encoding(value: &[u8]) -> String {
-    const KNOWN: [&str; 8] = ["*", "br", "dcb", "dcz", "deflate", "gzip", "identity", "zstd"];
-    let value = String::from_utf8_lossy(value).to_ascii_lowercase();
-    let mut codings: Vec<(Reverse<u16>, &str)> = value
-        .split(',')
-        .filter_map(|member| {
-            let (coding, weight) = weighted(member);
-            let coding = if coding == "x-gzip" { "gzip" } else { coding };
-            // "identity;q=0" and "*;q=0" refuse what is otherwise allowed, so they stay.
-            let matters = weight > 0 || matches!(coding, "identity" | "*");
-            (matters && KNOWN.contains(&coding)).then_some((Reverse(weight), coding))
-        })
+/// Compression dictionaries (RFC 9842) stay, since a handler that knows them answers differently. A value that does not keep to
+/// the grammar stays as it is: who knows how the handler reads it.
+fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
+    const KNOWN: [&str; 9] = ["*", "br", "compress", "dcb", "dcz", "deflate", "gzip", "identity", "zstd"];
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
+    let Some(members) = members.map(weighted).collect::<Option<Vec<_>>>() else { return Cow::Borrowed(value) };
+    let anything = members.iter().any(|(coding, weight)| *coding == "*" && *weight > 0);
+    let mut codings: Vec<(Reverse<u16>, &str)> = members
+        .into_iter()
+        .map(|(coding, weight)| (Reverse(weight), coding.strip_prefix("x-").unwrap_or(coding)))
+        // A coding that is refused is one that is not named, unless all others are welcome; "identity" always is.
+        .filter(|(Reverse(weight), coding)| *weight > 0 || anything || matches!(*coding, "identity" | "*"))
+        .filter(|(_, coding)| KNOWN.contains(coding))
         .collect();
     codings.sort_unstable();
     codings.dedup();
-    ranked(&codings)
+    Cow::Owned(ranked(&codings).into_bytes())
 }
 
 /// `a,b>c`: the order of preference matters, the numbers that express it don't.
@@ -136,14 +140,24 @@ fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
     text
 }
 
-/// A list member and its weight in thousandths (RFC 9110 §12.4.2); one that cannot be read is 1.
-fn weighted(member: &str) -> (&str, u16) {
+/// A list member and its weight in thousandths (RFC 9110 §12.4.2); `None` if its parameters are anything else.
+fn weighted(member: &str) -> Option<(&str, u16)> {
     let mut parts = member.split(';').map(str::trim);
-    let name = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|weight| weight.parse::<f32>().ok());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
-    let thousandths = weight.map_or(1000, |weight| (weight.clamp(0.0, 1.0) * 1000.0).round() as u16);
-    (name, thousandths)
+    let name = parts.next()?;
+    let weight = match (parts.next(), parts.next()) {
+        (None, _) => 1000,
+        (Some(weight), None) => thousandths(weight.strip_prefix("q=")?)?,
+        _ => return None,
+    };
+    Some((name, weight))
+}
+
+/// A qvalue: 0 to 1, with at most three decimals.
+fn thousandths(weight: &str) -> Option<u16> {
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
+    let valid = matches!(whole, "0" | "1") && decimals.len() <= 3 && decimals.bytes().all(|digit| digit.is_ascii_digit());
+    let weight = format!("{whole}{decimals:0<3}").parse().ok()?;
+    (valid && weight <= 1000).then_some(weight)
 }
 
 /// Matches `Accept-Language` against the languages that the application has (RFC 4647 §3.4, look-up), for
@@ -161,7 +175,7 @@ pub fn languages<L: Into<String>>(available: impl IntoIterator<Item = L>) -> imp
     let available: Vec<String> = available.into_iter().map(Into::into).collect();
     move |accept| {
         let mut wanted: Vec<_> =
-            accept.split(',').map(weighted).filter(|(range, weight)| *weight > 0 && !range.is_empty()).collect();
+            accept.split(',').filter_map(weighted).filter(|(range, weight)| *weight > 0 && !range.is_empty()).collect();
         wanted.sort_by_key(|(_, weight)| Reverse(*weight));
         let best = wanted.iter().find_map(|(range, _)| look_up(&available, range));
         best.or(available.first()).cloned().unwrap_or_default()
@@ -213,12 +227,15 @@ mod tests {
 
     #[test]
     fn accept_encoding_has_one_form_for_equal_wishes() {
-        let normal = |value: &str| normal_accept_encoding(value.as_bytes());
-        assert_eq!(normal("gzip, deflate, br"), normal("BR;q=1.0,deflate , x-gzip, sdch, foo;q=0.3"));
+        let normal = |value: &str| normal_accept_encoding(value.as_bytes()).into_owned();
+        assert_eq!(normal("gzip, deflate, br"), normal("BR;q=1.0,deflate , x-gzip, sdch, foo;q=0.3,"));
         assert_ne!(normal("gzip, br"), normal("gzip, br;q=0.5"));
         assert_eq!(normal("gzip;q=0.8, br;q=0.2"), normal("gzip, br;q=0.7"));
         assert_ne!(normal("gzip"), normal("gzip, identity;q=0"));
         assert_ne!(normal("gzip"), normal("gzip, dcb"));
         assert_eq!(normal("gzip;q=0"), normal(""));
+        assert_ne!(normal("*;q=0.5"), normal("*;q=0.5, gzip;q=0"));
+        assert_ne!(normal("gzip;q=nan"), normal(""));
+        assert_ne!(normal("gzip;q=0.0001"), normal("br;q=0"));
     }
 }

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
     header::{CONTENT_LOCATION, LOCATION},
-    request, response,
+    response,
 };
 use http_body::Body;
 use tower_service::Service;
@@ -12,6 +12,7 @@ use crate::{
     backend::Invalidation,
     body::ResponseBody,
     cache::Cache,
+    errand::Errand,
     error::Error,
     groups::{CACHE_GROUP_INVALIDATION, group_names},
     invalidate::Invalidate,
@@ -27,19 +28,17 @@ use crate::{
 /// Lets a request that may change something through, and invalidates what it changed before its response leaves
 /// (RFC 9111 §4.4).
 pub(crate) async fn write_through<S, ReqBody, ResBody>(
-    mut inner: S,
+    errand: Errand<S, ReqBody>,
     cache: Cache,
     settings: Arc<Settings>,
-    parts: request::Parts,
-    body: ReqBody,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body,
 {
-    let target = Target::of(&parts);
-    let method = parts.method.clone();
-    let (mut parts, body) = inner.call(Request::from_parts(parts, body)).await?.into_parts();
+    let target = Target::of(&errand.parts);
+    let method = errand.parts.method.clone();
+    let (mut parts, body) = errand.run().await?.into_parts();
     let reason = match invalidate_after(&cache, &target, &method, &mut parts).await {
         Ok(()) => Reason::Method,
         Err(reason) => reason,
@@ -93,61 +92,67 @@ fn report(error: &Error) {
     tracing::error!(error = error as &dyn std::error::Error, "an invalidation that a response asked for failed");
 }
 
+/// Carries out everything that can be, and reports the first thing that could not.
 async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, asked: Option<Invalidate>) -> Result<(), Error> {
+    let mut failure = None;
+    let mut note = |outcome: Result<(), Error>| failure = failure.take().or(outcome.err());
     let mut expired = Vec::new();
     if let Some(asked) = asked {
-        tags.extend(cache.tags(&asked.tags)?);
-        for uri in &asked.uris {
-            tags.push(cache.uri_tag(uri)?);
-        }
-        expired = cache.tags(&asked.expired)?;
+        let mut take = |tag: Result<Tag, Error>, into: &mut Vec<Tag>| note(tag.map(|tag| into.push(tag)));
+        asked.tags.iter().for_each(|tag| take(cache.space().tag(tag), &mut tags));
+        asked.uris.iter().for_each(|uri| take(cache.uri_tag(uri), &mut tags));
+        asked.expired.iter().for_each(|tag| take(cache.space().tag(tag), &mut expired));
         if asked.everything {
-            cache.clear().await?;
+            note(cache.clear().await.map(drop));
         }
     }
     if !expired.is_empty() {
-        cache.invalidate(Invalidation::ExpireTags(expired)).await?;
+        note(cache.invalidate(Invalidation::ExpireTags(expired)).await.map(drop));
     }
     if !tags.is_empty() {
-        cache.invalidate(Invalidation::Tags(tags)).await?;
+        note(cache.invalidate(Invalidation::Tags(tags)).await.map(drop));
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// The target URI itself, what `Location` and `Content-Location` name on the same origin, and the groups that the response
 /// names (RFC 9875 §3).
 fn implied_tags(cache: &Cache, target: &Target, response: &HeaderMap) -> Vec<Tag> {
     let space = cache.space();
-    let mut tags = vec![space.uri(&target.authority, &target.path)];
+    let tag = |path: &str| match target.authority.as_str() {
+        // Without a host that is one, no host is spared.
+        "" => space.path(path),
+        authority => space.uri(authority, path),
+    };
+    let mut tags = vec![tag(&target.path)];
     for field in [LOCATION, CONTENT_LOCATION] {
-        tags.extend(same_origin_path(target, response, &field).map(|path| space.uri(&target.authority, &path)));
+        tags.extend(same_origin_path(target, response, &field).map(|path| tag(&path)));
     }
     let groups = group_names(response, &CACHE_GROUP_INVALIDATION);
-    tags.extend(groups.iter().map(|group| space.group(target.scheme.as_str(), &target.authority, group)));
+    tags.extend(groups.iter().map(|group| space.group(&target.authority, group)));
     tags
 }
 
 /// The path that the field names, if it is one of the target's own origin; another's is none of our business.
 fn same_origin_path(target: &Target, response: &HeaderMap, field: &HeaderName) -> Option<String> {
     let reference = response.get(field)?.to_str().ok()?;
-    if let Some(network_path) = reference.strip_prefix("//") {
-        let (authority, path) = network_path.split_at(network_path.find('/').unwrap_or(network_path.len()));
-        let authority = normal_authority(authority.as_bytes(), target.scheme)?;
-        return (authority == target.authority).then(|| without_query(path).to_owned());
-    }
-    if reference.contains("://") {
-        let uri: Uri = reference.parse().ok()?;
-        let scheme = Scheme::of(&uri);
-        let authority = normal_authority(uri.authority()?.as_str().as_bytes(), scheme)?;
-        // Over HTTP/1.1 a request does not say whether it came by TLS; then the host decides.
-        let same_scheme = scheme == target.scheme || target.scheme == Scheme::Http;
-        return (same_scheme && authority == target.authority).then(|| uri.path().to_owned());
-    }
-    Some(resolve(&target.path, without_query(reference)))
-}
-
-fn without_query(reference: &str) -> &str {
-    reference.split(['?', '#']).next().unwrap_or(reference)
+    let reference = reference.split(['?', '#']).next().unwrap_or(reference);
+    let (scheme, rest) = match reference.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), Some(rest)),
+        None => (None, reference.strip_prefix("//")),
+    };
+    let Some(rest) = rest else { return Some(resolve(&target.path, reference)) };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let scheme = match scheme.map(str::to_ascii_lowercase).as_deref() {
+        None => target.scheme,
+        Some("https") => Scheme::Https,
+        Some("http") => Scheme::Http,
+        Some(_) => return None,
+    };
+    // Over HTTP/1.1 a request does not say whether it came by TLS; then the host decides.
+    let same_scheme = scheme == target.scheme || target.scheme == Scheme::Http;
+    let same_authority = normal_authority(authority.as_bytes(), scheme)? == target.authority;
+    (same_scheme && same_authority).then(|| resolve("/", if path.is_empty() { "/" } else { path }))
 }
 
 /// Resolves a relative path (RFC 3986 §5.2.3 and §5.2.4).
@@ -157,12 +162,17 @@ fn resolve(base: &str, reference: &str) -> String {
     }
     let directory = if reference.starts_with('/') { "" } else { base.rsplit_once('/').map_or("", |(directory, _)| directory) };
     let mut segments: Vec<&str> = directory.split('/').skip(1).collect();
-    for segment in reference.trim_start_matches('/').split('/') {
+    let reference = reference.strip_prefix('/').unwrap_or(reference);
+    for segment in reference.split('/') {
         match segment {
             "." => {}
             ".." => drop(segments.pop()),
             segment => segments.push(segment),
         }
+    }
+    // A dot at the end names the directory.
+    if matches!(reference.rsplit('/').next(), Some("." | "..")) {
+        segments.push("");
     }
     format!("/{}", segments.join("/"))
 }
@@ -173,7 +183,9 @@ mod tests {
 
     #[test]
     fn references_resolve_against_the_target() {
-        for (reference, path) in [("/a/b", "/a/b"), ("7", "/posts/7"), ("../x", "/x"), ("./y", "/posts/y"), ("", "/posts/new")] {
+        for (reference, path) in
+            [("/a/b", "/a/b"), ("7", "/posts/7"), ("../x", "/x"), ("./y", "/posts/y"), ("", "/posts/new"), (".", "/posts/")]
+        {
             assert_eq!(resolve("/posts/new", reference), path, "{reference}");
         }
     }
@@ -190,5 +202,8 @@ mod tests {
         assert_eq!(path("//example.com/posts/7").as_deref(), Some("/posts/7"));
         assert_eq!(path("http://other.example/posts/7"), None);
         assert_eq!(path("//other.example/posts/7"), None);
+        assert_eq!(path("ftp://example.com/posts/7"), None);
+        assert_eq!(path("/posts/7?from=https://other.example/").as_deref(), Some("/posts/7"));
+        assert_eq!(path("//example.com").as_deref(), Some("/"));
     }
 }

@@ -1,5 +1,7 @@
 //! The layer on an axum router: what is stored, what is answered, what is invalidated.
 
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
 mod support;
 
 use axum::{

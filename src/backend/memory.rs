@@ -76,7 +76,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         if stored.validated_at().get() == epoch {
             return Some(Standing::Current);
         }
-        match self.judge(stored) {
+        match self.judge(stored.born(), stored.tags()) {
             Judgement::Dead => None,
             Judgement::Stale => Some(Standing::Expired),
             Judgement::Alive => {
@@ -86,13 +86,18 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         }
     }
 
-    fn judge(&self, stored: &Stored) -> Judgement {
-        self.table.judge(stored.born().get(), stored.tags().iter().map(Tag::hash_value))
+    fn judge(&self, born: Epoch, tags: &[Tag]) -> Judgement {
+        self.table.judge(born.get(), tags.iter().map(Tag::hash_value))
     }
 
     fn store(&self, key: &Key, stored: Arc<Stored>) -> Put {
-        if self.judge(&stored) == Judgement::Dead {
-            return Put::Dead;
+        match self.judge(stored.born(), stored.tags()) {
+            Judgement::Dead => return Put::Dead,
+            // Expired on its way: better than nothing, but not than what was fetched since.
+            Judgement::Stale if self.engine.get(key.as_bytes()).is_some_and(|present| stored.born() < present.born()) => {
+                return Put::Dead;
+            }
+            Judgement::Stale | Judgement::Alive => {}
         }
         if u64::from(engine::weight(key.as_bytes(), &stored)) > self.engine.max_bytes() {
             return Put::Refused;
@@ -131,6 +136,10 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Backend for Memory<S> {
         Ok(self.store(key, stored))
     }
 
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        Ok(self.judge(born, tags) != Judgement::Dead)
+    }
+
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         Ok(self.apply(invalidation))
     }
@@ -152,7 +161,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        stored::{Content, StoredResponse},
+        stored::{Content, StaleWindows, StoredResponse},
     };
 
     /// Gives every key the same hash.
@@ -183,6 +192,8 @@ mod tests {
             generated: Timestamp::from_millis(0),
             fresh_until: Timestamp::from_millis(1),
             answers_authorized: false,
+            stale: StaleWindows::default(),
+            cost: 0,
         };
         Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response)))
     }
@@ -191,7 +202,7 @@ mod tests {
         let (stored, _) = store.read(&Key::from_bytes(key.as_bytes())).found?;
         match stored.content() {
             Content::Response(response) => Some(response.body.clone()),
-            Content::Variants(_) => None,
+            Content::Variants(_) | Content::Vacant => None,
         }
     }
 

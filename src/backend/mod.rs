@@ -7,19 +7,12 @@ pub(crate) mod memory;
 #[cfg(feature = "memory")]
 mod tag_table;
 
-/// What `tag_table` synchronises with; the model checker puts its own in place.
-#[cfg(feature = "memory")]
-mod sync {
-    pub(super) use std::sync::{
-        Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
-    };
-}
-
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
+#[cfg(feature = "memory")]
+use crate::sync;
 use crate::{
     error::Error,
     key::Key,
@@ -57,6 +50,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 
     /// Stores, replacing what was there; tells whether it was kept.
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error>;
+
+    /// Whether something born at `born` with these tags could still be used, judged as a read would; `false` if in doubt.
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error>;
 
     /// Makes everything unusable that `invalidation` names and whose handler began before now; at a cost that does not
     /// depend on how many entries there are.

@@ -1,0 +1,161 @@
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use http::{Method, Request, Response, StatusCode, response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    body::ResponseBody,
+    cache::Filled,
+    clock::Timestamp,
+    collapse::Landing,
+    errand::Errand,
+    fill::Fill,
+    hit::Missing,
+    inquiry::Inquiry,
+    policy::{Exchange, LARDER_CACHE_CONTROL, Lifetime, RequestTerms, storable},
+    settings::LookMethod,
+    status::{CacheStatus, Forward, Reason},
+    turn::Role,
+    vary::Vary,
+    write::invalidate_after,
+};
+
+/// One run of the handler for a request that the cache could not answer.
+pub(crate) struct Attempt {
+    pub(crate) inquiry: Arc<Inquiry>,
+    pub(crate) missing: Missing,
+    pub(crate) role: Role,
+}
+
+impl Attempt {
+    /// Runs the handler, stores its response if it may be, and tells those who wait.
+    pub(crate) async fn make<S, ReqBody, ResBody>(
+        self,
+        mut errand: Errand<S, ReqBody>,
+    ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        ResBody: Body + Send + 'static,
+        ResBody::Error: Send,
+    {
+        self.inquiry.settings.rewrite(&mut errand.parts);
+        let requested = self.inquiry.cache.now();
+        let outcome = match caught(errand.run()).await {
+            Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.receive(response, requested).await),
+            failure => failure,
+        };
+        // RFC 5861 §4. Whoever waits for this attempt is told by the drop of its lead, and decides likewise.
+        if self.missing.why == Forward::Stale
+            && let Some(stale) = self.inquiry.stale(Reason::StaleOnError).await
+        {
+            return Ok(stale);
+        }
+        match outcome {
+            Ok(Ok(response)) => Ok(self.receive(response, requested).await),
+            Ok(Err(error)) => Err(error),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    async fn receive<B>(self, response: Response<B>, requested: Timestamp) -> Response<ResponseBody<B>>
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
+        let inquiry = Arc::clone(&self.inquiry);
+        let exchange = Exchange { requested, received: inquiry.cache.now(), chance: fastrand::f64() };
+        let (mut parts, body) = response.into_parts();
+        let invalidated = invalidate_after(&inquiry.cache, &inquiry.ahead.target, &Method::GET, &mut parts).await;
+        let length = body.size_hint().exact();
+        let plan = invalidated.and_then(|()| self.plan(&parts, length, exchange));
+        parts.headers.remove(LARDER_CACHE_CONTROL);
+        let why = self.missing.why;
+        let (outcome, body) = match plan {
+            Ok(filled) => self.fill(filled, &parts).run(body, length).await,
+            Err(reason) => {
+                self.give_up(parts.status, reason).await;
+                (Err(reason), ResponseBody::passing(body))
+            }
+        };
+        let status = match outcome {
+            Ok(ttl) => CacheStatus::stored(why, ttl),
+            Err(reason) => CacheStatus::not_stored(why, reason),
+        };
+        status.attach(inquiry.settings.status_field, &mut parts);
+        Response::from_parts(parts, body)
+    }
+
+    /// Decides what will be stored, or why nothing will be.
+    fn plan(&self, response: &response::Parts, length: Option<u64>, exchange: Exchange) -> Result<(Filled, Lifetime), Reason> {
+        let Inquiry { cache, settings, look, ahead } = &*self.inquiry;
+        if look.method == LookMethod::Head {
+            return Err(Reason::Head);
+        }
+        let vary = Vary::parse(&response.headers);
+        let terms = RequestTerms { authorized: look.authorized, no_store: ahead.says_no_store() };
+        let lifetime = storable(&settings.store, terms, response, &vary, length, exchange)?;
+        if matches!(self.role, Role::Bystander) {
+            return Err(Reason::WaitLimit);
+        }
+        let filled = Filled {
+            key: look.key.clone(),
+            variant: settings.normalizers.variant(&look.key, &ahead.request, vary.fields()),
+            vary,
+            born: self.missing.epoch.ok_or(Reason::Backend)?,
+            tags: ahead.all_tags(settings, cache.space(), response)?,
+            target_tags: ahead.target_tags.clone(),
+        };
+        Ok((filled, lifetime))
+    }
+
+    fn fill(self, (filled, lifetime): (Filled, Lifetime), response: &response::Parts) -> Fill {
+        let Inquiry { cache, settings, .. } = &*self.inquiry;
+        Fill::new(cache.clone(), Arc::clone(settings), filled, lifetime, response, self.role)
+    }
+
+    /// Tells those who wait that there is nothing for them, and remembers it.
+    async fn give_up(self, status: StatusCode, reason: Reason) {
+        let Inquiry { cache, look, ahead, .. } = &*self.inquiry;
+        let landing = if status.is_server_error() { Landing::ServerError } else { Landing::Uncacheable };
+        if landing == Landing::Uncacheable && reason.is_the_response() {
+            cache.inner.uncacheable.remember(look.key.digest(), cache.now());
+            // What was stored before is not what the handler answers now: it must not be used again, not even stale.
+            if let (Forward::Stale, Some(epoch)) = (self.missing.why, self.missing.epoch) {
+                let key = self.missing.at.as_deref().unwrap_or(&look.key);
+                cache.vacate(key, epoch, ahead.target_tags.clone()).await;
+            }
+        }
+        if let Role::Leader(leader) = self.role {
+            leader.lead.land(landing);
+        }
+    }
+}
+
+/// What `future` gives, or what it panicked with.
+async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+/// The statuses for which RFC 5861 §4 allows a stale response.
+fn is_server_error(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}

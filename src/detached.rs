@@ -1,0 +1,51 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    thread,
+};
+
+use tokio::runtime::Handle;
+use tracing::{Instrument as _, Span};
+
+/// A future that is finished even if nobody waits for it any more: dropped halfway, it goes on as a task of its own, within
+/// the span it began in.
+///
+/// While somebody waits, it runs in their task and costs no more than its box.
+pub(crate) struct Detached<F: Future<Output: Send> + Send + 'static> {
+    future: Option<Pin<Box<F>>>,
+    span: Span,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Detached<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self { future: Some(Box::pin(future)), span: Span::current() }
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Detached<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let future = self.future.as_mut().expect("polled after it was ready");
+        let polled = future.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.future = None;
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Detached<F> {
+    fn drop(&mut self) {
+        let Some(future) = self.future.take() else { return };
+        // One that panicked cannot go on, and without a runtime nothing can.
+        if thread::panicking() {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            let span = std::mem::replace(&mut self.span, Span::none());
+            runtime.spawn(async move { drop(future.await) }.instrument(span));
+        }
+    }
+}

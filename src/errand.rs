@@ -1,0 +1,19 @@
+use std::future::poll_fn;
+
+use http::{Request, request};
+use tower_service::Service;
+
+/// A request, taken apart, and the service that will answer it.
+pub(crate) struct Errand<S, ReqBody> {
+    pub(crate) inner: S,
+    pub(crate) parts: request::Parts,
+    pub(crate) body: ReqBody,
+}
+
+impl<S: Service<Request<ReqBody>>, ReqBody> Errand<S, ReqBody> {
+    /// Waits until the service is ready, and lets it answer.
+    pub(crate) async fn run(mut self) -> Result<S::Response, S::Error> {
+        poll_fn(|cx| self.inner.poll_ready(cx)).await?;
+        self.inner.call(Request::from_parts(self.parts, self.body)).await
+    }
+}

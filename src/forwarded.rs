@@ -1,0 +1,72 @@
+use http::{HeaderMap, HeaderName, header::FORWARDED};
+use smallvec::SmallVec;
+
+use crate::key::{Key, joined_lines};
+
+/// Fields with which a proxy tells where a request was sent, and from which handlers build links and redirects: they belong
+/// to the key, or whoever sends them first decides what all others get.
+pub(crate) static FIELDS: [HeaderName; 20] = [
+    FORWARDED,
+    HeaderName::from_static("front-end-https"),
+    HeaderName::from_static("x-forwarded"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-path"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-protocol"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-http-host-override"),
+    HeaderName::from_static("x-original-host"),
+    HeaderName::from_static("x-original-uri"),
+    HeaderName::from_static("x-override-url"),
+    HeaderName::from_static("x-script-name"),
+    HeaderName::from_static("x-url-scheme"),
+];
+
+/// Whether a field of this name may be one of them; asked of every field of every request.
+pub(crate) fn is_forwarding(name: &str) -> bool {
+    name.starts_with(['x', 'f']) && FIELDS.iter().any(|field| field.as_str() == name)
+}
+
+/// Appends those of them that a request has.
+pub(crate) fn push_forwarding(key: &mut Key, headers: &HeaderMap) {
+    for (number, field) in (1..).zip(&FIELDS) {
+        if let Some(value) = joined_lines(headers, field) {
+            key.push_byte(number);
+            key.push(&if field == FORWARDED { without_addresses(&value) } else { value });
+        }
+    }
+    key.push_byte(0);
+}
+
+/// `Forwarded` (RFC 7239) without `for` and `by`, which differ for every client and say nothing about the target.
+fn without_addresses(value: &[u8]) -> SmallVec<[u8; 64]> {
+    let mut rest = SmallVec::new();
+    for parameter in value.split(|byte| matches!(byte, b',' | b';')).map(<[u8]>::trim_ascii) {
+        let is_address = [&b"for="[..], b"by="]
+            .iter()
+            .any(|name| parameter.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
+        if !is_address {
+            rest.extend_from_slice(parameter);
+            rest.push(b';');
+        }
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_forwarded_only_what_names_the_target_counts() {
+        let rest = |value: &str| without_addresses(value.as_bytes()).to_vec();
+        assert_eq!(rest("for=1.2.3.4;host=a;proto=https, For=5.6.7.8;by=9"), rest("host=a; proto=https;by=x"));
+        assert_ne!(rest("for=1.2.3.4;host=a"), rest("for=1.2.3.4;host=b"));
+    }
+}

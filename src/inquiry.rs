@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use http::Response;
+use http_body::Body;
+
+use crate::{
+    ahead::Ahead,
+    body::ResponseBody,
+    cache::{Cache, LookUp},
+    hit::answer_stale,
+    settings::{Look, Settings},
+    status::Reason,
+};
+
+/// What one request wants to know, for all who help to answer it.
+pub(crate) struct Inquiry {
+    pub(crate) cache: Cache,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) look: Look,
+    pub(crate) ahead: Ahead,
+}
+
+impl Inquiry {
+    /// Looks up what is stored by now; `None` if the backend failed.
+    pub(crate) async fn look_up(&self) -> Option<LookUp> {
+        let (settings, look, request) = (&self.settings, &self.look, &self.ahead.request);
+        if let Some(look_up) = self.cache.look_up_now(settings, &look.key, request) {
+            return Some(look_up);
+        }
+        match self.cache.look_up(settings, &look.key, request, &self.ahead.known_tags()).await {
+            Ok(look_up) => Some(look_up),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the cache's backend failed; the handler answers");
+                None
+            }
+        }
+    }
+
+    /// A stale response to answer with after all; looked up anew, so that nothing invalidated meanwhile is answered.
+    pub(crate) async fn stale<B: Body>(&self, reason: Reason) -> Option<Response<ResponseBody<B>>> {
+        let look_up = self.look_up().await?;
+        answer_stale(&look_up, reason, &self.look, self.cache.now(), &self.settings)
+    }
+}

@@ -1,0 +1,47 @@
+use std::future::poll_fn;
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    body::ResponseBody,
+    cache::Cache,
+    invalidate::Invalidate,
+    policy::LARDER_CACHE_CONTROL,
+    status::{CacheStatus, StatusField},
+    write::invalidate_as_asked,
+};
+
+/// Lets a request pass as soon as the inner service is ready.
+pub(crate) async fn pass<S, ReqBody, ResBody>(
+    mut inner: S,
+    request: Request<ReqBody>,
+    cache: Cache,
+    field: StatusField,
+    status: CacheStatus,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    poll_fn(|cx| inner.poll_ready(cx)).await?;
+    let (response, asked) = passed(inner.call(request).await?, field, status);
+    match asked {
+        Some(asked) => invalidate_as_asked(cache, asked, response).await,
+        None => Ok(response),
+    }
+}
+
+/// A response that was let pass, and what its handler asks to invalidate.
+pub(crate) fn passed<B: Body>(
+    response: Response<B>,
+    field: StatusField,
+    status: CacheStatus,
+) -> (Response<ResponseBody<B>>, Option<Invalidate>) {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(LARDER_CACHE_CONTROL);
+    status.attach(field, &mut parts);
+    let asked = Invalidate::take(&mut parts.extensions);
+    (Response::from_parts(parts, ResponseBody::passing(body)), asked)
+}

@@ -1,0 +1,134 @@
+use std::sync::Arc;
+
+use http::Response;
+use http_body::Body;
+use tokio::{
+    runtime::Handle,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    body::ResponseBody,
+    cache::Cache,
+    collapse::{Landing, Lead, Turn},
+    hit::{Missing, answer_collapsed, answer_stale},
+    inquiry::Inquiry,
+    settings::{Collapsing, Look, LookMethod},
+    status::{Forward, Reason},
+    stored::Epoch,
+};
+
+/// The part that a request plays among those that want the same response.
+pub(crate) enum Role {
+    /// It fetches for all.
+    Leader(Leader),
+    /// It fetches for itself, and stores what it gets.
+    Single,
+    /// It fetches for itself, and stores nothing: others may be about to.
+    Bystander,
+}
+
+/// The duty to fetch for all, and a place among the fetches that run at once.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) lead: Lead,
+    /// Given back when the fetch is over.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Inquiry {
+    /// Waits until somebody else's fetch has brought the answer, or until it is this request's turn to fetch.
+    ///
+    /// `missing` is what the request found; it is brought up to date when the request looks again.
+    pub(crate) async fn wait_for_turn<B: Body>(&self, missing: &mut Missing) -> Result<Response<ResponseBody<B>>, Role> {
+        let Some(mut epoch) = missing.epoch.filter(|_| self.collapses(missing)) else { return Err(Role::Single) };
+        let deadline = Instant::now() + self.settings.wait_limit;
+        loop {
+            let follow = match self.join(missing, epoch).await {
+                Turn::Lead(lead) => return Err(self.take_place(lead, deadline).await),
+                Turn::Follow(follow) => follow,
+                Turn::Outdated(_) | Turn::Full => return Err(Role::Bystander),
+            };
+            let Ok(landing) = timeout_at(deadline, follow).await else { return Err(Role::Bystander) };
+            if let Some(response) = self.answer_after(landing, missing, &mut epoch).await? {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Whether this request may share a response at all, as far as that is known before there is one.
+    fn collapses(&self, missing: &Missing) -> bool {
+        self.settings.collapsing == Collapsing::On
+            && self.look.method == LookMethod::Get
+            && !self.look.authorized
+            && !self.ahead.says_no_store()
+            && self.ahead.route_tags.is_ok()
+            && missing.why != Forward::Request
+            && !self.cache.inner.uncacheable.contains(self.look.key.digest(), self.cache.now())
+            // Waiting takes tokio's timer; under another runtime everybody fetches for themselves.
+            && Handle::try_current().is_ok()
+    }
+
+    /// Joins a fetch that began at this request's epoch or later, or one that began earlier if its tags are known ahead and
+    /// none of them has been invalidated since. (Should its handler add one this time, the look-up afterwards will tell.)
+    async fn join(&self, missing: &Missing, epoch: Epoch) -> Turn {
+        let flights = &self.cache.inner.flights;
+        let key = missing.at.as_deref().unwrap_or(&self.look.key).as_bytes();
+        let turn = flights.join(key, epoch.get(), epoch.get());
+        let Turn::Outdated(began) = turn else { return turn };
+        if self.settings.tags_are_known_ahead() && self.cache.is_alive(Epoch::new(began), &self.ahead.known_tags()).await {
+            let turn = flights.join(key, epoch.get(), began);
+            let Turn::Outdated(_) = turn else { return turn };
+        }
+        flights.supersede(key, epoch.get())
+    }
+
+    /// Takes a place among the fetches that run at once, in the order of arrival.
+    async fn take_place(&self, lead: Lead, deadline: Instant) -> Role {
+        let fetches = &self.cache.inner.fetches;
+        if let Ok(permit) = Arc::clone(fetches).try_acquire_owned() {
+            return Role::Leader(Leader { lead, _permit: permit });
+        }
+        match timeout_at(deadline, Arc::clone(fetches).acquire_owned()).await {
+            Ok(Ok(permit)) => Role::Leader(Leader { lead, _permit: permit }),
+            _ => Role::Bystander,
+        }
+    }
+
+    /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).
+    async fn answer_after<B: Body>(
+        &self,
+        landing: Landing,
+        missing: &mut Missing,
+        epoch: &mut Epoch,
+    ) -> Result<Option<Response<ResponseBody<B>>>, Role> {
+        let look_up = self.look_up().await.ok_or(Role::Single)?;
+        let (why, now) = (missing.why, self.cache.now());
+        let response = match landing {
+            Landing::Stored => answer_collapsed(&look_up, why, &self.look, now, &self.settings),
+            Landing::Failed | Landing::ServerError if why == Forward::Stale => {
+                answer_stale(&look_up, Reason::StaleOnError, &self.look, now, &self.settings)
+            }
+            _ => None,
+        };
+        // What was brought may not be for this request: invalidated meanwhile, or another variant.
+        *epoch = look_up.epoch.ok_or(Role::Single)?;
+        *missing = Missing { why, epoch: Some(*epoch), at: look_up.at };
+        match landing {
+            Landing::Uncacheable | Landing::ServerError if response.is_none() => Err(Role::Single),
+            _ => Ok(response),
+        }
+    }
+}
+
+impl Cache {
+    /// Begins a fetch in the background, unless one is under way or as many as may be.
+    pub(crate) fn lead_in_background(&self, look: &Look, missing: &Missing) -> Option<Leader> {
+        Handle::try_current().ok()?;
+        let key = missing.at.as_deref().unwrap_or(&look.key);
+        let lead = self.inner.flights.lead(key.as_bytes(), missing.epoch?.get())?;
+        let permit = Arc::clone(&self.inner.fetches).try_acquire_owned().ok()?;
+        Some(Leader { lead, _permit: permit })
+    }
+}
