@@ -210,7 +210,7 @@ impl Variants {
 ///
 /// The first group is RFC 9111 §3.1 and RFC 9110 §7.6.1; the second describes the request that filled the cache
 /// and would lie about every later one.
-const NOT_STORED: [HeaderName; 15] = [
+static NOT_STORED: [HeaderName; 15] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -234,7 +234,10 @@ pub(crate) fn lasting_fields(response: &response::Parts, removed: &[HeaderName])
     for name in connection_options(&response.headers) {
         headers.remove(name);
     }
-    NOT_STORED.iter().chain(removed).for_each(|name| drop(headers.remove(name)));
+    // Few responses have one of them, so that they are looked for among its fields and not the other way round.
+    for name in response.headers.keys().filter(|name| NOT_STORED.contains(name) || removed.contains(name)) {
+        headers.remove(name);
+    }
     headers
 }
 
@@ -246,9 +249,10 @@ pub(crate) fn complete_fields(mut headers: HeaderMap, status: StatusCode, length
     if has_content_length(status) {
         headers.insert(CONTENT_LENGTH, length.into());
     }
+    compact(&mut headers);
     headers.insert(AGE, HeaderValue::from_static("0"));
     // The clone has room for these fields and no more.
-    compact(&headers).clone()
+    headers.clone()
 }
 
 /// RFC 9110 §8.6: no `Content-Length` with 204 and 1xx.
@@ -263,25 +267,20 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
-/// Copies all values into one allocation of the exact size: a stored header must not keep a connection's whole read
+/// Moves all values into one allocation of the exact size: a stored header must not keep a connection's whole read
 /// buffer alive.
-fn compact(headers: &HeaderMap) -> HeaderMap {
+fn compact(headers: &mut HeaderMap) {
     let size = headers.values().map(HeaderValue::len).sum();
     let mut text = Vec::with_capacity(size);
     headers.values().for_each(|value| text.extend_from_slice(value.as_bytes()));
-    let text = Bytes::from(text);
-    let mut compacted = HeaderMap::with_capacity(headers.keys_len());
-    let mut at = 0;
-    for (name, value) in headers {
-        let end = at + value.len();
+    let mut text = Bytes::from(text);
+    for value in headers.values_mut() {
         // The bytes were a header value a moment ago, so they still are.
-        if let Ok(mut copy) = HeaderValue::from_maybe_shared(text.slice(at..end)) {
+        if let Ok(mut copy) = HeaderValue::from_maybe_shared(text.split_to(value.len())) {
             copy.set_sensitive(value.is_sensitive());
-            compacted.append(name.clone(), copy);
+            *value = copy;
         }
-        at = end;
     }
-    compacted
 }
 
 pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
