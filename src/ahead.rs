@@ -61,8 +61,8 @@ impl Ahead {
             );
             return Err(Reason::TooManyTags);
         }
+        // No tag of larder's own is one of those above, whatever a user calls them.
         tags.extend_from_slice(&self.target_tags);
-        deduplicate(&mut tags);
         Ok(tags)
     }
 }
