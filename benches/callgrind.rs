@@ -7,7 +7,7 @@ use std::{env, fmt::Debug, hint::black_box, process::ExitCode};
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http::{Request, Response};
-use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, ask, engine, layer, router, warm};
+use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, ask, engine, layer, router, runtime, warm};
 use tower::{Layer as _, Service};
 
 /// Each is larder's or what it is compared with; `request` and `new-request` are what the others do besides.
@@ -32,6 +32,8 @@ fn main() -> ExitCode {
 }
 
 fn run(case: &str, times: usize) -> Option<()> {
+    let runtime = runtime();
+    let _entered = runtime.enter();
     let one = Requests::for_one();
     let handler = Handler::new(KIB);
     let stored = |size| layer(STORE, 0).layer(Handler::new(size));

@@ -26,6 +26,7 @@ use http::{
 };
 use http_body_util::{BodyExt as _, Full};
 use larder::CacheLayer;
+use tokio::runtime::{Builder, Runtime};
 use tower::Service;
 
 pub use crate::{
@@ -107,6 +108,14 @@ pub fn router(route: MethodRouter) -> Router {
 pub fn layer(max_bytes: usize, tags: usize) -> CacheLayer {
     let cache = larder::Cache::in_memory(max_bytes as u64);
     cache.layer().ttl(HOUR).tags((0..tags).map(|tag| format!("tag-{tag}")))
+}
+
+/// A runtime to stand in, as a server's handlers do: larder shares fetches where there is one.
+///
+/// # Panics
+/// If there is none to be had.
+pub fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().expect("a runtime without input and output")
 }
 
 /// Sends one request and reads the answer to its end, as a server does; returns the length of the body.

@@ -6,12 +6,14 @@ use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use http::{Request, Response};
-use larder_benches::{Floor, Handler, KIB, MIB, Requests, ask, layer, router, time_here};
+use larder_benches::{Floor, Handler, KIB, MIB, Requests, ask, layer, router, runtime, time_here};
 use tower::{Layer as _, Service};
 
 const STORE: usize = 16 * MIB;
 
 fn miss(c: &mut Criterion) {
+    let runtime = runtime();
+    let _entered = runtime.enter();
     let group = &mut c.benchmark_group("miss/1KiB");
     group.sample_size(30).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(2));
     let handler = Handler::new(KIB);

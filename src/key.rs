@@ -1,4 +1,8 @@
-use std::{fmt, hash::BuildHasher, sync::LazyLock};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, Hasher},
+    sync::LazyLock,
+};
 
 use http::{HeaderMap, HeaderName, Uri};
 use smallvec::SmallVec;
@@ -8,21 +12,20 @@ use smallvec::SmallVec;
 ///
 /// Each part stands with its length in front of it, so two different requests never have the same bytes; stores
 /// compare all of them.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Key(SmallVec<[u8; INLINE]>);
-
-/// Most keys need no allocation.
-const INLINE: usize = 192;
+#[derive(Clone)]
+pub struct Key(Text);
 
 impl Key {
     /// The key's bytes: opaque, of any length, the same for the same request.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
     }
 
     /// A key of any bytes, to try a backend with.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(SmallVec::from_slice(bytes))
+        let mut key = Self(Text::Short { bytes: [0; SHORT], length: 0 });
+        key.0.extend(bytes);
+        key
     }
 
     /// Begins with what a layer's settings put in front of all its keys.
@@ -31,19 +34,19 @@ impl Key {
     }
 
     pub(crate) fn push_byte(&mut self, byte: u8) {
-        self.0.push(byte);
+        self.0.extend(&[byte]);
     }
 
     pub(crate) fn push(&mut self, part: &[u8]) {
         self.push_length(part.len());
-        self.0.extend_from_slice(part);
+        self.0.extend(part);
     }
 
     /// A part that may be absent, which is not the same as empty.
     pub(crate) fn push_option(&mut self, part: Option<&[u8]>) {
         match part {
             Some(part) => self.push(part),
-            None => self.0.extend_from_slice(&u32::MAX.to_le_bytes()),
+            None => self.0.extend(&u32::MAX.to_le_bytes()),
         }
     }
 
@@ -67,9 +70,9 @@ impl Key {
     pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), NotAHost> {
         let authority = authority.strip_suffix(scheme.default_port()).unwrap_or(authority);
         self.push_length(authority.len());
-        let start = self.0.len();
-        self.0.extend_from_slice(authority);
-        for byte in &mut self.0[start..] {
+        let start = self.as_bytes().len();
+        self.0.extend(authority);
+        for byte in &mut self.0.as_mut_slice()[start..] {
             *byte = HOST_BYTES[usize::from(*byte)];
             if *byte == 0 {
                 return Err(NotAHost);
@@ -81,7 +84,7 @@ impl Key {
     /// Lengths beyond `u32` do not occur: header fields are bounded far below.
     fn push_length(&mut self, length: usize) {
         let length = u32::try_from(length).unwrap_or(u32::MAX - 1);
-        self.0.extend_from_slice(&length.to_le_bytes());
+        self.0.extend(&length.to_le_bytes());
     }
 
     /// A short name for this key among the variants of one URI.
@@ -91,9 +94,70 @@ impl Key {
     }
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", self.as_bytes().escape_ascii())
+    }
+}
+
+/// Bytes that grow at their end only, and allocate nothing while they are few.
+///
+/// A `SmallVec` would do too, but its appending is an insertion, a call for every part of a key.
+#[derive(Clone)]
+enum Text {
+    Short { bytes: [u8; SHORT], length: usize },
+    Long(Vec<u8>),
+}
+
+/// Most keys are shorter.
+const SHORT: usize = 192;
+
+impl Text {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Short { bytes, length } => &bytes[..*length],
+            Self::Long(bytes) => bytes,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        match self {
+            Self::Short { bytes, length } => &mut bytes[..*length],
+            Self::Long(bytes) => bytes,
+        }
+    }
+
+    #[inline(always)]
+    fn extend(&mut self, more: &[u8]) {
+        match self {
+            Self::Short { bytes, length } if more.len() <= SHORT - *length => {
+                bytes[*length..][..more.len()].copy_from_slice(more);
+                *length += more.len();
+            }
+            _ => self.extend_long(more),
+        }
+    }
+
+    #[cold]
+    fn extend_long(&mut self, more: &[u8]) {
+        match self {
+            Self::Short { bytes, length } => *self = Self::Long([&bytes[..*length], more].concat()),
+            Self::Long(bytes) => bytes.extend_from_slice(more),
+        }
     }
 }
 
