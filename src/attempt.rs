@@ -7,7 +7,11 @@ use std::{
     task::Poll,
 };
 
-use http::{Method, Request, Response, StatusCode, response};
+use http::{
+    HeaderName, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED},
+    response,
+};
 use http_body::Body;
 use tower_service::Service;
 
@@ -16,6 +20,7 @@ use crate::{
     cache::Filled,
     clock::Timestamp,
     collapse::Landing,
+    conditional::{has_validator, validate},
     errand::Errand,
     fill::Fill,
     hit::Missing,
@@ -23,6 +28,7 @@ use crate::{
     policy::{Exchange, LARDER_CACHE_CONTROL, Lifetime, RequestTerms, storable},
     settings::LookMethod,
     status::{CacheStatus, Forward, Reason},
+    stored::{Content, Stored, StoredResponse},
     turn::Role,
     vary::Vary,
     write::invalidate_after,
@@ -47,8 +53,15 @@ impl Attempt {
         ResBody::Error: Send,
     {
         self.inquiry.settings.rewrite(&mut errand.parts);
+        let validating = match self.validated() {
+            Some((_, stored)) => validate(&mut errand.parts.headers, &stored.headers),
+            None => false,
+        };
         let requested = self.inquiry.cache.now();
         let outcome = match caught(errand.run()).await {
+            Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
+                return Ok(self.freshen(response, requested).await);
+            }
             Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.receive(response, requested).await),
             failure => failure,
         };
@@ -65,6 +78,13 @@ impl Attempt {
         }
     }
 
+    /// What is stored and can be validated by this attempt.
+    pub(crate) fn validated(&self) -> Option<(&Arc<Stored>, &StoredResponse)> {
+        let stored = self.missing.stored.as_ref().filter(|_| self.inquiry.look.method == LookMethod::Get)?;
+        let Content::Response(response) = stored.content() else { return None };
+        (response.status == StatusCode::OK && has_validator(&response.headers)).then_some((stored, response))
+    }
+
     async fn receive<B>(self, response: Response<B>, requested: Timestamp) -> Response<ResponseBody<B>>
     where
         B: Body + Send + 'static,
@@ -79,9 +99,9 @@ impl Attempt {
         parts.headers.remove(LARDER_CACHE_CONTROL);
         let why = self.missing.why;
         let (outcome, body) = match plan {
-            Ok(filled) => self.fill(filled, &parts).run(body, length).await,
+            Ok(filled) => self.fill(filled, &parts).run(body, length, &mut parts.headers).await,
             Err(reason) => {
-                self.give_up(parts.status, reason).await;
+                self.give_up(&parts, reason).await;
                 (Err(reason), ResponseBody::passing(body))
             }
         };
@@ -94,7 +114,12 @@ impl Attempt {
     }
 
     /// Decides what will be stored, or why nothing will be.
-    fn plan(&self, response: &response::Parts, length: Option<u64>, exchange: Exchange) -> Result<(Filled, Lifetime), Reason> {
+    pub(crate) fn plan(
+        &self,
+        response: &response::Parts,
+        length: Option<u64>,
+        exchange: Exchange,
+    ) -> Result<(Filled, Lifetime), Reason> {
         let Inquiry { cache, settings, look, ahead } = &*self.inquiry;
         if look.method == LookMethod::Head {
             return Err(Reason::Head);
@@ -116,27 +141,42 @@ impl Attempt {
         Ok((filled, lifetime))
     }
 
-    fn fill(self, (filled, lifetime): (Filled, Lifetime), response: &response::Parts) -> Fill {
+    pub(crate) fn fill(self, (filled, lifetime): (Filled, Lifetime), response: &response::Parts) -> Fill {
         let Inquiry { cache, settings, .. } = &*self.inquiry;
         Fill::new(cache.clone(), Arc::clone(settings), filled, lifetime, response, self.role)
     }
 
     /// Tells those who wait that there is nothing for them, and remembers it.
-    async fn give_up(self, status: StatusCode, reason: Reason) {
+    pub(crate) async fn give_up(self, response: &response::Parts, reason: Reason) {
         let Inquiry { cache, look, ahead, .. } = &*self.inquiry;
-        let landing = if status.is_server_error() { Landing::ServerError } else { Landing::Uncacheable };
-        if landing == Landing::Uncacheable && reason.is_the_response() {
+        let landing = if response.status.is_server_error() { Landing::ServerError } else { Landing::Uncacheable };
+        let replaces = landing == Landing::Uncacheable && reason.is_the_response();
+        if replaces {
             cache.inner.uncacheable.remember(look.key.digest(), cache.now());
+        }
+        if let Some(epoch) = self.missing.epoch
+            && (replaces || reason == Reason::Head)
+            && self.missing.stored.as_deref().is_some_and(|stored| is_outdated_by(stored, response, reason))
+        {
             // What was stored before is not what the handler answers now: it must not be used again, not even stale.
-            if let (Forward::Stale, Some(epoch)) = (self.missing.why, self.missing.epoch) {
-                let key = self.missing.at.as_deref().unwrap_or(&look.key);
-                cache.vacate(key, epoch, ahead.target_tags.clone()).await;
-            }
+            let key = self.missing.at.as_deref().unwrap_or(&look.key);
+            cache.vacate(key, epoch, ahead.target_tags.clone()).await;
         }
         if let Role::Leader(leader) = self.role {
             leader.lead.land(landing);
         }
     }
+}
+
+/// Whether a response that is not stored shows that a stored one is wrong: any answer to GET does, one to HEAD if it describes
+/// another body (RFC 9111 §4.3.5).
+fn is_outdated_by(stored: &Stored, response: &response::Parts, reason: Reason) -> bool {
+    let Content::Response(stored) = stored.content() else { return false };
+    let differs = |field: &HeaderName| {
+        let new = response.headers.get(field);
+        new.is_some() && new != stored.headers.get(field)
+    };
+    reason != Reason::Head || (response.status == StatusCode::OK && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().any(differs))
 }
 
 /// What `future` gives, or what it panicked with.

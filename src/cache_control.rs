@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CACHE_CONTROL, PRAGMA},
+};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 /// The directives of `Cache-Control` that a shared cache acts on (RFC 9111 §5.2).
@@ -17,6 +20,7 @@ pub(crate) struct CacheControl {
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
     pub(crate) proxy_revalidate: bool,
+    pub(crate) must_understand: bool,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
@@ -38,6 +42,9 @@ impl CacheControl {
     /// A value of another type than the directive has is as if it were not there.
     pub(crate) fn parse_targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Self> {
         let lines: Vec<_> = headers.get_all(field).iter().map(HeaderValue::as_bytes).collect();
+        if lines.is_empty() {
+            return None;
+        }
         let dictionary = Parser::new(&lines.join(&b", "[..])).parse::<Dictionary>().ok()?;
         let mut control = Self::default();
         for (name, entry) in &dictionary {
@@ -94,6 +101,8 @@ impl CacheControl {
             self.public = true;
         } else if named("must-revalidate") {
             self.must_revalidate = true;
+        } else if named("must-understand") {
+            self.must_understand = true;
         } else if named("proxy-revalidate") {
             self.proxy_revalidate = true;
         } else if named("stale-while-revalidate") {
@@ -110,6 +119,86 @@ impl CacheControl {
 
 fn takes_seconds(directive: &str) -> bool {
     matches!(directive, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
+}
+
+/// What a request demands of a stored response (RFC 9111 §5.2.1); durations in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Demands {
+    pub(crate) no_cache: bool,
+    pub(crate) only_if_cached: bool,
+    max_age: Option<u64>,
+    min_fresh: Option<u64>,
+    /// How stale it may be.
+    max_stale: Option<u64>,
+}
+
+impl Demands {
+    /// Reads `Cache-Control`, or `Pragma` where there is none (§5.4). What is unknown or cannot be read demands nothing.
+    pub(crate) fn parse(request: &HeaderMap) -> Self {
+        let mut demands = Self::default();
+        if !request.contains_key(CACHE_CONTROL) {
+            for line in request.get_all(PRAGMA) {
+                directives(line.as_bytes(), |pragma| demands.no_cache |= pragma.name.eq_ignore_ascii_case(b"no-cache"));
+            }
+            return demands;
+        }
+        for line in request.get_all(CACHE_CONTROL) {
+            directives(line.as_bytes(), |directive| demands.apply(directive));
+        }
+        demands
+    }
+
+    /// What is left of the demands of a client that larder does not take orders from.
+    pub(crate) fn of_anybody(self) -> Self {
+        Self { only_if_cached: self.only_if_cached, ..Self::default() }
+    }
+
+    /// Whether a fresh response is fresh enough.
+    pub(crate) fn accept_fresh(self, age: u64, ttl: i64) -> bool {
+        let fresh_enough = self.min_fresh.is_none_or(|seconds| i64::try_from(seconds).is_ok_and(|seconds| seconds <= ttl));
+        !self.no_cache && self.max_age.is_none_or(|seconds| age <= seconds) && fresh_enough
+    }
+
+    /// Whether a response that has been stale for so long will do.
+    pub(crate) fn accept_stale(self, age: u64, ttl: i64) -> bool {
+        let stale_for = ttl.unsigned_abs();
+        let old_enough = self.max_age.is_none_or(|seconds| age <= seconds);
+        !self.no_cache && self.min_fresh.is_none() && old_enough && self.max_stale.is_some_and(|seconds| stale_for <= seconds)
+    }
+
+    fn apply(&mut self, directive: Directive<'_>) {
+        let named = |name: &str| directive.name.eq_ignore_ascii_case(name.as_bytes());
+        let seconds = directive.argument.and_then(delta_seconds);
+        if named("no-cache") {
+            self.no_cache = true;
+        } else if named("only-if-cached") {
+            self.only_if_cached = true;
+        } else if named("max-age") {
+            self.max_age = seconds.or(self.max_age);
+        } else if named("min-fresh") {
+            self.min_fresh = seconds.or(self.min_fresh);
+        } else if named("max-stale") {
+            // Without an argument, any staleness will do.
+            self.max_stale = if directive.argument.is_none() { Some(u64::MAX) } else { seconds.or(self.max_stale) };
+        }
+    }
+}
+
+/// The fields that `private` and `no-cache` name in quotes: without them, the response may be stored and used (§5.2.2.4,
+/// §5.2.2.7). `None` if one of the two stands without names, or with any that is none.
+pub(crate) fn named_fields(headers: &HeaderMap, field: &HeaderName) -> Option<Vec<HeaderName>> {
+    let mut named = Some(Vec::new());
+    for line in headers.get_all(field) {
+        directives(line.as_bytes(), |directive| {
+            if !(directive.name.eq_ignore_ascii_case(b"private") || directive.name.eq_ignore_ascii_case(b"no-cache")) {
+                return;
+            }
+            let names = directive.argument.unwrap_or_default().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            let names: Option<Vec<_>> = names.map(|name| HeaderName::from_bytes(name).ok()).collect();
+            named = named.take().zip(names).map(|(named, names)| [named, names].concat());
+        });
+    }
+    named
 }
 
 /// A lifetime that cannot be read is no lifetime: the response counts as stale (RFC 9111 §4.2.1).

@@ -13,7 +13,7 @@ use crate::{
     cache::Cache,
     detached::Detached,
     errand::Errand,
-    hit::{Answer, Missing, answer},
+    hit::{Answer, Missing},
     inquiry::Inquiry,
     settings::{Look, LookMethod, Settings},
     status::{Forward, Reason},
@@ -75,7 +75,7 @@ where
         let (inquiry, errand) = self.look_ahead().await;
         let look_up = inquiry.look_up().await;
         let (epoch, at) = look_up.map_or((None, None), |look_up| (look_up.epoch, look_up.at));
-        let missing = Missing { why: Forward::Request, epoch, at };
+        let missing = Missing { why: Forward::Request, epoch, at, stored: None };
         let role = inquiry.cache.lead_in_background(&inquiry.look, &missing).map_or(Role::Single, Role::Leader);
         answer_by_handler(inquiry, errand, missing, role).await
     }
@@ -88,8 +88,8 @@ where
 
 async fn first_answer<B: Body>(inquiry: &Inquiry) -> Answer<B> {
     match inquiry.look_up().await {
-        Some(look_up) => answer(look_up, &inquiry.look, inquiry.cache.now(), &inquiry.settings),
-        None => Answer::Miss(Missing { why: Forward::UriMiss, epoch: None, at: None }),
+        Some(look_up) => inquiry.seeker().answer(look_up),
+        None => Answer::Miss(Missing { why: Forward::UriMiss, epoch: None, at: None, stored: None }),
     }
 }
 

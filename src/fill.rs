@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, SET_COOKIE},
+    header::{CONTENT_LENGTH, ETAG},
     response,
 };
 use http_body::Body;
@@ -23,7 +23,8 @@ use crate::{
     body::{Filling, Item, Piece, ResponseBody},
     cache::{Cache, Filled},
     collapse::Landing,
-    policy::{LARDER_CACHE_CONTROL, Lifetime},
+    etag::entity_tag,
+    policy::{Lifetime, fields_left_out},
     settings::Settings,
     status::Reason,
     stored::{StoredResponse, complete_fields, lasting_fields},
@@ -34,7 +35,7 @@ use crate::{
 pub(crate) struct Fill {
     cache: Cache,
     settings: Arc<Settings>,
-    filled: Filled,
+    pub(crate) filled: Filled,
     lifetime: Lifetime,
     status: StatusCode,
     headers: HeaderMap,
@@ -42,9 +43,6 @@ pub(crate) struct Fill {
     stated: Option<u64>,
     role: Role,
 }
-
-/// Fields that are for the client that filled the cache, or for larder.
-const NOT_FOR_OTHERS: [http::HeaderName; 2] = [SET_COOKIE, LARDER_CACHE_CONTROL];
 
 /// How long a body is read on when its client has left.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,15 +56,20 @@ impl Fill {
         response: &response::Parts,
         role: Role,
     ) -> Self {
-        let headers = lasting_fields(response, &NOT_FOR_OTHERS);
+        let headers = lasting_fields(&response.headers, &fields_left_out(&settings.store, &response.headers));
         let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role }
     }
 
     /// Stores a body that is there at once before it is answered, and any other as it passes.
     ///
-    /// Tells the seconds of freshness that are left, or why nothing is stored.
-    pub(crate) async fn run<B>(self, body: B, length: Option<u64>) -> (Result<i64, Reason>, ResponseBody<B>)
+    /// Tells the seconds of freshness that are left, or why nothing is stored; `headers` are those of the response that goes out.
+    pub(crate) async fn run<B>(
+        mut self,
+        body: B,
+        length: Option<u64>,
+        headers: &mut HeaderMap,
+    ) -> (Result<i64, Reason>, ResponseBody<B>)
     where
         B: Body + Send + 'static,
         B::Error: Send,
@@ -76,6 +79,7 @@ impl Fill {
         if length.is_some()
             && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
         {
+            self.tag(&whole, Some(headers));
             let outcome = self.store(whole.clone()).await.map(|()| ttl);
             let body = if filling.may_go_on() { passed_on(filling) } else { ResponseBody::stored(whole) };
             return (outcome, body);
@@ -100,8 +104,9 @@ impl Fill {
             // Nobody has this body but us: without a client it is read for so long, and no longer.
             let Some(item) = next(&mut filling, &pieces).await else { return };
             if let Some(whole) = filling.keep(&item)
-                && let Some(fill) = fill.take()
+                && let Some(mut fill) = fill.take()
             {
+                fill.tag(&whole, None);
                 let _ = fill.store(whole).await;
             }
             match item {
@@ -115,19 +120,29 @@ impl Fill {
         pass_on(filling, &pieces);
     }
 
-    /// Stores the response, and tells those who wait for it how that went.
+    /// Stores the response with a body of its own: a slice would keep alive, uncounted, whatever buffer it was cut from.
     async fn store(self, body: Bytes) -> Result<(), Reason> {
-        let response = StoredResponse {
+        let response = self.response(Bytes::copy_from_slice(&body));
+        self.put(response).await
+    }
+
+    /// The response as it will be stored and answered.
+    pub(crate) fn response(&self, body: Bytes) -> StoredResponse {
+        StoredResponse {
             status: self.status,
-            headers: complete_fields(self.headers, self.status, body.len(), self.cache.now()),
-            // A copy of its own: a slice would keep alive, uncounted, whatever buffer it was cut from.
-            body: Bytes::copy_from_slice(&body),
+            headers: complete_fields(self.headers.clone(), self.status, body.len(), self.lifetime.received),
+            body,
             generated: self.lifetime.generated,
             fresh_until: self.lifetime.fresh_until,
             answers_authorized: self.lifetime.answers_authorized,
             stale: self.lifetime.stale,
+            forbids_stale: self.lifetime.forbids_stale,
             cost: u32::try_from(self.lifetime.cost.as_millis()).unwrap_or(u32::MAX),
-        };
+        }
+    }
+
+    /// Stores the response, and tells those who wait for it how that went.
+    pub(crate) async fn put(self, response: StoredResponse) -> Result<(), Reason> {
         let key = self.filled.key.digest();
         let outcome = self.cache.store(&self.settings, self.filled, response).await;
         let landing = match &outcome {
@@ -145,6 +160,18 @@ impl Fill {
             Role::Single | Role::Bystander => {}
         }
         outcome
+    }
+
+    /// Gives a body without an entity tag one of its own, where the route asks for that.
+    fn tag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
+        if !self.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains_key(ETAG) {
+            return;
+        }
+        let etag = entity_tag(body);
+        if let Some(sent) = sent {
+            sent.insert(ETAG, etag.clone());
+        }
+        self.headers.insert(ETAG, etag);
     }
 
     fn give_up(self) {

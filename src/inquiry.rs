@@ -7,7 +7,7 @@ use crate::{
     ahead::Ahead,
     body::ResponseBody,
     cache::{Cache, LookUp},
-    hit::answer_stale,
+    hit::Seeker,
     settings::{Look, Settings},
     status::Reason,
 };
@@ -39,6 +39,11 @@ impl Inquiry {
     /// A stale response to answer with after all; looked up anew, so that nothing invalidated meanwhile is answered.
     pub(crate) async fn stale<B: Body>(&self, reason: Reason) -> Option<Response<ResponseBody<B>>> {
         let look_up = self.look_up().await?;
-        answer_stale(&look_up, reason, &self.look, self.cache.now(), &self.settings)
+        self.seeker().answer_stale(&look_up, reason)
+    }
+
+    /// The request as one that looks for an answer now.
+    pub(crate) fn seeker(&self) -> Seeker<'_> {
+        Seeker { look: &self.look, headers: &self.ahead.request, settings: &self.settings, now: self.cache.now() }
     }
 }

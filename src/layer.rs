@@ -10,7 +10,7 @@ use tower_layer::Layer;
 
 use crate::{
     cache::Cache,
-    policy::SetCookie,
+    policy::{Profile, SetCookie},
     service::CacheService,
     settings::{Authorization, Collapsing, Cookies, Settings},
     status::StatusField,
@@ -133,6 +133,42 @@ impl CacheLayer {
     /// cache still gets its cookie.
     pub fn strip_set_cookie(self) -> Self {
         self.edit(|settings| settings.store.set_cookie = SetCookie::Strip)
+    }
+}
+
+/// HTTP to the letter.
+impl CacheLayer {
+    /// Follows RFC 9111 to the letter, in place of larder's safer habits:
+    ///
+    /// - any final status is stored that says for how long, and the usual ones by guess (a tenth of their age since
+    ///   `Last-Modified`, a day at most; §4.2.2);
+    /// - `CDN-Cache-Control` (RFC 9213) goes before `Cache-Control`;
+    /// - a request's `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma` are obeyed (§5.2.1);
+    /// - cookies and `Set-Cookie` are fields like any other (§7.3);
+    /// - `private="field"` and `no-cache="field"` leave out the fields, not the response; no lifetime is cut to a day.
+    ///
+    /// For a proxy whose upstream knows HTTP caching; for an application's own handlers the default is the better choice.
+    pub fn strict(self) -> Self {
+        self.edit(|settings| {
+            settings.store.profile = Profile::Strict;
+            settings.store.set_cookie = SetCookie::Keep;
+            settings.store.max_ttl = Duration::from_secs(u32::MAX.into());
+            settings.cookies = Cookies::Ignored;
+            settings.trusted = Some(Arc::new(|_| true));
+            settings.normalizers.normalize_lists();
+        })
+    }
+
+    /// Obeys the demands of these clients on freshness (`no-cache`, `max-age`, …; RFC 9111 §5.2.1), to let some of them reload;
+    /// default: nobody's, since any visitor could keep the cache from working.
+    pub fn trusted_clients(self, trusted: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.edit(|settings| settings.trusted = Some(Arc::new(trusted)))
+    }
+
+    /// Gives each stored response without an `ETag` a strong one, made of its body when it is stored; clients that have it are
+    /// answered with 304 from then on. Default: off.
+    pub fn auto_etag(self) -> Self {
+        self.edit(|settings| settings.auto_etag = true)
     }
 }
 

@@ -11,12 +11,16 @@ mod cache_control;
 mod cache_policy;
 mod clock;
 mod collapse;
+mod conditional;
+mod date;
 mod detached;
 mod errand;
 mod error;
+mod etag;
 mod fetch;
 mod fill;
 mod forwarded;
+mod freshen;
 mod future;
 mod groups;
 mod hit;
@@ -28,8 +32,10 @@ mod method;
 mod pass;
 mod policy;
 mod query;
+mod range;
 mod refresh;
 mod request;
+mod respond;
 #[cfg(not(feature = "axum"))]
 #[path = "no_router.rs"]
 mod router;

@@ -1,24 +1,22 @@
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, EXPIRES, ORIGIN,
-        SET_COOKIE, TRAILER,
+        ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED,
+        ORIGIN, SET_COOKIE, TRAILER,
     },
     response,
 };
 
 use crate::{
-    cache_control::{CacheControl, delta_seconds},
+    cache_control::{CacheControl, delta_seconds, named_fields},
     cache_policy::{CachePolicy, Directive, Private},
     clock::Timestamp,
+    conditional::has_validator,
+    date::parse_date,
     status::{CacheStatus, Reason},
-    stored::StaleWindows,
+    stored::{OF_A_REQUEST, StaleWindows},
     vary::Vary,
 };
 
@@ -26,11 +24,15 @@ use crate::{
 /// removed on the way out.
 pub(crate) const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
 
+/// The field that speaks to caches near the origin in general (RFC 9213 §3.1); it is for those behind larder too, and stays.
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
 type Predicate = Arc<dyn Fn(&response::Parts, Option<u64>) -> bool + Send + Sync>;
 
 /// What a route stores, and for how long.
 #[derive(Clone)]
 pub(crate) struct StoreRules {
+    pub(crate) profile: Profile,
     pub(crate) ttl: Option<Duration>,
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) statuses: Vec<(StatusCode, Duration)>,
@@ -44,9 +46,21 @@ pub(crate) struct StoreRules {
     pub(crate) store_if: Option<Predicate>,
 }
 
+/// How far larder goes beyond the RFCs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// What the RFC would allow but has gone wrong too often is not stored.
+    #[default]
+    Safe,
+    /// RFC 9111 to the letter.
+    Strict,
+}
+
 /// What happens to a response that sets a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetCookie {
+    /// It is stored like any other (RFC 9111 §7.3).
+    Keep,
     /// It is not stored.
     Refuse,
     /// It is stored without the cookie.
@@ -56,6 +70,7 @@ pub(crate) enum SetCookie {
 impl Default for StoreRules {
     fn default() -> Self {
         Self {
+            profile: Profile::default(),
             ttl: None,
             negative_ttl: None,
             statuses: Vec::new(),
@@ -98,6 +113,7 @@ pub(crate) struct Lifetime {
     pub(crate) fresh_until: Timestamp,
     pub(crate) answers_authorized: bool,
     pub(crate) stale: StaleWindows,
+    pub(crate) forbids_stale: bool,
     /// How long the handler took.
     pub(crate) cost: Duration,
 }
@@ -127,14 +143,14 @@ pub(crate) fn storable(
     length: Option<u64>,
     exchange: Exchange,
 ) -> Result<Lifetime, Reason> {
-    let control = directives(&response.headers);
+    let control = directives(rules, &response.headers).0;
     let policy = response.extensions.get::<CachePolicy>().map(CachePolicy::directive);
     if response.extensions.get::<CacheStatus>().is_some() {
         return Err(Reason::InnerLayer);
     }
     check_status(rules, response.status)?;
     check_privacy(rules, request, response, &control, policy)?;
-    check_shape(response, vary)?;
+    check_shape(rules, response, vary)?;
     let lifetime = lifetime(rules, policy, response, &control, exchange)?;
     if length.is_some_and(|length| length > rules.max_body) {
         return Err(Reason::TooLarge);
@@ -145,16 +161,37 @@ pub(crate) fn storable(
     Ok(lifetime)
 }
 
+/// The directives that count, and the field they stand in.
+///
 /// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`. One that
-/// cannot be read does not, but is not for that allowed to hide what it forbids.
-fn directives(headers: &HeaderMap) -> CacheControl {
-    match CacheControl::parse_targeted(headers, &LARDER_CACHE_CONTROL) {
-        Some(targeted) => targeted,
-        None => CacheControl::parse(headers, &CACHE_CONTROL).with_vetoes_of(CacheControl::parse(headers, &LARDER_CACHE_CONTROL)),
-    }
+/// cannot be read does not, but larder's own is not for that allowed to hide what it forbids.
+fn directives(rules: &StoreRules, headers: &HeaderMap) -> (CacheControl, HeaderName) {
+    let targets: &[HeaderName] = match rules.profile {
+        Profile::Safe => &[LARDER_CACHE_CONTROL],
+        Profile::Strict => &[LARDER_CACHE_CONTROL, CDN_CACHE_CONTROL],
+    };
+    let targeted = targets.iter().find_map(|field| Some((CacheControl::parse_targeted(headers, field)?, field.clone())));
+    targeted.unwrap_or_else(|| {
+        let vetoes = CacheControl::parse(headers, &LARDER_CACHE_CONTROL);
+        (CacheControl::parse(headers, &CACHE_CONTROL).with_vetoes_of(vetoes), CACHE_CONTROL)
+    })
 }
 
-/// Statuses that a route may store when the handler gives them a lifetime; the others only if the route names them.
+/// The fields of a response that are not stored with it: by name, in its own directives, or because they are another's.
+pub(crate) fn fields_left_out(rules: &StoreRules, response: &HeaderMap) -> Vec<HeaderName> {
+    let mut left_out = vec![LARDER_CACHE_CONTROL];
+    if rules.profile == Profile::Safe {
+        left_out.extend(OF_A_REQUEST.iter().cloned());
+    } else {
+        left_out.extend(named_fields(response, &directives(rules, response).1).unwrap_or_default());
+    }
+    if rules.set_cookie == SetCookie::Strip {
+        left_out.push(SET_COOKIE);
+    }
+    left_out
+}
+
+/// Statuses that the safe profile stores when the handler gives them a lifetime; the others only if the route names them.
 const CACHEABLE: [StatusCode; 7] = [
     StatusCode::OK,
     StatusCode::NON_AUTHORITATIVE_INFORMATION,
@@ -165,11 +202,27 @@ const CACHEABLE: [StatusCode; 7] = [
     StatusCode::GONE,
 ];
 
+/// Statuses that may be given a lifetime by guess (RFC 9110 §15.1).
+const HEURISTICALLY_CACHEABLE: [StatusCode; 11] = [
+    StatusCode::OK,
+    StatusCode::NON_AUTHORITATIVE_INFORMATION,
+    StatusCode::NO_CONTENT,
+    StatusCode::MULTIPLE_CHOICES,
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::PERMANENT_REDIRECT,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::GONE,
+    StatusCode::URI_TOO_LONG,
+    StatusCode::NOT_IMPLEMENTED,
+];
+
 fn check_status(rules: &StoreRules, status: StatusCode) -> Result<(), Reason> {
     // A part, an "unchanged" or an interim answer is never a whole response, whatever a route says (RFC 9111 §3).
     let partial = status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
     let named = rules.statuses.iter().any(|(named, _)| *named == status);
-    if !partial && (named || CACHEABLE.contains(&status)) { Ok(()) } else { Err(Reason::Status) }
+    let cacheable = named || rules.profile == Profile::Strict || CACHEABLE.contains(&status);
+    if !partial && cacheable { Ok(()) } else { Err(Reason::Status) }
 }
 
 fn check_privacy(
@@ -179,14 +232,19 @@ fn check_privacy(
     control: &CacheControl,
     policy: Option<Directive>,
 ) -> Result<(), Reason> {
-    if control.no_store || policy == Some(Directive::NoStore) {
+    // RFC 9111 §5.2.2.3: who must understand the status and does may disregard "no-store".
+    let understood = response.status.canonical_reason().is_some();
+    if policy == Some(Directive::NoStore)
+        || (control.no_store && !control.must_understand)
+        || (control.must_understand && !understood)
+    {
         return Err(Reason::NoStore);
     }
-    if control.private || policy == Some(Directive::Private) || response.extensions.get::<Private>().is_some() {
+    if (control.private && !names_fields(rules, response))
+        || policy == Some(Directive::Private)
+        || response.extensions.get::<Private>().is_some()
+    {
         return Err(Reason::Private);
-    }
-    if control.no_cache {
-        return Err(Reason::NoCache);
     }
     if rules.set_cookie == SetCookie::Refuse && response.headers.contains_key(SET_COOKIE) {
         return Err(Reason::SetCookie);
@@ -201,7 +259,7 @@ fn check_privacy(
 }
 
 /// What cannot be right for a second request, whatever it says about itself.
-fn check_shape(response: &response::Parts, vary: &Vary) -> Result<(), Reason> {
+fn check_shape(rules: &StoreRules, response: &response::Parts, vary: &Vary) -> Result<(), Reason> {
     if *vary == Vary::Everything {
         return Err(Reason::VaryStar);
     }
@@ -210,6 +268,9 @@ fn check_shape(response: &response::Parts, vary: &Vary) -> Result<(), Reason> {
     }
     if response.headers.contains_key(TRAILER) {
         return Err(Reason::Trailers);
+    }
+    if rules.profile == Profile::Strict {
+        return Ok(());
     }
     let allowed_origin = response.headers.get(ACCESS_CONTROL_ALLOW_ORIGIN);
     if allowed_origin.is_some_and(|origin| origin != "*") && !vary.nominates(&ORIGIN) {
@@ -249,19 +310,59 @@ fn lifetime(
         Some(Directive::Ttl(ttl)) => Some(ttl),
         _ => control.lifetime().or_else(|| expires(&response.headers, exchange.received)),
     };
-    let whole = own.or_else(|| route_ttl(rules, response.status)).ok_or(Reason::NoFreshness)?;
+    let given = own.or_else(|| route_ttl(rules, response.status)).or_else(|| heuristic(rules, response, control, exchange));
     let age = initial_age(&response.headers, exchange);
-    let left = whole.checked_sub(age).filter(|left| !left.is_zero()).ok_or(Reason::Stale)?.min(rules.max_ttl);
-    // Only ever shorter: a lifetime is a promise of the handler's, to which chance must not add.
-    let left = left.mul_f64(1.0 - (rules.jitter * exchange.chance).clamp(0.0, 1.0));
+    let must_validate = control.no_cache && !names_fields(rules, response);
+    let left = match given {
+        None => None,
+        Some(_) if must_validate => Some(Duration::ZERO),
+        Some(whole) => Some(whole.saturating_sub(age).min(rules.max_ttl)),
+    };
+    let stale = stale_windows(rules, control);
+    let why_not = if must_validate {
+        Reason::NoCache
+    } else if given.is_some() {
+        Reason::Stale
+    } else {
+        Reason::NoFreshness
+    };
+    // What is stale from the start is worth storing only for what can be done with it: validate it, or use it stale.
+    let left = match left.unwrap_or_default() {
+        Duration::ZERO
+            if !is_worth_validating(rules, response, given.is_some() || must_validate) && stale == StaleWindows::default() =>
+        {
+            return Err(why_not);
+        }
+        // Only ever shorter: a lifetime is a promise of the handler's, to which chance must not add.
+        left => left.mul_f64(1.0 - (rules.jitter * exchange.chance).clamp(0.0, 1.0)),
+    };
     Ok(Lifetime {
         generated: exchange.received - age,
         received: exchange.received,
         fresh_until: exchange.received + left,
         answers_authorized: control.allows_authorized(),
-        stale: stale_windows(rules, control),
+        stale,
+        forbids_stale: control.forbids_stale(),
         cost: exchange.received.since(exchange.requested),
     })
+}
+
+/// Whether a response without freshness is stored to be validated. The safe profile wants to be told that it may be stored.
+fn is_worth_validating(rules: &StoreRules, response: &response::Parts, told: bool) -> bool {
+    let cacheable = told || (rules.profile == Profile::Strict && HEURISTICALLY_CACHEABLE.contains(&response.status));
+    cacheable && has_validator(&response.headers)
+}
+
+fn names_fields(rules: &StoreRules, response: &response::Parts) -> bool {
+    rules.profile == Profile::Strict && named_fields(&response.headers, &directives(rules, &response.headers).1).is_some()
+}
+
+/// A tenth of the time since the last modification, a day at most (RFC 9111 §4.2.2).
+fn heuristic(rules: &StoreRules, response: &response::Parts, control: &CacheControl, exchange: Exchange) -> Option<Duration> {
+    const AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
+    let may_guess = rules.profile == Profile::Strict && (control.public || HEURISTICALLY_CACHEABLE.contains(&response.status));
+    let modified = parse_date(response.headers.get(LAST_MODIFIED).filter(|_| may_guess)?.as_bytes())?;
+    Some((date(&response.headers).unwrap_or(exchange.received).since(modified) / 10).min(AT_MOST))
 }
 
 /// The response's own windows go before the route's; what forbids stale use forbids both (RFC 9111 §4.2.4).
@@ -308,9 +409,4 @@ fn age_value(headers: &HeaderMap) -> Option<Duration> {
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
     parse_date(headers.get(DATE)?.as_bytes())
-}
-
-fn parse_date(text: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(text).ok()?;
-    httpdate::parse_http_date(text).ok().map(|time: SystemTime| time.into())
 }

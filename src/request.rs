@@ -17,6 +17,10 @@ pub(crate) struct Facts<'r> {
     pub(crate) overridden: bool,
     pub(crate) precondition: bool,
     pub(crate) upgrade: bool,
+    /// It asks for less than the whole: a precondition, a range.
+    pub(crate) selective: bool,
+    /// It has `Cache-Control` or `Pragma`.
+    pub(crate) demanding: bool,
     /// One of the fields is there with which a proxy tells where the request was sent.
     pub(crate) forwarded: bool,
 }
@@ -34,7 +38,9 @@ impl<'r> Facts<'r> {
     fn note(&mut self, name: &str, value: &'r HeaderValue) {
         match (name.len(), name) {
             (4, "host") => self.repeated_host = self.host.replace(value).is_some(),
+            (5, "range") | (13, "if-none-match") | (17, "if-modified-since") => self.selective = true,
             (6, "cookie") => self.cookie = true,
+            (13, "cache-control") | (6, "pragma") => self.demanding = true,
             (7, "upgrade") => self.upgrade = true,
             (8, "if-match") | (19, "if-unmodified-since") => self.precondition = true,
             (13, "authorization") => self.authorization = true,

@@ -14,7 +14,7 @@ use crate::{
     errand::Errand,
     fetch::Fetch,
     future::ResponseFuture,
-    hit::{Answer, answer},
+    hit::{Answer, Seeker},
     method::is_safe,
     pass::pass,
     refresh::Refresh,
@@ -80,7 +80,8 @@ where
             return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_now());
         }
         let look_up = self.cache.look_up_now(&self.settings, &look.key, &parts.headers);
-        match look_up.map(|look_up| answer(look_up, &look, self.cache.now(), &self.settings)) {
+        let seeker = Seeker { look: &look, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
+        match look_up.map(|look_up| seeker.answer(look_up)) {
             Some(Answer::Hit(response)) => ResponseFuture::hit(response),
             Some(Answer::HitAndRefresh(response, missing)) => {
                 self.fetch(look, parts, body).refresh_in_background(missing);

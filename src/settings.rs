@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, Method, Uri, header::COOKIE, request::Parts, u
 use percent_encoding::percent_decode;
 
 use crate::{
+    cache_control::Demands,
     forwarded::push_forwarding,
     key::{Key, Scheme},
     policy::StoreRules,
@@ -25,6 +26,7 @@ use crate::{
     vary::Normalizers,
 };
 
+type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 type OfRequest = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// What one layer was told.
@@ -47,6 +49,9 @@ pub(crate) struct Settings {
     pub(crate) authorization: Authorization,
     pub(crate) principal: Option<OfRequest>,
     pub(crate) key_part: Option<OfRequest>,
+    /// Whose demands on freshness are met.
+    pub(crate) trusted: Option<Predicate>,
+    pub(crate) auto_etag: bool,
     /// Where functions that shape keys were given: the same place, the same function.
     pub(crate) sites: Vec<&'static Location<'static>>,
     /// The settings that shape keys, in each key: layers that cut their keys differently never share an entry.
@@ -96,6 +101,9 @@ pub(crate) struct Look {
     pub(crate) key: Key,
     /// Only responses that may be shared between users will do.
     pub(crate) authorized: bool,
+    /// It has preconditions or a range.
+    pub(crate) selective: bool,
+    pub(crate) demands: Demands,
     pub(crate) method: LookMethod,
 }
 
@@ -123,6 +131,8 @@ impl Default for Settings {
             authorization: Authorization::default(),
             principal: None,
             key_part: None,
+            trusted: None,
+            auto_etag: false,
             sites: Vec::new(),
             shape: Vec::new(),
             handler_tags: Arc::default(),
@@ -144,7 +154,14 @@ impl Settings {
         self.check(&facts, empty_body, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
         let key = self.key(prefix, parts, &facts, principal.as_deref()).map_err(|reason| (Forward::Bypass, reason))?;
         let authorized = facts.authorization && self.authorization == Authorization::Matters && principal.is_none();
-        Ok(Look { key, authorized, method })
+        let demands = if facts.demanding { self.demands(parts) } else { Demands::default() };
+        Ok(Look { key, authorized, selective: facts.selective, demands, method })
+    }
+
+    /// What the request may demand: of clients in general only that nobody be asked but the cache.
+    fn demands(&self, parts: &Parts) -> Demands {
+        let demands = Demands::parse(&parts.headers);
+        if self.trusted.as_ref().is_some_and(|trusted| trusted(parts)) { demands } else { demands.of_anybody() }
     }
 
     /// What makes a request one that no shared response can answer.

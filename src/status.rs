@@ -23,6 +23,8 @@ enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stored {
     Yes,
+    /// It was stored already, and has been validated (`fwd-status=304`).
+    Validated,
     /// Somebody else's fetch stored it.
     Collapsed,
     No(Reason),
@@ -146,6 +148,10 @@ reasons! {
     LengthMismatch = "length-mismatch",
     /// The body ended with an error, or the client left before its end.
     Incomplete = "incomplete",
+    /// The request wants an answer from the cache alone, and there is none (RFC 9111 §5.2.1.7).
+    OnlyIfCached = "only-if-cached",
+    /// The handler says that what is stored has not changed, and it is not stored again.
+    NotModified = "not-modified",
     /// A larder layer further in has dealt with it: its tags and its decision are not known out here.
     InnerLayer = "inner-layer",
     /// The response has trailers.
@@ -218,12 +224,17 @@ impl CacheStatus {
 
     /// Whether the handler's response is stored, or is being stored as its body passes.
     pub fn is_stored(&self) -> bool {
-        matches!(self.outcome, Outcome::Forwarded { stored: Stored::Yes, .. })
+        matches!(self.outcome, Outcome::Forwarded { stored: Stored::Yes | Stored::Validated, .. })
     }
 
     /// Whether the request was answered by the fetch that another request for the same key had begun.
     pub fn is_collapsed(&self) -> bool {
         matches!(self.outcome, Outcome::Forwarded { stored: Stored::Collapsed, .. })
+    }
+
+    /// Whether the handler said that what is stored has not changed, which made it fresh again (RFC 9111 §4.3.4).
+    pub fn is_validated(&self) -> bool {
+        matches!(self.outcome, Outcome::Forwarded { stored: Stored::Validated, .. })
     }
 
     /// Why the handler's response is not stored; `None` if it is, and for a hit.
@@ -245,6 +256,10 @@ impl CacheStatus {
 
     pub(crate) fn stored(why: Forward, ttl: i64) -> Self {
         Self { outcome: Outcome::Forwarded { why, stored: Stored::Yes }, ttl: Some(ttl) }
+    }
+
+    pub(crate) fn validated(why: Forward, ttl: i64) -> Self {
+        Self { outcome: Outcome::Forwarded { why, stored: Stored::Validated }, ttl: Some(ttl) }
     }
 
     pub(crate) fn collapsed(why: Forward, ttl: i64) -> Self {
@@ -295,6 +310,7 @@ impl fmt::Display for CacheStatus {
                 write!(f, "; fwd={}", why.as_str())?;
                 match stored {
                     Stored::Yes => f.write_str("; stored")?,
+                    Stored::Validated => f.write_str("; fwd-status=304; stored")?,
                     Stored::Collapsed => f.write_str("; collapsed")?,
                     Stored::No(reason) => write!(f, "; detail={}", reason.as_str())?,
                 }

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{AGE, CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE},
-    response,
 };
 use smallvec::SmallVec;
 
-use crate::{clock::Timestamp, tag::Tag};
+use crate::{clock::Timestamp, date::http_date, tag::Tag};
 
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +122,8 @@ pub(crate) struct StoredResponse {
     /// Whether it may answer a request with `Authorization` (RFC 9111 §3.5).
     pub(crate) answers_authorized: bool,
     pub(crate) stale: StaleWindows,
+    /// Whether nobody may use it stale, not even who asks for it.
+    pub(crate) forbids_stale: bool,
     /// How long the handler took, in milliseconds.
     pub(crate) cost: u32,
 }
@@ -206,11 +207,8 @@ impl Variants {
     }
 }
 
-/// Fields that belong to one connection or one request, never to a stored response.
-///
-/// The first group is RFC 9111 §3.1 and RFC 9110 §7.6.1; the second describes the request that filled the cache
-/// and would lie about every later one.
-static NOT_STORED: [HeaderName; 15] = [
+/// Fields that belong to one connection, never to a stored response (RFC 9111 §3.1, RFC 9110 §7.6.1).
+static OF_A_CONNECTION: [HeaderName; 10] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -221,6 +219,10 @@ static NOT_STORED: [HeaderName; 15] = [
     http::header::TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
+];
+
+/// Fields that describe the request which filled the cache, and would lie about every later one.
+pub(crate) static OF_A_REQUEST: [HeaderName; 5] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("x-correlation-id"),
     HeaderName::from_static("traceparent"),
@@ -228,17 +230,24 @@ static NOT_STORED: [HeaderName; 15] = [
     HeaderName::from_static("server-timing"),
 ];
 
-/// The fields of a response that outlive the exchange it came in (RFC 9111 §3.1), without `removed`.
-pub(crate) fn lasting_fields(response: &response::Parts, removed: &[HeaderName]) -> HeaderMap {
-    let mut headers = response.headers.clone();
-    for name in connection_options(&response.headers) {
-        headers.remove(name);
-    }
-    // Few responses have one of them, so that they are looked for among its fields and not the other way round.
-    for name in response.headers.keys().filter(|name| NOT_STORED.contains(name) || removed.contains(name)) {
-        headers.remove(name);
-    }
+/// The fields of a response that outlive the exchange it came in, without `removed`.
+pub(crate) fn lasting_fields(response: &HeaderMap, removed: &[HeaderName]) -> HeaderMap {
+    let mut headers = response.clone();
+    remove_connection_fields(&mut headers);
+    remove_all(&mut headers, |name| removed.contains(name));
     headers
+}
+
+/// Removes what belongs to one connection, and what its `Connection` names.
+pub(crate) fn remove_connection_fields(headers: &mut HeaderMap) {
+    let named: Vec<_> = connection_options(headers).collect();
+    remove_all(headers, |name| OF_A_CONNECTION.contains(name) || named.contains(name));
+}
+
+/// Removes the few fields, if any, that are found: looking for each of many names would cost more.
+fn remove_all(headers: &mut HeaderMap, found: impl Fn(&HeaderName) -> bool) {
+    let removed: Vec<_> = headers.keys().filter(|name| found(name)).cloned().collect();
+    removed.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// Completes the fields of a response whose body has `length` bytes, in their final form.
@@ -281,8 +290,4 @@ fn compact(headers: &mut HeaderMap) {
             *value = copy;
         }
     }
-}
-
-pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
-    HeaderValue::from_str(&httpdate::fmt_http_date(time.into())).expect("an HTTP date is a legal field value")
 }

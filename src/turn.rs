@@ -12,7 +12,7 @@ use crate::{
     body::ResponseBody,
     cache::Cache,
     collapse::{Landing, Lead, Turn},
-    hit::{Missing, answer_collapsed, answer_stale},
+    hit::Missing,
     inquiry::Inquiry,
     settings::{Collapsing, Look, LookMethod},
     status::{Forward, Reason},
@@ -62,6 +62,9 @@ impl Inquiry {
         self.settings.collapsing == Collapsing::On
             && self.look.method == LookMethod::Get
             && !self.look.authorized
+            // What is asked for in part, or with conditions of the client's own, brings nothing that others could use. A stored
+            // response is validated for all.
+            && (!self.look.selective || missing.stored.is_some())
             && !self.ahead.says_no_store()
             && self.ahead.route_tags.is_ok()
             && missing.why != Forward::Request
@@ -104,17 +107,18 @@ impl Inquiry {
         epoch: &mut Epoch,
     ) -> Result<Option<Response<ResponseBody<B>>>, Role> {
         let look_up = self.look_up().await.ok_or(Role::Single)?;
-        let (why, now) = (missing.why, self.cache.now());
+        let (why, seeker) = (missing.why, self.seeker());
         let response = match landing {
-            Landing::Stored => answer_collapsed(&look_up, why, &self.look, now, &self.settings),
+            Landing::Stored => seeker.answer_collapsed(&look_up, why),
             Landing::Failed | Landing::ServerError if why == Forward::Stale => {
-                answer_stale(&look_up, Reason::StaleOnError, &self.look, now, &self.settings)
+                seeker.answer_stale(&look_up, Reason::StaleOnError)
             }
             _ => None,
         };
         // What was brought may not be for this request: invalidated meanwhile, or another variant.
         *epoch = look_up.epoch.ok_or(Role::Single)?;
-        *missing = Missing { why, epoch: Some(*epoch), at: look_up.at };
+        let stored = look_up.found.map(|(stored, _)| stored);
+        *missing = Missing { why, epoch: Some(*epoch), at: look_up.at, stored };
         match landing {
             Landing::Uncacheable | Landing::ServerError if response.is_none() => Err(Role::Single),
             _ => Ok(response),

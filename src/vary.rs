@@ -2,7 +2,7 @@ use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, VARY},
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
 };
 
 use crate::key::{Key, joined_lines};
@@ -57,11 +57,19 @@ type Normalizer = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// How request fields are compared when they select among variants.
 #[derive(Clone, Default)]
-pub(crate) struct Normalizers(Vec<(HeaderName, Normalizer)>);
+pub(crate) struct Normalizers {
+    own: Vec<(HeaderName, Normalizer)>,
+    /// Whether lists are compared by their members, languages by their ranks (RFC 9111 §4.1).
+    lists: bool,
+}
 
 impl Normalizers {
     pub(crate) fn add(&mut self, field: HeaderName, normalize: impl Fn(&str) -> String + Send + Sync + 'static) {
-        self.0.push((field, Arc::new(normalize)));
+        self.own.push((field, Arc::new(normalize)));
+    }
+
+    pub(crate) fn normalize_lists(&mut self) {
+        self.lists = true;
     }
 
     /// Appends the request's value of `field` to `key`, in its normal form.
@@ -70,12 +78,14 @@ impl Normalizers {
         if field == AUTHORIZATION || field == COOKIE {
             return key.push_secret(value.as_deref());
         }
-        if let Some((_, normalize)) = self.0.iter().find(|(name, _)| name == field) {
+        if let Some((_, normalize)) = self.own.iter().find(|(name, _)| name == field) {
             // An absent field is left to the function too: a language matcher has a default for it.
             let text = value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
             return key.push(normalize(&text).as_bytes());
         }
         match value {
+            Some(value) if self.lists && field == ACCEPT_LANGUAGE => key.push(&normal_accept_language(&value)),
+            Some(value) if self.lists && field != ACCEPT_ENCODING => key.push(&without_list_spaces(&value)),
             Some(value) if field == ACCEPT_ENCODING => key.push(&normal_accept_encoding(&value)),
             value => key.push_option(value.as_deref()),
         }
@@ -95,7 +105,7 @@ impl Normalizers {
 
 impl std::fmt::Debug for Normalizers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(field, _)| field)).finish()
+        f.debug_list().entries(self.own.iter().map(|(field, _)| field)).finish()
     }
 }
 
@@ -119,6 +129,28 @@ fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
     codings.sort_unstable();
     codings.dedup();
     Cow::Owned(ranked(&codings).into_bytes())
+}
+
+/// `Accept-Language` so that equal wishes are equal text: in lower case, best first.
+fn normal_accept_language(value: &[u8]) -> Cow<'_, [u8]> {
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
+    let Some(mut ranges) =
+        members.map(|member| weighted(member).map(|(range, weight)| (Reverse(weight), range))).collect::<Option<Vec<_>>>()
+    else {
+        return Cow::Borrowed(value);
+    };
+    ranges.sort_unstable();
+    ranges.dedup();
+    Cow::Owned(ranked(&ranges).into_bytes())
+}
+
+/// A list without the optional space around its commas (RFC 9110 §5.6.1); quoted strings stay as they are.
+fn without_list_spaces(value: &[u8]) -> Vec<u8> {
+    if value.contains(&b'"') {
+        return value.to_vec();
+    }
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b',')
 }
 
 /// `a,b>c`: the order of preference matters, the numbers that express it don't.

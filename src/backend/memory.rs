@@ -193,6 +193,7 @@ mod tests {
             fresh_until: Timestamp::from_millis(1),
             answers_authorized: false,
             stale: StaleWindows::default(),
+            forbids_stale: false,
             cost: 0,
         };
         Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response)))

@@ -1,0 +1,65 @@
+use http::HeaderValue;
+
+use crate::clock::Timestamp;
+
+/// Reads a date in any of the three forms of RFC 9110 §5.6.7, without regard to letter case (RFC 9111 §4.2).
+///
+/// What keeps to none of them is no date: nothing is repaired.
+pub(crate) fn parse_date(text: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(text).ok()?.trim_ascii();
+    let capitalised = capitalise(text);
+    httpdate::parse_http_date(&capitalised).ok().map(Timestamp::from)
+}
+
+pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
+    HeaderValue::from_str(&httpdate::fmt_http_date(time.into())).expect("an HTTP date is a legal field value")
+}
+
+/// `sun, 06 nov 1994 08:49:37 gmt` as the grammar spells it: names with one capital, zones in capitals.
+fn capitalise(text: &str) -> String {
+    let mut capitalised = String::with_capacity(text.len());
+    for (at, letter) in text.char_indices() {
+        let begins = !text[..at].ends_with(|before: char| before.is_ascii_alphabetic());
+        capitalised.push(if begins { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() });
+    }
+    match capitalised.strip_suffix("Gmt") {
+        Some(date) => format!("{date}GMT"),
+        None => capitalised,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s42_three_forms_in_any_case_are_dates() {
+        for date in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "sun, 06 nov 1994 08:49:37 gmt",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse_date(date.as_bytes()), Some(Timestamp::from_millis(784_111_777_000)), "{date}");
+        }
+    }
+
+    #[test]
+    fn s41_what_is_no_date_is_not_repaired() {
+        for text in [
+            "0",
+            "-1",
+            "",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 PST",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun,  06 Nov 1994  08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 +0000",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
+        }
+    }
+}

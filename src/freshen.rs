@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use http::{
+    HeaderMap, Method, Response,
+    header::{AGE, CONTENT_LENGTH, DATE},
+    response,
+};
+use http_body::Body;
+
+use crate::{
+    attempt::Attempt,
+    body::ResponseBody,
+    clock::Timestamp,
+    collapse::Landing,
+    conditional::contradicts,
+    date::http_date,
+    policy::{Exchange, fields_left_out},
+    status::{CacheStatus, Reason},
+    stored::{StoredResponse, complete_fields, lasting_fields, remove_connection_fields},
+    tag::deduplicate,
+    turn::Role,
+    write::invalidate_after,
+};
+
+impl Attempt {
+    /// Answers from what is stored, which the handler says has not changed, and makes it fresh again (RFC 9111 §4.3.3, §4.3.4).
+    ///
+    /// It takes the epoch of this attempt: the handler has judged it as of now. Its tags are the old ones and the new.
+    pub(crate) async fn freshen<B, N>(self, not_modified: Response<N>, requested: Timestamp) -> Response<ResponseBody<B>>
+    where
+        B: Body,
+    {
+        let inquiry = Arc::clone(&self.inquiry);
+        let why = self.missing.why;
+        let exchange = Exchange { requested, received: inquiry.cache.now(), chance: fastrand::f64() };
+        let (mut not_modified, _) = not_modified.into_parts();
+        let invalidated = invalidate_after(&inquiry.cache, &inquiry.ahead.target, &Method::GET, &mut not_modified).await;
+        let Some((stored, old)) = self.validated().map(|(stored, old)| (Arc::clone(stored), old.clone())) else {
+            return Response::from_parts(not_modified, ResponseBody::stored(bytes::Bytes::new()));
+        };
+        if contradicts(&not_modified.headers, &old.headers) {
+            // It is about another representation, and updates nothing.
+            self.land(Landing::Failed);
+            return inquiry.seeker().respond(&old, CacheStatus::not_stored(why, Reason::NotModified));
+        }
+        let parts = freshened(&old, not_modified, exchange.received);
+        match invalidated.and_then(|()| self.plan(&parts, Some(old.body.len() as u64), exchange)) {
+            Ok((mut filled, lifetime)) => {
+                filled.tags.extend_from_slice(stored.tags());
+                deduplicate(&mut filled.tags);
+                let fill = self.fill((filled, lifetime), &parts);
+                let fresh = fill.response(old.body);
+                let status = match fill.put(fresh.clone()).await {
+                    Ok(()) => CacheStatus::validated(why, lifetime.ttl()),
+                    Err(reason) => CacheStatus::not_stored(why, reason),
+                };
+                inquiry.seeker().respond(&fresh, status)
+            }
+            Err(reason) => {
+                let left_out = fields_left_out(&inquiry.settings.store, &parts.headers);
+                let headers = lasting_fields(&parts.headers, &left_out);
+                let headers = complete_fields(headers, old.status, old.body.len(), exchange.received);
+                let unstored = StoredResponse { headers, generated: exchange.received, fresh_until: exchange.received, ..old };
+                self.give_up(&parts, reason).await;
+                inquiry.seeker().respond(&unstored, CacheStatus::not_stored(why, reason))
+            }
+        }
+    }
+
+    fn land(self, landing: Landing) {
+        if let Role::Leader(leader) = self.role {
+            leader.lead.land(landing);
+        }
+    }
+}
+
+/// The stored head with every field of the 304 in place of its own, but for the length and what belongs to the connection.
+fn freshened(old: &StoredResponse, not_modified: response::Parts, now: Timestamp) -> response::Parts {
+    let mut headers = old.headers.clone();
+    headers.remove(AGE);
+    let mut new = not_modified.headers;
+    remove_connection_fields(&mut new);
+    new.remove(CONTENT_LENGTH);
+    replace_fields(&mut headers, &new);
+    if !new.contains_key(DATE) {
+        headers.insert(DATE, http_date(now));
+    }
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = old.status;
+    parts.headers = headers;
+    parts.extensions = not_modified.extensions;
+    parts
+}
+
+fn replace_fields(headers: &mut HeaderMap, new: &HeaderMap) {
+    for name in new.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in new {
+        headers.append(name.clone(), value.clone());
+    }
+}

@@ -1,0 +1,92 @@
+/// The part of a body that a request asks for (RFC 9110 §14.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Everything: no part is asked for that one can give.
+    Whole,
+    /// From the first of these bytes up to, not including, the second.
+    Bytes(u64, u64),
+    /// Nothing of the body lies in the range.
+    Unsatisfiable,
+}
+
+/// Reads a `Range` field for a body of `length` bytes. One range is served; several, another unit, or nonsense are answered
+/// with everything, as the RFC allows.
+pub(crate) fn part(range: &[u8], length: u64) -> Part {
+    let Some((first, last)) = single_range(range) else { return Part::Whole };
+    match (number(first), number(last)) {
+        (Some(first), _) if last.is_empty() => from_to(first, u64::MAX, length),
+        (Some(first), Some(last)) if first <= last => from_to(first, last, length),
+        (None, Some(suffix)) if first.is_empty() => match length.min(suffix) {
+            0 => Part::Unsatisfiable,
+            suffix => Part::Bytes(length - suffix, length),
+        },
+        _ => Part::Whole,
+    }
+}
+
+fn from_to(first: u64, last: u64, length: u64) -> Part {
+    if first < length { Part::Bytes(first, last.saturating_add(1).min(length)) } else { Part::Unsatisfiable }
+}
+
+fn single_range(range: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = range.iter().position(|&byte| byte == b'=')?;
+    let (unit, set) = (&range[..equals], range[equals + 1..].trim_ascii());
+    let dash = set.iter().position(|&byte| byte == b'-')?;
+    unit.eq_ignore_ascii_case(b"bytes").then_some((&set[..dash], &set[dash + 1..]))
+}
+
+/// A number as large as it may be: one too large to count lies behind the end of any body.
+fn number(digits: &[u8]) -> Option<u64> {
+    let number =
+        |sum: u64, digit: &u8| digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, number) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s63_one_range_is_served_and_one_beyond_the_end_is_not_satisfiable() {
+        for (range, expected) in [
+            ("bytes=0-0", Part::Bytes(0, 1)),
+            ("bytes=2-4", Part::Bytes(2, 5)),
+            ("bytes=2-", Part::Bytes(2, 10)),
+            ("BYTES=-3", Part::Bytes(7, 10)),
+            ("bytes=-30", Part::Bytes(0, 10)),
+            ("bytes=5-99", Part::Bytes(5, 10)),
+            ("bytes=10-", Part::Unsatisfiable),
+            ("bytes=-0", Part::Unsatisfiable),
+        ] {
+            assert_eq!(part(range.as_bytes(), 10), expected, "{range}");
+        }
+        assert_eq!(part(b"bytes=0-", 0), Part::Unsatisfiable);
+    }
+
+    #[test]
+    fn several_ranges_other_units_and_nonsense_are_answered_with_everything() {
+        for range in [
+            "bytes=0-1,3-4",
+            "pages=1-2",
+            "bytes=4-2",
+            "bytes=a-b",
+            "bytes",
+            "bytes=-",
+            "bytes=1",
+            "",
+            "bytes=--1",
+            "bytes= 1 -2",
+        ] {
+            assert_eq!(part(range.as_bytes(), 10), Part::Whole, "{range}");
+        }
+    }
+
+    #[test]
+    fn d11_no_number_overflows() {
+        assert_eq!(part(b"bytes=0-18446744073709551615", 10), Part::Bytes(0, 10));
+        assert_eq!(part(b"bytes=0-99999999999999999999999", 10), Part::Bytes(0, 10));
+        assert_eq!(part(b"bytes=18446744073709551615-", 10), Part::Unsatisfiable);
+        assert_eq!(part(b"bytes=-9223372036854775808", 10), Part::Bytes(0, 10));
+        assert_eq!(part(b"bytes=-9223372036854775808,-1", 10), Part::Whole);
+    }
+}

@@ -1,0 +1,95 @@
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{AGE, CONTENT_LENGTH, CONTENT_RANGE},
+};
+use http_body::Body;
+
+use crate::{
+    age::age_value,
+    body::ResponseBody,
+    clock::Timestamp,
+    conditional::{Selection, keep_not_modified, select},
+    settings::LookMethod,
+    status::{CacheStatus, Forward, Reason, StatusField},
+    stored::StoredResponse,
+};
+
+/// Makes a response of what is stored; `selecting` are the fields of a request that has preconditions or a range.
+pub(crate) fn respond<B: Body>(
+    stored: &StoredResponse,
+    method: LookMethod,
+    selecting: Option<&HeaderMap>,
+    status: CacheStatus,
+    now: Timestamp,
+    field: StatusField,
+) -> Response<ResponseBody<B>> {
+    let body = match method {
+        LookMethod::Get => stored.body.clone(),
+        LookMethod::Head => Bytes::new(),
+    };
+    let mut response = Response::new(ResponseBody::stored(body));
+    *response.status_mut() = stored.status;
+    let mut headers = stored.headers.clone();
+    // Through its slot: an insertion would make room in a full map first.
+    if let Some(age) = headers.get_mut(AGE) {
+        *age = age_value(stored.age(now));
+    }
+    status.attach_field(field, &mut headers);
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(status);
+    match selecting {
+        None => response,
+        Some(request) => selected(response, stored, method, request),
+    }
+}
+
+/// Reduces a response to what the request selects of it.
+fn selected<B: Body>(
+    mut response: Response<ResponseBody<B>>,
+    stored: &StoredResponse,
+    method: LookMethod,
+    request: &HeaderMap,
+) -> Response<ResponseBody<B>> {
+    let length = stored.body.len();
+    let (status, body) = match select(request, stored.status, &stored.headers, length as u64) {
+        Selection::Whole => return response,
+        // A range is a matter of GET (RFC 9110 §14.2).
+        Selection::Part(..) | Selection::Unsatisfiable if method == LookMethod::Head => return response,
+        Selection::NotModified => {
+            keep_not_modified(response.headers_mut());
+            (StatusCode::NOT_MODIFIED, Bytes::new())
+        }
+        Selection::Part(start, end) => {
+            describe_part(response.headers_mut(), &format!("bytes {start}-{}/{length}", end - 1), end - start);
+            // Both lie within the body, whose length is a `usize`.
+            let within = usize::try_from(start).unwrap_or(length)..usize::try_from(end).unwrap_or(length);
+            (StatusCode::PARTIAL_CONTENT, stored.body.slice(within))
+        }
+        Selection::Unsatisfiable => {
+            describe_part(response.headers_mut(), &format!("bytes */{length}"), 0);
+            (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new())
+        }
+    };
+    *response.status_mut() = status;
+    *response.body_mut() = ResponseBody::stored(body);
+    response
+}
+
+fn describe_part(headers: &mut HeaderMap, range: &str, length: u64) {
+    const CONTENT_DIGEST: &str = "content-digest";
+    if let Ok(range) = HeaderValue::from_str(range) {
+        headers.insert(CONTENT_RANGE, range);
+    }
+    headers.insert(CONTENT_LENGTH, length.into());
+    // It covers the content as it is sent (RFC 9530 §2), and that is another now.
+    headers.remove(CONTENT_DIGEST);
+}
+
+/// The answer to `only-if-cached` when nothing is (RFC 9111 §5.2.1.7). It is our own, so the field does not describe it.
+pub(crate) fn gateway_timeout<B: Body>(why: Forward) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::stored(Bytes::new()));
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    response.extensions_mut().insert(CacheStatus::not_stored(why, Reason::OnlyIfCached));
+    response
+}
