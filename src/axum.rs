@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 
 use axum::{
-    extract::{FromRequestParts as _, MatchedPath, OriginalUri, RawPathParams},
+    extract::{FromRequestParts, MatchedPath, OriginalUri, RawPathParams},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
 use http::{Extensions, Uri, request::Parts};
@@ -10,6 +10,7 @@ use crate::{
     cache_policy::{CachePolicy, Private},
     invalidate::Invalidate,
     tag::CacheTags,
+    validators::{Revalidate, Unchanged},
 };
 
 /// The URI before any `Router::nest` cut its prefix off.
@@ -35,6 +36,20 @@ pub(crate) async fn captures(parts: &mut Parts) -> Vec<(String, String)> {
     // Fails where no route has matched yet, or where a capture is not UTF-8: then there are none to use.
     let Ok(captures) = RawPathParams::from_request_parts(parts, &()).await else { return Vec::new() };
     captures.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+impl<S: Sync> FromRequestParts<S> for Revalidate {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::from_headers(&parts.headers))
+    }
+}
+
+impl IntoResponse for Unchanged {
+    fn into_response(self) -> Response {
+        self.into_http()
+    }
 }
 
 /// Makes a type a part of a response, and a response of nothing else.

@@ -26,6 +26,11 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0) / 1000
     }
 
+    /// The beginning of this moment's second.
+    pub(crate) const fn whole_seconds(self) -> Self {
+        Self(self.0 - self.0 % 1000)
+    }
+
     /// The time since `earlier`; zero if `earlier` lies in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -7,6 +7,7 @@ use http::{
 };
 
 use crate::{
+    clock::Timestamp,
     date::parse_date,
     range::{Part, part},
 };
@@ -60,11 +61,11 @@ pub(crate) fn names_etag(request: &HeaderMap, etag: Option<&HeaderValue>) -> boo
 }
 
 /// The last modification of what is stored, or else when it was made.
-fn modified(stored: &HeaderMap) -> Option<crate::clock::Timestamp> {
+fn modified(stored: &HeaderMap) -> Option<Timestamp> {
     date(stored.get(LAST_MODIFIED)).or_else(|| date(stored.get(DATE)))
 }
 
-fn date(value: Option<&HeaderValue>) -> Option<crate::clock::Timestamp> {
+fn date(value: Option<&HeaderValue>) -> Option<Timestamp> {
     parse_date(value?.as_bytes())
 }
 
@@ -103,6 +104,12 @@ fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn without_weakness(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
+/// Whether the client has what was last modified then.
+pub(crate) fn is_unmodified_since(request: &HeaderMap, modified: Timestamp) -> bool {
+    !request.contains_key(IF_NONE_MATCH)
+        && date(request.get(IF_MODIFIED_SINCE)).is_some_and(|since| modified.whole_seconds() <= since)
 }
 
 /// Whether a stored response can be validated (RFC 9110 §8.8).

@@ -50,6 +50,7 @@ mod sync;
 mod tag;
 mod turn;
 mod uncacheable;
+mod validators;
 mod vary;
 mod write;
 
@@ -70,4 +71,5 @@ pub use service::CacheService;
 pub use status::{CacheStatus, Forward, Reason};
 pub use stored::{Epoch, Stored};
 pub use tag::{CacheTags, Tag};
+pub use validators::{Revalidate, Unchanged};
 pub use vary::languages;

@@ -395,7 +395,8 @@ fn expires(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// RFC 9111 §4.2.3, the corrected initial age.
 fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
-    let apparent = date(headers).map_or(Duration::ZERO, |date| exchange.received.since(date));
+    // `Date` has no fractions of a second, so that they do not count here either.
+    let apparent = date(headers).map_or(Duration::ZERO, |date| exchange.received.whole_seconds().since(date));
     let delay = exchange.received.since(exchange.requested);
     // Without an upstream cache there is no `Age`, and the response is as old as it took to make.
     age_value(headers).map_or(apparent, |age| apparent.max(age + delay))

@@ -7,11 +7,12 @@ mod support;
 use axum::{
     Json, Router,
     extract::{FromRef, Path, State},
+    response::IntoResponse,
     routing,
 };
 use http::{Method, StatusCode};
-use larder::{Cache, CacheTags, Forward, Invalidate, Reason};
-use support::{MINUTE, Runs, cache, get, minute, send_empty};
+use larder::{Cache, CacheTags, Forward, Invalidate, Reason, Revalidate};
+use support::{MINUTE, Runs, cache, get, get_with, minute, send_empty};
 
 #[tokio::test]
 async fn second_request_is_answered_from_the_cache_with_its_age() {
@@ -102,4 +103,47 @@ async fn a_template_with_an_unknown_capture_is_served_and_not_stored() {
         let answer = get(&app, "/posts/1").await;
         assert_eq!((answer.text(), answer.reason()), ("post", Some(Reason::MissingCapture)));
     }
+}
+
+#[tokio::test]
+async fn a_handler_that_says_unchanged_makes_the_stored_response_fresh_again() {
+    let (cache, clock) = cache();
+    let (asked, built) = (Runs::default(), Runs::default());
+    let handler = {
+        let (asked, built) = (asked.clone(), built.clone());
+        move |revalidate: Revalidate| async move {
+            asked.begin();
+            match revalidate.etag("\"v1\"") {
+                Some(unchanged) => unchanged.into_response(),
+                None => ([("etag", "\"v1\"")], format!("built {}", built.begin())).into_response(),
+            }
+        }
+    };
+    let app = Router::new().route("/posts", routing::get(handler).layer(minute(&cache).tags(["posts"])));
+
+    get(&app, "/posts").await;
+    clock.advance(MINUTE);
+    let revalidated = get(&app, "/posts").await;
+    assert_eq!(
+        (revalidated.status, revalidated.text(), revalidated.forward()),
+        (StatusCode::OK, "built 1", Some(Forward::Stale))
+    );
+    assert!(revalidated.cache.is_some_and(|status| status.is_validated()));
+    assert!(get(&app, "/posts").await.is_hit());
+    assert_eq!((asked.count(), built.count()), (2, 1));
+
+    let unchanged = get_with(&app, "/posts", &[("if-none-match", "\"v1\"")]).await;
+    assert_eq!((unchanged.status, unchanged.text(), unchanged.is_hit()), (StatusCode::NOT_MODIFIED, "", true));
+
+    cache.invalidate_tags(["posts"]).await.unwrap();
+    assert_eq!(get(&app, "/posts").await.text(), "built 2");
+}
+
+#[tokio::test]
+async fn a_body_gets_an_entity_tag_where_the_route_asks_for_it() {
+    let app = Router::new().route("/posts", routing::get(|| async { "posts" }).layer(minute(&cache().0).auto_etag()));
+    let first = get(&app, "/posts").await;
+    let etag = first.header("etag").unwrap();
+    assert_eq!(get(&app, "/posts").await.header("etag"), Some(etag));
+    assert_eq!(get_with(&app, "/posts", &[("if-none-match", etag)]).await.status, StatusCode::NOT_MODIFIED);
 }

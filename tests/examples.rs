@@ -1,0 +1,138 @@
+//! Each example, started as a user would start it and asked over TCP.
+
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use axum::{Router, http::HeaderMap, routing};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::net::TcpListener;
+
+/// A running example, ended by its own process id.
+struct Example {
+    process: Child,
+    address: String,
+}
+
+impl Example {
+    /// Starts one that cargo has built beside this test, and waits until it says where it listens.
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut process =
+            Command::new(built(name)).args(arguments).env("LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let listening = lines.find_map(|line| Some(line.unwrap().strip_prefix("listening on http://")?.to_owned())).unwrap();
+        // Read on, so that it never waits for us to.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = listening.split_whitespace().next().unwrap().to_owned();
+        Self { process, address }
+    }
+
+    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &'static str) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let (parts, body) = client.request(request.body(Full::<Bytes>::from(body)).unwrap()).await.unwrap().into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[], "").await
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn cache_status(&self) -> &str {
+        self.headers["cache-status"].to_str().unwrap()
+    }
+}
+
+fn built(example: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().join("examples").join(example)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quickstart_answers_from_the_cache_until_a_post_is_updated() {
+    let example = Example::start("quickstart", &[]);
+    for path in ["/posts", "/posts/7"] {
+        assert!(example.get(path).await.cache_status().contains("fwd=uri-miss; stored"), "{path}");
+        assert!(example.get(path).await.cache_status().contains("hit"), "{path}");
+    }
+    let edit = r#"{"title":"New"}"#;
+    let updated = example.ask(Method::PUT, "/posts/7", &[("content-type", "application/json")], edit).await;
+    assert_eq!(updated.status, StatusCode::NO_CONTENT);
+    assert!(example.get("/posts/7").await.body.contains("New"));
+    assert!(!example.get("/posts").await.cache_status().contains("hit"));
+}
+
+async fn upstream() -> SocketAddr {
+    let app = Router::new()
+        .route("/page", routing::get(|| async { ([("cache-control", "max-age=60")], "0123456789") }).post(|| async {}))
+        .route(
+            "/hop",
+            routing::get(|| async { ([("cache-control", "max-age=60"), ("connection", "x-hop"), ("x-hop", "1")], "") }),
+        )
+        .route("/echo", routing::post(|body: String| async { body }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async { axum::serve(listener, app).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverse_proxy_caches_what_its_upstream_allows() {
+    let upstream = format!("http://{}", upstream().await);
+    for profile in ["default", "strict"] {
+        let proxy = Example::start("reverse_proxy", &["--listen", "127.0.0.1:0", "--upstream", &upstream, "--profile", profile]);
+        let first = proxy.get("/page").await;
+        assert!(first.cache_status().contains("fwd=uri-miss; stored"), "{first:?}");
+        let hit = proxy.get("/page").await;
+        assert_eq!(
+            (hit.body.as_str(), hit.cache_status().contains("hit"), &hit.headers["age"] == "0"),
+            ("0123456789", true, true)
+        );
+        let head = proxy.ask(Method::HEAD, "/page", &[], "").await;
+        assert_eq!((head.body.as_str(), &head.headers["content-length"] == "10"), ("", true));
+        let part = proxy.ask(Method::GET, "/page", &[("range", "bytes=2-4")], "").await;
+        assert_eq!((part.status, part.body.as_str()), (StatusCode::PARTIAL_CONTENT, "234"));
+        for _ in 0..2 {
+            assert!(!proxy.get("/hop").await.headers.contains_key("x-hop"));
+        }
+        assert_eq!(proxy.ask(Method::POST, "/echo", &[], "said").await.body, "said");
+        proxy.ask(Method::POST, "/page", &[], "").await;
+        assert!(!proxy.get("/page").await.cache_status().contains("hit"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverse_proxy_answers_502_for_an_upstream_that_is_gone() {
+    // Bound and let go: nobody listens there.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let proxy = Example::start("reverse_proxy", &["--listen", "127.0.0.1:0", "--upstream", &format!("http://{gone}")]);
+    assert_eq!(proxy.get("/page").await.status, StatusCode::BAD_GATEWAY);
+}
