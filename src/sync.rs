@@ -2,7 +2,7 @@
 
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 #[cfg(feature = "memory")]
-pub(crate) use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU64};

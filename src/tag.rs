@@ -1,11 +1,5 @@
-use std::{
-    collections::HashSet,
-    fmt,
-    hash::BuildHasher,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::HashSet, fmt, sync::Arc};
 
-use foldhash::quality::RandomState;
 use http::Extensions;
 
 use crate::error::Error;
@@ -42,12 +36,6 @@ impl Tag {
     /// The tag's name as stores have it: with the cache's namespace in front where one is set, and `t:` before what users name.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// Keyed per process, so that nobody outside can choose tags that share a hash.
-    pub(crate) fn hash_value(&self) -> u64 {
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-        KEY.hash_one(&*self.0)
     }
 }
 

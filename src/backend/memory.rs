@@ -25,6 +25,8 @@ use crate::{
 pub struct Memory<S = RandomState> {
     engine: Engine<S>,
     table: TagTable,
+    /// Keyed per process, so that nobody outside can choose tags that share a hash.
+    tag_hasher: RandomState,
 }
 
 const DEFAULT_TAG_CAPACITY: usize = 65_536;
@@ -39,7 +41,11 @@ impl Memory {
 
 impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
     pub(crate) fn with_hasher(max_bytes: u64, hasher: S) -> Self {
-        Self { engine: Engine::new(max_bytes, hasher), table: TagTable::new(DEFAULT_TAG_CAPACITY, TAG_SHARDS) }
+        Self {
+            engine: Engine::new(max_bytes, hasher),
+            table: TagTable::new(DEFAULT_TAG_CAPACITY, TAG_SHARDS),
+            tag_hasher: RandomState::default(),
+        }
     }
 
     /// Remembers the invalidations of `tags` tags one by one, instead of 65,536; each takes about 100 bytes.
@@ -86,8 +92,12 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         }
     }
 
+    fn hash(&self, tag: &Tag) -> u64 {
+        self.tag_hasher.hash_one(tag.as_str())
+    }
+
     fn judge(&self, born: Epoch, tags: &[Tag]) -> Judgement {
-        self.table.judge(born.get(), tags.iter().map(Tag::hash_value))
+        self.table.judge(born.get(), tags.iter().map(|tag| self.hash(tag)))
     }
 
     fn store(&self, key: &Key, stored: Arc<Stored>) -> Put {
@@ -112,7 +122,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
             Invalidation::ExpireTags(tags) => (tags, Force::Soft),
             Invalidation::Everything => return receipt(self.table.invalidate_everything(), 0),
         };
-        let hashes: Vec<u64> = tags.iter().map(Tag::hash_value).collect();
+        let hashes: Vec<u64> = tags.iter().map(|tag| self.hash(tag)).collect();
         receipt(self.table.invalidate(&hashes, force), hashes.len())
     }
 }
