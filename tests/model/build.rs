@@ -8,7 +8,16 @@ struct Slip {
     edits: &'static [(&'static str, &'static str)],
 }
 
-const TAG_TABLE: &str = "../../src/backend/tag_table.rs";
+/// A file, and every slip in it that the models must notice.
+struct Source {
+    path: &'static str,
+    slips: &'static [Slip],
+}
+
+const SOURCES: [Source; 2] = [
+    Source { path: "../../src/backend/tag_table.rs", slips: &TAG_TABLE_SLIPS },
+    Source { path: "../../src/collapse.rs", slips: &COLLAPSE_SLIPS },
+];
 
 const TAG_TABLE_SLIPS: [Slip; 7] = [
     Slip {
@@ -57,23 +66,134 @@ const TAG_TABLE_SLIPS: [Slip; 7] = [
     },
 ];
 
+const COLLAPSE_SLIPS: [Slip; 18] = [
+    Slip {
+        name: "looked_and_began_apart",
+        edits: &[(
+            "None => Turn::Lead(self.begin(&mut shard, key, epoch)),",
+            "None => {
+                drop(shard);
+                let mut shard = lock(self.shard(key));
+                Turn::Lead(self.begin(&mut shard, key, epoch))
+            }",
+        )],
+    },
+    Slip { name: "begun_beside_another", edits: &[("(!shard.contains_key(key))", "(!key.is_empty())")] },
+    Slip {
+        name: "superseded_by_each",
+        edits: &[("Some(flight) if flight.epoch >= epoch =>", "Some(flight) if flight.epoch > epoch =>")],
+    },
+    Slip {
+        name: "joined_at_any_epoch",
+        edits: &[("Some(flight) if flight.epoch >= accept =>", "Some(flight) if flight.epoch >= accept.min(1) =>")],
+    },
+    Slip {
+        name: "woken_before_it_has_landed",
+        edits: &[
+            ("waiters.landing = Some(self.landing);", ""),
+            (
+                "wakers.into_values().for_each(Waker::wake);",
+                "wakers.into_values().for_each(Waker::wake);
+                lock(&self.flight.waiters).landing = Some(self.landing);",
+            ),
+        ],
+    },
+    Slip {
+        name: "landed_after_the_wakers_were_taken",
+        edits: &[
+            ("waiters.landing = Some(self.landing);", ""),
+            (
+                "let wakers = mem::take(&mut waiters.wakers);",
+                "let wakers = mem::take(&mut waiters.wakers);
+                drop(waiters);
+                let mut waiters = lock(&self.flight.waiters);
+                waiters.landing = Some(self.landing);",
+            ),
+        ],
+    },
+    Slip { name: "landed_without_leaving_the_map", edits: &[("shard.remove(&self.key);", "let _ = &mut shard;")] },
+    Slip {
+        name: "removed_whoever_stands_there",
+        edits: &[(".is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))", ".is_some()")],
+    },
+    Slip {
+        name: "registered_without_looking_again",
+        edits: &[(
+            "waiters.wakers.insert(self.id, cx.waker().clone());",
+            "drop(waiters);
+                let mut waiters = lock(&self.flight.waiters);
+                waiters.wakers.insert(self.id, cx.waker().clone());",
+        )],
+    },
+    Slip {
+        name: "registered_once_only",
+        edits: &[(
+            "waiters.wakers.insert(self.id, cx.waker().clone());",
+            "waiters.wakers.entry(self.id).or_insert_with(|| cx.waker().clone());",
+        )],
+    },
+    Slip {
+        name: "cancelled_with_the_wakers_of_others",
+        edits: &[("let waker = waiters.wakers.remove(&self.id);", "let waker = mem::take(&mut waiters.wakers);")],
+    },
+    Slip { name: "counted_for_ever", edits: &[("waiters.count -= 1;", "")] },
+    Slip { name: "counted_in_total_for_ever", edits: &[("self.flights.waiting.fetch_sub(1, Ordering::Relaxed);", "")] },
+    Slip {
+        name: "counted_though_refused",
+        edits: &[(
+            "if waiters.count >= self.limits.per_key {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);",
+            "if waiters.count >= self.limits.per_key {",
+        )],
+    },
+    Slip {
+        name: "counted_too_late",
+        edits: &[
+            SHARD_BY_FIRST_BYTE,
+            (
+                "if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.limits.total {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Turn::Full;
+        }",
+                "if self.waiting.load(Ordering::Relaxed) >= self.limits.total {
+            return Turn::Full;
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);",
+            ),
+        ],
+    },
+    Slip {
+        name: "one_too_many_for_a_key",
+        edits: &[("waiters.count >= self.limits.per_key", "waiters.count > self.limits.per_key")],
+    },
+    Slip { name: "one_too_many_in_total", edits: &[(">= self.limits.total", "> self.limits.total")] },
+    // No slip: the same code, but the models know which keys share a lock.
+    Slip { name: "sharded_by_first_byte", edits: &[SHARD_BY_FIRST_BYTE] },
+];
+
+const SHARD_BY_FIRST_BYTE: (&str, &str) =
+    ("usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0)", "usize::from(key[0])");
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={TAG_TABLE}");
-    let source = fs::read_to_string(TAG_TABLE).expect("the model package stands in tests/model of larder");
     let out = env::var("OUT_DIR").expect("cargo sets it");
-    for slip in &TAG_TABLE_SLIPS {
-        fs::write(Path::new(&out).join(format!("{}.rs", slip.name)), slip.apply(&source)).expect("OUT_DIR is writable");
+    for Source { path, slips } in SOURCES {
+        println!("cargo::rerun-if-changed={path}");
+        let right = fs::read_to_string(path).expect("the model package stands in tests/model of larder");
+        for slip in slips {
+            let wrong = slip.apply(path, &right);
+            fs::write(Path::new(&out).join(format!("{}.rs", slip.name)), wrong).expect("OUT_DIR is writable");
+        }
     }
 }
 
 impl Slip {
-    fn apply(&self, source: &str) -> String {
+    fn apply(&self, path: &str, source: &str) -> String {
         // `include!` takes no inner documentation.
         let mut text = source.replace("\n//!", "\n//").replacen("//!", "//", 1);
         for (right, wrong) in self.edits {
             let found = text.matches(right).count();
-            assert_eq!(found, 1, "{TAG_TABLE} changed: adapt the slip `{}` in tests/model/build.rs to `{right}`", self.name);
+            assert_eq!(found, 1, "{path} changed: adapt the slip `{}` in tests/model/build.rs to `{right}`", self.name);
             text = text.replacen(right, wrong, 1);
         }
         text

@@ -9,6 +9,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a thread that panics has failed its model")]
 
+mod explore;
+
 mod sync {
     pub(super) use loom::sync::{
         Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -20,8 +22,7 @@ mod sync {
 #[allow(dead_code, reason = "the models need not call everything")]
 mod tag_table;
 
-use std::time::Duration;
-
+use explore::{ALL, FEW, SOME, explore};
 use loom::{
     sync::{
         Arc,
@@ -162,24 +163,6 @@ impl<T: Table> Scene<T> {
         assert!(!(current && returned), "served after its invalidation had returned");
     }
 }
-
-/// Two threads: every execution there is.
-const ALL: Option<usize> = None;
-/// Three threads: where a slip shows, two or three preemptions in the wrong places are enough.
-const SOME: Option<usize> = Some(3);
-const FEW: Option<usize> = Some(2);
-
-/// Explores `model` with at most so many preemptions in one execution.
-fn explore(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    let soak = std::env::var_os("LARDER_SOAK").is_some();
-    builder.preemption_bound = if soak { ALL } else { preemptions };
-    builder.max_duration = soak.then_some(TEN_MINUTES);
-    builder.max_branches = 10_000;
-    builder.check(model);
-}
-
-const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// One reader, twice, and one invalidation.
 fn reader_and_invalidation<T: Table>(what: What) {
