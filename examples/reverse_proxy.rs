@@ -183,7 +183,8 @@ impl Upstream {
         let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         // Over HTTP/2 the host stands in the target alone.
         let host = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str())).transpose()?;
-        *request.uri_mut() = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(target).build()?;
+        *request.uri_mut() =
+            Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(target).build()?;
         *request.version_mut() = Version::HTTP_11;
         let headers = request.headers_mut();
         let protocol = headers.get(UPGRADE).cloned();

@@ -25,6 +25,7 @@ use crate::{
     fill::Fill,
     hit::Missing,
     inquiry::Inquiry,
+    no_vary_search::SearchRule,
     policy::{Exchange, LARDER_CACHE_CONTROL, Lifetime, RequestTerms, storable},
     settings::LookMethod,
     status::{CacheStatus, Forward, Reason},
@@ -130,10 +131,13 @@ impl Attempt {
         if matches!(self.role, Role::Bystander) {
             return Err(Reason::WaitLimit);
         }
+        let rule = look.rule_key().and_then(|key| Some((key, SearchRule::parse(&response.headers)?)));
+        let key = rule.as_ref().and_then(|(_, rule)| look.key_by(rule)).unwrap_or_else(|| look.key.clone());
         let filled = Filled {
-            key: look.key.clone(),
-            variant: settings.normalizers.variant(&look.key, &ahead.request, vary.fields()),
+            variant: settings.normalizers.variant(&key, &ahead.request, vary.fields()),
+            key,
             vary,
+            rule,
             born: self.missing.epoch.ok_or(Reason::Backend)?,
             tags: ahead.all_tags(settings, cache.space(), response)?,
             target_tags: ahead.target_tags.clone(),

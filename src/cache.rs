@@ -13,7 +13,8 @@ use crate::{
     collapse::{Flights, Limits},
     error::Error,
     key::{Key, Scheme, normal_authority},
-    settings::Settings,
+    no_vary_search::SearchRule,
+    settings::{Look, Settings},
     status::{Forward, Reason},
     stored::{Content, Epoch, Stored, StoredResponse, Variants},
     tag::{Tag, TagSpace, deduplicate},
@@ -314,6 +315,8 @@ pub(crate) struct Filled {
     pub(crate) variant: Key,
     pub(crate) born: Epoch,
     pub(crate) tags: Vec<Tag>,
+    /// How the response treats the query, and where that is kept.
+    pub(crate) rule: Option<(Key, SearchRule)>,
     /// The tags of the target alone, for what is stored about all its variants.
     pub(crate) target_tags: Vec<Tag>,
 }
@@ -321,7 +324,30 @@ pub(crate) struct Filled {
 /// Storing and finding; variants (RFC 9111 §4.1) are dealt with here, so that a backend only has keys and values.
 impl Cache {
     /// `None` if the backend has to wait for its answer.
-    pub(crate) fn look_up_now(&self, settings: &Settings, key: &Key, request: &HeaderMap) -> Option<LookUp> {
+    pub(crate) fn look_up_now(&self, settings: &Settings, look: &Look, request: &HeaderMap) -> Option<LookUp> {
+        let by_url = self.find_now(settings, &look.key, request)?;
+        let Some(rule_key) = look.rule_key().filter(|_| by_url.found.is_none()) else { return Some(by_url) };
+        let rule = self.inner.backend.get_now(&rule_key)?;
+        let Some(key) = key_by(&rule, look) else { return Some(by_url) };
+        Some(self.find_now(settings, &key, request)?.by_rule(key, by_url))
+    }
+
+    /// `known` are the tags that the response will have, as far as they are known.
+    pub(crate) async fn look_up(
+        &self,
+        settings: &Settings,
+        look: &Look,
+        request: &HeaderMap,
+        known: &[Tag],
+    ) -> Result<LookUp, Error> {
+        let by_url = self.find(settings, &look.key, request, known).await?;
+        let Some(rule_key) = look.rule_key().filter(|_| by_url.found.is_none()) else { return Ok(by_url) };
+        let rule = self.inner.backend.get(&rule_key, known).await?;
+        let Some(key) = key_by(&rule, look) else { return Ok(by_url) };
+        Ok(self.find(settings, &key, request, known).await?.by_rule(key, by_url))
+    }
+
+    fn find_now(&self, settings: &Settings, key: &Key, request: &HeaderMap) -> Option<LookUp> {
         let first = self.inner.backend.get_now(key)?;
         let epoch = first.epoch;
         let stored = match Step::from(first) {
@@ -339,13 +365,7 @@ impl Cache {
         Some(LookUp { found: None, why: Forward::VaryMiss, epoch, at: newest })
     }
 
-    pub(crate) async fn look_up(
-        &self,
-        settings: &Settings,
-        key: &Key,
-        request: &HeaderMap,
-        known: &[Tag],
-    ) -> Result<LookUp, Error> {
+    async fn find(&self, settings: &Settings, key: &Key, request: &HeaderMap, known: &[Tag]) -> Result<LookUp, Error> {
         let first = self.inner.backend.get(key, known).await?;
         let epoch = first.epoch;
         let stored = match Step::from(first) {
@@ -365,6 +385,9 @@ impl Cache {
 
     /// Stores a response; says why if it is not there afterwards.
     pub(crate) async fn store(&self, settings: &Settings, filled: Filled, response: StoredResponse) -> Result<(), Reason> {
+        if let Some((key, rule)) = filled.rule.clone() {
+            self.put(&key, Stored::new(filled.born, filled.target_tags.clone(), Content::Search(rule))).await?;
+        }
         let placed = self.place(settings, &filled, response.fresh_until).await?;
         let Some((key, variants)) = placed else {
             return self.put(&filled.key, Stored::new(filled.born, filled.tags, Content::Response(response))).await;
@@ -409,6 +432,21 @@ impl Cache {
     }
 }
 
+impl LookUp {
+    /// What was found under the `key` that a rule gives, after nothing was found by the URL itself.
+    fn by_rule(self, key: Key, by_url: Self) -> Self {
+        // The earlier epoch is the safe one.
+        Self { at: self.at.or_else(|| Some(key.into())), epoch: by_url.epoch, ..self }
+    }
+}
+
+/// The key that the rule for a path gives a request, if there is one.
+fn key_by(read: &Read, look: &Look) -> Option<Key> {
+    let (stored, _) = read.found.as_ref()?;
+    let Content::Search(rule) = stored.content() else { return None };
+    look.key_by(rule)
+}
+
 /// What stands under the key itself.
 enum Step {
     Done(LookUp),
@@ -439,7 +477,7 @@ impl Stored {
     ) -> impl Iterator<Item = Key> + 'v {
         let nominations = match self.content() {
             Content::Variants(variants) => variants.nominations.as_slice(),
-            Content::Response(_) | Content::Vacant => &[],
+            Content::Response(_) | Content::Search(_) | Content::Vacant => &[],
         };
         nominations.iter().map(move |fields| settings.normalizers.variant(key, request, fields))
     }

@@ -24,10 +24,10 @@ impl Inquiry {
     /// Looks up what is stored by now; `None` if the backend failed.
     pub(crate) async fn look_up(&self) -> Option<LookUp> {
         let (settings, look, request) = (&self.settings, &self.look, &self.ahead.request);
-        if let Some(look_up) = self.cache.look_up_now(settings, &look.key, request) {
+        if let Some(look_up) = self.cache.look_up_now(settings, look, request) {
             return Some(look_up);
         }
-        match self.cache.look_up(settings, &look.key, request, &self.ahead.known_tags()).await {
+        match self.cache.look_up(settings, look, request, &self.ahead.known_tags()).await {
             Ok(look_up) => Some(look_up),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the cache's backend failed; the handler answers");

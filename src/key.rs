@@ -1,6 +1,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, Hash, Hasher},
+    ops::Range,
     sync::LazyLock,
 };
 
@@ -83,8 +84,24 @@ impl Key {
 
     /// Lengths beyond `u32` do not occur: header fields are bounded far below.
     fn push_length(&mut self, length: usize) {
-        let length = u32::try_from(length).unwrap_or(u32::MAX - 1);
+        let length = u32::try_from(length).unwrap_or(u32::MAX - 2);
         self.0.extend(&length.to_le_bytes());
+    }
+
+    /// This key with another query, which stands at `span`.
+    pub(crate) fn with_query(&self, span: &Range<usize>, query: Option<&str>) -> Self {
+        let mut key = Self::from_bytes(&self.as_bytes()[..span.start]);
+        key.push_option(query.map(str::as_bytes));
+        key.0.extend(&self.as_bytes()[span.end..]);
+        key
+    }
+
+    /// The key of a path whatever the query: no request has it.
+    pub(crate) fn without_query(&self, span: &Range<usize>) -> Self {
+        let mut key = Self::from_bytes(&self.as_bytes()[..span.start]);
+        key.push_length(NO_LENGTH);
+        key.0.extend(&self.as_bytes()[span.end..]);
+        key
     }
 
     /// A short name for this key among the variants of one URI.
@@ -93,6 +110,9 @@ impl Key {
         KEY.hash_one(self.as_bytes())
     }
 }
+
+/// A length that no part has, next to that of an absent one.
+const NO_LENGTH: usize = u32::MAX as usize - 1;
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {

@@ -256,6 +256,12 @@ impl CacheLayer {
         self.edit(|settings| settings.query = std::mem::take(&mut settings.query).only(names))
     }
 
+    /// Obeys `No-Vary-Search`: queries that differ only in what a response says makes no difference share it; default: every byte
+    /// of the query counts. Each miss costs one look-up more.
+    pub fn no_vary_search(self) -> Self {
+        self.edit(|settings| settings.no_vary_search = true)
+    }
+
     /// Sorts the query by the names of its parameters, so that their order does not matter.
     pub fn sort_query(self) -> Self {
         self.edit(|settings| settings.query = std::mem::take(&mut settings.query).sorted())

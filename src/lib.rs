@@ -29,6 +29,7 @@ mod invalidate;
 mod key;
 mod layer;
 mod method;
+mod no_vary_search;
 mod pass;
 mod policy;
 mod query;

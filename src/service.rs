@@ -79,7 +79,7 @@ where
             parts.extensions.remove::<Refresh>();
             return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_now());
         }
-        let look_up = self.cache.look_up_now(&self.settings, &look.key, &parts.headers);
+        let look_up = self.cache.look_up_now(&self.settings, &look, &parts.headers);
         let seeker = Seeker { look: &look, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
         match look_up.map(|look_up| seeker.answer(look_up)) {
             Some(Answer::Hit(response)) => ResponseFuture::hit(response),

@@ -2,6 +2,7 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     fmt,
+    ops::Range,
     panic::Location,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,6 +18,7 @@ use crate::{
     cache_control::Demands,
     forwarded::push_forwarding,
     key::{Key, Scheme},
+    no_vary_search::SearchRule,
     policy::StoreRules,
     query::QueryRule,
     request::Facts,
@@ -52,6 +54,7 @@ pub(crate) struct Settings {
     /// Whose demands on freshness are met.
     pub(crate) trusted: Option<Predicate>,
     pub(crate) auto_etag: bool,
+    pub(crate) no_vary_search: bool,
     /// Where functions that shape keys were given: the same place, the same function.
     pub(crate) sites: Vec<&'static Location<'static>>,
     /// The settings that shape keys, in each key: layers that cut their keys differently never share an entry.
@@ -99,12 +102,34 @@ pub(crate) enum Authorization {
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(crate) key: Key,
+    /// The query and where it stands in the key, if a response may say that it does not matter.
+    pub(crate) search: Option<Box<Search>>,
     /// Only responses that may be shared between users will do.
     pub(crate) authorized: bool,
     /// It has preconditions or a range.
     pub(crate) selective: bool,
     pub(crate) demands: Demands,
     pub(crate) method: LookMethod,
+}
+
+/// What it takes to make the key of another query.
+#[derive(Debug)]
+pub(crate) struct Search {
+    pub(crate) query: Option<String>,
+    pub(crate) span: Range<usize>,
+}
+
+impl Look {
+    /// The key under which `rule` has this request's response.
+    pub(crate) fn key_by(&self, rule: &SearchRule) -> Option<Key> {
+        let Search { query, span } = self.search.as_deref()?;
+        Some(self.key.with_query(span, rule.apply(query.as_deref()).as_deref()))
+    }
+
+    /// Where the rule for this request's path is kept.
+    pub(crate) fn rule_key(&self) -> Option<Key> {
+        Some(self.key.without_query(&self.search.as_deref()?.span))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +158,7 @@ impl Default for Settings {
             key_part: None,
             trusted: None,
             auto_etag: false,
+            no_vary_search: false,
             sites: Vec::new(),
             shape: Vec::new(),
             handler_tags: Arc::default(),
@@ -152,10 +178,14 @@ impl Settings {
         let facts = Facts::read(&parts.headers);
         let principal = self.principal.as_ref().and_then(|principal| principal(parts));
         self.check(&facts, empty_body, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
-        let key = self.key(prefix, parts, &facts, principal.as_deref()).map_err(|reason| (Forward::Bypass, reason))?;
+        let (key, span) = self.key(prefix, parts, &facts, principal.as_deref()).map_err(|reason| (Forward::Bypass, reason))?;
+        let search = self.no_vary_search.then(|| {
+            let query = self.query.apply(router::original_uri(parts).query()).map(Cow::into_owned);
+            Box::new(Search { query, span })
+        });
         let authorized = facts.authorization && self.authorization == Authorization::Matters && principal.is_none();
         let demands = if facts.demanding { self.demands(parts) } else { Demands::default() };
-        Ok(Look { key, authorized, selective: facts.selective, demands, method })
+        Ok(Look { key, search, authorized, selective: facts.selective, demands, method })
     }
 
     /// What the request may demand: of clients in general only that nobody be asked but the cache.
@@ -177,7 +207,13 @@ impl Settings {
         refused.iter().find(|(refused, _)| *refused).map_or(Ok(()), |(_, reason)| Err(*reason))
     }
 
-    fn key(&self, prefix: &[u8], parts: &Parts, facts: &Facts<'_>, principal: Option<&str>) -> Result<Key, Reason> {
+    fn key(
+        &self,
+        prefix: &[u8],
+        parts: &Parts,
+        facts: &Facts<'_>,
+        principal: Option<&str>,
+    ) -> Result<(Key, Range<usize>), Reason> {
         let uri = router::original_uri(parts);
         let scheme = Scheme::of(&parts.uri);
         let mut key = Key::begin(prefix);
@@ -187,7 +223,7 @@ impl Settings {
             Some(authority) => key.push_authority(authority, scheme).map_err(|_| Reason::InvalidHost)?,
             None => key.push_option(None),
         }
-        self.push_target(&mut key, uri);
+        let span = self.push_target(&mut key, uri);
         // A router that nests has cut a prefix off; what else was changed on the way, the handler sees and the key must hold.
         let rewritten = !uri.path().ends_with(parts.uri.path()) || uri.query() != parts.uri.query();
         key.push_byte(u8::from(rewritten));
@@ -201,12 +237,15 @@ impl Settings {
         if !self.shape.is_empty() {
             self.push_own_parts(&mut key, parts, principal)?;
         }
-        Ok(key)
+        Ok((key, span))
     }
 
-    fn push_target(&self, key: &mut Key, uri: &Uri) {
+    /// Tells where the query stands.
+    fn push_target(&self, key: &mut Key, uri: &Uri) -> Range<usize> {
         key.push(uri.path().as_bytes());
+        let start = key.as_bytes().len();
         key.push_option(self.query.apply(uri.query()).as_deref().map(str::as_bytes));
+        start..key.as_bytes().len()
     }
 
     fn push_own_parts(&self, key: &mut Key, parts: &Parts, principal: Option<&str>) -> Result<(), Reason> {

@@ -11,7 +11,7 @@ use http::{
 };
 use smallvec::SmallVec;
 
-use crate::{clock::Timestamp, date::http_date, tag::Tag};
+use crate::{clock::Timestamp, date::http_date, no_vary_search::SearchRule, tag::Tag};
 
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,8 @@ pub struct Stored {
 pub(crate) enum Content {
     Response(StoredResponse),
     Variants(Variants),
+    /// How the latest response for a path treats the query.
+    Search(SearchRule),
     /// Nothing: what stood here must not be used, not even stale.
     Vacant,
 }
@@ -77,6 +79,8 @@ impl Stored {
     pub fn expires(&self) -> Timestamp {
         match &self.content {
             Content::Response(response) => response.fresh_until + response.stale.longest(),
+            // As good as any other until the next response says something else.
+            Content::Search(_) => Timestamp::from_millis(u64::MAX),
             Content::Vacant => Timestamp::from_millis(0),
             Content::Variants(variants) => variants.expires(),
         }
@@ -104,7 +108,7 @@ impl Content {
         match self {
             Self::Response(response) => response.weight(),
             Self::Variants(variants) => variants.weight(),
-            Self::Vacant => 0,
+            Self::Search(_) | Self::Vacant => 0,
         }
     }
 }

@@ -147,3 +147,30 @@ async fn a_body_gets_an_entity_tag_where_the_route_asks_for_it() {
     assert_eq!(get(&app, "/posts").await.header("etag"), Some(etag));
     assert_eq!(get_with(&app, "/posts", &[("if-none-match", etag)]).await.status, StatusCode::NOT_MODIFIED);
 }
+
+#[tokio::test]
+async fn s94_a_query_of_which_a_response_says_that_it_does_not_matter_shares_it() {
+    let (cache, _) = cache();
+    let runs = Runs::default();
+    let handler = {
+        let runs = runs.clone();
+        move || async move { ([("no-vary-search", r#"params=("utm" "session"), key-order"#)], format!("run {}", runs.begin())) }
+    };
+    let layer = minute(&cache).tags(["posts"]);
+    let app = Router::new()
+        .route("/posts", routing::get(handler.clone()).layer(layer.clone().no_vary_search()))
+        .route("/exact", routing::get(handler).layer(layer));
+
+    assert_eq!(get(&app, "/posts?page=1&utm=a").await.text(), "run 1");
+    for uri in ["/posts?page=1&utm=a", "/posts?page=1", "/posts?session=x&p%61ge=1", "/posts?utm=b&page=1&utm=c"] {
+        let answer = get(&app, uri).await;
+        assert_eq!((answer.text(), answer.is_hit()), ("run 1", true), "{uri}");
+    }
+    assert_eq!(get(&app, "/posts?page=2").await.text(), "run 2");
+    assert_eq!(get(&app, "/posts?page=1").await.text(), "run 1");
+
+    cache.invalidate_tags(["posts"]).await.unwrap();
+    assert_eq!(get(&app, "/posts?page=1").await.text(), "run 3");
+    assert_eq!(get(&app, "/exact?utm=a").await.text(), "run 4");
+    assert_eq!(get(&app, "/exact").await.text(), "run 5");
+}

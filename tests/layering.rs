@@ -29,7 +29,7 @@ const FLOORS: &[&[&str]] = &[
     &["router"],
     &["validators"],
     &["conditional"],
-    &["age", "body", "date", "detached", "etag", "query", "range", "uncacheable"],
+    &["age", "body", "date", "detached", "etag", "no_vary_search", "query", "range", "uncacheable"],
     &["cache_policy", "collapse", "errand", "invalidate", "method", "tag", "status"],
     &["clock", "error", "sync"],
 ];
