@@ -1,0 +1,18 @@
+//! Dates: nothing panics, and what is read is what is written.
+#![no_main]
+#![allow(dead_code)]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../src/clock.rs"]
+mod clock;
+#[path = "../../src/date.rs"]
+mod date;
+
+use date::{http_date, parse_date};
+
+fuzz_target!(|text: &[u8]| {
+    if let Some(time) = parse_date(text) {
+        assert_eq!(parse_date(http_date(time).as_bytes()), Some(time));
+    }
+});
