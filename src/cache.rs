@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Uri, header::VARY};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -294,10 +294,12 @@ fn unknown_scheme(scheme: &str) -> String {
     format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`")
 }
 
+type Found = (Arc<Stored>, Standing);
+
 /// What a look-up brought to light, and what a fetch needs to know of it.
 #[derive(Debug)]
 pub(crate) struct LookUp {
-    pub(crate) found: Option<(Arc<Stored>, Standing)>,
+    pub(crate) found: Option<Found>,
     /// Why the handler will be asked, if nothing was found.
     pub(crate) why: Forward,
     /// Read before the handler runs; `None` if nothing may be stored.
@@ -354,15 +356,12 @@ impl Cache {
             Step::Done(look_up) => return Some(look_up),
             Step::Variants(stored) => stored,
         };
-        let mut newest = None;
+        let mut variants = Candidates::default();
         for variant in stored.variant_keys(settings, key, request) {
             let found = response(self.inner.backend.get_now(&variant)?);
-            if found.is_some() {
-                return Some(LookUp { found, why: Forward::VaryMiss, epoch, at: Some(variant.into()) });
-            }
-            newest.get_or_insert_with(|| Box::new(variant));
+            variants.add(variant, found);
         }
-        Some(LookUp { found: None, why: Forward::VaryMiss, epoch, at: newest })
+        Some(variants.into_look_up(epoch))
     }
 
     async fn find(&self, settings: &Settings, key: &Key, request: &HeaderMap, known: &[Tag]) -> Result<LookUp, Error> {
@@ -372,15 +371,12 @@ impl Cache {
             Step::Done(look_up) => return Ok(look_up),
             Step::Variants(stored) => stored,
         };
-        let mut newest = None;
+        let mut variants = Candidates::default();
         for variant in stored.variant_keys(settings, key, request) {
             let found = response(self.inner.backend.get(&variant, known).await?);
-            if found.is_some() {
-                return Ok(LookUp { found, why: Forward::VaryMiss, epoch, at: Some(variant.into()) });
-            }
-            newest.get_or_insert_with(|| Box::new(variant));
+            variants.add(variant, found);
         }
-        Ok(LookUp { found: None, why: Forward::VaryMiss, epoch, at: newest })
+        Ok(variants.into_look_up(epoch))
     }
 
     /// Stores a response; says why if it is not there afterwards.
@@ -432,6 +428,42 @@ impl Cache {
     }
 }
 
+/// The variants that a request may use.
+#[derive(Default)]
+struct Candidates {
+    best: Option<(Box<Key>, Found)>,
+    /// Where one would be by the newest `Vary`.
+    newest: Option<Box<Key>>,
+}
+
+impl Candidates {
+    fn add(&mut self, key: Key, found: Option<Found>) {
+        let key = Box::new(key);
+        match found {
+            Some(found) if self.best.as_ref().is_none_or(|(_, (best, _))| rank(best) < rank(&found.0)) => {
+                self.best = Some((key, found));
+            }
+            Some(_) => {}
+            None => _ = self.newest.get_or_insert(key),
+        }
+    }
+
+    fn into_look_up(self, epoch: Option<Epoch>) -> LookUp {
+        match self.best {
+            Some((key, found)) => LookUp { found: Some(found), why: Forward::VaryMiss, epoch, at: Some(key) },
+            None => LookUp { found: None, why: Forward::VaryMiss, epoch, at: self.newest },
+        }
+    }
+}
+
+/// Of several responses that match, one with a `Vary` goes before one without, and then the newest (RFC 9111 §4, §4.1).
+fn rank(stored: &Stored) -> Option<(bool, Timestamp)> {
+    match stored.content() {
+        Content::Response(response) => Some((response.headers.contains_key(VARY), response.generated)),
+        _ => None,
+    }
+}
+
 impl LookUp {
     /// What was found under the `key` that a rule gives, after nothing was found by the URL itself.
     fn by_rule(self, key: Key, by_url: Self) -> Self {
@@ -463,7 +495,7 @@ impl From<Read> for Step {
 }
 
 /// What was read, if it is a response.
-fn response(read: Read) -> Option<(Arc<Stored>, Standing)> {
+fn response(read: Read) -> Option<Found> {
     read.found.filter(|(stored, _)| matches!(stored.content(), Content::Response(_)))
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct CacheControl {
     pub(crate) must_revalidate: bool,
     pub(crate) proxy_revalidate: bool,
     pub(crate) must_understand: bool,
+    /// It will not change while it is fresh (RFC 8246).
+    pub(crate) immutable: bool,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
@@ -101,6 +103,8 @@ impl CacheControl {
             self.public = true;
         } else if named("must-revalidate") {
             self.must_revalidate = true;
+        } else if named("immutable") {
+            self.immutable = true;
         } else if named("must-understand") {
             self.must_understand = true;
         } else if named("proxy-revalidate") {
@@ -156,7 +160,9 @@ impl Demands {
     /// Whether a fresh response is fresh enough.
     pub(crate) fn accept_fresh(self, age: u64, ttl: i64) -> bool {
         let fresh_enough = self.min_fresh.is_none_or(|seconds| i64::try_from(seconds).is_ok_and(|seconds| seconds <= ttl));
-        !self.no_cache && self.max_age.is_none_or(|seconds| age <= seconds) && fresh_enough
+        // A whole second is not over when a client asks for what is new: "max-age=0" is a reload.
+        let young_enough = self.max_age.is_none_or(|seconds| seconds > 0 && age <= seconds);
+        !self.no_cache && young_enough && fresh_enough
     }
 
     /// Whether a response that has been stale for so long will do.

@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{
         CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-        LAST_MODIFIED, RANGE, SET_COOKIE,
+        LAST_MODIFIED, RANGE,
     },
 };
 
@@ -75,7 +77,11 @@ fn range_applies(request: &HeaderMap, stored: &HeaderMap) -> bool {
     match validator.as_bytes() {
         [b'"', ..] => stored.get(ETAG) == Some(validator),
         [b'W', b'/', ..] => false,
-        _ => date(Some(validator)).is_some_and(|date_| date(stored.get(LAST_MODIFIED)) == Some(date_)),
+        _ => date(stored.get(LAST_MODIFIED)).is_some_and(|modified| {
+            // RFC 9110 §8.8.2.2: in the second in which the response was made, it may have changed again.
+            let strong = date(stored.get(DATE)).is_some_and(|date| date >= modified + Duration::from_secs(1));
+            strong && date(Some(validator)) == Some(modified)
+        }),
     }
 }
 
@@ -138,9 +144,18 @@ pub(crate) fn contradicts(not_modified: &HeaderMap, stored: &HeaderMap) -> bool 
     strong(not_modified).is_some_and(|etag| strong(stored).is_none_or(|stored| stored != etag))
 }
 
+/// Whether a 304 is about the stored representation at least by weak comparison, or does not say (RFC 9110 §8.8.3.2).
+pub(crate) fn resembles(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
+    match (not_modified.get(ETAG), stored.get(ETAG)) {
+        (Some(new), Some(old)) => without_weakness(new.as_bytes()) == without_weakness(old.as_bytes()),
+        (Some(_), None) => false,
+        (None, _) => true,
+    }
+}
+
 /// Removes from a whole response what a 304 does not carry (RFC 9110 §15.4.5).
 pub(crate) fn keep_not_modified(headers: &mut HeaderMap) {
-    for field in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_LANGUAGE, SET_COOKIE] {
+    for field in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_LANGUAGE] {
         headers.remove(field);
     }
     if headers.contains_key(ETAG) {
@@ -194,7 +209,8 @@ mod tests {
         assert_eq!(range("\"a\"", &[(ETAG, "\"a\"")]), Selection::Part(0, 2));
         assert_eq!(range("\"b\"", &[(ETAG, "\"a\"")]), Selection::Whole);
         assert_eq!(range("W/\"a\"", &[(ETAG, "W/\"a\"")]), Selection::Whole);
-        assert_eq!(range(MONDAY, &[(LAST_MODIFIED, MONDAY)]), Selection::Part(0, 2));
+        assert_eq!(range(MONDAY, &[(LAST_MODIFIED, MONDAY), (DATE, TUESDAY)]), Selection::Part(0, 2));
+        assert_eq!(range(MONDAY, &[(LAST_MODIFIED, MONDAY), (DATE, MONDAY)]), Selection::Whole);
         assert_eq!(range(TUESDAY, &[(LAST_MODIFIED, MONDAY)]), Selection::Whole);
     }
 

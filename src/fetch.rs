@@ -1,6 +1,9 @@
 use std::{pin::pin, sync::Arc};
 
-use http::{Method, Request, Response};
+use http::{
+    Method, Request, Response,
+    header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE},
+};
 use http_body::Body;
 use tokio::time::timeout;
 use tower_service::Service;
@@ -99,8 +102,11 @@ where
     ResBody: Body + Send + 'static,
     ResBody::Error: Send,
 {
-    // What a HEAD request would bring cannot be stored.
+    // What a HEAD request would bring cannot be stored, nor a part, nor a "not modified" for somebody else's copy.
     errand.parts.method = Method::GET;
+    for field in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+        errand.parts.headers.remove(field);
+    }
     inquiry.look.method = LookMethod::Get;
     let attempt = Attempt { inquiry: Arc::new(inquiry), missing, role: Role::Leader(leader) };
     drop(attempt.make(errand).await);

@@ -137,6 +137,7 @@ impl Fill {
             answers_authorized: self.lifetime.answers_authorized,
             stale: self.lifetime.stale,
             forbids_stale: self.lifetime.forbids_stale,
+            immutable: self.lifetime.immutable,
             cost: u32::try_from(self.lifetime.cost.as_millis()).unwrap_or(u32::MAX),
         }
     }

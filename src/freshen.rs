@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderMap, Method, Response,
+    HeaderMap, Method, Response, StatusCode,
     header::{AGE, CONTENT_LENGTH, DATE},
     response,
 };
@@ -12,9 +12,10 @@ use crate::{
     body::ResponseBody,
     clock::Timestamp,
     collapse::Landing,
-    conditional::contradicts,
+    conditional::{contradicts, resembles},
     date::http_date,
     policy::{Exchange, fields_left_out},
+    respond::failed,
     status::{CacheStatus, Reason},
     stored::{StoredResponse, complete_fields, lasting_fields, remove_connection_fields},
     tag::deduplicate,
@@ -41,7 +42,12 @@ impl Attempt {
         if contradicts(&not_modified.headers, &old.headers) {
             // It is about another representation, and updates nothing.
             self.land(Landing::Failed);
-            return inquiry.seeker().respond(&old, CacheStatus::not_stored(why, Reason::NotModified));
+            let status = CacheStatus::not_stored(why, Reason::NotModified);
+            return match resembles(&not_modified.headers, &old.headers) {
+                true => inquiry.seeker().respond(&old, status),
+                // Nothing has validated what is stored, and there is nothing else.
+                false => failed(StatusCode::BAD_GATEWAY, status),
+            };
         }
         let parts = freshened(&old, not_modified, exchange.received);
         match invalidated.and_then(|()| self.plan(&parts, Some(old.body.len() as u64), exchange)) {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     cache::LookUp,
     clock::Timestamp,
     key::Key,
-    respond::{gateway_timeout, respond},
+    respond::{failed, respond},
     settings::{Look, Settings},
     status::{CacheStatus, Forward, Reason},
     stored::{Content, Epoch, Stored, StoredResponse},
@@ -57,7 +57,9 @@ impl Seeker<'_> {
         let ttl = response.ttl(self.now);
         let demands = self.look.demands;
         if standing == Standing::Current && response.is_fresh(self.now) {
-            if !demands.accept_fresh(response.age(self.now), ttl) {
+            // RFC 8246 §2: of what does not change, a reload asks in vain, unless it insists.
+            let accepted = if response.immutable { !demands.no_cache } else { demands.accept_fresh(response.age(self.now), ttl) };
+            if !accepted {
                 return self.miss(Missing { why: Forward::Request, epoch, at, stored: Some(stored) });
             }
             let hit = self.respond(response, CacheStatus::hit(ttl));
@@ -66,7 +68,7 @@ impl Seeker<'_> {
                 true => Answer::HitAndRefresh(hit, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) }),
             };
         }
-        if response.is_usable_while_revalidating(self.now) && !demands.no_cache {
+        if response.is_usable_while_revalidating(self.now) && demands.accept_fresh(response.age(self.now), ttl) {
             let stale = self.respond(response, CacheStatus::hit(ttl));
             return Answer::HitAndRefresh(stale, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) });
         }
@@ -103,7 +105,8 @@ impl Seeker<'_> {
 
     fn miss<B: Body>(&self, missing: Missing) -> Answer<B> {
         match self.look.demands.only_if_cached {
-            true => Answer::Hit(gateway_timeout(missing.why)),
+            // RFC 9111 §5.2.1.7.
+            true => Answer::Hit(failed(StatusCode::GATEWAY_TIMEOUT, CacheStatus::not_stored(missing.why, Reason::OnlyIfCached))),
             false => Answer::Miss(missing),
         }
     }

@@ -73,7 +73,10 @@ impl SearchRule {
 
 fn names(list: &ListEntry) -> Option<Vec<String>> {
     let ListEntry::InnerList(InnerList { items, .. }) = list else { return None };
-    items.iter().map(|item| item.bare_item.as_string().map(|name| name.as_str().to_owned())).collect()
+    // A name is written as it would stand in a query.
+    let decoded =
+        |name: &str| form_urlencoded::parse(name.as_bytes()).next().map_or_else(String::new, |(name, _)| name.into_owned());
+    items.iter().map(|item| item.bare_item.as_string().map(|name| decoded(name.as_str()))).collect()
 }
 
 #[cfg(test)]

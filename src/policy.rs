@@ -3,8 +3,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED,
-        ORIGIN, SET_COOKIE, TRAILER,
+        ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+        CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, ORIGIN, SET_COOKIE, TRAILER,
     },
     response,
 };
@@ -26,6 +26,8 @@ pub(crate) const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("lar
 
 /// The field that speaks to caches near the origin in general (RFC 9213 §3.1); it is for those behind larder too, and stays.
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
 
 type Predicate = Arc<dyn Fn(&response::Parts, Option<u64>) -> bool + Send + Sync>;
 
@@ -114,6 +116,7 @@ pub(crate) struct Lifetime {
     pub(crate) answers_authorized: bool,
     pub(crate) stale: StaleWindows,
     pub(crate) forbids_stale: bool,
+    pub(crate) immutable: bool,
     /// How long the handler took.
     pub(crate) cost: Duration,
 }
@@ -143,7 +146,7 @@ pub(crate) fn storable(
     length: Option<u64>,
     exchange: Exchange,
 ) -> Result<Lifetime, Reason> {
-    let control = directives(rules, &response.headers).0;
+    let (control, field) = directives(rules, &response.headers);
     let policy = response.extensions.get::<CachePolicy>().map(CachePolicy::directive);
     if response.extensions.get::<CacheStatus>().is_some() {
         return Err(Reason::InnerLayer);
@@ -151,7 +154,7 @@ pub(crate) fn storable(
     check_status(rules, response.status)?;
     check_privacy(rules, request, response, &control, policy)?;
     check_shape(rules, response, vary)?;
-    let lifetime = lifetime(rules, policy, response, &control, exchange)?;
+    let lifetime = lifetime(rules, policy, response, (&control, &field), exchange)?;
     if length.is_some_and(|length| length > rules.max_body) {
         return Err(Reason::TooLarge);
     }
@@ -269,6 +272,10 @@ fn check_shape(rules: &StoreRules, response: &response::Parts, vary: &Vary) -> R
     if response.headers.contains_key(TRAILER) {
         return Err(Reason::Trailers);
     }
+    if is_dictionary_compressed(&response.headers) && !(vary.nominates(&ACCEPT_ENCODING) && vary.nominates(&AVAILABLE_DICTIONARY))
+    {
+        return Err(Reason::Dictionary);
+    }
     if rules.profile == Profile::Strict {
         return Ok(());
     }
@@ -280,6 +287,12 @@ fn check_shape(rules: &StoreRules, response: &response::Parts, vary: &Vary) -> R
         return Err(Reason::Nonce);
     }
     Ok(())
+}
+
+/// RFC 9842 §6.2: who has not the dictionary cannot read it.
+fn is_dictionary_compressed(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
 }
 
 pub(crate) fn is_endless(headers: &HeaderMap) -> bool {
@@ -303,15 +316,16 @@ fn lifetime(
     rules: &StoreRules,
     policy: Option<Directive>,
     response: &response::Parts,
-    control: &CacheControl,
+    (control, field): (&CacheControl, &HeaderName),
     exchange: Exchange,
 ) -> Result<Lifetime, Reason> {
     let own = match policy {
         Some(Directive::Ttl(ttl)) => Some(ttl),
-        _ => control.lifetime().or_else(|| expires(&response.headers, exchange.received)),
+        // RFC 9213 §2.2: where a targeted field decides, `Expires` does not.
+        _ => control.lifetime().or_else(|| (*field == CACHE_CONTROL).then(|| expires(&response.headers, exchange.received))?),
     };
     let given = own.or_else(|| route_ttl(rules, response.status)).or_else(|| heuristic(rules, response, control, exchange));
-    let age = initial_age(&response.headers, exchange);
+    let age = initial_age(rules, &response.headers, exchange);
     let must_validate = control.no_cache && !names_fields(rules, response);
     let left = match given {
         None => None,
@@ -343,6 +357,7 @@ fn lifetime(
         answers_authorized: control.allows_authorized(),
         stale,
         forbids_stale: control.forbids_stale(),
+        immutable: control.immutable,
         cost: exchange.received.since(exchange.requested),
     })
 }
@@ -394,12 +409,16 @@ fn expires(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 /// RFC 9111 §4.2.3, the corrected initial age.
-fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
+fn initial_age(rules: &StoreRules, headers: &HeaderMap, exchange: Exchange) -> Duration {
     // `Date` has no fractions of a second, so that they do not count here either.
     let apparent = date(headers).map_or(Duration::ZERO, |date| exchange.received.whole_seconds().since(date));
     let delay = exchange.received.since(exchange.requested);
-    // Without an upstream cache there is no `Age`, and the response is as old as it took to make.
-    age_value(headers).map_or(apparent, |age| apparent.max(age + delay))
+    match (age_value(headers), rules.profile) {
+        (Some(age), _) => apparent.max(age + delay),
+        (None, Profile::Strict) => apparent.max(delay),
+        // An application's own handler has no upstream: what it makes is new when it is made.
+        (None, Profile::Safe) => apparent,
+    }
 }
 
 /// The first member; an invalid one is ignored (RFC 9111 §5.1).

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{AGE, CONTENT_LENGTH, CONTENT_RANGE},
+    header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE},
 };
 use http_body::Body;
 
@@ -11,7 +11,7 @@ use crate::{
     clock::Timestamp,
     conditional::{Selection, keep_not_modified, select},
     settings::LookMethod,
-    status::{CacheStatus, Forward, Reason, StatusField},
+    status::{CACHE_STATUS, CacheStatus, StatusField},
     stored::StoredResponse,
 };
 
@@ -67,7 +67,12 @@ fn selected<B: Body>(
             (StatusCode::PARTIAL_CONTENT, stored.body.slice(within))
         }
         Selection::Unsatisfiable => {
-            describe_part(response.headers_mut(), &format!("bytes */{length}"), 0);
+            // Nothing that the stored response says of itself, its lifetime least of all, is true of this one.
+            let kept = [DATE, CACHE_STATUS].map(|field| (field.clone(), response.headers().get(field).cloned()));
+            let described = response.headers_mut();
+            described.clear();
+            described.extend(kept.into_iter().filter_map(|(field, value)| Some((field, value?))));
+            describe_part(described, &format!("bytes */{length}"), 0);
             (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new())
         }
     };
@@ -86,10 +91,10 @@ fn describe_part(headers: &mut HeaderMap, range: &str, length: u64) {
     headers.remove(CONTENT_DIGEST);
 }
 
-/// The answer to `only-if-cached` when nothing is (RFC 9111 §5.2.1.7). It is our own, so the field does not describe it.
-pub(crate) fn gateway_timeout<B: Body>(why: Forward) -> Response<ResponseBody<B>> {
+/// An answer of our own making, which the field does not describe (RFC 9211 §2).
+pub(crate) fn failed<B: Body>(code: StatusCode, status: CacheStatus) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::stored(Bytes::new()));
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    response.extensions_mut().insert(CacheStatus::not_stored(why, Reason::OnlyIfCached));
+    *response.status_mut() = code;
+    response.extensions_mut().insert(status);
     response
 }

@@ -152,6 +152,8 @@ reasons! {
     OnlyIfCached = "only-if-cached",
     /// The handler says that what is stored has not changed, and it is not stored again.
     NotModified = "not-modified",
+    /// The response is compressed with a dictionary and does not say so in `Vary` (RFC 9842 §6.2).
+    Dictionary = "dictionary",
     /// A larder layer further in has dealt with it: its tags and its decision are not known out here.
     InnerLayer = "inner-layer",
     /// The response has trailers.
@@ -174,12 +176,13 @@ impl Reason {
     /// Whether it lies in the response, so that the next one for the same key will most likely not be stored either.
     pub(crate) fn is_the_response(self) -> bool {
         use Reason::{
-            CorsOrigin, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness, NoStore, Nonce, Private,
-            SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, VariantLimit, VaryStar,
+            CorsOrigin, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness, NoStore, Nonce,
+            Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, VariantLimit, VaryStar,
         };
         matches!(
             self,
             CorsOrigin
+                | Dictionary
                 | EventStream
                 | InnerLayer
                 | InvalidTag

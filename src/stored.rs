@@ -128,6 +128,7 @@ pub(crate) struct StoredResponse {
     pub(crate) stale: StaleWindows,
     /// Whether nobody may use it stale, not even who asks for it.
     pub(crate) forbids_stale: bool,
+    pub(crate) immutable: bool,
     /// How long the handler took, in milliseconds.
     pub(crate) cost: u32,
 }

@@ -204,6 +204,7 @@ mod tests {
             answers_authorized: false,
             stale: StaleWindows::default(),
             forbids_stale: false,
+            immutable: false,
             cost: 0,
         };
         Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response)))
