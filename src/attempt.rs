@@ -17,7 +17,6 @@ use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
-    cache::Filled,
     clock::Timestamp,
     collapse::Landing,
     conditional::{has_validator, validate},
@@ -29,6 +28,7 @@ use crate::{
     policy::{Exchange, LARDER_CACHE_CONTROL, Lifetime, RequestTerms, storable},
     settings::LookMethod,
     status::{CacheStatus, Forward, Reason},
+    store::Filled,
     stored::{Content, Stored, StoredResponse},
     turn::Role,
     vary::Vary,

@@ -4,22 +4,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use http::{HeaderMap, HeaderName, Uri, header::VARY};
+use http::Uri;
 use tokio::sync::Semaphore;
 
 use crate::{
-    backend::{Backend, Invalidation, Put, Read, Receipt, Standing},
+    backend::{Backend, Invalidation, Receipt},
     clock::{Clock, Timestamp},
     collapse::{Flights, Limits},
     error::Error,
     key::{Key, Scheme, normal_authority},
-    no_vary_search::SearchRule,
-    settings::{Look, Settings},
-    status::{Forward, Reason},
-    stored::{Content, Epoch, Stored, StoredResponse, Variants},
+    settings::Settings,
     tag::{Tag, TagSpace, deduplicate},
     uncacheable::Uncacheable,
-    vary::Vary,
 };
 
 /// A response cache: a handle to one store, cheap to clone.
@@ -44,7 +40,7 @@ pub struct Cache {
 
 #[derive(Clone)]
 pub(crate) struct Inner {
-    backend: Arc<dyn Backend>,
+    pub(crate) backend: Arc<dyn Backend>,
     clock: Clock,
     space: TagSpace,
     namespace: String,
@@ -292,247 +288,4 @@ fn parse_size(size: &str) -> Option<u64> {
 
 fn unknown_scheme(scheme: &str) -> String {
     format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`")
-}
-
-type Found = (Arc<Stored>, Standing);
-
-/// What a look-up brought to light, and what a fetch needs to know of it.
-#[derive(Debug)]
-pub(crate) struct LookUp {
-    pub(crate) found: Option<Found>,
-    /// Why the handler will be asked, if nothing was found.
-    pub(crate) why: Forward,
-    /// Read before the handler runs; `None` if nothing may be stored.
-    pub(crate) epoch: Option<Epoch>,
-    /// Where it was found, or where it would be: the key of a variant, or `None` for the request's own key.
-    pub(crate) at: Option<Box<Key>>,
-}
-
-/// Where a response on its way into the store belongs, and what can invalidate it.
-#[derive(Debug)]
-pub(crate) struct Filled {
-    pub(crate) key: Key,
-    pub(crate) vary: Vary,
-    /// The key of the variant that the request selects by `vary`.
-    pub(crate) variant: Key,
-    pub(crate) born: Epoch,
-    pub(crate) tags: Vec<Tag>,
-    /// How the response treats the query, and where that is kept.
-    pub(crate) rule: Option<(Key, SearchRule)>,
-    /// The tags of the target alone, for what is stored about all its variants.
-    pub(crate) target_tags: Vec<Tag>,
-}
-
-/// Storing and finding; variants (RFC 9111 §4.1) are dealt with here, so that a backend only has keys and values.
-impl Cache {
-    /// `None` if the backend has to wait for its answer.
-    pub(crate) fn look_up_now(&self, settings: &Settings, look: &Look, request: &HeaderMap) -> Option<LookUp> {
-        let by_url = self.find_now(settings, &look.key, request)?;
-        let Some(rule_key) = look.rule_key().filter(|_| by_url.found.is_none()) else { return Some(by_url) };
-        let rule = self.inner.backend.get_now(&rule_key)?;
-        let Some(key) = key_by(&rule, look) else { return Some(by_url) };
-        Some(self.find_now(settings, &key, request)?.by_rule(key, by_url))
-    }
-
-    /// `known` are the tags that the response will have, as far as they are known.
-    pub(crate) async fn look_up(
-        &self,
-        settings: &Settings,
-        look: &Look,
-        request: &HeaderMap,
-        known: &[Tag],
-    ) -> Result<LookUp, Error> {
-        let by_url = self.find(settings, &look.key, request, known).await?;
-        let Some(rule_key) = look.rule_key().filter(|_| by_url.found.is_none()) else { return Ok(by_url) };
-        let rule = self.inner.backend.get(&rule_key, known).await?;
-        let Some(key) = key_by(&rule, look) else { return Ok(by_url) };
-        Ok(self.find(settings, &key, request, known).await?.by_rule(key, by_url))
-    }
-
-    fn find_now(&self, settings: &Settings, key: &Key, request: &HeaderMap) -> Option<LookUp> {
-        let first = self.inner.backend.get_now(key)?;
-        let epoch = first.epoch;
-        let stored = match Step::from(first) {
-            Step::Done(look_up) => return Some(look_up),
-            Step::Variants(stored) => stored,
-        };
-        let mut variants = Candidates::default();
-        for variant in stored.variant_keys(settings, key, request) {
-            let found = response(self.inner.backend.get_now(&variant)?);
-            variants.add(variant, found);
-        }
-        Some(variants.into_look_up(epoch))
-    }
-
-    async fn find(&self, settings: &Settings, key: &Key, request: &HeaderMap, known: &[Tag]) -> Result<LookUp, Error> {
-        let first = self.inner.backend.get(key, known).await?;
-        let epoch = first.epoch;
-        let stored = match Step::from(first) {
-            Step::Done(look_up) => return Ok(look_up),
-            Step::Variants(stored) => stored,
-        };
-        let mut variants = Candidates::default();
-        for variant in stored.variant_keys(settings, key, request) {
-            let found = response(self.inner.backend.get(&variant, known).await?);
-            variants.add(variant, found);
-        }
-        Ok(variants.into_look_up(epoch))
-    }
-
-    /// Stores a response; says why if it is not there afterwards.
-    pub(crate) async fn store(&self, settings: &Settings, filled: Filled, response: StoredResponse) -> Result<(), Reason> {
-        if let Some((key, rule)) = filled.rule.clone() {
-            self.put(&key, Stored::new(filled.born, filled.target_tags.clone(), Content::Search(rule))).await?;
-        }
-        let placed = self.place(settings, &filled, response.fresh_until).await?;
-        let Some((key, variants)) = placed else {
-            return self.put(&filled.key, Stored::new(filled.born, filled.tags, Content::Response(response))).await;
-        };
-        self.put(&key, Stored::new(filled.born, filled.tags, Content::Response(response))).await?;
-        self.put(&filled.key, Stored::new(filled.born, filled.target_tags, Content::Variants(variants))).await
-    }
-
-    /// Makes sure that what is stored at `key` is not used again, not even stale.
-    pub(crate) async fn vacate(&self, key: &Key, born: Epoch, tags: Vec<Tag>) {
-        // A failure has been logged, and leaves what the next look-up finds as it was.
-        let _ = self.put(key, Stored::new(born, tags, Content::Vacant)).await;
-    }
-
-    /// Whether something born at `born` with these tags could still be used; not if in doubt.
-    pub(crate) async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> bool {
-        self.inner.backend.is_alive(born, tags).await.unwrap_or(false)
-    }
-
-    /// Where among its variants a response belongs; `None` if it is the only one.
-    async fn place(&self, settings: &Settings, filled: &Filled, expires: Timestamp) -> Result<Option<(Key, Variants)>, Reason> {
-        let fields = filled.vary.fields();
-        let present = self.inner.backend.get(&filled.key, &[]).await.map_err(backend_failed)?.found;
-        let variants = match present.as_ref().map(|(stored, _)| stored.content()) {
-            Some(Content::Variants(variants)) => variants.clone(),
-            _ if fields.is_empty() => return Ok(None),
-            _ => Variants::default(),
-        };
-        let key = filled.variant.clone();
-        let variants =
-            variants.with(fields, key.digest(), expires, self.now(), settings.max_variants).ok_or(Reason::VariantLimit)?;
-        Ok(Some((key, variants)))
-    }
-
-    async fn put(&self, key: &Key, stored: Stored) -> Result<(), Reason> {
-        match self.inner.backend.put(key, Arc::new(stored)).await {
-            Ok(Put::Kept) => Ok(()),
-            Ok(Put::Dead) => Err(Reason::Invalidated),
-            Ok(Put::Refused) => Err(Reason::TooLarge),
-            Err(error) => Err(backend_failed(error)),
-        }
-    }
-}
-
-/// The variants that a request may use.
-#[derive(Default)]
-struct Candidates {
-    best: Option<(Box<Key>, Found)>,
-    /// Where one would be by the newest `Vary`.
-    newest: Option<Box<Key>>,
-}
-
-impl Candidates {
-    fn add(&mut self, key: Key, found: Option<Found>) {
-        let key = Box::new(key);
-        match found {
-            Some(found) if self.best.as_ref().is_none_or(|(_, (best, _))| rank(best) < rank(&found.0)) => {
-                self.best = Some((key, found));
-            }
-            Some(_) => {}
-            None => _ = self.newest.get_or_insert(key),
-        }
-    }
-
-    fn into_look_up(self, epoch: Option<Epoch>) -> LookUp {
-        match self.best {
-            Some((key, found)) => LookUp { found: Some(found), why: Forward::VaryMiss, epoch, at: Some(key) },
-            None => LookUp { found: None, why: Forward::VaryMiss, epoch, at: self.newest },
-        }
-    }
-}
-
-/// Of several responses that match, one with a `Vary` goes before one without, and then the newest (RFC 9111 §4, §4.1).
-fn rank(stored: &Stored) -> Option<(bool, Timestamp)> {
-    match stored.content() {
-        Content::Response(response) => Some((response.headers.contains_key(VARY), response.generated)),
-        _ => None,
-    }
-}
-
-impl LookUp {
-    /// What was found under the `key` that a rule gives, after nothing was found by the URL itself.
-    fn by_rule(self, key: Key, by_url: Self) -> Self {
-        // The earlier epoch is the safe one.
-        Self { at: self.at.or_else(|| Some(key.into())), epoch: by_url.epoch, ..self }
-    }
-}
-
-/// The key that the rule for a path gives a request, if there is one.
-fn key_by(read: &Read, look: &Look) -> Option<Key> {
-    let (stored, _) = read.found.as_ref()?;
-    let Content::Search(rule) = stored.content() else { return None };
-    look.key_by(rule)
-}
-
-/// What stands under the key itself.
-enum Step {
-    Done(LookUp),
-    Variants(Arc<Stored>),
-}
-
-impl From<Read> for Step {
-    fn from(read: Read) -> Self {
-        match read.found {
-            Some((stored, _)) if matches!(stored.content(), Content::Variants(_)) => Self::Variants(stored),
-            _ => Self::Done(LookUp { why: Forward::UriMiss, epoch: read.epoch, at: None, found: response(read) }),
-        }
-    }
-}
-
-/// What was read, if it is a response.
-fn response(read: Read) -> Option<Found> {
-    read.found.filter(|(stored, _)| matches!(stored.content(), Content::Response(_)))
-}
-
-impl Stored {
-    /// The keys under which a variant for this request may be, newest nomination first.
-    fn variant_keys<'v>(
-        &'v self,
-        settings: &'v Settings,
-        key: &'v Key,
-        request: &'v HeaderMap,
-    ) -> impl Iterator<Item = Key> + 'v {
-        let nominations = match self.content() {
-            Content::Variants(variants) => variants.nominations.as_slice(),
-            Content::Response(_) | Content::Search(_) | Content::Vacant => &[],
-        };
-        nominations.iter().map(move |fields| settings.normalizers.variant(key, request, fields))
-    }
-}
-
-impl Variants {
-    /// With one more variant; `None` if there are as many as there may be.
-    fn with(mut self, fields: &[HeaderName], member: u64, expires: Timestamp, now: Timestamp, limit: usize) -> Option<Self> {
-        /// How many different `Vary` fields of one URI are searched.
-        const NOMINATIONS: usize = 4;
-        self.members.retain(|(other, expires)| *other != member && now < *expires);
-        if self.members.len() >= limit {
-            return None;
-        }
-        self.members.push((member, expires));
-        self.nominations.retain(|other| **other != *fields);
-        self.nominations.insert(0, fields.into());
-        self.nominations.truncate(NOMINATIONS);
-        Some(self)
-    }
-}
-
-fn backend_failed(error: Error) -> Reason {
-    tracing::warn!(error = &error as &dyn std::error::Error, "the cache's backend failed; the response is not stored");
-    Reason::Backend
 }

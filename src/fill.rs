@@ -21,12 +21,13 @@ use tracing::Instrument as _;
 
 use crate::{
     body::{Filling, Item, Piece, ResponseBody},
-    cache::{Cache, Filled},
+    cache::Cache,
     collapse::Landing,
     etag::entity_tag,
     policy::{Lifetime, fields_left_out},
     settings::Settings,
     status::Reason,
+    store::Filled,
     stored::{StoredResponse, complete_fields, lasting_fields},
     turn::Role,
 };

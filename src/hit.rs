@@ -6,12 +6,12 @@ use http_body::Body;
 use crate::{
     backend::Standing,
     body::ResponseBody,
-    cache::LookUp,
     clock::Timestamp,
     key::Key,
     respond::{failed, respond},
     settings::{Look, Settings},
     status::{CacheStatus, Forward, Reason},
+    store::LookUp,
     stored::{Content, Epoch, Stored, StoredResponse},
 };
 

@@ -6,10 +6,11 @@ use http_body::Body;
 use crate::{
     ahead::Ahead,
     body::ResponseBody,
-    cache::{Cache, LookUp},
+    cache::Cache,
     hit::Seeker,
     settings::{Look, Settings},
     status::Reason,
+    store::LookUp,
 };
 
 /// What one request wants to know, for all who help to answer it.

@@ -46,6 +46,7 @@ mod router;
 mod service;
 mod settings;
 mod status;
+mod store;
 mod stored;
 mod sync;
 mod tag;
