@@ -361,8 +361,9 @@ async fn a_refresh_of_a_stream_through_the_layer_of_another_cache_returns_when_i
     };
     let app = page(minute(&inner), handler).layer(minute(&outer));
     refresh(&inner, &app, "/page").await;
-    let answer = get(&app, "/page").await;
+    let (took, answer) = timed(get(&app, "/page")).await;
     assert_eq!((answer.text(), runs.count()), ("run 1", 1));
+    assert_eq!(took, Duration::ZERO, "it was not stored yet");
 }
 
 #[tokio::test(start_paused = true)]
