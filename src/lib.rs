@@ -56,6 +56,9 @@ mod validators;
 mod vary;
 mod write;
 
+#[doc = include_str!("docs/standards.md")]
+pub mod standards {}
+
 #[cfg(feature = "memory")]
 pub use backend::memory::Memory;
 pub use backend::{Backend, Receipt, Scope};

@@ -12,6 +12,7 @@ mod freshness;
 mod invalidation;
 mod origin;
 mod others;
+mod page;
 mod profiles;
 mod reuse;
 mod stale;
