@@ -26,6 +26,7 @@ use crate::{
     inquiry::Inquiry,
     no_vary_search::SearchRule,
     policy::{Exchange, LARDER_CACHE_CONTROL, Lifetime, RequestTerms, storable},
+    refresh::Within,
     settings::LookMethod,
     status::{CacheStatus, Forward, Reason},
     store::Filled,
@@ -46,7 +47,7 @@ impl Attempt {
     /// Runs the handler, stores its response if it may be, and tells those who wait.
     pub(crate) async fn make<S, ReqBody, ResBody>(
         self,
-        mut errand: Errand<S, ReqBody>,
+        mut errand: Box<Errand<S, ReqBody>>,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
@@ -58,6 +59,8 @@ impl Attempt {
             Some((_, stored)) => validate(&mut errand.parts.headers, &stored.headers),
             None => false,
         };
+        let Inquiry { cache, look, .. } = &*self.inquiry;
+        errand.parts.extensions.insert(Within { cache: cache.clone(), key: look.key.digest() });
         let requested = self.inquiry.cache.now();
         let outcome = match caught(errand.run()).await {
             Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
@@ -120,7 +123,7 @@ impl Attempt {
         response: &response::Parts,
         length: Option<u64>,
         exchange: Exchange,
-    ) -> Result<(Filled, Lifetime), Reason> {
+    ) -> Result<(Box<Filled>, Lifetime), Reason> {
         let Inquiry { cache, settings, look, ahead } = &*self.inquiry;
         if look.method == LookMethod::Head {
             return Err(Reason::Head);
@@ -133,7 +136,7 @@ impl Attempt {
         }
         let rule = look.rule_key().and_then(|key| Some((key, SearchRule::parse(&response.headers)?)));
         let key = rule.as_ref().and_then(|(_, rule)| look.key_by(rule)).unwrap_or_else(|| look.key.clone());
-        let filled = Filled {
+        let filled = Box::new(Filled {
             variant: settings.normalizers.variant(&key, &ahead.request, vary.fields()),
             key,
             vary,
@@ -141,11 +144,11 @@ impl Attempt {
             born: self.missing.epoch.ok_or(Reason::Backend)?,
             tags: ahead.all_tags(settings, cache.space(), response)?,
             target_tags: ahead.target_tags.clone(),
-        };
+        });
         Ok((filled, lifetime))
     }
 
-    pub(crate) fn fill(self, (filled, lifetime): (Filled, Lifetime), response: &response::Parts) -> Fill {
+    pub(crate) fn fill(self, (filled, lifetime): (Box<Filled>, Lifetime), response: &response::Parts) -> Box<Fill> {
         let Inquiry { cache, settings, .. } = &*self.inquiry;
         Fill::new(cache.clone(), Arc::clone(settings), filled, lifetime, response, self.role)
     }
@@ -159,7 +162,7 @@ impl Attempt {
             cache.inner.uncacheable.remember(look.key.digest(), cache.now());
         }
         if let Some(epoch) = self.missing.epoch
-            && (replaces || reason == Reason::Head)
+            && ((replaces && reason != Reason::InnerLayer) || reason == Reason::Head)
             && self.missing.stored.as_deref().is_some_and(|stored| is_outdated_by(stored, response, reason))
         {
             // What was stored before is not what the handler answers now: it must not be used again, not even stale.

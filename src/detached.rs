@@ -3,18 +3,29 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
     thread,
+    time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 use tracing::{Instrument as _, Span};
 
 /// A future that is finished even if nobody waits for it any more: dropped halfway, it goes on as a task of its own, within
-/// the span it began in.
+/// the span it began in, for a minute at most.
 ///
 /// While somebody waits, it runs in their task and costs no more than its box.
 pub(crate) struct Detached<F: Future<Output: Send> + Send + 'static> {
     future: Option<Pin<Box<F>>>,
     span: Span,
+}
+
+/// How long something goes on that nobody waits for: a handler that never ends must not hold its place for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends `work` if it takes longer than anybody would have waited.
+pub(crate) async fn patiently(work: impl Future<Output = ()>) {
+    if timeout(PATIENCE, work).await.is_err() {
+        tracing::warn!("a handler whose client had left, or that nobody waited for, ran for {PATIENCE:?} and was given up");
+    }
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Detached<F> {
@@ -45,7 +56,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Detached<F> {
         }
         if let Ok(runtime) = Handle::try_current() {
             let span = std::mem::replace(&mut self.span, Span::none());
-            runtime.spawn(async move { drop(future.await) }.instrument(span));
+            runtime.spawn(patiently(async move { drop(future.await) }).instrument(span));
         }
     }
 }

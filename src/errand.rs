@@ -3,7 +3,7 @@ use std::future::poll_fn;
 use http::{Request, request};
 use tower_service::Service;
 
-/// A request, taken apart, and the service that will answer it.
+/// A request, taken apart, and the service that will answer it; boxed, since it is handed on more often than it is used.
 pub(crate) struct Errand<S, ReqBody> {
     pub(crate) inner: S,
     pub(crate) parts: request::Parts,
@@ -12,8 +12,10 @@ pub(crate) struct Errand<S, ReqBody> {
 
 impl<S: Service<Request<ReqBody>>, ReqBody> Errand<S, ReqBody> {
     /// Waits until the service is ready, and lets it answer.
-    pub(crate) async fn run(mut self) -> Result<S::Response, S::Error> {
+    pub(crate) async fn run(mut self: Box<Self>) -> Result<S::Response, S::Error> {
         poll_fn(|cx| self.inner.poll_ready(cx)).await?;
-        self.inner.call(Request::from_parts(self.parts, self.body)).await
+        let Self { mut inner, parts, body } = *self;
+        let answered = inner.call(Request::from_parts(parts, body));
+        answered.await
     }
 }

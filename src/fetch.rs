@@ -5,7 +5,7 @@ use http::{
     header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE},
 };
 use http_body::Body;
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 use tower_service::Service;
 use tracing::Instrument as _;
 
@@ -14,12 +14,13 @@ use crate::{
     attempt::Attempt,
     body::ResponseBody,
     cache::Cache,
-    detached::Detached,
+    detached::{Detached, patiently},
     errand::Errand,
     hit::{Answer, Missing},
     inquiry::Inquiry,
+    refresh::Refresh,
     settings::{Look, LookMethod, Settings},
-    status::{Forward, Reason},
+    status::{CacheStatus, Forward, Reason},
     turn::{Leader, Role},
 };
 
@@ -28,7 +29,7 @@ pub(crate) struct Fetch<S, ReqBody> {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
     pub(crate) look: Look,
-    pub(crate) errand: Errand<S, ReqBody>,
+    pub(crate) errand: Box<Errand<S, ReqBody>>,
 }
 
 impl<S, ReqBody, ResBody> Fetch<S, ReqBody>
@@ -51,7 +52,7 @@ where
                 Answer::Hit(response) => return Ok(response),
                 Answer::HitAndRefresh(response, missing) => {
                     if let Some(leader) = inquiry.cache.lead_in_background(&inquiry.look, &missing) {
-                        tokio::spawn(refresh(inquiry, errand, missing, leader).in_current_span());
+                        tokio::spawn(patiently(refresh(inquiry, errand, missing, leader)).in_current_span());
                     }
                     return Ok(response);
                 }
@@ -70,22 +71,33 @@ where
             let (inquiry, errand) = self.look_ahead().await;
             refresh(inquiry, errand, missing, leader).await;
         };
-        tokio::spawn(refreshing.in_current_span());
+        tokio::spawn(patiently(refreshing).in_current_span());
     }
 
     /// Fetches anew at once, for a caller that waits until it is stored.
-    pub(crate) async fn refresh_now(self) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+    async fn refresh_now(self) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
         let (inquiry, errand) = self.look_ahead().await;
         let look_up = inquiry.look_up().await;
-        let (epoch, at) = look_up.map_or((None, None), |look_up| (look_up.epoch, look_up.at));
-        let missing = Missing { why: Forward::Request, epoch, at, stored: None };
-        let role = inquiry.cache.lead_in_background(&inquiry.look, &missing).map_or(Role::Single, Role::Leader);
+        let (epoch, at, found) = look_up.map_or((None, None, None), |look_up| (look_up.epoch, look_up.at, look_up.found));
+        let missing = Missing { why: Forward::Request, epoch, at, stored: found.map(|(stored, _)| stored) };
+        let leader = if inquiry.look.within { None } else { inquiry.cache.lead_in_background(&inquiry.look, &missing) };
+        let role = leader.map_or(Role::Single, Role::Leader);
         answer_by_handler(inquiry, errand, missing, role).await
     }
 
-    async fn look_ahead(mut self) -> (Inquiry, Errand<S, ReqBody>) {
+    /// Fetches past what is stored, and notes what became of it where somebody asked for that.
+    pub(crate) async fn refresh_noting(self, refresh: Option<Refresh>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+        let response = self.refresh_now().await?;
+        if let Some(refresh) = refresh {
+            refresh.note(CacheStatus::of(&response).copied());
+        }
+        Ok(response)
+    }
+
+    async fn look_ahead(mut self) -> (Arc<Inquiry>, Box<Errand<S, ReqBody>>) {
         let ahead = Ahead::of(&self.settings, self.cache.space(), &mut self.errand.parts).await;
-        (Inquiry { cache: self.cache, settings: self.settings, look: self.look, ahead }, self.errand)
+        let inquiry = Inquiry { cache: self.cache, settings: self.settings, look: self.look, ahead };
+        (Arc::new(inquiry), self.errand)
     }
 }
 
@@ -96,8 +108,12 @@ async fn first_answer<B: Body>(inquiry: &Inquiry) -> Answer<B> {
     }
 }
 
-async fn refresh<S, ReqBody, ResBody>(mut inquiry: Inquiry, mut errand: Errand<S, ReqBody>, missing: Missing, leader: Leader)
-where
+async fn refresh<S, ReqBody, ResBody>(
+    mut inquiry: Arc<Inquiry>,
+    mut errand: Box<Errand<S, ReqBody>>,
+    missing: Missing,
+    leader: Leader,
+) where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body + Send + 'static,
     ResBody::Error: Send,
@@ -107,14 +123,16 @@ where
     for field in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
         errand.parts.headers.remove(field);
     }
-    inquiry.look.method = LookMethod::Get;
-    let attempt = Attempt { inquiry: Arc::new(inquiry), missing, role: Role::Leader(leader) };
+    if let Some(inquiry) = Arc::get_mut(&mut inquiry) {
+        inquiry.look.method = LookMethod::Get;
+    }
+    let attempt = Attempt { inquiry, missing, role: Role::Leader(leader) };
     drop(attempt.make(errand).await);
 }
 
 async fn answer_by_handler<S, ReqBody, ResBody>(
-    inquiry: Inquiry,
-    errand: Errand<S, ReqBody>,
+    inquiry: Arc<Inquiry>,
+    errand: Box<Errand<S, ReqBody>>,
     missing: Missing,
     role: Role,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
@@ -126,11 +144,11 @@ where
     ResBody: Body + Send + 'static,
     ResBody::Error: Send,
 {
-    let inquiry = Arc::new(inquiry);
     let leads = matches!(role, Role::Leader(_));
-    let soft_timeout = inquiry.settings.soft_timeout.filter(|_| leads && missing.why == Forward::Stale);
+    let goes_on = leads || Handle::try_current().is_ok();
+    let soft_timeout = inquiry.settings.soft_timeout.filter(|_| goes_on && missing.why == Forward::Stale);
     let attempt = Attempt { inquiry: Arc::clone(&inquiry), missing, role }.make(errand);
-    if !leads {
+    if !leads && soft_timeout.is_none() {
         return attempt.await;
     }
     let mut attempt = pin!(Detached::new(attempt));

@@ -14,6 +14,7 @@ use http::{
 };
 use http_body::Body;
 use tokio::{
+    runtime::Handle,
     sync::mpsc::{UnboundedSender, unbounded_channel},
     time::timeout,
 };
@@ -32,11 +33,11 @@ use crate::{
     turn::Role,
 };
 
-/// A response that will be stored as soon as its body is known.
+/// A response that will be stored as soon as its body is known; boxed, since futures that hold it are moved.
 pub(crate) struct Fill {
     cache: Cache,
     settings: Arc<Settings>,
-    pub(crate) filled: Filled,
+    pub(crate) filled: Box<Filled>,
     lifetime: Lifetime,
     status: StatusCode,
     headers: HeaderMap,
@@ -52,21 +53,21 @@ impl Fill {
     pub(crate) fn new(
         cache: Cache,
         settings: Arc<Settings>,
-        filled: Filled,
+        filled: Box<Filled>,
         lifetime: Lifetime,
         response: &response::Parts,
         role: Role,
-    ) -> Self {
+    ) -> Box<Self> {
         let headers = lasting_fields(&response.headers, &fields_left_out(&settings.store, &response.headers));
         let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role }
+        Box::new(Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role })
     }
 
     /// Stores a body that is there at once before it is answered, and any other as it passes.
     ///
     /// Tells the seconds of freshness that are left, or why nothing is stored; `headers` are those of the response that goes out.
     pub(crate) async fn run<B>(
-        mut self,
+        mut self: Box<Self>,
         body: B,
         length: Option<u64>,
         headers: &mut HeaderMap,
@@ -86,8 +87,12 @@ impl Fill {
             return (outcome, body);
         }
         if let Some(reason) = filling.ended() {
-            self.give_up();
+            self.give_up(reason);
             return (Err(reason), passed_on(filling));
+        }
+        // Nobody could read it on for others.
+        if Handle::try_current().is_err() {
+            return (Err(Reason::Incomplete), passed_on(filling));
         }
         let (pieces, received) = unbounded_channel();
         let body = ResponseBody::piped(&filling, received);
@@ -96,7 +101,7 @@ impl Fill {
     }
 
     /// Reads the body, passes it on, and stores it before its last frame has left.
-    async fn pump<B: Body>(self, mut filling: Filling<B>, pieces: UnboundedSender<Piece<B>>) {
+    async fn pump<B: Body>(self: Box<Self>, mut filling: Filling<B>, pieces: UnboundedSender<Piece<B>>) {
         let mut fill = Some(self);
         for frame in filling.take_taken() {
             let _ = pieces.send(Piece::Frame(frame));
@@ -116,13 +121,13 @@ impl Fill {
             }
         }
         if let Some(fill) = fill {
-            fill.give_up();
+            fill.give_up(filling.ended().unwrap_or(Reason::Incomplete));
         }
         pass_on(filling, &pieces);
     }
 
     /// Stores the response with a body of its own: a slice would keep alive, uncounted, whatever buffer it was cut from.
-    async fn store(self, body: Bytes) -> Result<(), Reason> {
+    async fn store(self: Box<Self>, body: Bytes) -> Result<(), Reason> {
         let response = self.response(Bytes::copy_from_slice(&body));
         self.put(response).await
     }
@@ -144,24 +149,39 @@ impl Fill {
     }
 
     /// Stores the response, and tells those who wait for it how that went.
-    pub(crate) async fn put(self, response: StoredResponse) -> Result<(), Reason> {
-        let key = self.filled.key.digest();
-        let outcome = self.cache.store(&self.settings, self.filled, response).await;
+    pub(crate) async fn put(self: Box<Self>, response: StoredResponse) -> Result<(), Reason> {
+        let Self { cache, settings, filled, lifetime, role, .. } = *self;
+        let key = filled.key.digest();
+        let shareable = response.is_fresh(lifetime.received);
+        let outcome = cache.store(&settings, filled, response).await;
         let landing = match &outcome {
-            Ok(()) => Landing::Stored,
+            Ok(()) if shareable => Landing::Stored,
+            Ok(()) => {
+                cache.inner.uncacheable.remember(key, cache.now());
+                Landing::Uncacheable
+            }
             Err(Reason::Invalidated) => Landing::Failed,
             Err(reason) => {
                 tracing::debug!(reason = reason.as_str(), "a response was not stored after all");
+                if reason.is_the_response() {
+                    cache.inner.uncacheable.remember(key, cache.now());
+                }
                 Landing::Uncacheable
             }
         };
-        match self.role {
+        match role {
             Role::Leader(leader) => leader.lead.land(landing),
             // It went alone because the key was remembered as one not to wait for.
-            Role::Single if landing == Landing::Stored => self.cache.inner.uncacheable.forget(key),
+            Role::Single if landing == Landing::Stored => cache.inner.uncacheable.forget(key),
             Role::Single | Role::Bystander => {}
         }
         outcome
+    }
+
+    fn remember(&self, reason: Reason) {
+        if reason.is_the_response() {
+            self.cache.inner.uncacheable.remember(self.filled.key.digest(), self.cache.now());
+        }
     }
 
     /// Gives a body without an entity tag one of its own, where the route asks for that.
@@ -176,7 +196,8 @@ impl Fill {
         self.headers.insert(ETAG, etag);
     }
 
-    fn give_up(self) {
+    fn give_up(self, reason: Reason) {
+        self.remember(reason);
         if let Role::Leader(leader) = self.role {
             leader.lead.land(Landing::Uncacheable);
         }

@@ -30,7 +30,7 @@ pub(crate) static FIELDS: [HeaderName; 20] = [
 
 /// Whether a field of this name may be one of them; asked of every field of every request.
 pub(crate) fn is_forwarding(name: &str) -> bool {
-    name.starts_with(['x', 'f']) && FIELDS.iter().any(|field| field.as_str() == name)
+    matches!(name.as_bytes(), [b'f' | b'x', ..]) && FIELDS.iter().any(|field| field.as_str() == name)
 }
 
 /// Appends those of them that a request has.

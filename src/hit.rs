@@ -6,6 +6,7 @@ use http_body::Body;
 use crate::{
     backend::Standing,
     body::ResponseBody,
+    cache_control::Demands,
     clock::Timestamp,
     key::Key,
     respond::{failed, respond},
@@ -55,11 +56,8 @@ impl Seeker<'_> {
             return self.miss(Missing { why: Forward::Request, epoch, at, stored: None });
         }
         let ttl = response.ttl(self.now);
-        let demands = self.look.demands;
         if standing == Standing::Current && response.is_fresh(self.now) {
-            // RFC 8246 §2: of what does not change, a reload asks in vain, unless it insists.
-            let accepted = if response.immutable { !demands.no_cache } else { demands.accept_fresh(response.age(self.now), ttl) };
-            if !accepted {
+            if self.look.demands.as_ref().is_some_and(|demands| !accept(demands, response, self.now)) {
                 return self.miss(Missing { why: Forward::Request, epoch, at, stored: Some(stored) });
             }
             let hit = self.respond(response, CacheStatus::hit(ttl));
@@ -68,6 +66,7 @@ impl Seeker<'_> {
                 true => Answer::HitAndRefresh(hit, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) }),
             };
         }
+        let demands = self.look.demands();
         if response.is_usable_while_revalidating(self.now) && demands.accept_fresh(response.age(self.now), ttl) {
             let stale = self.respond(response, CacheStatus::hit(ttl));
             return Answer::HitAndRefresh(stale, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) });
@@ -104,7 +103,7 @@ impl Seeker<'_> {
     }
 
     fn miss<B: Body>(&self, missing: Missing) -> Answer<B> {
-        match self.look.demands.only_if_cached {
+        match self.look.demands().only_if_cached {
             // RFC 9111 §5.2.1.7.
             true => Answer::Hit(failed(StatusCode::GATEWAY_TIMEOUT, CacheStatus::not_stored(missing.why, Reason::OnlyIfCached))),
             false => Answer::Miss(missing),
@@ -115,6 +114,12 @@ impl Seeker<'_> {
         let Content::Response(response) = stored.content() else { return None };
         (!self.look.authorized || response.answers_authorized).then_some(response)
     }
+}
+
+/// Whether a fresh response meets a client's demands. Of what does not change, a reload asks in vain, unless it insists
+/// (RFC 8246 §2).
+fn accept(demands: &Demands, response: &StoredResponse, now: Timestamp) -> bool {
+    if response.immutable { !demands.no_cache } else { demands.accept_fresh(response.age(now), response.ttl(now)) }
 }
 
 /// Whether a fresh response is to be fetched anew already: with a chance that grows towards its end, the earlier the longer

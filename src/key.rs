@@ -34,6 +34,7 @@ impl Key {
         Self::from_bytes(prefix)
     }
 
+    #[inline]
     pub(crate) fn push_byte(&mut self, byte: u8) {
         self.0.extend(&[byte]);
     }
@@ -73,13 +74,12 @@ impl Key {
         self.push_length(authority.len());
         let start = self.as_bytes().len();
         self.0.extend(authority);
+        let mut valid = !authority.is_empty();
         for byte in &mut self.0.as_mut_slice()[start..] {
             *byte = HOST_BYTES[usize::from(*byte)];
-            if *byte == 0 {
-                return Err(NotAHost);
-            }
+            valid &= *byte != 0;
         }
-        if authority.is_empty() { Err(NotAHost) } else { Ok(()) }
+        if valid { Ok(()) } else { Err(NotAHost) }
     }
 
     /// Lengths beyond `u32` do not occur: header fields are bounded far below.

@@ -332,7 +332,8 @@ fn lifetime(
         Some(_) if must_validate => Some(Duration::ZERO),
         Some(whole) => Some(whole.saturating_sub(age).min(rules.max_ttl)),
     };
-    let stale = stale_windows(rules, control);
+    // A window says for how long after a lifetime, not that there is one.
+    let stale = if given.is_some() { stale_windows(rules, control) } else { StaleWindows::default() };
     let why_not = if must_validate {
         Reason::NoCache
     } else if given.is_some() {

@@ -45,7 +45,7 @@ impl QueryRule {
     }
 
     pub(crate) fn is_exact(&self) -> bool {
-        *self == Self::default()
+        matches!(self, Self { choice: Choice::All, order: Order::AsSent })
     }
 
     /// The part of `query` that counts, as the handler sees it too; `None` if nothing is left.

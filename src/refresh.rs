@@ -1,18 +1,52 @@
-use std::{future::poll_fn, pin::pin};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{cache::Cache, status::CacheStatus};
+use crate::{cache::Cache, key::Key, status::CacheStatus};
 
 /// Marks a request that is to be answered by the handler, and whose response replaces what is stored. No client can set it.
 #[derive(Debug, Clone)]
-pub(crate) struct Refresh(Cache);
+pub(crate) struct Refresh {
+    cache: Cache,
+    /// What the layer of that cache made of it; one of another cache may stand around it.
+    status: Arc<Mutex<Option<CacheStatus>>>,
+}
 
 impl Refresh {
+    fn of(cache: &Cache) -> Self {
+        Self { cache: cache.clone(), status: Arc::default() }
+    }
+
     pub(crate) fn is_of(&self, cache: &Cache) -> bool {
-        self.0.shares_store_with(cache)
+        self.cache.shares_store_with(cache)
+    }
+
+    pub(crate) fn note(&self, status: Option<CacheStatus>) {
+        *self.lock() = status;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<CacheStatus>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks a request that a layer fetches with: one of the same cache further in, with the same key, has nothing better, and would
+/// wait for the outer one for ever.
+#[derive(Debug, Clone)]
+pub(crate) struct Within {
+    pub(crate) cache: Cache,
+    pub(crate) key: u64,
+}
+
+impl Within {
+    pub(crate) fn is_of(&self, cache: &Cache, key: &Key) -> bool {
+        self.cache.shares_store_with(cache) && self.key == key.digest()
     }
 }
 
@@ -53,10 +87,11 @@ impl Cache {
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
         ResBody: Body,
     {
-        request.extensions_mut().insert(Refresh(self.clone()));
+        let refresh = Refresh::of(self);
+        request.extensions_mut().insert(refresh.clone());
         poll_fn(|cx| service.poll_ready(cx)).await?;
         let response = service.call(request).await?;
-        let status = CacheStatus::of(&response).copied();
+        let status = *refresh.lock();
         if status.is_some_and(|status| status.is_stored()) {
             read_to_end(response.into_body()).await;
         }

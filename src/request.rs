@@ -34,23 +34,26 @@ impl<'r> Facts<'r> {
         facts
     }
 
-    /// By length first: almost every field is told apart by one comparison.
+    /// By length first: almost every field is told apart without looking at its name.
     fn note(&mut self, name: &str, value: &'r HeaderValue) {
-        match (name.len(), name) {
-            (4, "host") => self.repeated_host = self.host.replace(value).is_some(),
-            (5, "range") | (13, "if-none-match") | (17, "if-modified-since") => self.selective = true,
-            (6, "cookie") => self.cookie = true,
-            (13, "cache-control") | (6, "pragma") => self.demanding = true,
-            (7, "upgrade") => self.upgrade = true,
-            (8, "if-match") | (19, "if-unmodified-since") => self.precondition = true,
-            (13, "authorization") => self.authorization = true,
-            (14, "content-length") => self.content |= value.as_bytes() != b"0",
-            (17, "transfer-encoding") => self.content = true,
-            (13, "x-http-method")
-            | (14, "x-original-url")
-            | (13, "x-rewrite-url")
-            | (17, "x-method-override")
-            | (22, "x-http-method-override") => self.overridden = true,
+        match name.len() {
+            4 if name == "host" => self.repeated_host = self.host.replace(value).is_some(),
+            5 if name == "range" => self.selective = true,
+            6 if name == "cookie" => self.cookie = true,
+            6 if name == "pragma" => self.demanding = true,
+            7 if name == "upgrade" => self.upgrade = true,
+            8 if name == "if-match" => self.precondition = true,
+            13 if name == "if-none-match" => self.selective = true,
+            13 if name == "cache-control" => self.demanding = true,
+            13 if name == "authorization" => self.authorization = true,
+            13 if name == "x-http-method" || name == "x-rewrite-url" => self.overridden = true,
+            14 if name == "content-length" => self.content |= value.as_bytes() != b"0",
+            14 if name == "x-original-url" => self.overridden = true,
+            17 if name == "if-modified-since" => self.selective = true,
+            17 if name == "transfer-encoding" => self.content = true,
+            17 if name == "x-method-override" => self.overridden = true,
+            19 if name == "if-unmodified-since" => self.precondition = true,
+            22 if name == "x-http-method-override" => self.overridden = true,
             _ => self.forwarded |= is_forwarding(name),
         }
     }

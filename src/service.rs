@@ -17,7 +17,7 @@ use crate::{
     hit::{Answer, Seeker},
     method::is_safe,
     pass::pass,
-    refresh::Refresh,
+    refresh::{Refresh, Within},
     settings::{Look, Settings},
     status::CacheStatus,
     write::write_through,
@@ -39,7 +39,7 @@ impl<S> CacheService<S> {
 
 impl<S: Clone> CacheService<S> {
     fn fetch<B>(&self, look: Look, parts: request::Parts, body: B) -> Fetch<S, B> {
-        let errand = Errand { inner: self.inner.clone(), parts, body };
+        let errand = Box::new(Errand { inner: self.inner.clone(), parts, body });
         Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), look, errand }
     }
 }
@@ -64,20 +64,21 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         if !is_safe(&parts.method) {
-            let errand = Errand { inner: self.inner.clone(), parts, body };
+            let errand = Box::new(Errand { inner: self.inner.clone(), parts, body });
             // A client that leaves must not come between a write and its invalidation.
             let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
             return ResponseFuture::waiting(Detached::new(write));
         }
-        let look = match self.settings.look(&self.cache.inner.prefix, &parts, body.is_end_stream()) {
+        let mut look = match self.settings.look(&self.cache.inner.prefix, &parts, body.is_end_stream()) {
             Ok(look) => look,
             Err((why, reason)) => return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason)),
         };
-        if parts.extensions.get::<Refresh>().is_some_and(|refresh| refresh.is_of(&self.cache)) {
-            parts.extensions.remove::<Refresh>();
-            return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_now());
+        let refresh = parts.extensions.get::<Refresh>().filter(|refresh| refresh.is_of(&self.cache)).cloned();
+        look.within = parts.extensions.get::<Within>().is_some_and(|within| within.is_of(&self.cache, &look.key));
+        if look.within || refresh.is_some() {
+            return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_noting(refresh));
         }
         let look_up = self.cache.look_up_now(&self.settings, &look, &parts.headers);
         let seeker = Seeker { look: &look, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };

@@ -4,6 +4,7 @@ use std::{
     fmt,
     ops::Range,
     panic::Location,
+    ptr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -108,7 +109,10 @@ pub(crate) struct Look {
     pub(crate) authorized: bool,
     /// It has preconditions or a range.
     pub(crate) selective: bool,
-    pub(crate) demands: Demands,
+    /// A layer of the same cache further out fetches for the same key.
+    pub(crate) within: bool,
+    /// What its client demands of a response, if anything.
+    pub(crate) demands: Option<Box<Demands>>,
     pub(crate) method: LookMethod,
 }
 
@@ -120,6 +124,10 @@ pub(crate) struct Search {
 }
 
 impl Look {
+    pub(crate) fn demands(&self) -> Demands {
+        self.demands.as_deref().copied().unwrap_or_default()
+    }
+
     /// The key under which `rule` has this request's response.
     pub(crate) fn key_by(&self, rule: &SearchRule) -> Option<Key> {
         let Search { query, span } = self.search.as_deref()?;
@@ -184,8 +192,8 @@ impl Settings {
             Box::new(Search { query, span })
         });
         let authorized = facts.authorization && self.authorization == Authorization::Matters && principal.is_none();
-        let demands = if facts.demanding { self.demands(parts) } else { Demands::default() };
-        Ok(Look { key, search, authorized, selective: facts.selective, demands, method })
+        let demands = facts.demanding.then(|| Box::new(self.demands(parts)));
+        Ok(Look { key, search, authorized, selective: facts.selective, within: false, demands, method })
     }
 
     /// What the request may demand: of clients in general only that nobody be asked but the cache.
@@ -196,15 +204,17 @@ impl Settings {
 
     /// What makes a request one that no shared response can answer.
     fn check(&self, facts: &Facts<'_>, empty_body: bool, known_principal: bool) -> Result<(), Reason> {
-        let refused = [
-            (facts.repeated_host, Reason::InvalidHost),
-            (facts.overridden, Reason::RequestOverride),
-            (facts.content || !empty_body, Reason::RequestBody),
-            (facts.precondition, Reason::Precondition),
-            (facts.upgrade, Reason::Upgrade),
-            (facts.cookie && self.cookies == Cookies::Unknown && !known_principal, Reason::RequestCookie),
-        ];
-        refused.iter().find(|(refused, _)| *refused).map_or(Ok(()), |(_, reason)| Err(*reason))
+        let cookie = facts.cookie && self.cookies == Cookies::Unknown && !known_principal;
+        let content = facts.content || !empty_body;
+        match facts {
+            Facts { repeated_host: true, .. } => Err(Reason::InvalidHost),
+            Facts { overridden: true, .. } => Err(Reason::RequestOverride),
+            _ if content => Err(Reason::RequestBody),
+            Facts { precondition: true, .. } => Err(Reason::Precondition),
+            Facts { upgrade: true, .. } => Err(Reason::Upgrade),
+            _ if cookie => Err(Reason::RequestCookie),
+            _ => Ok(()),
+        }
     }
 
     fn key(
@@ -217,7 +227,12 @@ impl Settings {
         let uri = router::original_uri(parts);
         let scheme = Scheme::of(&parts.uri);
         let mut key = Key::begin(prefix);
-        key.push(&self.shape);
+        if self.shape.is_empty() {
+            key.push_byte(0);
+        } else {
+            key.push_byte(1);
+            key.push(&self.shape);
+        }
         key.push_scheme(&parts.uri, scheme);
         match facts.authority(parts).map_err(|_| Reason::InvalidHost)? {
             Some(authority) => key.push_authority(authority, scheme).map_err(|_| Reason::InvalidHost)?,
@@ -225,7 +240,8 @@ impl Settings {
         }
         let span = self.push_target(&mut key, uri);
         // A router that nests has cut a prefix off; what else was changed on the way, the handler sees and the key must hold.
-        let rewritten = !uri.path().ends_with(parts.uri.path()) || uri.query() != parts.uri.query();
+        let rewritten =
+            !ptr::eq(uri, &parts.uri) && (!uri.path().ends_with(parts.uri.path()) || uri.query() != parts.uri.query());
         key.push_byte(u8::from(rewritten));
         if rewritten {
             self.push_target(&mut key, &parts.uri);

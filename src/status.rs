@@ -177,7 +177,7 @@ impl Reason {
     pub(crate) fn is_the_response(self) -> bool {
         use Reason::{
             CorsOrigin, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness, NoStore, Nonce,
-            Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, VariantLimit, VaryStar,
+            Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VariantLimit, VaryStar,
         };
         matches!(
             self,
@@ -198,6 +198,7 @@ impl Reason {
                 | StoreIf
                 | TooLarge
                 | TooManyTags
+                | Trailers
                 | VariantLimit
                 | VaryStar
         )

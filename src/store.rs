@@ -102,22 +102,24 @@ impl Cache {
     }
 
     /// Stores a response; says why if it is not there afterwards.
-    pub(crate) async fn store(&self, settings: &Settings, filled: Filled, response: StoredResponse) -> Result<(), Reason> {
+    pub(crate) async fn store(&self, settings: &Settings, filled: Box<Filled>, response: StoredResponse) -> Result<(), Reason> {
         if let Some((key, rule)) = filled.rule.clone() {
-            self.put(&key, Stored::new(filled.born, filled.target_tags.clone(), Content::Search(rule))).await?;
+            self.put(&key, Arc::new(Stored::new(filled.born, filled.target_tags.clone(), Content::Search(rule)))).await?;
         }
         let placed = self.place(settings, &filled, response.fresh_until).await?;
         let Some((key, variants)) = placed else {
-            return self.put(&filled.key, Stored::new(filled.born, filled.tags, Content::Response(response))).await;
+            let Filled { key, born, tags, .. } = *filled;
+            return self.put(&key, Arc::new(Stored::new(born, tags, Content::Response(response)))).await;
         };
-        self.put(&key, Stored::new(filled.born, filled.tags, Content::Response(response))).await?;
-        self.put(&filled.key, Stored::new(filled.born, filled.target_tags, Content::Variants(variants))).await
+        let Filled { key: url, born, tags, target_tags, .. } = *filled;
+        self.put(&key, Arc::new(Stored::new(born, tags, Content::Response(response)))).await?;
+        self.put(&url, Arc::new(Stored::new(born, target_tags, Content::Variants(variants)))).await
     }
 
     /// Makes sure that what is stored at `key` is not used again, not even stale.
     pub(crate) async fn vacate(&self, key: &Key, born: Epoch, tags: Vec<Tag>) {
         // A failure has been logged, and leaves what the next look-up finds as it was.
-        let _ = self.put(key, Stored::new(born, tags, Content::Vacant)).await;
+        let _ = self.put(key, Arc::new(Stored::new(born, tags, Content::Vacant))).await;
     }
 
     /// Whether something born at `born` with these tags could still be used; not if in doubt.
@@ -140,8 +142,8 @@ impl Cache {
         Ok(Some((key, variants)))
     }
 
-    async fn put(&self, key: &Key, stored: Stored) -> Result<(), Reason> {
-        match self.inner.backend.put(key, Arc::new(stored)).await {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<(), Reason> {
+        match self.inner.backend.put(key, stored).await {
             Ok(Put::Kept) => Ok(()),
             Ok(Put::Dead) => Err(Reason::Invalidated),
             Ok(Put::Refused) => Err(Reason::TooLarge),

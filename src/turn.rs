@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use http::Response;
 use http_body::Body;
@@ -44,17 +44,37 @@ impl Inquiry {
     pub(crate) async fn wait_for_turn<B: Body>(&self, missing: &mut Missing) -> Result<Response<ResponseBody<B>>, Role> {
         let Some(mut epoch) = missing.epoch.filter(|_| self.collapses(missing)) else { return Err(Role::Single) };
         let deadline = Instant::now() + self.settings.wait_limit;
+        let mut soft_deadline = self.soft_deadline(missing);
         loop {
             let follow = match self.join(missing, epoch).await {
                 Turn::Lead(lead) => return Err(self.take_place(lead, deadline).await),
                 Turn::Follow(follow) => follow,
                 Turn::Outdated(_) | Turn::Full => return Err(Role::Bystander),
             };
-            let Ok(landing) = timeout_at(deadline, follow).await else { return Err(Role::Bystander) };
+            let mut follow = pin!(follow);
+            let mut landing = None;
+            if let Some(soft_deadline) = soft_deadline.take_if(|at| *at < deadline) {
+                landing = timeout_at(soft_deadline, follow.as_mut()).await.ok();
+                if landing.is_none()
+                    && let Some(stale) = self.stale(Reason::StaleWhileSlow).await
+                {
+                    return Ok(stale);
+                }
+            }
+            let landing = match landing {
+                Some(landing) => landing,
+                None => timeout_at(deadline, follow).await.map_err(|_| Role::Bystander)?,
+            };
             if let Some(response) = self.answer_after(landing, missing, &mut epoch).await? {
                 return Ok(response);
             }
         }
+    }
+
+    /// When a stale response will do for one that waits.
+    fn soft_deadline(&self, missing: &Missing) -> Option<Instant> {
+        let limit = self.settings.soft_timeout.filter(|_| missing.why == Forward::Stale)?;
+        Some(Instant::now() + limit)
     }
 
     /// Whether this request may share a response at all, as far as that is known before there is one.
@@ -62,6 +82,7 @@ impl Inquiry {
         self.settings.collapsing == Collapsing::On
             && self.look.method == LookMethod::Get
             && !self.look.authorized
+            && !self.look.within
             // What is asked for in part, or with conditions of the client's own, brings nothing that others could use. A stored
             // response is validated for all.
             && (!self.look.selective || missing.stored.is_some())
@@ -109,11 +130,10 @@ impl Inquiry {
         let look_up = self.look_up().await.ok_or(Role::Single)?;
         let (why, seeker) = (missing.why, self.seeker());
         let response = match landing {
-            Landing::Stored => seeker.answer_collapsed(&look_up, why),
             Landing::Failed | Landing::ServerError if why == Forward::Stale => {
-                seeker.answer_stale(&look_up, Reason::StaleOnError)
+                seeker.answer_collapsed(&look_up, why).or_else(|| seeker.answer_stale(&look_up, Reason::StaleOnError))
             }
-            _ => None,
+            _ => seeker.answer_collapsed(&look_up, why),
         };
         // What was brought may not be for this request: invalidated meanwhile, or another variant.
         *epoch = look_up.epoch.ok_or(Role::Single)?;

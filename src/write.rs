@@ -28,7 +28,7 @@ use crate::{
 /// Lets a request that may change something through, and invalidates what it changed before its response leaves
 /// (RFC 9111 §4.4).
 pub(crate) async fn write_through<S, ReqBody, ResBody>(
-    errand: Errand<S, ReqBody>,
+    errand: Box<Errand<S, ReqBody>>,
     cache: Cache,
     settings: Arc<Settings>,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>

@@ -147,7 +147,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Backend for Memory<S> {
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(self.judge(born, tags) != Judgement::Dead)
+        Ok(self.judge(born, tags) == Judgement::Alive)
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
