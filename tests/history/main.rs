@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod rough;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
@@ -62,9 +64,14 @@ enum Answers {
 
 impl Plan {
     fn new(seed: u64) -> Self {
-        let soak = if std::env::var_os("LARDER_SOAK").is_some() { 100 } else { 1 };
-        Self { seed, registers: 8, writers: 6, writes: 200 * soak, readers: 24, reads: 800 * soak, answers: Answers::Whole }
+        let (writes, reads) = (200 * soak(), 800 * soak());
+        Self { seed, registers: 8, writers: 6, writes, readers: 24, reads, answers: Answers::Whole }
     }
+}
+
+/// How many times as long as usual a history is to be.
+fn soak() -> u64 {
+    if std::env::var_os("LARDER_SOAK").is_some() { 100 } else { 1 }
 }
 
 /// What became of it.
@@ -376,13 +383,15 @@ enum Slip {
     Forgets,
     /// Reads report an epoch that has not come yet, and so what was born too early looks new.
     EpochTooHigh,
+    /// What was to be gone for good has expired only.
+    ExpiresOnly,
 }
 
 impl Broken {
     fn slip(&self, read: Read) -> Read {
         match self.slip {
             Slip::EpochTooHigh => Read { epoch: read.epoch.map(|epoch| Epoch::new(epoch.get() + 1)), ..read },
-            Slip::ReturnsEarly | Slip::Forgets => read,
+            Slip::ReturnsEarly | Slip::Forgets | Slip::ExpiresOnly => read,
         }
     }
 }
@@ -411,6 +420,10 @@ impl Backend for Broken {
         match self.slip {
             Slip::Forgets if number % 10 == 9 => self.memory.invalidate(&Invalidation::Tags(Vec::new())).await,
             Slip::Forgets | Slip::EpochTooHigh => self.memory.invalidate(invalidation).await,
+            Slip::ExpiresOnly => match invalidation {
+                Invalidation::Tags(tags) => self.memory.invalidate(&Invalidation::ExpireTags(tags.clone())).await,
+                invalidation => self.memory.invalidate(invalidation).await,
+            },
             Slip::ReturnsEarly => {
                 let (memory, invalidation) = (Arc::clone(&self.memory), invalidation.clone());
                 tokio::spawn(async move {
@@ -423,9 +436,12 @@ impl Backend for Broken {
     }
 }
 
+fn broken(slip: Slip) -> Cache {
+    Cache::new(Broken { memory: Arc::new(Memory::new(1 << 20)), slip, invalidations: AtomicU64::new(0) })
+}
+
 fn violations(slip: Slip) -> usize {
-    let broken = |memory| Broken { memory, slip, invalidations: AtomicU64::new(0) };
-    let histories = SEEDS.map(|seed| play(Plan::new(seed), Cache::new(broken(Arc::new(Memory::new(1 << 20))))));
+    let histories = SEEDS.map(|seed| play(Plan::new(seed), broken(slip)));
     histories.iter().map(|report| report.violations.len()).sum()
 }
 
