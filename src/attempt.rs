@@ -1,11 +1,4 @@
-use std::{
-    any::Any,
-    future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::{panic::resume_unwind, sync::Arc};
 
 use http::{
     HeaderName, Method, Request, Response, StatusCode,
@@ -17,6 +10,7 @@ use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
+    caught::caught,
     clock::Timestamp,
     collapse::Landing,
     conditional::{has_validator, validate},
@@ -184,16 +178,6 @@ fn is_outdated_by(stored: &Stored, response: &response::Parts, reason: Reason) -
         new.is_some() && new != stored.headers.get(field)
     };
     reason != Reason::Head || (response.status == StatusCode::OK && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().any(differs))
-}
-
-/// What `future` gives, or what it panicked with.
-async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
 }
 
 /// The statuses for which RFC 5861 §4 allows a stale response.

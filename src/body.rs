@@ -1,6 +1,8 @@
 use std::{
+    any::Any,
     collections::VecDeque,
     fmt,
+    panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -40,8 +42,10 @@ pin_project! {
 
 /// What a pump sends on to the client.
 pub(crate) enum Piece<B: Body> {
-    /// A frame, or an error; the end is the end of the channel.
     Frame(Result<Frame<Bytes>, B::Error>),
+    End,
+    /// The body panicked, and whoever reads it is to know.
+    Panicked(Box<dyn Any + Send>),
     /// From here on the client reads the body itself: there is nothing more to store.
     Rest(Pin<Box<B>>),
 }
@@ -50,6 +54,7 @@ pub(crate) enum Piece<B: Body> {
 pub(crate) struct Piped<B: Body> {
     pieces: UnboundedReceiver<Piece<B>>,
     rest: Option<Pin<Box<B>>>,
+    ended: bool,
     /// How much is still to come.
     hint: SizeHint,
 }
@@ -66,7 +71,7 @@ impl<B: Body> ResponseBody<B> {
     /// What `filling` took already and what it will bring, read by a task of its own: nobody who waits for the stored response
     /// depends on how fast this client reads, or whether it stays.
     pub(crate) fn piped(filling: &Filling<B>, pieces: UnboundedReceiver<Piece<B>>) -> Self {
-        Self { state: State::Piped { piped: Box::new(Piped { pieces, rest: None, hint: filling.size_hint() }) } }
+        Self { state: State::Piped { piped: Box::new(Piped { pieces, rest: None, ended: false, hint: filling.size_hint() }) } }
     }
 }
 
@@ -89,7 +94,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.state {
             State::Stored { bytes } => bytes.is_empty(),
             State::Passing { body } => body.is_end_stream(),
-            State::Piped { piped } => piped.rest.as_ref().is_some_and(Body::is_end_stream),
+            State::Piped { piped } => piped.ended || piped.rest.as_ref().is_some_and(Body::is_end_stream),
         }
     }
 
@@ -114,14 +119,23 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
 
 impl<B: Body> Piped<B> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
         if self.rest.is_none() {
             match ready!(self.pieces.poll_recv(cx)) {
-                None => return Poll::Ready(None),
+                Some(Piece::End) => {
+                    self.hint = SizeHint::with_exact(0);
+                    self.ended = true;
+                }
                 Some(Piece::Frame(frame)) => {
                     self.hint = less(&self.hint, frame.as_ref().ok());
                     return Poll::Ready(Some(frame));
                 }
                 Some(Piece::Rest(body)) => self.rest = Some(body),
+                Some(Piece::Panicked(panic)) => resume_unwind(panic),
+                // With its runtime, the task is gone that read this body. What has come of it must not look whole.
+                None => panic!("a body could not be read to its end"),
             }
         }
         match &mut self.rest {

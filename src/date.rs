@@ -12,6 +12,9 @@ pub(crate) fn parse_date(text: &[u8]) -> Option<Timestamp> {
 }
 
 pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
+    /// The last second that the form can express.
+    const END_OF_9999: Timestamp = Timestamp::from_millis(253_402_300_799_000);
+    let time = time.min(END_OF_9999);
     HeaderValue::from_str(&httpdate::fmt_http_date(time.into())).expect("an HTTP date is a legal field value")
 }
 

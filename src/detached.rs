@@ -2,7 +2,6 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    thread,
     time::Duration,
 };
 
@@ -38,10 +37,11 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Detached<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let future = self.future.as_mut().expect("polled after it was ready");
+        // Out of its place while it is polled: one that panics is gone, and is not taken up again.
+        let mut future = self.future.take().expect("polled after it was ready");
         let polled = future.as_mut().poll(cx);
-        if polled.is_ready() {
-            self.future = None;
+        if polled.is_pending() {
+            self.future = Some(future);
         }
         polled
     }
@@ -50,10 +50,6 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Detached<F> {
 impl<F: Future<Output: Send> + Send + 'static> Drop for Detached<F> {
     fn drop(&mut self) {
         let Some(future) = self.future.take() else { return };
-        // One that panicked cannot go on, and without a runtime nothing can.
-        if thread::panicking() {
-            return;
-        }
         if let Ok(runtime) = Handle::try_current() {
             let span = std::mem::replace(&mut self.span, Span::none());
             runtime.spawn(patiently(async move { drop(future.await) }).instrument(span));

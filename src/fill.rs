@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 use crate::{
     body::{Filling, Item, Piece, ResponseBody},
     cache::Cache,
+    caught::caught,
     collapse::Landing,
     etag::entity_tag,
     policy::{Lifetime, fields_left_out},
@@ -96,19 +97,24 @@ impl Fill {
         }
         let (pieces, received) = unbounded_channel();
         let body = ResponseBody::piped(&filling, received);
-        tokio::spawn(self.pump(filling, pieces).in_current_span());
+        let pumping = async move {
+            if let Err(panic) = caught(self.pump(filling, &pieces)).await {
+                let _ = pieces.send(Piece::Panicked(panic));
+            }
+        };
+        tokio::spawn(pumping.in_current_span());
         (Ok(ttl), body)
     }
 
     /// Reads the body, passes it on, and stores it before its last frame has left.
-    async fn pump<B: Body>(self: Box<Self>, mut filling: Filling<B>, pieces: UnboundedSender<Piece<B>>) {
+    async fn pump<B: Body>(self: Box<Self>, mut filling: Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
         let mut fill = Some(self);
         for frame in filling.take_taken() {
             let _ = pieces.send(Piece::Frame(frame));
         }
         while filling.ended().is_none() {
             // Nobody has this body but us: without a client it is read for so long, and no longer.
-            let Some(item) = next(&mut filling, &pieces).await else { return };
+            let Some(item) = next(&mut filling, pieces).await else { return };
             if let Some(whole) = filling.keep(&item)
                 && let Some(mut fill) = fill.take()
             {
@@ -116,14 +122,17 @@ impl Fill {
                 let _ = fill.store(whole).await;
             }
             match item {
-                None => return,
+                None => {
+                    let _ = pieces.send(Piece::End);
+                    return;
+                }
                 Some(frame) => _ = pieces.send(Piece::Frame(frame)),
             }
         }
         if let Some(fill) = fill {
             fill.give_up(filling.ended().unwrap_or(Reason::Incomplete));
         }
-        pass_on(filling, &pieces);
+        pass_on(filling, pieces);
     }
 
     /// Stores the response with a body of its own: a slice would keep alive, uncounted, whatever buffer it was cut from.

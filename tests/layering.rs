@@ -31,7 +31,7 @@ const FLOORS: &[&[&str]] = &[
     &["validators"],
     &["conditional"],
     &["age", "body", "date", "detached", "etag", "no_vary_search", "query", "range", "uncacheable"],
-    &["cache_policy", "collapse", "errand", "invalidate", "method", "tag", "status"],
+    &["cache_policy", "caught", "collapse", "errand", "invalidate", "method", "tag", "status"],
     &["clock", "error", "sync"],
 ];
 
