@@ -154,8 +154,8 @@ impl StoredResponse {
     }
 
     /// No window allows no stale use, also of what was expired before its time.
-    fn is_within(&self, window: u64, now: Timestamp) -> bool {
-        window > 0 && now < self.fresh_until + Duration::from_millis(window)
+    fn is_within(&self, window: u32, now: Timestamp) -> bool {
+        window > 0 && now < self.fresh_until + Duration::from_millis(u64::from(window) * 10)
     }
 
     /// Whole seconds of freshness that are left; negative once it is stale.
@@ -175,20 +175,20 @@ impl StoredResponse {
 /// For how long after its freshness a response may still be used (RFC 5861).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StaleWindows {
-    /// While it is being fetched anew, in milliseconds.
-    while_revalidate: u64,
-    /// When it could not be, in milliseconds.
-    if_error: u64,
+    /// While it is being fetched anew, in hundredths of a second.
+    while_revalidate: u32,
+    /// When it could not be, likewise: a year and more has room.
+    if_error: u32,
 }
 
 impl StaleWindows {
     pub(crate) fn new(while_revalidate: Duration, if_error: Duration) -> Self {
-        let millis = |window: Duration| u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        Self { while_revalidate: millis(while_revalidate), if_error: millis(if_error) }
+        let hundredths = |window: Duration| u32::try_from(window.as_millis().div_ceil(10)).unwrap_or(u32::MAX);
+        Self { while_revalidate: hundredths(while_revalidate), if_error: hundredths(if_error) }
     }
 
     fn longest(self) -> Duration {
-        Duration::from_millis(self.while_revalidate.max(self.if_error))
+        Duration::from_millis(u64::from(self.while_revalidate.max(self.if_error)) * 10)
     }
 }
 
