@@ -5,6 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use http::header::{IF_NONE_MATCH, RANGE};
 use http::{Request, Response};
 use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, engine, layer, router, time, time_here, warm};
 use tower::{Layer as _, Service};
@@ -41,6 +42,17 @@ fn tags(c: &mut Criterion) {
     for tags in [2, 8] {
         case(group, tags.to_string(), layer(STORE, tags).layer(Handler::new(KIB)), &Requests::for_one(), 1);
     }
+}
+
+/// What a client's own wishes add to a hit: a variant, "not modified", a part.
+fn selective(c: &mut Criterion) {
+    let group = &mut group(c, "hit/selective");
+    let etag = "\"33a64df551425fcc55e4d42a148795d9f25f89d4\"";
+    let handler = Handler::new(KIB);
+    case(group, "whole", layer(STORE, 0).layer(handler.clone()), &Requests::for_one(), 1);
+    case(group, "vary", layer(STORE, 0).layer(handler.clone().varied()), &Requests::for_one(), 1);
+    case(group, "etag", layer(STORE, 0).layer(handler.clone()), &Requests::for_one().with(IF_NONE_MATCH, etag), 1);
+    case(group, "range", layer(STORE, 0).layer(handler), &Requests::for_one().with(RANGE, "bytes=100-199"), 1);
 }
 
 fn keys_and_threads(c: &mut Criterion) {
@@ -81,5 +93,5 @@ fn group<'c>(c: &'c mut Criterion, name: &str) -> Group<'c> {
     group
 }
 
-criterion_group!(benches, places, bodies, tags, keys_and_threads);
+criterion_group!(benches, places, bodies, tags, selective, keys_and_threads);
 criterion_main!(benches);

@@ -22,7 +22,7 @@ use axum::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Request, Response,
-    header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED},
+    header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY},
 };
 use http_body_util::{BodyExt as _, Full};
 use larder::CacheLayer;
@@ -47,12 +47,18 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub struct Handler {
     body: Bytes,
+    vary: Option<HeaderValue>,
 }
 
 impl Handler {
     /// Answers with so many bytes.
     pub fn new(size: usize) -> Self {
-        Self { body: vec![b'x'; size].into() }
+        Self { body: vec![b'x'; size].into(), vary: None }
+    }
+
+    /// Answers each client by its `Accept-Encoding`.
+    pub fn varied(self) -> Self {
+        Self { vary: Some(HeaderValue::from_static("accept-encoding")), ..self }
     }
 
     /// The whole answer.
@@ -63,6 +69,7 @@ impl Handler {
         headers.insert(CONTENT_LENGTH, self.body.len().into());
         headers.insert(ETAG, made("\"33a64df551425fcc55e4d42a148795d9f25f89d4\""));
         headers.insert(LAST_MODIFIED, made("Sat, 05 Nov 1994 08:49:37 GMT"));
+        headers.extend(self.vary.clone().map(|vary| (VARY, vary)));
         let mut response = Response::new(Full::new(self.body.clone()));
         *response.headers_mut() = headers;
         response

@@ -29,6 +29,12 @@ impl Requests {
         Self { headers: request_fields(), targets: (0..keys).map(target).collect(), order }
     }
 
+    /// The same with one field more.
+    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
     /// The request that comes at that place in the order.
     pub fn get(&self, at: usize) -> Request<Body> {
         self.request(self.targets[self.order[at % self.order.len()]].clone())
