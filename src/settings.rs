@@ -277,7 +277,7 @@ impl Settings {
     }
 
     /// Gives the handler the query that the key was made from, so that what the key leaves out cannot change the
-    /// response (SECURITY W4).
+    /// response.
     pub(crate) fn rewrite(&self, parts: &mut Parts) {
         if !self.query.is_exact() && parts.uri.query().is_some() {
             router::rewrite_uris(parts, |uri| with_query(uri, self.query.apply(uri.query())));
