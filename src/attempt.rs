@@ -160,12 +160,9 @@ impl Attempt {
             && self.missing.stored.as_deref().is_some_and(|stored| is_outdated_by(stored, response, reason))
         {
             // What was stored before is not what the handler answers now: it must not be used again, not even stale.
-            let key = self.missing.at.as_deref().unwrap_or(&look.key);
-            cache.vacate(key, epoch, ahead.target_tags.clone()).await;
+            cache.vacate(self.missing.key(look), epoch, ahead.target_tags.clone()).await;
         }
-        if let Role::Leader(leader) = self.role {
-            leader.lead.land(landing);
-        }
+        self.role.land(landing);
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
 pub(crate) struct Fill {
     cache: Cache,
     settings: Arc<Settings>,
-    pub(crate) filled: Box<Filled>,
+    filled: Box<Filled>,
     lifetime: Lifetime,
     status: StatusCode,
     headers: HeaderMap,
@@ -109,9 +109,7 @@ impl Fill {
     /// Reads the body, passes it on, and stores it before its last frame has left.
     async fn pump<B: Body>(self: Box<Self>, mut filling: Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
         let mut fill = Some(self);
-        for frame in filling.take_taken() {
-            let _ = pieces.send(Piece::Frame(frame));
-        }
+        send_taken(&mut filling, pieces);
         while filling.ended().is_none() {
             // Nobody has this body but us: without a client it is read for so long, and no longer.
             let Some(item) = next(&mut filling, pieces).await else { return };
@@ -179,10 +177,9 @@ impl Fill {
             }
         };
         match role {
-            Role::Leader(leader) => leader.lead.land(landing),
             // It went alone because the key was remembered as one not to wait for.
             Role::Single if landing == Landing::Stored => cache.inner.uncacheable.forget(key),
-            Role::Single | Role::Bystander => {}
+            role => role.land(landing),
         }
         outcome
     }
@@ -207,9 +204,7 @@ impl Fill {
 
     fn give_up(self, reason: Reason) {
         self.remember(reason);
-        if let Role::Leader(leader) = self.role {
-            leader.lead.land(Landing::Uncacheable);
-        }
+        self.role.land(Landing::Uncacheable);
     }
 }
 
@@ -222,10 +217,15 @@ fn passed_on<B: Body>(filling: Filling<B>) -> ResponseBody<B> {
 
 /// What remains of a body that is not stored is its client's own affair.
 fn pass_on<B: Body>(mut filling: Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
+    send_taken(&mut filling, pieces);
+    let _ = pieces.send(Piece::Rest(filling.into_rest()));
+}
+
+/// A client that has left is no reason to stop.
+fn send_taken<B: Body>(filling: &mut Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
     for frame in filling.take_taken() {
         let _ = pieces.send(Piece::Frame(frame));
     }
-    let _ = pieces.send(Piece::Rest(filling.into_rest()));
 }
 
 /// The next frame of the body, or `None` if its client has left and patience has run out.

@@ -19,7 +19,6 @@ use crate::{
     status::{CacheStatus, Reason},
     stored::{StoredResponse, complete_fields, lasting_fields, remove_connection_fields},
     tag::deduplicate,
-    turn::Role,
     write::invalidate_after,
 };
 
@@ -41,7 +40,7 @@ impl Attempt {
         };
         if contradicts(&not_modified.headers, &old.headers) {
             // It is about another representation, and updates nothing.
-            self.land(Landing::Failed);
+            self.role.land(Landing::Failed);
             let status = CacheStatus::not_stored(why, Reason::NotModified);
             return match resembles(&not_modified.headers, &old.headers) {
                 true => inquiry.seeker().respond(&old, status),
@@ -70,12 +69,6 @@ impl Attempt {
                 self.give_up(&parts, reason).await;
                 inquiry.seeker().respond(&unstored, CacheStatus::not_stored(why, reason))
             }
-        }
-    }
-
-    fn land(self, landing: Landing) {
-        if let Role::Leader(leader) = self.role {
-            leader.lead.land(landing);
         }
     }
 }

@@ -36,6 +36,13 @@ pub(crate) struct Missing {
     pub(crate) stored: Option<Arc<Stored>>,
 }
 
+impl Missing {
+    /// The key under which the response is missing or stale.
+    pub(crate) fn key<'k>(&'k self, look: &'k Look) -> &'k Key {
+        self.at.as_deref().unwrap_or(&look.key)
+    }
+}
+
 /// A request that looks for an answer in the cache.
 pub(crate) struct Seeker<'r> {
     pub(crate) look: &'r Look,

@@ -152,7 +152,7 @@ pub(crate) fn storable(
         return Err(Reason::InnerLayer);
     }
     check_status(rules, response.status)?;
-    check_privacy(rules, request, response, &control, policy)?;
+    check_privacy(rules, request, response, (&control, &field), policy)?;
     check_shape(rules, response, vary)?;
     let lifetime = lifetime(rules, policy, response, (&control, &field), exchange)?;
     if length.is_some_and(|length| length > rules.max_body) {
@@ -232,7 +232,7 @@ fn check_privacy(
     rules: &StoreRules,
     request: RequestTerms,
     response: &response::Parts,
-    control: &CacheControl,
+    (control, field): (&CacheControl, &HeaderName),
     policy: Option<Directive>,
 ) -> Result<(), Reason> {
     // RFC 9111 §5.2.2.3: who must understand the status and does may disregard "no-store".
@@ -243,7 +243,7 @@ fn check_privacy(
     {
         return Err(Reason::NoStore);
     }
-    if (control.private && !names_fields(rules, response))
+    if (control.private && !names_fields(rules, response, field))
         || policy == Some(Directive::Private)
         || response.extensions.get::<Private>().is_some()
     {
@@ -295,7 +295,7 @@ fn is_dictionary_compressed(headers: &HeaderMap) -> bool {
     codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
 }
 
-pub(crate) fn is_endless(headers: &HeaderMap) -> bool {
+fn is_endless(headers: &HeaderMap) -> bool {
     let media_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     ["text/event-stream", "multipart/x-mixed-replace"]
         .iter()
@@ -326,7 +326,7 @@ fn lifetime(
     };
     let given = own.or_else(|| route_ttl(rules, response.status)).or_else(|| heuristic(rules, response, control, exchange));
     let age = initial_age(rules, &response.headers, exchange);
-    let must_validate = control.no_cache && !names_fields(rules, response);
+    let must_validate = control.no_cache && !names_fields(rules, response, field);
     let left = match given {
         None => None,
         Some(_) if must_validate => Some(Duration::ZERO),
@@ -369,8 +369,9 @@ fn is_worth_validating(rules: &StoreRules, response: &response::Parts, told: boo
     cacheable && has_validator(&response.headers)
 }
 
-fn names_fields(rules: &StoreRules, response: &response::Parts) -> bool {
-    rules.profile == Profile::Strict && named_fields(&response.headers, &directives(rules, &response.headers).1).is_some()
+/// Whether the directives leave out fields of the response rather than the response.
+fn names_fields(rules: &StoreRules, response: &response::Parts, field: &HeaderName) -> bool {
+    rules.profile == Profile::Strict && named_fields(&response.headers, field).is_some()
 }
 
 /// A tenth of the time since the last modification, a day at most (RFC 9111 §4.2.2).

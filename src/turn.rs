@@ -29,10 +29,19 @@ pub(crate) enum Role {
     Bystander,
 }
 
+impl Role {
+    /// Tells those who wait, if anybody does, how the fetch ended.
+    pub(crate) fn land(self, landing: Landing) {
+        if let Self::Leader(leader) = self {
+            leader.lead.land(landing);
+        }
+    }
+}
+
 /// The duty to fetch for all, and a place among the fetches that run at once.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    pub(crate) lead: Lead,
+    lead: Lead,
     /// Given back when the fetch is over.
     _permit: OwnedSemaphorePermit,
 }
@@ -98,7 +107,7 @@ impl Inquiry {
     /// none of them has been invalidated since. (Should its handler add one this time, the look-up afterwards will tell.)
     async fn join(&self, missing: &Missing, epoch: Epoch) -> Turn {
         let flights = &self.cache.inner.flights;
-        let key = missing.at.as_deref().unwrap_or(&self.look.key).as_bytes();
+        let key = missing.key(&self.look).as_bytes();
         let turn = flights.join(key, epoch.get(), epoch.get());
         let Turn::Outdated(began) = turn else { return turn };
         if self.settings.tags_are_known_ahead() && self.cache.is_alive(Epoch::new(began), &self.ahead.known_tags()).await {
@@ -150,8 +159,7 @@ impl Cache {
     /// Begins a fetch in the background, unless one is under way or as many as may be.
     pub(crate) fn lead_in_background(&self, look: &Look, missing: &Missing) -> Option<Leader> {
         Handle::try_current().ok()?;
-        let key = missing.at.as_deref().unwrap_or(&look.key);
-        let lead = self.inner.flights.lead(key.as_bytes(), missing.epoch?.get())?;
+        let lead = self.inner.flights.lead(missing.key(look).as_bytes(), missing.epoch?.get())?;
         let permit = Arc::clone(&self.inner.fetches).try_acquire_owned().ok()?;
         Some(Leader { lead, _permit: permit })
     }
