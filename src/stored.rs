@@ -14,18 +14,34 @@ use smallvec::SmallVec;
 use crate::{clock::Timestamp, date::http_date, no_vary_search::SearchRule, tag::Tag};
 
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
+///
+/// A clock that can be lost, as one in a remote store can, begins anew as another incarnation; numbers of different
+/// incarnations say nothing about each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(u64);
+pub struct Epoch {
+    number: u64,
+    incarnation: u64,
+}
 
 impl Epoch {
-    /// The epoch with this number.
+    /// The epoch with this number, on a clock that is never lost.
     pub const fn new(number: u64) -> Self {
-        Self(number)
+        Self::of(0, number)
+    }
+
+    /// The epoch with this number, on this incarnation of the clock.
+    pub const fn of(incarnation: u64, number: u64) -> Self {
+        Self { number, incarnation }
     }
 
     /// The epoch's number.
     pub const fn get(self) -> u64 {
-        self.0
+        self.number
+    }
+
+    /// Which clock it was read on.
+    pub const fn incarnation(self) -> u64 {
+        self.incarnation
     }
 }
 
@@ -67,12 +83,12 @@ impl Stored {
 
     /// The epoch up to which this copy is known to be usable: a note that the backend which holds it may keep.
     pub fn validated_at(&self) -> Epoch {
-        Epoch(self.validated_at.load(Ordering::Relaxed))
+        Epoch::of(self.born.incarnation, self.validated_at.load(Ordering::Relaxed))
     }
 
     /// Notes that this copy was found usable at `epoch`.
     pub fn set_validated_at(&self, epoch: Epoch) {
-        self.validated_at.store(epoch.0, Ordering::Relaxed);
+        self.validated_at.store(epoch.number, Ordering::Relaxed);
     }
 
     /// When this may be forgotten: it will not be used from then on.

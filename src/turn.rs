@@ -110,7 +110,9 @@ impl Inquiry {
         let key = missing.key(&self.look).as_bytes();
         let turn = flights.join(key, epoch.get(), epoch.get());
         let Turn::Outdated(began) = turn else { return turn };
-        if self.settings.tags_are_known_ahead() && self.cache.is_alive(Epoch::new(began), &self.ahead.known_tags()).await {
+        if self.settings.tags_are_known_ahead()
+            && self.cache.is_alive(Epoch::of(epoch.incarnation(), began), &self.ahead.known_tags()).await
+        {
             let turn = flights.join(key, epoch.get(), began);
             let Turn::Outdated(_) = turn else { return turn };
         }
