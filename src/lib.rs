@@ -13,6 +13,7 @@ mod caught;
 mod clock;
 mod collapse;
 mod conditional;
+mod connect;
 mod date;
 mod detached;
 mod errand;
@@ -62,6 +63,8 @@ pub mod standards {}
 
 #[cfg(feature = "memory")]
 pub use backend::memory::Memory;
+#[cfg(feature = "redis")]
+pub use backend::redis::{Redis, RedisBuilder};
 pub use backend::{Backend, Receipt, Scope};
 pub use body::ResponseBody;
 pub use cache::Cache;
