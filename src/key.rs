@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, Uri};
+use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 /// A cache key (RFC 9111 §2): every part of a request that selects a stored response, in an encoding without
@@ -104,7 +105,12 @@ impl Key {
         key
     }
 
-    /// A short name for this key among the variants of one URI.
+    /// The name of what is stored under this key, on every node: its SHA-256.
+    pub(crate) fn storage_digest(&self) -> [u8; 32] {
+        Sha256::digest(self.as_bytes()).into()
+    }
+
+    /// A short name for this key within this process.
     pub(crate) fn digest(&self) -> u64 {
         static KEY: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
         KEY.hash_one(self.as_bytes())

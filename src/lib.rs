@@ -11,6 +11,7 @@ mod cache_control;
 mod cache_policy;
 mod caught;
 mod clock;
+mod codec;
 mod collapse;
 mod conditional;
 mod connect;

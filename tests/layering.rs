@@ -24,6 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["backend/engine", "backend/tag_table"],
     &["backend"],
     &["policy"],
+    &["codec"],
     &["stored"],
     &["cache_control", "groups", "vary", "request"],
     &["forwarded"],
@@ -83,7 +84,7 @@ fn group_members(group: &str) -> impl Iterator<Item = &str> {
 
 fn sources() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files = [("", src.clone()), ("backend/", src.join("backend"))];
+    let files = [("", src.clone()), ("backend/", src.join("backend")), ("codec/", src.join("codec"))];
     let mut sources = BTreeMap::new();
     for (prefix, folder) in files {
         for entry in fs::read_dir(folder).unwrap() {
@@ -91,7 +92,8 @@ fn sources() -> BTreeMap<String, String> {
             let Some("rs") = path.extension().and_then(|extension| extension.to_str()) else { continue };
             let name = match path.file_stem().unwrap().to_str().unwrap() {
                 "lib" => continue,
-                "mod" => "backend".to_owned(),
+                "mod" => prefix.trim_end_matches('/').to_owned(),
+                _ if prefix == "codec/" => "codec".to_owned(),
                 "axum" | "no_router" => "router".to_owned(),
                 stem => format!("{prefix}{stem}"),
             };
