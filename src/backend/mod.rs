@@ -2,8 +2,12 @@
 
 #[cfg(feature = "memory")]
 mod engine;
+#[allow(dead_code, reason = "without a store, nothing is judged")]
+mod judgement;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[allow(dead_code, reason = "for stores on other machines")]
+mod stepwise;
 #[cfg(feature = "memory")]
 mod tag_table;
 
