@@ -12,7 +12,7 @@ use super::{
     options::Options,
     reading::Reading,
     record::{judge, judge_all},
-    scripts::Known,
+    scripts::{Known, force},
 };
 use crate::{
     backend::{Backend, Invalidation, Put, Read, Receipt, Scope, guarded::Remote, judgement::Judgement},
@@ -209,13 +209,13 @@ impl Backend for Single {
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        let (what, tags): (_, &[Tag]) = match invalidation {
-            Invalidation::Tags(tags) => ("hard", tags),
-            Invalidation::ExpireTags(tags) => ("soft", tags),
-            Invalidation::Everything => ("all", &[]),
-        };
+        let tags = invalidation.tags();
         let arguments = |command: &mut Cmd| {
-            command.arg(what).arg(&self.names.record).arg(self.options.stream_length).arg(self.options.stream_life().as_secs());
+            command
+                .arg(force(invalidation))
+                .arg(&self.names.record)
+                .arg(self.options.stream_length)
+                .arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];
