@@ -8,6 +8,8 @@ mod compress;
 mod compress;
 mod content;
 mod corrupt;
+#[cfg(test)]
+mod golden;
 mod head;
 mod packing;
 mod reader;
