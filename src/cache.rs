@@ -89,18 +89,6 @@ impl Cache {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A cache in the store that `url` names: `memory:64mb`, with `kb`, `mb` or `gb` after the number, or none for bytes.
-    ///
-    /// # Errors
-    /// If the URL cannot be read, or names a store whose feature is off.
-    pub async fn connect(url: &str) -> Result<Self, Error> {
-        match url.split_once(':') {
-            Some(("memory", size)) => memory(size),
-            Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
-            None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
-        }
-    }
-
     /// A handle to the same store, whose keys and tags nobody else's meet.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Self {
@@ -277,35 +265,4 @@ fn prefix(namespace: &str, revision: &str) -> Vec<u8> {
     key.push(namespace.as_bytes());
     key.push(revision.as_bytes());
     key.as_bytes().to_vec()
-}
-
-#[cfg(feature = "memory")]
-fn memory(size: &str) -> Result<Cache, Error> {
-    let bytes = parse_size(size).ok_or_else(|| {
-        Error::invalid_input(format!("`memory:{size}` has no size: write a number and a unit, as in `memory:64mb`"))
-    })?;
-    Ok(Cache::in_memory(bytes))
-}
-
-#[cfg(not(feature = "memory"))]
-fn memory(_size: &str) -> Result<Cache, Error> {
-    Err(Error::invalid_input("`memory:` needs larder's feature `memory`: add it to the features in Cargo.toml"))
-}
-
-#[cfg(feature = "memory")]
-fn parse_size(size: &str) -> Option<u64> {
-    let size = size.to_ascii_lowercase();
-    let digits = size.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
-    let shift = match &size[digits.len()..] {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-fn unknown_scheme(scheme: &str) -> String {
-    format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`")
 }

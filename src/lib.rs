@@ -14,6 +14,7 @@ mod clock;
 mod codec;
 mod collapse;
 mod conditional;
+mod connect;
 mod date;
 mod detached;
 mod errand;
@@ -64,6 +65,8 @@ pub mod standards {}
 
 #[cfg(feature = "memory")]
 pub use backend::memory::Memory;
+#[cfg(feature = "redis")]
+pub use backend::redis::{Redis, RedisBuilder};
 pub use backend::{Backend, Receipt, Scope};
 pub use body::ResponseBody;
 pub use cache::Cache;

@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["inquiry", "refresh"],
     &["ahead", "hit"],
     &["respond", "store"],
+    &["connect"],
     &["cache"],
     &["settings"],
     &["backend/memory"],
