@@ -67,6 +67,8 @@ pub mod standards {}
 pub use backend::memory::Memory;
 #[cfg(feature = "redis")]
 pub use backend::redis::{Redis, RedisBuilder};
+#[cfg(feature = "memory")]
+pub use backend::tiered::Tiered;
 pub use backend::{Backend, Receipt, Scope};
 pub use body::ResponseBody;
 pub use cache::Cache;

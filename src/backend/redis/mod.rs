@@ -1,5 +1,6 @@
 //! Stored responses in Redis, shared by all nodes that use it.
 
+mod announced;
 mod cluster;
 mod failure;
 mod link;
@@ -24,7 +25,7 @@ use redis::{aio::ConnectionManager, cluster::ClusterClient};
 use tokio::sync::Mutex;
 
 use super::{
-    Backend, Invalidation, Put, Read, Receipt,
+    Announced, Backend, Far, Followed, Invalidation, Put, Read, Receipt,
     guarded::{Guarded, Remote},
 };
 use crate::{
@@ -221,6 +222,13 @@ impl Topology {
         }
     }
 
+    async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+        match self {
+            Self::Single(single) => single.announced_since(last).await,
+            Self::Cluster(cluster) => cluster.slots().announced_since(last).await,
+        }
+    }
+
     fn backend(&self) -> &dyn Remote {
         match self {
             Self::Single(single) => single,
@@ -275,6 +283,20 @@ impl Backend for Redis {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         self.store.invalidate(invalidation).await
+    }
+}
+
+#[async_trait]
+impl Far for Redis {
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.store.ask(self.store.remote().epoch()).await
+    }
+}
+
+#[async_trait]
+impl Followed for Redis {
+    async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+        self.store.ask(self.store.remote().announced_since(last)).await
     }
 }
 

@@ -57,6 +57,10 @@ impl Known {
         Self::on_the_clock(include_str!("lua/publish.lua"))
     }
 
+    pub(super) fn poll() -> Self {
+        Self::on_the_clock(include_str!("lua/poll.lua"))
+    }
+
     pub(super) fn record() -> Self {
         Self::new(include_str!("lua/record.lua").to_owned())
     }

@@ -54,15 +54,21 @@ local function reading(clock)
     return struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence)
 end
 
--- Tells near tiers what was invalidated, `tags` being the place of the first tag among the arguments, and keeps the clock.
+-- Tells near tiers what was invalidated, `tags` being the place of the first tag among the arguments, and keeps the clock. Each
+-- announcement has its number for an id, so that one who misses some knows it.
 local function announce(clock, name, stream, what, length, life, tags)
     clock.sequence = clock.sequence + 1
     set_clock(name, clock)
-    local message = { 'XADD', stream, 'MAXLEN', '~', length, '*', 's', clock.sequence, 'w', what }
+    local message = { 'XADD', stream, 'MAXLEN', '~', length, string.format('%.0f-0', clock.sequence), 'w', what }
     for i = tags, #ARGV do
         message[#message + 1] = 't'
         message[#message + 1] = ARGV[i]
     end
-    redis.call(unpack(message))
+    local added = redis.pcall(unpack(message))
+    if type(added) == 'table' and added.err then
+        -- Of another clock, or somebody else's: whoever follows it will see that it began anew.
+        redis.call('DEL', stream)
+        redis.call(unpack(message))
+    end
     redis.call('EXPIRE', stream, life)
 end
