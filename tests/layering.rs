@@ -34,7 +34,7 @@ const FLOORS: &[&[&str]] = &[
     &["validators"],
     &["conditional"],
     &["age", "body", "date", "detached", "etag", "no_vary_search", "query", "range", "uncacheable"],
-    &["cache_policy", "caught", "collapse", "errand", "invalidate", "method", "tag", "status"],
+    &["cache_policy", "caught", "collapse", "errand", "invalidate", "failure", "method", "mode", "tag", "status"],
     &["clock", "error", "secret", "sync"],
 ];
 
