@@ -8,3 +8,5 @@ mod support;
 
 mod basics;
 mod places;
+mod races;
+mod records;
