@@ -2,7 +2,8 @@ use axum::{Router, routing};
 use larder::Cache;
 
 use crate::{
-    places::{PLACES, Place},
+    places::{PLACES, Place, patient},
+    servers::redis::Redis as Server,
     support::{Runs, get, minute, numbered},
 };
 
@@ -34,4 +35,20 @@ async fn what_one_node_stores_another_answers_until_it_is_invalidated() {
         b.clear().await.unwrap();
         assert_eq!(get(&app_b, "/posts/1").await.text(), "run 3", "{place:?}");
     }
+}
+
+#[tokio::test]
+async fn another_program_invalidates_in_one_line() {
+    let server = Server::start();
+    let redis = patient().connect(&server.url()).await.unwrap();
+    redis.install_function().await.unwrap();
+    let runs = Runs::default();
+    let app = app(&Cache::new(redis), &runs);
+    for path in ["/posts/7", "/posts/8"] {
+        get(&app, path).await;
+    }
+    let invalidated: i64 = server.run("FCALL larder_invalidate 0 larder post:7 nobody");
+    assert_eq!(invalidated, 2);
+    assert_eq!(get(&app, "/posts/7").await.text(), "run 3");
+    assert!(get(&app, "/posts/8").await.is_hit());
 }

@@ -13,7 +13,7 @@ use super::{
     options::Options,
     reading::Reading,
     record::{judge, judge_all},
-    scripts::{Known, force},
+    scripts::{Known, force, library},
 };
 use crate::{
     backend::{Announced, Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement},
@@ -175,6 +175,14 @@ impl Single {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH);
         let replies = self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
         announced(replies.first().ok_or_else(unexpected)?)
+    }
+
+    /// Makes the function for other programs known to the server.
+    pub(super) async fn install_function(&self) -> Result<(), Error> {
+        let library = library(self.options.stream_length, self.options.stream_life());
+        let mut load = cmd("FUNCTION");
+        load.arg("LOAD").arg("REPLACE").arg(library);
+        self.link.ask(&load).await.map_err(failed).map(drop)
     }
 
     /// Waits until as many replicas have what was written as the options ask for.
