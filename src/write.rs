@@ -63,7 +63,7 @@ pub(crate) async fn invalidate_after(
     if asked.is_none() && implied.is_empty() {
         return Ok(());
     }
-    carry_out(cache, implied, asked).await.map_err(|error| {
+    Box::pin(carry_out(cache, implied, asked)).await.map_err(|error| {
         report(&error);
         Reason::InvalidationFailed
     })
