@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["cache"],
     &["settings"],
     &["backend/memory"],
-    &["backend/engine", "backend/stepwise", "backend/tag_table"],
+    &["backend/engine", "backend/lease", "backend/stepwise", "backend/tag_table"],
     &["backend/judgement"],
     &["backend"],
     &["policy"],

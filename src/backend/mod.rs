@@ -4,6 +4,8 @@
 mod engine;
 #[allow(dead_code, reason = "without a store, nothing is judged")]
 mod judgement;
+#[allow(dead_code, reason = "for tiers in front of stores on other machines")]
+mod lease;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[allow(dead_code, reason = "for stores on other machines")]
