@@ -11,8 +11,10 @@ mod cache_control;
 mod cache_policy;
 mod caught;
 mod clock;
+mod codec;
 mod collapse;
 mod conditional;
+mod connect;
 mod date;
 mod detached;
 mod errand;
@@ -44,6 +46,7 @@ mod router;
 #[cfg(feature = "axum")]
 #[path = "axum.rs"]
 mod router;
+mod secret;
 mod service;
 mod settings;
 mod status;
@@ -62,6 +65,10 @@ pub mod standards {}
 
 #[cfg(feature = "memory")]
 pub use backend::memory::Memory;
+#[cfg(feature = "redis")]
+pub use backend::redis::{Redis, RedisBuilder};
+#[cfg(feature = "memory")]
+pub use backend::tiered::Tiered;
 pub use backend::{Backend, Receipt, Scope};
 pub use body::ResponseBody;
 pub use cache::Cache;

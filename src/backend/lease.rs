@@ -39,6 +39,11 @@ impl Lease {
         now < self.valid_until
     }
 
+    /// When it ends, if no poll renews it.
+    pub(crate) fn valid_until(&self) -> Timestamp {
+        self.valid_until
+    }
+
     /// Takes note of a poll, when all that it brought was applied. `sent_at` was taken before it was sent.
     ///
     /// A poll that waits at the stream until something comes counts from when it was sent, too: a wait can be cut short, and an

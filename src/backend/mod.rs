@@ -2,20 +2,29 @@
 
 #[cfg(feature = "memory")]
 mod engine;
+mod far;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod guarded;
 #[allow(dead_code, reason = "without a store, nothing is judged")]
 mod judgement;
-#[allow(dead_code, reason = "for tiers in front of stores on other machines")]
+#[cfg(feature = "memory")]
 mod lease;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 #[allow(dead_code, reason = "for stores on other machines")]
 mod stepwise;
 #[cfg(feature = "memory")]
 mod tag_table;
+#[cfg(feature = "memory")]
+pub(crate) mod tiered;
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+
+pub use far::{Announced, Far, Followed};
 
 #[cfg(feature = "memory")]
 use crate::sync;
@@ -84,6 +93,18 @@ pub enum Standing {
     Expired,
 }
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl Standing {
+    /// How something may be used on which this is the judgement, if at all.
+    pub(crate) fn of(judgement: judgement::Judgement) -> Option<Self> {
+        match judgement {
+            judgement::Judgement::Alive => Some(Self::Current),
+            judgement::Judgement::Stale => Some(Self::Expired),
+            judgement::Judgement::Dead => None,
+        }
+    }
+}
+
 /// What became of a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -104,6 +125,17 @@ pub enum Invalidation {
     ExpireTags(Vec<Tag>),
     /// Everything in the store must never be used again.
     Everything,
+}
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl Invalidation {
+    /// The tags that it concerns, none if it concerns everything.
+    pub(crate) fn tags(&self) -> &[Tag] {
+        match self {
+            Self::Tags(tags) | Self::ExpireTags(tags) => tags,
+            Self::Everything => &[],
+        }
+    }
 }
 
 /// What an invalidation did, and how far its promise reaches.

@@ -1,0 +1,43 @@
+use crate::{error::Error, tag::Tag};
+
+/// What larder's keys are called on a server.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    /// The logical clock; the braces keep it and the stream in one slot of a Cluster.
+    pub(super) clock: String,
+    /// Invalidations, for near tiers that follow them.
+    pub(super) stream: String,
+    /// In front of the name of each tag.
+    pub(super) record: String,
+    entry: String,
+}
+
+impl Names {
+    pub(super) fn new(namespace: &str) -> Result<Self, Error> {
+        if namespace.is_empty() || namespace.contains(['{', '}']) {
+            return Err(Error::invalid_input(format!("`{namespace}` cannot be a namespace in Redis: use a name without braces")));
+        }
+        Ok(Self {
+            clock: format!("{{{namespace}}}:clock"),
+            stream: format!("{{{namespace}}}:stream"),
+            record: format!("{namespace}:t:"),
+            entry: format!("{namespace}:e:"),
+        })
+    }
+
+    /// The entry of the key with this digest; the key itself stands in the entry, and is compared.
+    pub(super) fn entry(&self, digest: &[u8; 32]) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut name = String::with_capacity(self.entry.len() + 64);
+        name.push_str(&self.entry);
+        for byte in digest {
+            name.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            name.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        name
+    }
+
+    pub(super) fn record(&self, tag: &Tag) -> String {
+        [&self.record, tag.as_str()].concat()
+    }
+}

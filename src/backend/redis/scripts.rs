@@ -1,0 +1,97 @@
+use redis::{Cmd, Script, cmd};
+
+use super::reading::Term;
+use crate::backend::Invalidation;
+
+const CLOCK: &str = include_str!("lua/clock.lua");
+
+/// A script and its digest.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    code: String,
+    digest: String,
+}
+
+/// Whether a server is expected to have a script already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    ByDigest,
+    Whole,
+}
+
+/// What scripts call an invalidation.
+pub(super) fn force(invalidation: &Invalidation) -> &'static str {
+    match invalidation {
+        Invalidation::Tags(_) => "hard",
+        Invalidation::ExpireTags(_) => "soft",
+        Invalidation::Everything => "all",
+    }
+}
+
+impl Known {
+    pub(super) fn greet() -> Self {
+        Self::on_the_clock(include_str!("lua/greet.lua"))
+    }
+
+    pub(super) fn prepare() -> Self {
+        Self::on_the_clock(include_str!("lua/prepare.lua"))
+    }
+
+    pub(super) fn put() -> Self {
+        Self::on_the_clock(include_str!("lua/put.lua"))
+    }
+
+    pub(super) fn invalidate() -> Self {
+        Self::on_the_clock(include_str!("lua/invalidate.lua"))
+    }
+
+    pub(super) fn advance() -> Self {
+        Self::on_the_clock(include_str!("lua/advance.lua"))
+    }
+
+    pub(super) fn renew() -> Self {
+        Self::on_the_clock(include_str!("lua/renew.lua"))
+    }
+
+    pub(super) fn publish() -> Self {
+        Self::on_the_clock(include_str!("lua/publish.lua"))
+    }
+
+    pub(super) fn poll() -> Self {
+        Self::on_the_clock(include_str!("lua/poll.lua"))
+    }
+
+    pub(super) fn record() -> Self {
+        Self::new(include_str!("lua/record.lua").to_owned())
+    }
+
+    pub(super) fn swap() -> Self {
+        Self::new(include_str!("lua/swap.lua").to_owned())
+    }
+
+    /// The guard of one term: that of another has another digest, which no server knows by accident.
+    pub(super) fn guard(term: Term) -> Self {
+        let guard = include_str!("lua/guard.lua").replace("@TERM@", &format!("{term:?}"));
+        Self::new(guard.replace("@CLOCK@", CLOCK))
+    }
+
+    fn on_the_clock(body: &str) -> Self {
+        Self::new([CLOCK, body].concat())
+    }
+
+    fn new(code: String) -> Self {
+        let digest = Script::new(&code).get_hash().to_owned();
+        Self { code, digest }
+    }
+
+    /// The command that runs it, without arguments.
+    pub(super) fn command(&self, sent: Sent, keys: &[&str]) -> Cmd {
+        let (name, script) = match sent {
+            Sent::ByDigest => ("EVALSHA", &self.digest),
+            Sent::Whole => ("EVAL", &self.code),
+        };
+        let mut command = cmd(name);
+        command.arg(script).arg(keys.len()).arg(keys);
+        command
+    }
+}

@@ -1,0 +1,265 @@
+use std::{iter, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis::{Cmd, Value, cmd, pipe};
+
+use super::{
+    announced::{BATCH, announced},
+    failure::{failed, unexpected},
+    link::Link,
+    memo::{Memo, Proof},
+    names::Names,
+    options::Options,
+    reading::Reading,
+    record::{judge, judge_all},
+    scripts::{Known, force},
+};
+use crate::{
+    backend::{Announced, Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement},
+    codec::{self, Head},
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// One primary, with or without sentinels: its scripts change several keys at once.
+///
+/// A hit is one `MGET` of the clock, the entry and the records of its tags. Which tags those are is known from the route, or from
+/// the last time that this node met the entry; if that was not all of them, they are read after it. While nothing is invalidated,
+/// clock and entry are enough.
+#[derive(Debug)]
+pub(super) struct Single {
+    link: Link,
+    names: Names,
+    options: Options,
+    memo: Memo,
+    scripts: Scripts,
+}
+
+#[derive(Debug)]
+struct Scripts {
+    prepare: Known,
+    put: Known,
+    invalidate: Known,
+    poll: Known,
+}
+
+/// How often a read is begun again because the term of the clock has changed meanwhile.
+const ATTEMPTS: usize = 4;
+
+impl Single {
+    pub(super) fn new(link: Link, names: Names, options: Options) -> Self {
+        let (prepare, put) = (Known::prepare(), Known::put());
+        let scripts = Scripts { prepare, put, invalidate: Known::invalidate(), poll: Known::poll() };
+        Self { link, names, options, memo: Memo::default(), scripts }
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Reads the clock, and what stands under further keys.
+    pub(super) async fn read<'n>(&self, others: impl Iterator<Item = &'n [u8]>) -> Result<(Reading, Vec<Value>), Error> {
+        let mut command = cmd("MGET");
+        command.arg(&self.names.clock);
+        others.for_each(|name| _ = command.arg(name));
+        for _ in 0..ATTEMPTS {
+            let (value, term) = self.link.ask(&command).await.map_err(failed)?;
+            let Value::Array(mut values) = value else { return Err(unexpected()) };
+            let clock = match values.first_mut() {
+                Some(Value::BulkString(clock)) => Reading::split(clock).map(|(reading, _)| reading),
+                _ => None,
+            };
+            match clock.filter(|clock| clock.term == term) {
+                Some(clock) => {
+                    self.memo.saw(clock.epoch);
+                    values.remove(0);
+                    return Ok((clock, values));
+                }
+                None => self.link.greet_again(term),
+            }
+        }
+        Err(Error::unavailable("Redis changes its primary, or loses its clock, again and again"))
+    }
+
+    /// The entry if there is one that may be used, how it stands, and the epoch at the read or before it.
+    async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        let digest = key.storage_digest();
+        let note = self.memo.note(&digest);
+        let entry = self.names.entry(&digest);
+        if let Some(note) = note.as_ref().filter(|note| self.memo.may_hold(note)) {
+            let (clock, mut values) = self.read(iter::once(entry.as_bytes())).await?;
+            let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(clock.epoch)) };
+            if note.proves(Proof { id, at: clock.epoch }) {
+                return Ok(Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock.epoch) });
+            }
+        }
+        let asked = note.as_ref().map_or(known, |note| &note.tags);
+        let records: Vec<_> = asked.iter().map(|tag| self.names.record(tag)).collect();
+        let names = iter::once(entry.as_bytes()).chain(records.iter().map(String::as_bytes));
+        let (mut clock, mut values) = self.read(names).await?;
+        let epoch = clock.epoch;
+        let mut records = values.split_off(1.min(values.len()));
+        let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(epoch)) };
+        let judgement = match judge(clock.epoch, &stored, asked, &records) {
+            Some(judgement) => judgement,
+            // This node has not met the entry before, or not with these tags.
+            None => {
+                (clock, records) = self.records(stored.tags()).await?;
+                judge_all(clock.epoch, stored.born(), &records)
+            }
+        };
+        // The records were read together with the clock.
+        let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: clock.epoch });
+        self.memo.remember(&digest, stored.tags(), proof);
+        let found = Standing::of(judgement).map(|standing| (Arc::new(stored), standing));
+        Ok(Read { found, epoch: Some(epoch) })
+    }
+
+    async fn records(&self, tags: &[Tag]) -> Result<(Reading, Vec<Value>), Error> {
+        let names: Vec<_> = tags.iter().map(|tag| self.names.record(tag)).collect();
+        self.read(names.iter().map(String::as_bytes)).await
+    }
+
+    /// How something born at `born` with these tags stands now.
+    async fn judge(&self, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
+        let (clock, records) = self.records(tags).await?;
+        Ok(judge_all(clock.epoch, born, &records))
+    }
+
+    /// The entry and the id of this writing of it, unless it is somebody else's or damaged.
+    fn open(&self, key: &Key, value: Option<Value>) -> Option<(Stored, u64)> {
+        let Value::BulkString(entry) = value? else { return None };
+        let entry = Bytes::from(entry);
+        let opened = Head::split(&entry).and_then(|(head, body)| {
+            let id = head.id;
+            Ok((codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?, id))
+        });
+        opened.ok().or_else(|| self.options.note_corrupt())
+    }
+
+    /// Creates the records of these tags that are missing, and reads the epoch for a fetch that is about to begin.
+    async fn prepare(&self, tags: &[Tag]) -> Result<Epoch, Error> {
+        let life = self.options.record_life().as_millis().to_string();
+        let arguments = |command: &mut Cmd| {
+            command.arg(&self.names.record).arg(&life);
+            tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
+        };
+        let replies = self.script(&self.scripts.prepare, &[&self.names.clock], arguments, None).await?;
+        Ok(reading(replies.first())?.epoch)
+    }
+
+    /// Runs a script, and a command behind it.
+    async fn script(
+        &self,
+        script: &Known,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd),
+        further: Option<Cmd>,
+    ) -> Result<Vec<Value>, Error> {
+        let commands = |sent| {
+            let mut command = script.command(sent, keys);
+            arguments(&mut command);
+            let mut commands = pipe();
+            commands.add_command(command);
+            further.iter().for_each(|command| _ = commands.add_command(command.clone()));
+            commands
+        };
+        let replies = self.link.run(commands).await.map_err(failed)?;
+        replies.into_iter().collect::<Result<_, _>>().map_err(failed)
+    }
+
+    pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH);
+        let replies = self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
+        announced(replies.first().ok_or_else(unexpected)?)
+    }
+
+    /// Waits until as many replicas have what was written as the options ask for.
+    fn confirmation(&self) -> Option<Cmd> {
+        let mut wait = cmd("WAIT");
+        wait.arg(self.options.replicas?).arg(self.options.limits.invalidate.as_millis().to_string());
+        Some(wait)
+    }
+}
+
+fn miss(epoch: Epoch) -> Read {
+    Read { found: None, epoch: Some(epoch) }
+}
+
+fn reading(reply: Option<&Value>) -> Result<Reading, Error> {
+    match reply {
+        Some(Value::BulkString(answer)) => Ok(Reading::split(answer).ok_or_else(unexpected)?.0),
+        _ => Err(unexpected()),
+    }
+}
+
+#[async_trait]
+impl Backend for Single {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        let mut read = self.look_up(key, known).await?;
+        if read.found.is_none() && !known.is_empty() {
+            // Read anew, since the records that are created now have the epoch of now.
+            read.epoch = Some(self.prepare(known).await?);
+        }
+        Ok(read)
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        let Some(life) = self.options.life(&stored) else { return Ok(Put::Refused) };
+        let Some(entry) = codec::encode_whole(key, &stored, self.options.compression) else { return Ok(Put::Refused) };
+        let digest = key.storage_digest();
+        let arguments = |command: &mut Cmd| {
+            let record_life = life + self.options.record_life();
+            command.arg(&self.names.record).arg(record_life.as_millis().to_string());
+            command.arg(&entry).arg(life.as_millis().to_string());
+        };
+        let replies = self.script(&self.scripts.put, &[&self.names.clock, &self.names.entry(&digest)], arguments, None).await?;
+        match replies.first() {
+            Some(Value::BulkString(answer)) if answer == b"K" => {
+                self.memo.remember(&digest, stored.tags(), None);
+                Ok(Put::Kept)
+            }
+            Some(Value::BulkString(answer)) if answer == b"D" => Ok(Put::Dead),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        Ok(self.judge(born, tags).await? == Judgement::Alive)
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        let tags = invalidation.tags();
+        let arguments = |command: &mut Cmd| {
+            command
+                .arg(force(invalidation))
+                .arg(&self.names.record)
+                .arg(self.options.stream_length)
+                .arg(self.options.stream_life().as_secs());
+            tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
+        };
+        let keys = [self.names.clock.as_str(), self.names.stream.as_str()];
+        let replies = self.script(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
+        if let (Some(Value::Int(had)), Some(wanted)) = (replies.get(1), self.options.replicas)
+            && *had < i64::from(wanted)
+        {
+            return Err(Error::unavailable(format!("only {had} of {wanted} replicas have confirmed the invalidation")));
+        }
+        let epoch = reading(replies.first())?.epoch;
+        Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()))
+    }
+}
+
+#[async_trait]
+impl Remote for Single {
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        Ok(self.read(iter::empty()).await?.0.epoch)
+    }
+
+    fn reset(&self) {
+        self.link.reset();
+    }
+}

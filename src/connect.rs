@@ -1,0 +1,92 @@
+use crate::{cache::Cache, error::Error};
+
+impl Cache {
+    /// A cache in the store that `url` names:
+    ///
+    /// | URL | store | feature |
+    /// |---|---|---|
+    /// | `memory:64mb` | the memory of this process, with `kb`, `mb` or `gb` after the number, or none for bytes | `memory` |
+    /// | `redis://host`, `redis+sentinel://…`, `redis+cluster://…` | Redis, shared by all nodes | `redis` |
+    /// | `tiered+redis://host`, `tiered+redis+cluster://…`, … | 64 MiB of memory in front of Redis, with a lease of one second | `redis` |
+    ///
+    /// A remote store need not be there yet: handlers answer until it is.
+    ///
+    /// # Errors
+    /// If the URL cannot be read, or names a store whose feature is off.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        match url.split_once(':') {
+            Some(("memory", size)) => memory(size),
+            Some((scheme, _)) if is_redis(scheme) => redis(url).await,
+            Some((scheme, _)) if scheme.strip_prefix("tiered+").is_some_and(is_redis) => tiered(&url["tiered+".len()..]).await,
+            Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
+            None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
+        }
+    }
+}
+
+fn is_redis(scheme: &str) -> bool {
+    matches!(scheme.split_once('+').map_or(scheme, |(plain, _)| plain), "redis" | "rediss")
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: &str) -> Result<Cache, Error> {
+    Ok(Cache::new(crate::backend::redis::Redis::connect(url).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_url: &str) -> Result<Cache, Error> {
+    Err(switched_off("redis"))
+}
+
+#[cfg(all(feature = "memory", feature = "redis"))]
+async fn tiered(url: &str) -> Result<Cache, Error> {
+    /// As the documentation of `connect` says.
+    const NEAR: u64 = 64 << 20;
+    const LEASE: std::time::Duration = std::time::Duration::from_secs(1);
+    let near = crate::backend::memory::Memory::new(NEAR);
+    let far = crate::backend::redis::Redis::connect(url).await?;
+    Ok(Cache::new(crate::backend::tiered::Tiered::new(near, far).lease(LEASE)))
+}
+
+#[cfg(not(all(feature = "memory", feature = "redis")))]
+async fn tiered(_url: &str) -> Result<Cache, Error> {
+    Err(Error::invalid_input(
+        "`tiered+redis:` needs larder's features `memory` and `redis`: add them to the features in Cargo.toml",
+    ))
+}
+
+#[cfg(not(all(feature = "memory", feature = "redis")))]
+fn switched_off(feature: &str) -> Error {
+    Error::invalid_input(format!("`{feature}:` needs larder's feature `{feature}`: add it to the features in Cargo.toml"))
+}
+
+#[cfg(feature = "memory")]
+fn memory(size: &str) -> Result<Cache, Error> {
+    let bytes = parse_size(size).ok_or_else(|| {
+        Error::invalid_input(format!("`memory:{size}` has no size: write a number and a unit, as in `memory:64mb`"))
+    })?;
+    Ok(Cache::in_memory(bytes))
+}
+
+#[cfg(not(feature = "memory"))]
+fn memory(_size: &str) -> Result<Cache, Error> {
+    Err(switched_off("memory"))
+}
+
+#[cfg(feature = "memory")]
+fn parse_size(size: &str) -> Option<u64> {
+    let size = size.to_ascii_lowercase();
+    let digits = size.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let shift = match &size[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn unknown_scheme(scheme: &str) -> String {
+    format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`, `redis://host`")
+}

@@ -1,0 +1,37 @@
+use axum::{Router, routing};
+use larder::Cache;
+
+use crate::{
+    places::{PLACES, Place},
+    support::{Runs, get, minute, numbered},
+};
+
+fn app(cache: &Cache, runs: &Runs) -> Router {
+    let layer = minute(cache).tags(["posts", "post:{id}"]);
+    Router::new().route("/posts/{id}", routing::get(numbered(runs)).layer(layer))
+}
+
+#[tokio::test]
+async fn what_one_node_stores_another_answers_until_it_is_invalidated() {
+    for place in PLACES {
+        let servers = place.start();
+        let runs = Runs::default();
+        let (a, b) = (servers.node().await, servers.node().await);
+        let (app_a, app_b) = (app(&a, &runs), app(&b, &runs));
+        let first = get(&app_a, "/posts/1").await;
+        assert!(first.is_stored(), "{place:?}: {first:?}");
+        for app in [&app_b, &app_a, &app_b] {
+            let hit = get(app, "/posts/1").await;
+            assert!(hit.is_hit(), "{place:?}: {hit:?}");
+            assert_eq!(hit.text(), "run 1");
+        }
+        b.invalidate_tags(["post:1"]).await.unwrap();
+        assert_eq!(get(&app_b, "/posts/1").await.text(), "run 2", "{place:?}");
+        if *place != Place::TieredLease {
+            assert_eq!(get(&app_a, "/posts/1").await.text(), "run 2", "{place:?}");
+        }
+        assert!(get(&app_b, "/posts/1").await.is_hit(), "{place:?}");
+        b.clear().await.unwrap();
+        assert_eq!(get(&app_b, "/posts/1").await.text(), "run 3", "{place:?}");
+    }
+}
