@@ -13,7 +13,7 @@ use crate::{
     backend::{
         Invalidation,
         far::{Announced, Followed},
-        lease::{Brought, Lease, Poll},
+        lease::{Brought, Lease},
     },
     clock::{Clock, Timestamp},
     stored::Epoch,
@@ -55,10 +55,10 @@ impl Follower {
     }
 
     /// Applies what a poll has brought, and renews the lease if that was everything.
-    fn apply(&self, near: &Copies, poll: Poll, announced: &Announced) -> Brought {
+    fn apply(&self, near: &Copies, sent_at: Timestamp, announced: &Announced) -> Brought {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let brought = state.take(near, announced);
-        state.lease.note(poll, brought, self.clock.now());
+        state.lease.note(sent_at, brought);
         if let Some((epoch, _)) = state.seen {
             self.number.store(epoch.get(), Ordering::Relaxed);
             self.incarnation.store(epoch.incarnation(), Ordering::Relaxed);
@@ -104,10 +104,10 @@ impl State {
 pub(super) async fn follow<F: Followed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<Follower>) {
     let pause = follower.span / 4;
     loop {
-        let poll = Poll { sent_at: follower.clock.now(), block: Duration::ZERO };
+        let sent_at = follower.clock.now();
         let announced = far.announced_since(follower.last()).await;
         let Some(near) = near.upgrade() else { return };
-        let brought = announced.ok().map(|announced| follower.apply(&near, poll, &announced));
+        let brought = announced.ok().map(|announced| follower.apply(&near, sent_at, &announced));
         drop(near);
         // What is behind catches up at once.
         if !matches!(brought, Some(Brought::Part | Brought::Gap)) {
