@@ -6,6 +6,8 @@ mod engine;
 mod guarded;
 #[allow(dead_code, reason = "without a store, nothing is judged")]
 mod judgement;
+#[cfg(feature = "memcached")]
+pub(crate) mod memcached;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(feature = "redis")]

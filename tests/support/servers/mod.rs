@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod process;
 #[cfg(feature = "redis")]
 pub mod proxy;

@@ -1,0 +1,195 @@
+//! Stored responses on memcached servers, shared by all nodes that use them.
+
+mod address;
+mod connection;
+mod items;
+mod name;
+mod ring;
+mod server;
+mod store;
+mod wire;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{
+    Backend, Invalidation, Put, Read, Receipt,
+    guarded::{Guarded, Limits, Remote as _},
+};
+use crate::{
+    codec::Compression,
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+use items::Items;
+use store::{Options, Store};
+
+/// Stored responses on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the
+/// same namespace.
+///
+/// The promise holds across all nodes while they have the same list of servers. A hit takes one round trip if the route
+/// knows all tags beforehand, else two; an invalidation takes four, whatever the number of entries. memcached may forget
+/// whatever it likes, and be restarted or flushed: that costs misses, never a stale answer.
+///
+/// Reads fail open: when a server is slow or away, handlers answer; a breaker sees to it that they need not wait first. An
+/// invalidation that fails is an error, and is carried out as soon as the servers answer; until then this node uses nothing
+/// from them.
+///
+/// # Several servers
+///
+/// Each key is held by one server, chosen by its name and theirs (rendezvous hashing), as are the tags' records and the clock.
+/// None stands in for another: what a server holds that is away is missed until it is back. Since a response is judged by the
+/// clock and by all of its tags, one server that is away out of a few takes most hits with it.
+///
+/// A server more or less moves the keys that come to it or were on it, about one in as many as there are servers, and nothing
+/// else. While nodes disagree about the list, though, one may ask another server for a tag's record than the one that an
+/// invalidation has changed; and a server that comes back to the list has records as they were when it left. So the list is to
+/// change on all nodes at once, with another [`namespace`](MemcachedBuilder::namespace), or with
+/// [`clear`](crate::Cache::clear) called once all nodes have the new list and no node has served from it before.
+#[derive(Clone)]
+pub struct Memcached {
+    store: Guarded<Store>,
+}
+
+/// How a store on memcached servers is to be used; made by [`Memcached::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "it does nothing until it is connected"]
+pub struct MemcachedBuilder {
+    namespace: String,
+    connect_limit: Duration,
+    limits: Limits,
+    options: Options,
+}
+
+impl Memcached {
+    /// A store on the servers that `url` names, `memcached://a,b:11212`, with the defaults of [`MemcachedBuilder`]. Without a
+    /// port, it is 11211.
+    ///
+    /// The servers need not be there yet: handlers answer until they are.
+    ///
+    /// # Errors
+    /// If the URL cannot be read.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder().connect(url).await
+    }
+
+    /// Settings to begin with.
+    pub fn builder() -> MemcachedBuilder {
+        MemcachedBuilder {
+            namespace: "larder".to_owned(),
+            connect_limit: Duration::from_secs(1),
+            limits: Limits::default(),
+            options: Options { compression: Compression { threshold: Some(4 << 10), level: 1 }, max_value: 1 << 20 },
+        }
+    }
+
+    /// Whether the servers are not asked at present, because they failed.
+    pub fn is_suspended(&self) -> bool {
+        self.store.is_open()
+    }
+
+    /// How many values under larder's keys could not be used because they were damaged, or somebody else's.
+    pub fn corrupt_values(&self) -> u64 {
+        self.store.remote().corrupt()
+    }
+
+    /// How many responses were not stored because they are too large.
+    pub fn refused_values(&self) -> u64 {
+        self.store.remote().refused()
+    }
+}
+
+impl MemcachedBuilder {
+    /// Whose keys these are; default: `larder`. Caches with different namespaces know nothing of each other. What is not
+    /// readable, or longer than 61 bytes, does not show in the keys, and tells them apart all the same.
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// How long a look-up may take before the handler answers; default: 50 ms.
+    pub fn read_timeout(mut self, limit: Duration) -> Self {
+        self.limits.read = limit;
+        self
+    }
+
+    /// How long storing a response may take before it is given up; default: 100 ms. The response's client waits as long.
+    pub fn store_timeout(mut self, limit: Duration) -> Self {
+        self.limits.store = limit;
+        self
+    }
+
+    /// How long an invalidation may take before it counts as failed; default: 1 s.
+    pub fn invalidate_timeout(mut self, limit: Duration) -> Self {
+        self.limits.invalidate = limit;
+        self
+    }
+
+    /// How long making a connection may take; default: 1 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_limit = limit;
+        self
+    }
+
+    /// How many failures in a row make larder leave the servers alone until they answer again; default: 5.
+    pub fn failures(mut self, failures: u32) -> Self {
+        self.limits.failures = failures.max(1);
+        self
+    }
+
+    /// Compresses bodies of at least so many bytes (zstd), where that makes them smaller; default: 4 KiB, `None` never.
+    pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
+        self.options.compression.threshold = bytes;
+        self
+    }
+
+    /// The largest value to be stored, after compression; default: 1 MiB, which is what memcached keeps at most unless it is
+    /// started with another `-I`. A larger response is served, and not stored.
+    pub fn max_value(mut self, bytes: usize) -> Self {
+        self.options.max_value = bytes;
+        self
+    }
+
+    /// Connects; see [`Memcached::connect`].
+    ///
+    /// # Errors
+    /// If the URL cannot be read.
+    pub async fn connect(self, url: &str) -> Result<Memcached, Error> {
+        let addresses = address::addresses(url)?;
+        let store = Store::new(Items::new(&addresses, &self.namespace, self.connect_limit), self.options);
+        let memcached = Memcached { store: Guarded::new(store, self.limits) };
+        if let Err(error) = memcached.store.ask(memcached.store.remote().epoch()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "memcached is not there yet; handlers answer until it is");
+            memcached.store.distrust();
+        }
+        Ok(memcached)
+    }
+}
+
+#[async_trait]
+impl Backend for Memcached {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        self.store.get(key, known).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        self.store.put(key, stored).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.store.is_alive(born, tags).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        self.store.invalidate(invalidation).await
+    }
+}
+
+impl fmt::Debug for Memcached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.store, f)
+    }
+}

@@ -1,0 +1,205 @@
+//! The store itself, which waits for as long as its servers take.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    items::{Items, ask_record, no_reply, record_in, refusal, value},
+    name::Name,
+    server::Command,
+    wire::{Condition, MAX_TTL, Reply, Version},
+};
+use crate::{
+    backend::{
+        Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
+        guarded::Remote,
+        judgement::Judgement,
+        stepwise::{self, Reading, Registers as _},
+    },
+    clock::Clock,
+    codec::{Compression, Limits, decode_whole, encode_whole},
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// Entries, and the [`Items`] by which they are judged.
+#[derive(Debug)]
+pub(crate) struct Store {
+    items: Items,
+    options: Options,
+    /// Values that were found and could not be used, and those that were not stored because of their size.
+    corrupt: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What may be set about entries.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) compression: Compression,
+    /// The largest value, in bytes, that the servers are asked to keep.
+    pub(crate) max_value: usize,
+}
+
+impl Store {
+    pub(crate) fn new(items: Items, options: Options) -> Self {
+        Self { items, options, corrupt: AtomicU64::new(0), refused: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn corrupt(&self) -> u64 {
+        self.corrupt.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// What is under `key`, the clock and the records of `tags`: all asked at once.
+    async fn look(&self, key: &Key, tags: &[Tag]) -> Result<(Option<Stored>, Reading), Error> {
+        let entry = self.items.names.entry(key.as_bytes());
+        let names = self.names(tags);
+        let mut commands = Vec::with_capacity(2 + names.len());
+        commands.push(Command::Get { name: &entry, version: Version::Untold });
+        commands.push(self.items.ask_clock());
+        commands.extend(names.iter().map(ask_record));
+        let mut replies = self.items.servers.ask(&commands).await?.into_iter();
+        let (Some(entry), Some(clock)) = (replies.next(), replies.next()) else { return Err(no_reply()) };
+        let records = names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect::<Result<_, _>>()?;
+        let stored = value(entry)?.and_then(|(data, _)| self.decode(key, &data));
+        Ok((stored, Reading { clock: self.items.clock_in(clock).await?, records }))
+    }
+
+    /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
+    async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Standing>, Error> {
+        if stored.tags() == known {
+            return Ok(standing(reading.judge(stored.born())));
+        }
+        let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
+        // Most entries that are dead are so by what is known already.
+        let shared = known.iter().zip(&reading.records).filter(|(tag, _)| stored.tags().contains(tag));
+        let shared = Reading { clock: reading.clock, records: shared.map(|(_, record)| record.clone()).collect() };
+        let judgement = match shared.judge(stored.born()) {
+            Judgement::Dead => Judgement::Dead,
+            judgement if unknown.is_empty() => judgement,
+            judgement => judgement.max(self.items.read(&unknown).await?.judge(stored.born())),
+        };
+        Ok(standing(judgement))
+    }
+
+    fn names(&self, tags: &[Tag]) -> Vec<Name> {
+        tags.iter().map(|tag| self.items.names.tag(tag.as_str())).collect()
+    }
+
+    fn decode(&self, key: &Key, data: &Bytes) -> Option<Stored> {
+        let decoded = decode_whole(key, data, Limits::default());
+        if let Err(corrupt) = &decoded {
+            self.corrupt.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(?corrupt, "what memcached had under a key of larder's was none of its entries");
+        }
+        decoded.ok()
+    }
+
+    /// Stores what is not dead, unless it is too large.
+    async fn set(&self, key: &Key, stored: &Stored) -> Result<Put, Error> {
+        let data = encode_whole(key, stored, self.options.compression).filter(|data| data.len() <= self.options.max_value);
+        let Some(data) = data else { return Ok(self.refuse()) };
+        let name = self.items.names.entry(key.as_bytes());
+        let set = Command::Set { name: &name, data: &data, ttl: ttl(stored), condition: Condition::Always };
+        match self.items.servers.ask_one(set).await? {
+            Reply::Done { .. } => Ok(Put::Kept),
+            // What stood there before is gone, too.
+            Reply::Refused(_) => Ok(self.refuse()),
+            reply => Err(refusal(reply)),
+        }
+    }
+
+    fn refuse(&self) -> Put {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Put::Refused
+    }
+
+    /// Whether what is there now was fetched later.
+    async fn has_newer(&self, key: &Key, born: Epoch) -> Result<bool, Error> {
+        let name = self.items.names.entry(key.as_bytes());
+        let reply = self.items.servers.ask_one(Command::Get { name: &name, version: Version::Untold }).await?;
+        let present = value(reply)?.and_then(|(data, _)| self.decode(key, &data));
+        Ok(present.is_some_and(|present| present.born().incarnation() == born.incarnation() && born < present.born()))
+    }
+}
+
+#[async_trait]
+impl Backend for Store {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        let (stored, reading) = self.look(key, known).await?;
+        if let Some(stored) = stored
+            && let Some(standing) = self.standing(&stored, known, &reading).await?
+        {
+            return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
+        }
+        // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
+        let reading = stepwise::ensure(&self.items, known, reading).await?;
+        Ok(Read { found: None, epoch: Some(reading.clock) })
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        match stepwise::admit(&self.items, stored.born(), stored.tags()).await? {
+            Judgement::Dead => Ok(Put::Dead),
+            // Expired on its way: better than nothing, but not than what was fetched since.
+            Judgement::Stale if self.has_newer(key, stored.born()).await? => Ok(Put::Dead),
+            Judgement::Stale | Judgement::Alive => self.set(key, &stored).await,
+        }
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        Ok(stepwise::judge(&self.items, born, tags).await? == Judgement::Alive)
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        let epoch = stepwise::invalidate(&self.items, invalidation).await?;
+        let tags = match invalidation {
+            Invalidation::Tags(tags) | Invalidation::ExpireTags(tags) => tags.len(),
+            Invalidation::Everything => 0,
+        };
+        // Durable: a server that restarts has lost its records, or the entries, or both; without a record nothing is used.
+        Ok(Receipt::new(epoch, tags, Scope::Nodes, true))
+    }
+}
+
+#[async_trait]
+impl Remote for Store {
+    /// With a sign of life from every server: with one of them away, hardly anything could be used.
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.items.servers.ping().await?;
+        self.items.clock().await
+    }
+
+    fn reset(&self) {
+        self.items.servers.reset();
+    }
+}
+
+fn standing(judgement: Judgement) -> Option<Standing> {
+    match judgement {
+        Judgement::Alive => Some(Standing::Current),
+        Judgement::Stale => Some(Standing::Expired),
+        Judgement::Dead => None,
+    }
+}
+
+/// For how many seconds an entry is kept: up to a twentieth less than it could be used, so that what was stored together does
+/// not end together.
+fn ttl(stored: &Stored) -> u32 {
+    let life = stored.expires().since(Clock::default().now()).min(Duration::from_secs(MAX_TTL.into()));
+    let seconds = life.mul_f64(1.0 - 0.05 * fastrand::f64()).as_secs();
+    // What says that nothing is to be used replaces what was; it need not stay.
+    u32::try_from(seconds).unwrap_or(MAX_TTL).max(1)
+}
