@@ -68,7 +68,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_without_the_password() {
-        for hosts in ["", "a,", ",a", "a:", "a:0", "a:x", "a:65536", "::1", "[::1", "[::1]9", "a b", "user:secret@a", "a/b", "a?b=c"] {
+        for hosts in
+            ["", "a,", ",a", "a:", "a:0", "a:x", "a:65536", "::1", "[::1", "[::1]9", "a b", "user:secret@a", "a/b", "a?b=c"]
+        {
             let error = addresses(&format!("memcached://{hosts}")).unwrap_err();
             assert!(error.is_invalid_input() && !error.to_string().contains("secret"), "{hosts}: {error}");
         }

@@ -68,8 +68,8 @@ impl Connection {
     /// # Errors
     /// If there is no runtime to do it on.
     pub(crate) fn open(address: Arc<str>, connect_limit: Duration) -> Result<Self, Error> {
-        let runtime = Handle::try_current()
-            .map_err(|error| Error::unavailable("memcached needs a tokio runtime").with_source(error))?;
+        let runtime =
+            Handle::try_current().map_err(|error| Error::unavailable("memcached needs a tokio runtime").with_source(error))?;
         let shared = Arc::new(Shared { address, queue: Mutex::default(), wake: Notify::new() });
         runtime.spawn(drive(Driver(Arc::clone(&shared)), connect_limit));
         Ok(Self { shared })

@@ -59,11 +59,17 @@ impl Memcached {
         self.wait_until_ready();
     }
 
-    /// The names of its items that begin with `prefix`, of which `larder:t:` are records of tags.
+    /// The names of its items that begin with `prefix`, of which there is at least one: `larder:t:` are records of tags.
     pub fn items(&self, prefix: &str) -> Vec<String> {
-        let dump = self.ask("lru_crawler metadump all\r\n", "END");
-        let names = dump.iter().filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
-        names.map(|name| name.replace("%3A", ":")).filter(|name| name.starts_with(prefix)).collect()
+        let mut items = Vec::new();
+        // An item that somebody has in hand at that moment is left out of the list.
+        wait_until("there is such an item", || {
+            let dump = self.ask("lru_crawler metadump all\r\n", "END");
+            let names = dump.iter().filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
+            items = names.map(|name| name.replace("%3A", ":")).filter(|name| name.starts_with(prefix)).collect();
+            !items.is_empty()
+        });
+        items
     }
 
     /// What is stored under a name.
