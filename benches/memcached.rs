@@ -35,7 +35,6 @@ use client::{
     server::{Command, Servers},
     wire::{Condition, Reply, Version},
 };
-use criterion::{Criterion, criterion_group, criterion_main};
 use larder::{
     Backend, Cache, Epoch, Error, Key, Memcached, Receipt, Stored, Tag,
     backend::{Invalidation, Put, Read},
@@ -50,19 +49,33 @@ use tower::{Layer as _, ServiceExt as _};
 
 const TASKS: u64 = 64;
 
-fn hits(c: &mut Criterion) {
+const ROUNDS: usize = 15;
+
+fn main() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    for (size, length) in [("1KiB", KIB), ("64KiB", 64 * KIB)] {
+    println!("{TASKS} tasks, microseconds each; ratios are medians of {ROUNDS} rounds in which all take turns");
+    for (size, length, times) in [("1 KiB", KIB, 50_000), ("64 KiB", 64 * KIB, 5_000)] {
         for tags in [0, 4] {
             let server = Server::start();
             let entry = Arc::new(runtime.block_on(Entry::store(&server, length, tags)));
-            let group = &mut c.benchmark_group(format!("memcached/{size}/{tags}-tags"));
-            group.sample_size(30).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
-            println!("the entry has {} tags that are known beforehand, and {} bytes", entry.known.len(), entry.bytes);
-            group.bench_function("raw", |b| b.iter_custom(|times| time(&runtime, &entry, times, Entry::raw)));
-            group.bench_function("hit", |b| b.iter_custom(|times| time(&runtime, &entry, times, Entry::hit)));
+            let known = entry.known.len();
+            let mut rounds: Vec<[f64; 3]> = (0..=ROUNDS).map(|_| entry.round(&runtime, times)).collect();
+            rounds.remove(0);
+            let [raw, all, hit] = [0, 1, 2].map(|which| median(rounds.iter().map(|round| round[which])));
+            let of_raw = median(rounds.iter().map(|round| round[0] / round[2]));
+            let of_all = median(rounds.iter().map(|round| round[1] / round[2]));
+            println!(
+                "{size}, {known} known tags: mg {raw:.2}, mg of entry, clock and {known} records {all:.2}, hit {hit:.2}: \
+                 {of_raw:.2} and {of_all:.2} x as many hits"
+            );
         }
     }
+}
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 /// One entry, the same bytes twice: as larder keeps it, and under a name that only the client knows.
@@ -72,6 +85,8 @@ struct Entry {
     known: Vec<Tag>,
     servers: Servers,
     name: Name,
+    /// What is as long as a record.
+    small: Name,
     bytes: usize,
 }
 
@@ -85,19 +100,39 @@ impl Entry {
         service.oneshot(Requests::for_one().get(0)).await.expect("a service that never fails");
         let (key, stored) = recorder.put.lock().expect("no panic").take().expect("something was stored");
         let known = recorder.known.lock().expect("no panic").clone();
-        println!("{:?} {known:?} {:?}", stored.tags() == known, stored.tags());
         let bytes = stored.to_bytes(&key).expect("it has few tags");
         let servers = Servers::new(&[server.address().into()], HOUR);
         let name = Names::new("raw").entry(key.as_bytes());
+        let small = Names::new("raw").tag("small");
+        let record = Command::Set { name: &small, data: &[0; 38], ttl: 0, condition: Condition::Always };
+        servers.ask_one(record).await.expect("the server answers");
         let set = Command::Set { name: &name, data: &bytes, ttl: 0, condition: Condition::Always };
         let reply = servers.ask_one(set).await.expect("the server answers");
         assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
-        Self { memcached, key, known, servers, name, bytes: bytes.len() }
+        Self { memcached, key, known, servers, name, small, bytes: bytes.len() }
+    }
+
+    fn round(self: &Arc<Self>, runtime: &Runtime, times: u64) -> [f64; 3] {
+        let round = [
+            time(runtime, self, times, Self::raw),
+            time(runtime, self, times, Self::raw_all),
+            time(runtime, self, times, Self::hit),
+        ];
+        round.map(|took| took.as_secs_f64() * 1e6 / times as f64)
     }
 
     async fn raw(self: Arc<Self>) {
         let reply = self.servers.ask_one(Command::Get { name: &self.name, version: Version::Untold }).await;
         assert!(matches!(reply, Ok(Reply::Value { data, .. }) if data.len() == self.bytes));
+    }
+
+    /// As many small items beside it as a hit reads, and as much of them.
+    async fn raw_all(self: Arc<Self>) {
+        let get = |name, version| Command::Get { name, version };
+        let mut commands = vec![get(&self.name, Version::Untold), get(&self.small, Version::Untold)];
+        commands.extend(self.known.iter().map(|_| get(&self.small, Version::Told)));
+        let replies = self.servers.ask(&commands).await.expect("the server answers");
+        assert!(matches!(&replies[0], Reply::Value { data, .. } if data.len() == self.bytes));
     }
 
     async fn hit(self: Arc<Self>) {
@@ -160,6 +195,3 @@ impl Backend for Recorder {
         self.memcached.invalidate(invalidation).await
     }
 }
-
-criterion_group!(benches, hits);
-criterion_main!(benches);

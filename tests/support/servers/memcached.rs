@@ -62,14 +62,18 @@ impl Memcached {
     /// The names of its items that begin with `prefix`, of which there is at least one: `larder:t:` are records of tags.
     pub fn items(&self, prefix: &str) -> Vec<String> {
         let mut items = Vec::new();
-        // An item that somebody has in hand at that moment is left out of the list.
         wait_until("there is such an item", || {
-            let dump = self.ask("lru_crawler metadump all\r\n", "END");
-            let names = dump.iter().filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
-            items = names.map(|name| name.replace("%3A", ":")).filter(|name| name.starts_with(prefix)).collect();
+            items = self.listed(prefix);
             !items.is_empty()
         });
         items
+    }
+
+    /// The same, as the server lists them: at times it leaves one out that is there.
+    pub fn listed(&self, prefix: &str) -> Vec<String> {
+        let dump = self.ask("lru_crawler metadump all\r\n", "END");
+        let names = dump.iter().filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
+        names.map(|name| name.replace("%3A", ":")).filter(|name| name.starts_with(prefix)).collect()
     }
 
     /// What is stored under a name.
