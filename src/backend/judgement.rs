@@ -1,3 +1,5 @@
+use super::Standing;
+
 /// How a tag, or everything, was invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Force {
@@ -13,4 +15,15 @@ pub(crate) enum Judgement {
     Alive,
     Stale,
     Dead,
+}
+
+impl Judgement {
+    /// How it may be used, if at all.
+    pub(crate) fn standing(self) -> Option<Standing> {
+        match self {
+            Self::Alive => Some(Standing::Current),
+            Self::Stale => Some(Standing::Expired),
+            Self::Dead => None,
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     io,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -90,24 +90,54 @@ impl Connection {
     /// If the connection has ended, or so much waits on it that it takes no more.
     pub(crate) fn send(&self, commands: usize, write: impl FnOnce(&mut BytesMut)) -> Result<Pending, Error> {
         let (answer, replies) = oneshot::channel();
-        let mut queue = self.shared.queue();
+        let to = To::One(Vec::with_capacity(commands), answer);
+        let mut queue = self.queue()?;
+        queue.ask(commands, write, to);
+        self.notify(queue);
+        Ok(Pending { replies, shared: Arc::clone(&self.shared) })
+    }
+
+    /// The same, behind a question that all have in common, which `common` writes: it is asked once for all who send while it
+    /// has not been sent yet. It is answered before their other commands, and after they have begun.
+    pub(crate) fn send_behind(
+        &self,
+        common: impl FnOnce(&mut BytesMut),
+        commands: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<(Common, Pending), Error> {
+        let (answer, replies) = oneshot::channel();
+        let to = To::One(Vec::with_capacity(commands), answer);
+        let mut queue = self.queue()?;
+        let common = match &queue.common {
+            Some(asked) => asked.clone(),
+            None => {
+                let asked = Common::default();
+                queue.ask(1, common, To::All(asked.clone()));
+                queue.common.insert(asked).clone()
+            }
+        };
+        queue.ask(commands, write, to);
+        self.notify(queue);
+        Ok((common, Pending { replies, shared: Arc::clone(&self.shared) }))
+    }
+
+    fn queue(&self) -> Result<MutexGuard<'_, Queue>, Error> {
+        let queue = self.shared.queue();
         if queue.closed.is_some() {
             return Err(self.shared.ended(&queue));
         }
         if queue.unanswered > MAX_UNANSWERED {
             return Err(Error::unavailable(format!("memcached at {} does not keep up", self.shared.address)));
         }
-        let (before, was_idle) = (queue.outgoing.len(), queue.outgoing.is_empty());
-        write(&mut queue.outgoing);
-        let bytes = queue.outgoing.len() - before;
-        queue.unanswered += bytes;
-        queue.asked += 1;
-        queue.waiting.push_back(Waiting { replies: Vec::with_capacity(commands), commands, bytes, answer });
+        Ok(queue)
+    }
+
+    fn notify(&self, mut queue: MutexGuard<'_, Queue>) {
+        let was_told = std::mem::replace(&mut queue.told, true);
         drop(queue);
-        if was_idle {
+        if !was_told {
             self.shared.wake.notify_one();
         }
-        Ok(Pending { replies, shared: Arc::clone(&self.shared) })
     }
 
     /// Gives it up; who waits on it is told so.
@@ -144,6 +174,17 @@ impl Pending {
     }
 }
 
+/// The answer to a question that several had in common.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Common(Arc<OnceLock<Reply>>);
+
+impl Common {
+    /// What was answered, once what was sent behind it has been.
+    pub(crate) fn reply(&self) -> Option<Reply> {
+        self.0.get().cloned()
+    }
+}
+
 struct Shared {
     address: Arc<str>,
     queue: Mutex<Queue>,
@@ -154,6 +195,10 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     outgoing: BytesMut,
+    /// Whether the sender knows that there is something.
+    told: bool,
+    /// The question in `outgoing` that others may join.
+    common: Option<Common>,
     /// Those whose replies have not begun to come, in the order of their commands.
     waiting: VecDeque<Waiting>,
     /// Bytes of commands that have not been answered, sent or not.
@@ -169,10 +214,26 @@ struct Closed {
 }
 
 struct Waiting {
-    replies: Vec<Reply>,
     commands: usize,
     bytes: usize,
-    answer: oneshot::Sender<Vec<Reply>>,
+    to: To,
+}
+
+/// Who gets what is answered.
+enum To {
+    One(Vec<Reply>, oneshot::Sender<Vec<Reply>>),
+    All(Common),
+}
+
+impl Queue {
+    fn ask(&mut self, commands: usize, write: impl FnOnce(&mut BytesMut), to: To) {
+        let before = self.outgoing.len();
+        write(&mut self.outgoing);
+        let bytes = self.outgoing.len() - before;
+        self.unanswered += bytes;
+        self.asked += 1;
+        self.waiting.push_back(Waiting { commands, bytes, to });
+    }
 }
 
 impl Shared {
@@ -248,6 +309,9 @@ async fn send_all(shared: &Shared, mut writer: WriteHalf<'_>) -> io::Error {
                 return io::Error::other("it was closed");
             }
             std::mem::swap(&mut queue.outgoing, &mut batch);
+            queue.told = !batch.is_empty();
+            // Who asks from now on wants to know how things are from now on.
+            queue.common = None;
         }
         if batch.is_empty() {
             shared.wake.notified().await;
@@ -295,16 +359,22 @@ fn hand_out(shared: &Shared, received: &mut BytesMut, current: &mut Option<Waiti
             Some(waiting) => waiting,
             None => shared.queue().waiting.pop_front().ok_or("a reply came to nothing that was asked")?,
         };
-        waiting.replies.push(reply);
-        if waiting.replies.len() < waiting.commands {
-            *current = Some(waiting);
-        } else {
+        waiting.commands -= 1;
+        let is_whole = waiting.commands == 0;
+        if is_whole {
             let mut queue = shared.queue();
             queue.unanswered -= waiting.bytes;
             queue.answered += 1;
-            drop(queue);
+        }
+        match &mut waiting.to {
+            To::One(replies, _) => replies.push(reply),
+            To::All(common) => _ = common.0.set(reply),
+        }
+        match waiting.to {
             // Who has given up waiting is not there to take it.
-            let _ = waiting.answer.send(waiting.replies);
+            To::One(replies, answer) if is_whole => _ = answer.send(replies),
+            To::One(..) => *current = Some(waiting),
+            To::All(_) => {}
         }
         if misunderstood {
             // The server may have taken part of a value for commands.

@@ -4,6 +4,7 @@ mod address;
 mod connection;
 mod items;
 mod name;
+mod notes;
 mod ring;
 mod server;
 mod store;

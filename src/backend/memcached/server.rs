@@ -8,7 +8,7 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
-    connection::{Connection, Pending, State},
+    connection::{Common, Connection, Pending, State},
     name::Name,
     ring::Ring,
     wire::{self, Condition, Reply, Version},
@@ -59,6 +59,27 @@ impl Servers {
             answers[index] = pending.replies().await?.into_iter();
         }
         Ok(holders.iter().filter_map(|holder| answers[*holder].next()).collect())
+    }
+
+    /// The same, behind a question that is asked once for all who ask it at the same time, always the same one. With one server it
+    /// is answered before the commands; with several, in any order.
+    pub(crate) async fn ask_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
+        let no_reply = || Error::unavailable("memcached gave no reply");
+        if let [server] = &*self.servers {
+            let (common, pending) = server.send_behind(common, commands)?;
+            let replies = pending.replies().await?;
+            return Ok((common.reply().ok_or_else(no_reply)?, replies));
+        }
+        let mut replies = self.ask(&[&[common], commands].concat()).await?;
+        if replies.is_empty() {
+            return Err(no_reply());
+        }
+        Ok((replies.remove(0), replies))
+    }
+
+    /// Whether replies come in the order of commands.
+    pub(crate) fn answer_in_order(&self) -> bool {
+        self.servers.len() == 1
     }
 
     /// The reply to one command.
@@ -125,6 +146,11 @@ impl Server {
 
     fn send<'c>(&self, commands: impl Iterator<Item = Command<'c>> + Clone) -> Result<Pending, Error> {
         self.connection()?.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into)))
+    }
+
+    fn send_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Common, Pending), Error> {
+        let write = |into: &mut BytesMut| commands.iter().for_each(|command| command.write(into));
+        self.connection()?.send_behind(|into| common.write(into), commands.len(), write)
     }
 
     fn ping(&self) -> Result<Pending, Error> {

@@ -9,11 +9,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use super::{
     items::{Items, ask_record, no_reply, record_in, refusal, value},
     name::Name,
+    notes::Notes,
     server::Command,
     wire::{Condition, MAX_TTL, Reply, Version},
 };
@@ -25,7 +25,7 @@ use crate::{
         stepwise::{self, Reading, Registers as _},
     },
     clock::Clock,
-    codec::{Compression, Limits, decode_whole, encode_whole},
+    codec::{Compression, Head, Limits, decode, encode_whole},
     error::Error,
     key::Key,
     stored::{Epoch, Stored},
@@ -36,6 +36,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Store {
     items: Items,
+    notes: Notes,
     options: Options,
     /// Values that were found and could not be used, and those that were not stored because of their size.
     corrupt: AtomicU64,
@@ -52,7 +53,7 @@ pub(crate) struct Options {
 
 impl Store {
     pub(crate) fn new(items: Items, options: Options) -> Self {
-        Self { items, options, corrupt: AtomicU64::new(0), refused: AtomicU64::new(0) }
+        Self { items, notes: Notes::new(), options, corrupt: AtomicU64::new(0), refused: AtomicU64::new(0) }
     }
 
     pub(crate) fn corrupt(&self) -> u64 {
@@ -63,19 +64,47 @@ impl Store {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// What is under `key`, the clock and the records of `tags`: all asked at once.
-    async fn look(&self, key: &Key, tags: &[Tag]) -> Result<(Option<Stored>, Reading), Error> {
-        let entry = self.items.names.entry(key.as_bytes());
-        let names = self.names(tags);
-        let mut commands = Vec::with_capacity(2 + names.len());
-        commands.push(Command::Get { name: &entry, version: Version::Untold });
-        commands.push(self.items.ask_clock());
-        commands.extend(names.iter().map(ask_record));
-        let mut replies = self.items.servers.ask(&commands).await?.into_iter();
-        let (Some(entry), Some(clock)) = (replies.next(), replies.next()) else { return Err(no_reply()) };
+    /// What is usable under `name` by what this node has noted, and the clock; one item is read, and the clock together with all who
+    /// read it at the same time.
+    async fn noted(&self, key: &Key, name: &Name) -> Result<Option<Read>, Error> {
+        if !self.notes.expect(name.hash(), self.notes.latest()) {
+            return Ok(None);
+        }
+        let ask = [Command::Get { name, version: Version::Untold }];
+        let (clock, replies) = self.items.servers.ask_behind(self.items.ask_clock(), &ask).await?;
+        let clock = self.items.clock_in(clock).await?;
+        self.notes.set_latest(clock);
+        let entry = replies.into_iter().next().ok_or_else(no_reply)?;
+        let Some((stored, id)) = self.entry_in(key, entry)? else { return Ok(None) };
+        let is_usable = self.notes.prove(name.hash(), id, clock);
+        Ok(is_usable.then(|| Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock) }))
+    }
+
+    /// What is usable under `name` by the records of its tags, the `known` ones of which are read with it.
+    async fn judged(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Read, Error> {
+        let before = self.notes.latest();
+        let names: Vec<Name> = known.iter().map(|tag| self.items.names.tag(tag.as_str())).collect();
+        let mut ask = vec![Command::Get { name, version: Version::Untold }];
+        ask.extend(names.iter().map(ask_record));
+        let (clock, replies) = self.items.servers.ask_behind(self.items.ask_clock(), &ask).await?;
+        let clock = self.items.clock_in(clock).await?;
+        self.notes.set_latest(clock);
+        let mut replies = replies.into_iter();
+        let entry = self.entry_in(key, replies.next().ok_or_else(no_reply)?)?;
         let records = names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect::<Result<_, _>>()?;
-        let stored = value(entry)?.and_then(|(data, _)| self.decode(key, &data));
-        Ok((stored, Reading { clock: self.items.clock_in(clock).await?, records }))
+        let reading = Reading { clock, records };
+        if let Some((stored, id)) = entry
+            && let Some(standing) = self.standing(&stored, known, &reading).await?
+        {
+            // The records were read when the clock stood there, if not before: it did so when they were asked for.
+            if standing == Standing::Current && (self.items.servers.answer_in_order() || before == clock) {
+                self.notes.add(name.hash(), id, clock);
+            }
+            return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(clock) });
+        }
+        // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
+        let reading = stepwise::ensure(&self.items, known, reading).await?;
+        Ok(Read { found: None, epoch: Some(reading.clock) })
     }
 
     /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
@@ -95,17 +124,18 @@ impl Store {
         Ok(standing(judgement))
     }
 
-    fn names(&self, tags: &[Tag]) -> Vec<Name> {
-        tags.iter().map(|tag| self.items.names.tag(tag.as_str())).collect()
-    }
-
-    fn decode(&self, key: &Key, data: &Bytes) -> Option<Stored> {
-        let decoded = decode_whole(key, data, Limits::default());
+    /// The entry in a reply, and the id by which this writing of it is known; none if it is not what it should be.
+    fn entry_in(&self, key: &Key, reply: Reply) -> Result<Option<(Stored, u64)>, Error> {
+        let Some((data, _)) = value(reply)? else { return Ok(None) };
+        let decoded = Head::split(&data).and_then(|(head, body)| {
+            let id = head.id;
+            Ok((decode(key, head, &data.slice_ref(body), Limits::default())?, id))
+        });
         if let Err(corrupt) = &decoded {
             self.corrupt.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(?corrupt, "what memcached had under a key of larder's was none of its entries");
         }
-        decoded.ok()
+        Ok(decoded.ok())
     }
 
     /// Stores what is not dead, unless it is too large.
@@ -131,23 +161,19 @@ impl Store {
     async fn has_newer(&self, key: &Key, born: Epoch) -> Result<bool, Error> {
         let name = self.items.names.entry(key.as_bytes());
         let reply = self.items.servers.ask_one(Command::Get { name: &name, version: Version::Untold }).await?;
-        let present = value(reply)?.and_then(|(data, _)| self.decode(key, &data));
-        Ok(present.is_some_and(|present| present.born().incarnation() == born.incarnation() && born < present.born()))
+        let present = self.entry_in(key, reply)?;
+        Ok(present.is_some_and(|(present, _)| present.born().incarnation() == born.incarnation() && born < present.born()))
     }
 }
 
 #[async_trait]
 impl Backend for Store {
     async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
-        let (stored, reading) = self.look(key, known).await?;
-        if let Some(stored) = stored
-            && let Some(standing) = self.standing(&stored, known, &reading).await?
-        {
-            return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
+        let name = self.items.names.entry(key.as_bytes());
+        match self.noted(key, &name).await? {
+            Some(read) => Ok(read),
+            None => self.judged(key, &name, known).await,
         }
-        // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-        let reading = stepwise::ensure(&self.items, known, reading).await?;
-        Ok(Read { found: None, epoch: Some(reading.clock) })
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
