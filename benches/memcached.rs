@@ -93,7 +93,7 @@ struct Entry {
 impl Entry {
     /// With `tags` tags beside those that every entry has.
     async fn store(server: &Server, length: usize, tags: usize) -> Self {
-        let memcached = Memcached::builder().compress_from(None).connect(&server.url()).await.expect("a URL");
+        let memcached = Memcached::builder().compress_from(None).read_timeout(HOUR).connect(&server.url()).await.expect("a URL");
         let recorder = Recorder { memcached: memcached.clone(), put: Arc::default(), known: Arc::default() };
         let layer = Cache::new(recorder.clone()).layer().ttl(HOUR).tags((0..tags).map(|tag| format!("tag-{tag}")));
         let service = layer.layer(Handler::new(length));

@@ -14,10 +14,10 @@ async fn several_servers_share_the_work_and_keep_the_promise() {
     let all: Vec<_> = servers.iter().collect();
     let runs = Runs::default();
     let (a, b) = (Node::new(&all, &runs).await, Node::new(&all, &runs).await);
-    for id in 0..50 {
+    for id in 0..100 {
         assert!(a.get(&format!("/pages/{id}")).await.is_stored());
     }
-    for id in 0..50 {
+    for id in 0..100 {
         let uri = format!("/pages/{id}");
         assert!(b.get(&uri).await.is_hit(), "{uri}");
         b.cache.invalidate_tags([format!("page:{id}")]).await.unwrap();
@@ -27,7 +27,7 @@ async fn several_servers_share_the_work_and_keep_the_promise() {
     let items: Vec<_> = servers.iter().map(|server| server.items("larder:")).collect();
     let count = |items: &[String], kind| items.iter().filter(|name| name.starts_with(kind)).count();
     for items in &items {
-        assert!(count(items, "larder:e:") > 10 && count(items, "larder:t:") > 10, "a server has hardly anything: {items:?}");
+        assert!(count(items, "larder:e:") > 10 && count(items, "larder:t:") > 20, "a server has hardly anything: {items:?}");
     }
     // At times the list of a server lacks an item that is there.
     assert!(count(&items.concat(), "larder:c:") <= 1, "the nodes do not agree where the clock is");

@@ -24,8 +24,24 @@ async fn a_lost_record_of_a_tag_is_a_miss() {
     let server = Server::start();
     let runs = Runs::default();
     let nodes = stored(&server, &runs).await;
+    for (run, record) in (2..).zip(server.items("larder:t:")) {
+        assert!(nodes[0].get("/pages/1").await.is_hit());
+        server.delete(&record);
+        // Nothing was invalidated since this one has looked.
+        assert!(nodes[0].get("/pages/1").await.is_hit());
+        let anew = Node::new(&[&server], &runs).await.get("/pages/1").await;
+        assert!(anew.is_stored() && anew.text() == format!("run {run}"), "{anew:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_record_of_a_tag_is_a_miss_once_anything_is_invalidated() {
+    let server = Server::start();
+    let runs = Runs::default();
+    let nodes = stored(&server, &runs).await;
     for record in server.items("larder:t:") {
         server.delete(&record);
+        nodes[1].cache.invalidate_tags(["elsewhere"]).await.unwrap();
         assert_fetched_anew(&nodes, &runs).await;
     }
 }

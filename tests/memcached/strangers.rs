@@ -56,8 +56,10 @@ async fn c4_a_foreign_record_is_dead_and_replaced() {
     // Also another tag's record: whatever a server answers by mistake is not believed.
     for foreign in [&b""[..], b"7", &other] {
         server.set(&records[0], foreign);
+        node.cache.invalidate_tags(["elsewhere"]).await.unwrap();
         assert!(!node.get("/pages/1").await.is_hit(), "{foreign:?}");
         assert!(node.get("/pages/1").await.is_hit());
+        server.set(&records[0], foreign);
         node.cache.invalidate_tags(["pages"]).await.unwrap();
         assert!(!node.get("/pages/1").await.is_hit());
         assert!(node.get("/pages/1").await.is_hit());

@@ -57,7 +57,7 @@ pub(crate) enum State {
 const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How many bytes of commands may wait for their replies: a server that stands still must not fill our memory.
-const MAX_UNANSWERED: usize = 64 << 20;
+pub(super) const MAX_UNANSWERED: usize = 64 << 20;
 
 /// How much is read at once, unless a longer value is on its way.
 const READ: usize = 32 << 10;

@@ -8,6 +8,8 @@ mod notes;
 mod ring;
 mod server;
 mod store;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};

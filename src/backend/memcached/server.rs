@@ -18,7 +18,7 @@ use crate::error::Error;
 /// All servers, each with a connection when it is needed.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    servers: Box<[Server]>,
+    pub(super) servers: Box<[Server]>,
     ring: Ring,
 }
 
@@ -121,7 +121,7 @@ impl<'c> Command<'c> {
 }
 
 #[derive(Debug)]
-struct Server {
+pub(super) struct Server {
     address: Arc<str>,
     connect_limit: Duration,
     line: Mutex<Line>,
@@ -129,14 +129,14 @@ struct Server {
 
 /// The way to a server.
 #[derive(Debug, Default)]
-struct Line {
-    connection: Option<Arc<Connection>>,
+pub(super) struct Line {
+    pub(super) connection: Option<Arc<Connection>>,
     /// How often in a row nothing came of connecting.
     failures: u32,
 }
 
 /// How long a server that could not be reached is left alone, at first and at most.
-const FIRST_REST: Duration = Duration::from_millis(10);
+pub(super) const FIRST_REST: Duration = Duration::from_millis(10);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
 impl Server {
@@ -179,7 +179,7 @@ impl Server {
         Ok(connection)
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

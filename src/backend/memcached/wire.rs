@@ -50,7 +50,7 @@ pub(crate) struct Desynchronised(pub(crate) &'static str);
 pub(crate) const MAX_TTL: u32 = 60 * 60 * 24 * 30;
 
 /// The longest line of a reply; errors are the longest there are.
-const MAX_LINE: usize = 2048;
+pub(super) const MAX_LINE: usize = 2048;
 
 /// The largest item that a server can be made to keep (`-I`).
 const MAX_VALUE: usize = 1 << 30;
