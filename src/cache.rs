@@ -13,6 +13,7 @@ use crate::{
     collapse::{Flights, Limits},
     error::Error,
     key::{Key, Scheme, normal_authority},
+    secret::Secret,
     settings::Settings,
     tag::{Tag, TagSpace, deduplicate},
     uncacheable::Uncacheable,
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     space: TagSpace,
     namespace: String,
     revision: String,
+    /// What keeps credentials in keys unreadable.
+    pub(crate) secret: Secret,
     pub(crate) flights: Arc<Flights>,
     pub(crate) fetches: Arc<Semaphore>,
     pub(crate) uncacheable: Arc<Uncacheable>,
@@ -76,6 +79,7 @@ impl Cache {
             space: TagSpace::default(),
             namespace: String::new(),
             revision: String::new(),
+            secret: Secret::default(),
             flights: Flights::new(FLIGHT_SHARDS, Limits::default()),
             fetches: Arc::new(Semaphore::new(DEFAULT_FETCHES)),
             uncacheable: Arc::default(),
@@ -99,6 +103,22 @@ impl Cache {
     #[must_use]
     pub fn revision(&self, revision: &str) -> Self {
         self.with(|inner| inner.revision = revision.to_owned())
+    }
+
+    /// A handle to the same store whose keys hide credentials behind `secret`; default: one that is random in each process.
+    ///
+    /// Cookies, principals and `Authorization` select entries, by a digest that nobody can compute or undo who does not know the
+    /// secret. In a store that several nodes share, give all of them the same one, or what is stored for one user on one node
+    /// is not found on another, nor after a restart. Make it long and random (`openssl rand -hex 32`), and keep it out of the store.
+    /// It costs some hundred nanoseconds for each credential of a request that a route tells users apart by, and nothing elsewhere.
+    ///
+    /// # Panics
+    /// If `secret` is empty: a variable that was not set must not look like one.
+    #[must_use]
+    pub fn secret(&self, secret: impl AsRef<[u8]>) -> Self {
+        let secret = secret.as_ref();
+        assert!(!secret.is_empty(), "the secret of a cache is empty: give all nodes the same long, random one");
+        self.with(|inner| inner.secret = Secret::shared(secret))
     }
 
     /// A handle to the same store with at most `max` handlers at once that run to fill it; default: 1024. Further requests queue

@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderName, Uri};
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
+use crate::secret::Secret;
+
 /// A cache key (RFC 9111 §2): every part of a request that selects a stored response, in an encoding without
 /// ambiguity.
 ///
@@ -54,8 +56,9 @@ impl Key {
     }
 
     /// A part that is nobody's business: its keyed digest stands for it.
-    pub(crate) fn push_secret(&mut self, part: Option<&[u8]>) {
-        self.push_option(part.map(secret_digest).as_ref().map(<[u8; 16]>::as_slice));
+    pub(crate) fn push_secret(&mut self, secret: &Secret, part: Option<&[u8]>) {
+        let digest = part.map(|part| secret.digest(part));
+        self.push_option(digest.as_ref().map(<[u8; 16]>::as_slice));
     }
 
     pub(crate) fn push_scheme(&mut self, uri: &Uri, scheme: Scheme) {
@@ -71,16 +74,16 @@ impl Key {
 
     /// The authority in lower case, without the scheme's default port; `Err` if it is not a host at all.
     pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), NotAHost> {
-        let authority = authority.strip_suffix(scheme.default_port()).unwrap_or(authority);
-        self.push_length(authority.len());
-        let start = self.as_bytes().len();
-        self.0.extend(authority);
-        let mut valid = !authority.is_empty();
+        let authority = scheme.without_default_port(authority);
+        self.push(authority);
+        let start = self.as_bytes().len() - authority.len();
         for byte in &mut self.0.as_mut_slice()[start..] {
             *byte = HOST_BYTES[usize::from(*byte)];
-            valid &= *byte != 0;
+            if *byte == 0 {
+                return Err(NotAHost);
+            }
         }
-        if valid { Ok(()) } else { Err(NotAHost) }
+        if authority.is_empty() { Err(NotAHost) } else { Ok(()) }
     }
 
     /// Lengths beyond `u32` do not occur: header fields are bounded far below.
@@ -224,12 +227,13 @@ impl Scheme {
         }
     }
 
-    const fn default_port(self) -> &'static [u8] {
-        match self {
-            Self::Http => b":80",
-            Self::Https => b":443",
-            Self::Other => b":",
-        }
+    fn without_default_port(self, authority: &[u8]) -> &[u8] {
+        let stripped = match self {
+            Self::Http => authority.strip_suffix(b":80"),
+            Self::Https => authority.strip_suffix(b":443"),
+            Self::Other => authority.strip_suffix(b":"),
+        };
+        stripped.unwrap_or(authority)
     }
 }
 
@@ -238,16 +242,6 @@ pub(crate) fn normal_authority(authority: &[u8], scheme: Scheme) -> Option<Strin
     let mut key = Key::begin(&[]);
     key.push_authority(authority, scheme).ok()?;
     String::from_utf8(key.as_bytes()[size_of::<u32>()..].to_vec()).ok()
-}
-
-/// Values of `Authorization`, cookies and principals select entries, and must not be readable in a store.
-fn secret_digest(value: &[u8]) -> [u8; 16] {
-    static KEYS: LazyLock<[std::hash::RandomState; 2]> = LazyLock::new(Default::default);
-    let [high, low] = KEYS.each_ref().map(|key| key.hash_one(value).to_le_bytes());
-    let mut digest = [0; 16];
-    digest[..8].copy_from_slice(&high);
-    digest[8..].copy_from_slice(&low);
-    digest
 }
 
 /// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
@@ -259,4 +253,17 @@ pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<Sma
         joined.extend_from_slice(line.as_bytes().trim_ascii());
     }
     Some(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_in_a_store_is_the_same_in_every_process() {
+        // echo -n key | sha256sum
+        let digest = Key::from_bytes(b"key").storage_digest();
+        let hexadecimal: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hexadecimal, "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683");
+    }
 }

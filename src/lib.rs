@@ -46,6 +46,7 @@ mod router;
 #[cfg(feature = "axum")]
 #[path = "axum.rs"]
 mod router;
+mod secret;
 mod service;
 mod settings;
 mod status;

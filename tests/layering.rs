@@ -35,20 +35,19 @@ const FLOORS: &[&[&str]] = &[
     &["conditional"],
     &["age", "body", "date", "detached", "etag", "no_vary_search", "query", "range", "uncacheable"],
     &["cache_policy", "caught", "collapse", "errand", "invalidate", "method", "tag", "status"],
-    &["clock", "error", "sync"],
+    &["clock", "error", "secret", "sync"],
 ];
 
 fn floor(file: &str) -> usize {
     FLOORS.iter().position(|floor| floor.contains(&file)).unwrap_or_else(|| panic!("`{file}` stands on no floor: add it"))
 }
 
-/// The files that a source names as `crate::…` or, within the backends, as `super::…`; tests within it are left out.
+/// The files that a source names as `crate::…` or, within the backends, as `super::…`.
 fn used(file: &str, source: &str) -> Vec<String> {
-    let code = source.split("#[cfg(test)]").next().unwrap();
     let mut used = Vec::new();
     for (prefix, root) in [("crate::", ""), ("super::", "backend/")] {
-        for (at, _) in code.match_indices(prefix) {
-            let rest = &code[at + prefix.len()..];
+        for (at, _) in source.match_indices(prefix) {
+            let rest = &source[at + prefix.len()..];
             if let Some(group) = rest.strip_prefix('{') {
                 used.extend(group_members(group).map(|name| format!("{root}{name}")));
             } else {
@@ -83,6 +82,7 @@ fn group_members(group: &str) -> impl Iterator<Item = &str> {
     members.into_iter().map(|member| member.trim().split("::").next().unwrap().trim())
 }
 
+/// The code of each file, or of a folder that stands for one; tests within it are left out.
 fn sources() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = [("", src.clone()), ("backend/", src.join("backend")), ("codec/", src.join("codec"))];
@@ -98,7 +98,9 @@ fn sources() -> BTreeMap<String, String> {
                 "axum" | "no_router" => "router".to_owned(),
                 stem => format!("{prefix}{stem}"),
             };
-            sources.entry(name).or_insert_with(String::new).push_str(&fs::read_to_string(&path).unwrap());
+            let source = fs::read_to_string(&path).unwrap();
+            let code = source.split("#[cfg(test)]").next().unwrap();
+            sources.entry(name).or_insert_with(String::new).push_str(code);
         }
     }
     sources

@@ -40,8 +40,11 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     /// Begins a new incarnation: everything that is stored is dead.
     async fn renew(&self) -> Result<Epoch, Error>;
 
-    /// Reads the clock and the record of each tag.
-    async fn read(&self, tags: &[Tag]) -> Result<Reading, Error>;
+    /// Reads the record of each tag.
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error>;
+
+    /// Reads the clock and the record of each tag, in one round trip and any order.
+    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error>;
 
     /// Makes each change whose tag still has what was seen; returns what is there now, or `None` where something else was.
     ///
@@ -90,30 +93,24 @@ pub(crate) enum Record {
     Settled { incarnation: u64, hard: u64, soft: u64 },
 }
 
-/// How often records are created that somebody else replaces at the same time, before an entry is given up for it.
-const CLAIMS: usize = 3;
-
 /// How often records are raised that somebody else replaces at the same time, before the invalidation fails.
 const RAISES: usize = 64;
 
 /// Creates the records that `reading` lacks, so that what is fetched next can be used; returns what is known then.
 ///
-/// Its clock is what the next fetch is born at: every record that was created has it or an earlier one, and the handler has
-/// not been called yet. Costs nothing if all records are there, else three round trips. What somebody else keeps
-/// replacing is left out, which costs a miss.
+/// Its clock is what the next fetch is born at: no record that was created is later, and the handler has not been called yet.
+/// Costs nothing if all records are there, else three round trips, and one more if others do the same at the same time. The
+/// last of them creates the record; one that an invalidation has interfered with is left to the next fetch.
 pub(crate) async fn ensure(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
-    let mut reading = reading;
-    for _ in 0..CLAIMS {
-        if reading.lacking().is_empty() {
-            break;
-        }
-        let settled = settle(registers, tags, reading).await?;
-        if settled.lacking().is_empty() {
-            return Ok(settled);
-        }
-        reading = registers.read(tags).await?;
+    if reading.lacking().is_empty() {
+        return Ok(reading);
     }
-    Ok(reading)
+    let settled = settle(registers, tags, reading).await?;
+    if settled.lacking().is_empty() {
+        return Ok(settled);
+    }
+    // Whoever has taken over what is lacking is done by now, most likely.
+    registers.survey(tags).await
 }
 
 /// How something born at `born` stands, judged as a read would; creates the records that are missing.
@@ -121,13 +118,13 @@ pub(crate) async fn ensure(registers: &dyn Registers, tags: &[Tag], reading: Rea
 /// For what is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
 /// `born` unless it is dead, and judged again by whoever reads it.
 pub(crate) async fn admit(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-    let reading = registers.read(tags).await?;
+    let reading = registers.survey(tags).await?;
     Ok(ensure(registers, tags, reading).await?.judge(born))
 }
 
 /// How something born at `born` stands.
 pub(crate) async fn judge(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-    Ok(registers.read(tags).await?.judge(born))
+    Ok(registers.survey(tags).await?.judge(born))
 }
 
 /// Invalidates, and returns the epoch of it.
@@ -178,7 +175,7 @@ async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Re
 async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Force) -> Result<(), Error> {
     let mut tags = tags.to_vec();
     for _ in 0..RAISES {
-        let records = registers.read(&tags).await?.records;
+        let records = registers.read(&tags).await?;
         let changes = tags.iter().zip(records).filter_map(|(tag, seen)| {
             // No record: whatever has the tag is dead. Creating one now could undo a later invalidation.
             let seen = seen?;

@@ -36,28 +36,25 @@ impl Head {
         check_signature(&mut reader)?;
         let id = reader.u64()?;
         let born = Epoch::of(reader.u64()?, reader.u64()?);
-        let names = names(&mut reader)?;
+        let count = usize::from(reader.u16()?);
+        let mut names = reader.clone();
+        (0..count).try_for_each(|_| name(&mut reader).map(drop))?;
         let length = bytes.len() - reader.left();
         if reader.u32()? != crc32fast::hash(&bytes[..length]) {
             return Err(Corrupt::Checksum);
         }
-        let tags = names.into_iter().map(tag).collect::<Result<_, _>>()?;
+        // They have been counted: there is room for as many.
+        let mut tags = Vec::with_capacity(count);
+        for _ in 0..count {
+            tags.push(tag(name(&mut names)?)?);
+        }
         Ok((Self { id, born, tags }, reader.rest()))
     }
 }
 
-/// The tags' names, as slices: nothing is allocated for what has not been checked but these.
-fn names<'b>(reader: &mut Reader<'b>) -> Result<Vec<&'b [u8]>, Corrupt> {
-    let count = usize::from(reader.u16()?);
-    if count > reader.left() / size_of::<u16>() {
-        return Err(Corrupt::Truncated);
-    }
-    let mut names = Vec::with_capacity(count);
-    for _ in 0..count {
-        let length = usize::from(reader.u16()?);
-        names.push(reader.take(length)?);
-    }
-    Ok(names)
+fn name<'b>(reader: &mut Reader<'b>) -> Result<&'b [u8], Corrupt> {
+    let length = usize::from(reader.u16()?);
+    reader.take(length)
 }
 
 fn tag(name: &[u8]) -> Result<Tag, Corrupt> {

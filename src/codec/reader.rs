@@ -1,6 +1,7 @@
 use super::corrupt::Corrupt;
 
 /// Bytes that are taken from the front, as far as there are any; numbers have their high byte first.
+#[derive(Clone)]
 pub(super) struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {

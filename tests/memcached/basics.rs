@@ -61,6 +61,15 @@ async fn what_is_expired_is_fetched_again_and_stays_usable_where_stale_is_allowe
 }
 
 #[tokio::test]
+async fn no_tags_are_invalidated_too() {
+    let server = Server::start();
+    let node = Node::new(&[&server], &Runs::default()).await;
+    assert!(node.get("/pages/1").await.is_stored());
+    assert_eq!(node.cache.invalidate_tags([""; 0]).await.unwrap().tags, 0);
+    assert!(node.get("/pages/1").await.is_hit());
+}
+
+#[tokio::test]
 async fn clearing_forgets_everything_of_this_namespace() {
     let server = Server::start();
     let (runs, others) = (Runs::default(), Runs::default());

@@ -227,6 +227,7 @@ enum To {
 
 impl Queue {
     fn ask(&mut self, commands: usize, write: impl FnOnce(&mut BytesMut), to: To) {
+        debug_assert_ne!(commands, 0, "nothing would ever be answered");
         let before = self.outgoing.len();
         write(&mut self.outgoing);
         let bytes = self.outgoing.len() - before;

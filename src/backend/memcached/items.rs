@@ -52,6 +52,11 @@ impl Items {
         Self { servers: Servers::new(addresses, connect_limit), clock: names.clock(), names }
     }
 
+    /// What the records of these tags are called.
+    pub(crate) fn records_of(&self, tags: &[Tag]) -> Vec<Name> {
+        tags.iter().map(|tag| self.names.tag(tag.as_str())).collect()
+    }
+
     /// Asks for the clock.
     pub(crate) const fn ask_clock(&self) -> Command<'_> {
         Command::Get { name: &self.clock, version: Version::Untold }
@@ -120,13 +125,17 @@ impl Registers for Items {
         begun.ok_or_else(|| Error::unavailable("memcached did not take a new clock"))
     }
 
-    async fn read(&self, tags: &[Tag]) -> Result<Reading, Error> {
-        let names: Vec<Name> = tags.iter().map(|tag| self.names.tag(tag.as_str())).collect();
-        let commands: Vec<_> = std::iter::once(self.ask_clock()).chain(names.iter().map(ask_record)).collect();
-        let mut replies = self.servers.ask(&commands).await?.into_iter();
-        let clock = replies.next().ok_or_else(no_reply)?;
-        let records = names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect::<Result<_, _>>()?;
-        Ok(Reading { clock: self.clock_in(clock).await?, records })
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error> {
+        let names = self.records_of(tags);
+        let replies = self.servers.ask(&names.iter().map(ask_record).collect::<Vec<_>>()).await?;
+        records_in(&names, replies)
+    }
+
+    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error> {
+        let names = self.records_of(tags);
+        let ask: Vec<_> = names.iter().map(ask_record).collect();
+        let (clock, replies) = self.servers.ask_behind(self.ask_clock(), &ask).await?;
+        Ok(Reading { clock: self.clock_in(clock).await?, records: records_in(&names, replies)? })
     }
 
     async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error> {
@@ -186,10 +195,14 @@ pub(crate) const fn ask_record(name: &Name) -> Command<'_> {
 
 /// The record in the reply to [`ask_record`]. Behind it stands the hash of its name: what belongs to another item means
 /// nothing here.
-pub(crate) fn record_in(name: &Name, reply: Reply) -> Result<Option<Seen>, Error> {
+fn record_in(name: &Name, reply: Reply) -> Result<Option<Seen>, Error> {
     let Some((data, cas)) = value(reply)? else { return Ok(None) };
     let record = data.strip_suffix(&name.hash().to_le_bytes()).map(|record| data.slice_ref(record));
     Ok(Some(Seen::new(record.unwrap_or_default(), version(cas)?)))
+}
+
+pub(crate) fn records_in(names: &[Name], replies: impl IntoIterator<Item = Reply>) -> Result<Vec<Option<Seen>>, Error> {
+    names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect()
 }
 
 /// The value and the version in the reply to a question, if there is something.

@@ -43,6 +43,9 @@ impl Servers {
     /// # Errors
     /// If any of the servers concerned cannot be reached; some of the commands may have been carried out.
     pub(crate) async fn ask(&self, commands: &[Command<'_>]) -> Result<Vec<Reply>, Error> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
         if let [server] = &*self.servers {
             return server.send(commands.iter().copied())?.replies().await;
         }
@@ -65,6 +68,9 @@ impl Servers {
     /// is answered before the commands; with several, in any order.
     pub(crate) async fn ask_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
         let no_reply = || Error::unavailable("memcached gave no reply");
+        if commands.is_empty() {
+            return Ok((self.ask_one(common).await?, Vec::new()));
+        }
         if let [server] = &*self.servers {
             let (common, pending) = server.send_behind(common, commands)?;
             let replies = pending.replies().await?;

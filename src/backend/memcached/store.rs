@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    items::{Items, ask_record, no_reply, record_in, refusal, value},
+    items::{Items, ask_record, no_reply, records_in, refusal, value},
     name::Name,
     notes::Notes,
     server::Command,
@@ -83,7 +83,7 @@ impl Store {
     /// What is usable under `name` by the records of its tags, the `known` ones of which are read with it.
     async fn judged(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Read, Error> {
         let before = self.notes.latest();
-        let names: Vec<Name> = known.iter().map(|tag| self.items.names.tag(tag.as_str())).collect();
+        let names = self.items.records_of(known);
         let mut ask = vec![Command::Get { name, version: Version::Untold }];
         ask.extend(names.iter().map(ask_record));
         let (clock, replies) = self.items.servers.ask_behind(self.items.ask_clock(), &ask).await?;
@@ -91,8 +91,7 @@ impl Store {
         self.notes.set_latest(clock);
         let mut replies = replies.into_iter();
         let entry = self.entry_in(key, replies.next().ok_or_else(no_reply)?)?;
-        let records = names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect::<Result<_, _>>()?;
-        let reading = Reading { clock, records };
+        let reading = Reading { clock, records: records_in(&names, replies)? };
         if let Some((stored, id)) = entry
             && let Some(standing) = self.standing(&stored, known, &reading).await?
         {
@@ -110,7 +109,7 @@ impl Store {
     /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
     async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Standing>, Error> {
         if stored.tags() == known {
-            return Ok(standing(reading.judge(stored.born())));
+            return Ok(reading.judge(stored.born()).standing());
         }
         let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
         // Most entries that are dead are so by what is known already.
@@ -119,9 +118,9 @@ impl Store {
         let judgement = match shared.judge(stored.born()) {
             Judgement::Dead => Judgement::Dead,
             judgement if unknown.is_empty() => judgement,
-            judgement => judgement.max(self.items.read(&unknown).await?.judge(stored.born())),
+            judgement => judgement.max(self.items.survey(&unknown).await?.judge(stored.born())),
         };
-        Ok(standing(judgement))
+        Ok(judgement.standing())
     }
 
     /// The entry in a reply, and the id by which this writing of it is known; none if it is not what it should be.
@@ -191,12 +190,8 @@ impl Backend for Store {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let epoch = stepwise::invalidate(&self.items, invalidation).await?;
-        let tags = match invalidation {
-            Invalidation::Tags(tags) | Invalidation::ExpireTags(tags) => tags.len(),
-            Invalidation::Everything => 0,
-        };
         // Durable: a server that restarts has lost its records, or the entries, or both; without a record nothing is used.
-        Ok(Receipt::new(epoch, tags, Scope::Nodes, true))
+        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, true))
     }
 }
 
@@ -210,14 +205,6 @@ impl Remote for Store {
 
     fn reset(&self) {
         self.items.servers.reset();
-    }
-}
-
-fn standing(judgement: Judgement) -> Option<Standing> {
-    match judgement {
-        Judgement::Alive => Some(Standing::Current),
-        Judgement::Stale => Some(Standing::Expired),
-        Judgement::Dead => None,
     }
 }
 
