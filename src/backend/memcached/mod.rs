@@ -33,25 +33,41 @@ use store::{Options, Store};
 /// Stored responses on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the
 /// same namespace.
 ///
-/// The promise holds across all nodes while they have the same list of servers. A hit takes one round trip if the route
-/// knows all tags beforehand, else two; an invalidation takes four, whatever the number of entries. memcached may forget
-/// whatever it likes, and be restarted or flushed: that costs misses, never a stale answer.
+/// The promise holds across all nodes while they have the same list of servers. A hit takes one round trip if nothing was
+/// invalidated since this node met the entry last, or if the route knows all of its tags; else two. An invalidation takes four,
+/// whatever the number of entries. memcached may forget whatever it likes, and be restarted or flushed: that costs misses,
+/// never a stale answer.
 ///
 /// Reads fail open: when a server is slow or away, handlers answer; a breaker sees to it that they need not wait first. An
 /// invalidation that fails is an error, and is carried out as soon as the servers answer; until then this node uses nothing
 /// from them.
 ///
+/// What cannot be read as an entry of larder's is a miss, and counted. Whoever can write to the servers can put responses
+/// there, though: they are to be reached by your nodes alone. The protocol has neither encryption nor, in this version,
+/// passwords.
+///
 /// # Several servers
 ///
-/// Each key is held by one server, chosen by its name and theirs (rendezvous hashing), as are the tags' records and the clock.
-/// None stands in for another: what a server holds that is away is missed until it is back. Since a response is judged by the
-/// clock and by all of its tags, one server that is away out of a few takes most hits with it.
+/// Each key is held by one server, chosen by its name and theirs (rendezvous hashing), as are the records of tags and the
+/// clock. None stands in for another, and a response is judged by the clock and by all of its tags: while any server is
+/// away, none of them is used. Several are for what one has no memory for, not for outages.
 ///
-/// A server more or less moves the keys that come to it or were on it, about one in as many as there are servers, and nothing
-/// else. While nodes disagree about the list, though, one may ask another server for a tag's record than the one that an
-/// invalidation has changed; and a server that comes back to the list has records as they were when it left. So the list is to
-/// change on all nodes at once, with another [`namespace`](MemcachedBuilder::namespace), or with
-/// [`clear`](crate::Cache::clear) called once all nodes have the new list and no node has served from it before.
+/// One server more, or less, moves the keys that come to it or were on it, about one in as many as there are servers, and no
+/// others. But while nodes disagree about the list, one may look for the record of a tag on another server than the one on
+/// which an invalidation has changed it; and a server that comes back to the list has records as they were when it left. So
+/// a list is changed together with the [`namespace`](MemcachedBuilder::namespace): nodes with the old and the new one share
+/// nothing, as after a [`clear`](crate::Cache::clear), and nothing is left of a server's earlier time on the list. While both
+/// kinds are in service, an invalidation reaches the nodes of its own kind only: invalidate on both, or change all at once.
+///
+/// # Its client
+///
+/// larder has a small client of its own. Of those on crates.io that speak the meta protocol and are kept up (`async-memcached` 0.9,
+/// `memcache` 0.21) each takes a connection for one caller at a time, and gives it up when a caller stops waiting: with a limit of 50 ms a
+/// server that is slow would be met by a storm of reconnecting. A hit needs the clock, an entry and records in one
+/// pipeline, of different kinds, and shares the question for the clock with all hits of the same moment; values are to be
+/// slices of what was received, not copies. Here, all requests share one connection per server; what they ask at
+/// the same time is sent by one system call, and replies that nobody waits for any more are skipped. A connection on which
+/// anything is out of order is given up whole.
 #[derive(Clone)]
 pub struct Memcached {
     store: Guarded<Store>,
