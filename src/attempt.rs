@@ -122,6 +122,7 @@ impl Attempt {
         if look.method == LookMethod::Head {
             return Err(Reason::Head);
         }
+        cache.may_store()?;
         let vary = Vary::parse(&response.headers);
         let terms = RequestTerms { authorized: look.authorized, no_store: ahead.says_no_store() };
         let lifetime = storable(&settings.store, terms, response, &vary, length, exchange)?;

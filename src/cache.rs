@@ -13,8 +13,10 @@ use crate::{
     collapse::{Flights, Limits},
     error::Error,
     key::{Key, Scheme, normal_authority},
+    mode::{Mode, Switch},
     secret::Secret,
     settings::Settings,
+    status::{Forward, Reason},
     tag::{Tag, TagSpace, deduplicate},
     uncacheable::Uncacheable,
 };
@@ -51,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights>,
     pub(crate) fetches: Arc<Semaphore>,
     pub(crate) uncacheable: Arc<Uncacheable>,
+    switch: Switch,
     pub(crate) policies: Arc<Mutex<HashMap<String, Arc<Settings>>>>,
     /// What all keys begin with.
     pub(crate) prefix: Vec<u8>,
@@ -83,6 +86,7 @@ impl Cache {
             flights: Flights::new(FLIGHT_SHARDS, Limits::default()),
             fetches: Arc::new(Semaphore::new(DEFAULT_FETCHES)),
             uncacheable: Arc::default(),
+            switch: Switch::default(),
             policies: Arc::default(),
             prefix: prefix("", ""),
         };
@@ -140,6 +144,25 @@ impl Cache {
     #[must_use]
     pub fn clock(&self, clock: impl Into<Clock>) -> Self {
         self.with(|inner| inner.clock = clock.into())
+    }
+
+    /// Switches the cache off or on while the application runs, in part or as a whole, for all handles to the same store and all
+    /// their layers. Invalidations are carried out in every mode, so that nothing is wrong when it is switched on again.
+    ///
+    /// ```
+    /// use larder::{Cache, Mode};
+    ///
+    /// let cache = Cache::in_memory(64 << 20);
+    /// cache.set_mode(Mode::Bypass);
+    /// assert_eq!(cache.mode(), Mode::Bypass);
+    /// ```
+    pub fn set_mode(&self, mode: Mode) {
+        self.inner.switch.set(mode);
+    }
+
+    /// How much of the cache is at work.
+    pub fn mode(&self) -> Mode {
+        self.inner.switch.mode()
     }
 
     /// Makes everything with one of `tags` unusable, for good: after this has returned `Ok`, no request that starts later,
@@ -205,6 +228,20 @@ impl Cache {
 
     pub(crate) async fn invalidate(&self, invalidation: Invalidation) -> Result<Receipt, Error> {
         self.inner.backend.invalidate(&invalidation).await
+    }
+
+    pub(crate) fn is_on(&self) -> Result<(), (Forward, Reason)> {
+        match self.mode() {
+            Mode::Enabled | Mode::ReadOnly => Ok(()),
+            Mode::Bypass => Err((Forward::Bypass, Reason::SwitchedOff)),
+        }
+    }
+
+    pub(crate) fn may_store(&self) -> Result<(), Reason> {
+        match self.mode() {
+            Mode::Enabled => Ok(()),
+            Mode::ReadOnly | Mode::Bypass => Err(Reason::ReadOnly),
+        }
     }
 
     pub(crate) fn shares_store_with(&self, other: &Self) -> bool {

@@ -8,6 +8,7 @@ impl Cache {
     /// | `memory:64mb` | the memory of this process, with `kb`, `mb` or `gb` after the number, or none for bytes | `memory` |
     /// | `redis://host`, `redis+sentinel://…`, `redis+cluster://…` | Redis, shared by all nodes | `redis` |
     /// | `memcached://a,b:11212` | memcached servers, shared by all nodes | `memcached` |
+    /// | `tiered+redis://host`, `tiered+redis+cluster://…`, … | 64 MiB of memory in front of Redis, with a lease of one second | `redis` |
     ///
     /// A remote store need not be there yet: handlers answer until it is.
     ///
@@ -17,6 +18,7 @@ impl Cache {
         match url.split_once(':') {
             Some(("memory", size)) => memory(size),
             Some((scheme, _)) if is_redis(scheme) => redis(url).await,
+            Some((scheme, _)) if scheme.strip_prefix("tiered+").is_some_and(is_redis) => tiered(&url["tiered+".len()..]).await,
             Some(("memcached", _)) => memcached(url).await,
             Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
             None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
@@ -36,6 +38,23 @@ async fn redis(url: &str) -> Result<Cache, Error> {
 #[cfg(not(feature = "redis"))]
 async fn redis(_url: &str) -> Result<Cache, Error> {
     Err(switched_off("redis"))
+}
+
+#[cfg(all(feature = "memory", feature = "redis"))]
+async fn tiered(url: &str) -> Result<Cache, Error> {
+    /// As the documentation of `connect` says.
+    const NEAR: u64 = 64 << 20;
+    const LEASE: std::time::Duration = std::time::Duration::from_secs(1);
+    let near = crate::backend::memory::Memory::new(NEAR);
+    let far = crate::backend::redis::Redis::connect(url).await?;
+    Ok(Cache::new(crate::backend::tiered::Tiered::new(near, far).lease(LEASE)))
+}
+
+#[cfg(not(all(feature = "memory", feature = "redis")))]
+async fn tiered(_url: &str) -> Result<Cache, Error> {
+    Err(Error::invalid_input(
+        "`tiered+redis:` needs larder's features `memory` and `redis`: add them to the features in Cargo.toml",
+    ))
 }
 
 #[cfg(feature = "memcached")]

@@ -7,6 +7,7 @@ use crate::{
     ahead::Ahead,
     body::ResponseBody,
     cache::Cache,
+    failure::{Consequence, report},
     hit::Seeker,
     settings::{Look, Settings},
     status::Reason,
@@ -31,7 +32,7 @@ impl Inquiry {
         match self.cache.look_up(settings, look, request, &self.ahead.known_tags()).await {
             Ok(look_up) => Some(look_up),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the cache's backend failed; the handler answers");
+                report(&error, Consequence::HandlerAnswers);
                 None
             }
         }

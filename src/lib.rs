@@ -20,6 +20,7 @@ mod detached;
 mod errand;
 mod error;
 mod etag;
+mod failure;
 mod fetch;
 mod fill;
 mod forwarded;
@@ -32,6 +33,7 @@ mod invalidate;
 mod key;
 mod layer;
 mod method;
+mod mode;
 mod no_vary_search;
 mod pass;
 mod policy;
@@ -69,6 +71,8 @@ pub use backend::memcached::{Memcached, MemcachedBuilder};
 pub use backend::memory::Memory;
 #[cfg(feature = "redis")]
 pub use backend::redis::{Redis, RedisBuilder};
+#[cfg(feature = "memory")]
+pub use backend::tiered::Tiered;
 pub use backend::{Backend, Receipt, Scope};
 pub use body::ResponseBody;
 pub use cache::Cache;
@@ -79,7 +83,7 @@ pub use future::ResponseFuture;
 pub use invalidate::Invalidate;
 pub use key::Key;
 pub use layer::CacheLayer;
-
+pub use mode::Mode;
 pub use service::CacheService;
 pub use status::{CacheStatus, Forward, Reason};
 pub use stored::{Epoch, Stored};

@@ -72,7 +72,8 @@ where
             return ResponseFuture::waiting(Detached::new(write));
         }
         let mut look = Look::begin(&self.cache.inner.prefix);
-        if let Err((why, reason)) = self.settings.look(&mut look, &parts, body.is_end_stream()) {
+        let looked = self.cache.is_on().and_then(|()| self.settings.look(&mut look, &parts, body.is_end_stream()));
+        if let Err((why, reason)) = looked {
             return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
         }
         let refresh = parts.extensions.get::<Refresh>().filter(|refresh| refresh.is_of(&self.cache)).cloned();

@@ -110,6 +110,10 @@ reasons! {
     Upgrade = "upgrade",
     /// The route's own key function declined.
     KeyDeclined = "key-declined",
+    /// The cache is switched off: [`Mode::Bypass`](crate::Mode::Bypass).
+    SwitchedOff = "switched-off",
+    /// Nothing is stored at present: [`Mode::ReadOnly`](crate::Mode::ReadOnly).
+    ReadOnly = "read-only",
     /// The response says `no-store`.
     NoStore = "no-store",
     /// The response says `no-cache`: it would have to be validated before every use.

@@ -7,6 +7,7 @@ use crate::{
     cache::Cache,
     clock::Timestamp,
     error::Error,
+    failure::{Consequence, report},
     key::Key,
     no_vary_search::SearchRule,
     settings::{Look, Settings},
@@ -261,6 +262,6 @@ fn member(key: &Key) -> Member {
 }
 
 fn backend_failed(error: Error) -> Reason {
-    tracing::warn!(error = &error as &dyn std::error::Error, "the cache's backend failed; the response is not stored");
+    report(&error, Consequence::NotStored);
     Reason::Backend
 }

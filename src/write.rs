@@ -14,6 +14,7 @@ use crate::{
     cache::Cache,
     errand::Errand,
     error::Error,
+    failure::{Consequence, report},
     groups::{CACHE_GROUP_INVALIDATION, group_names},
     invalidate::Invalidate,
     key::{Scheme, normal_authority},
@@ -64,7 +65,8 @@ pub(crate) async fn invalidate_after(
         return Ok(());
     }
     carry_out(cache, implied, asked).await.map_err(|error| {
-        report(&error);
+        // The write itself is done and its client must hear so; what could not be kept is the promise of freshness.
+        report(&error, Consequence::NotInvalidated);
         Reason::InvalidationFailed
     })
 }
@@ -78,18 +80,13 @@ pub(crate) async fn invalidate_as_asked<B: Body, E>(
     if is_success(response.status())
         && let Err(error) = carry_out(&cache, Vec::new(), Some(asked)).await
     {
-        report(&error);
+        report(&error, Consequence::NotInvalidated);
     }
     Ok(response)
 }
 
 fn is_success(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
-}
-
-/// The write itself is done and its client must hear so; what could not be kept is the promise of freshness.
-fn report(error: &Error) {
-    tracing::error!(error = error as &dyn std::error::Error, "an invalidation that a response asked for failed");
 }
 
 /// Carries out everything that can be, and reports the first thing that could not.

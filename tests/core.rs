@@ -11,8 +11,8 @@ use axum::{
     routing,
 };
 use http::{Method, StatusCode};
-use larder::{Cache, CacheTags, Forward, Invalidate, Reason, Revalidate};
-use support::{MINUTE, Runs, cache, get, get_with, minute, send_empty};
+use larder::{Cache, CacheTags, Forward, Invalidate, Mode, Reason, Revalidate};
+use support::{MINUTE, Runs, cache, get, get_with, minute, numbered, send_empty};
 
 #[tokio::test]
 async fn second_request_is_answered_from_the_cache_with_its_age() {
@@ -173,4 +173,27 @@ async fn s94_a_query_of_which_a_response_says_that_it_does_not_matter_shares_it(
     assert_eq!(get(&app, "/posts?page=1").await.text(), "run 3");
     assert_eq!(get(&app, "/exact?utm=a").await.text(), "run 4");
     assert_eq!(get(&app, "/exact").await.text(), "run 5");
+}
+
+#[tokio::test]
+async fn switched_off_and_on_again_nothing_wrong_is_served() {
+    let (cache, _) = cache();
+    let runs = Runs::default();
+    let app = Router::new().route("/posts", routing::get(numbered(&runs)).layer(minute(&cache).tags(["posts"])));
+    get(&app, "/posts").await;
+
+    cache.set_mode(Mode::ReadOnly);
+    assert!(get(&app, "/posts").await.is_hit());
+    let other = get(&app, "/posts?page=2").await;
+    assert_eq!((other.text(), other.reason()), ("run 2", Some(Reason::ReadOnly)));
+
+    // Another handle to the same store is switched with it.
+    cache.revision("next").set_mode(Mode::Bypass);
+    let bypassed = get(&app, "/posts").await;
+    assert_eq!((bypassed.text(), bypassed.reason()), ("run 3", Some(Reason::SwitchedOff)));
+    cache.invalidate_tags(["posts"]).await.unwrap();
+
+    cache.set_mode(Mode::Enabled);
+    assert_eq!(get(&app, "/posts").await.text(), "run 4");
+    assert!(get(&app, "/posts").await.is_hit());
 }

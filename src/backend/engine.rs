@@ -40,6 +40,10 @@ impl<S: BuildHasher + Clone> Engine<S> {
         self.entries.insert(key.into(), stored);
     }
 
+    pub(super) fn remove(&self, key: &[u8]) {
+        self.entries.remove(key);
+    }
+
     /// Whether there is room for such an entry at all.
     pub(super) fn has_room_for(&self, key: &[u8], stored: &Stored) -> bool {
         weight(key, stored) <= self.largest

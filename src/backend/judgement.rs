@@ -1,5 +1,3 @@
-use super::Standing;
-
 /// How a tag, or everything, was invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Force {
@@ -15,15 +13,4 @@ pub(crate) enum Judgement {
     Alive,
     Stale,
     Dead,
-}
-
-impl Judgement {
-    /// How it may be used, if at all.
-    pub(crate) fn standing(self) -> Option<Standing> {
-        match self {
-            Self::Alive => Some(Standing::Current),
-            Self::Stale => Some(Standing::Expired),
-            Self::Dead => None,
-        }
-    }
 }

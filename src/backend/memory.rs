@@ -25,8 +25,8 @@ use crate::{
 ///
 /// Its promise holds for this process, without conditions.
 pub struct Memory<S = RandomState> {
-    engine: Engine<S>,
-    table: TagTable,
+    pub(super) engine: Engine<S>,
+    pub(super) table: TagTable,
     /// Keyed per process, so that nobody outside can choose tags that share a hash.
     tag_hasher: RandomState,
 }
@@ -98,7 +98,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         self.tag_hasher.hash_one(tag.as_str())
     }
 
-    fn judge(&self, born: Epoch, tags: &[Tag]) -> Judgement {
+    pub(super) fn judge(&self, born: Epoch, tags: &[Tag]) -> Judgement {
         self.table.judge(born.get(), tags.iter().map(|tag| self.hash(tag)))
     }
 
@@ -109,8 +109,12 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
             Judgement::Stale if self.engine.get(key.as_bytes()).is_some_and(|present| stored.born() < present.born()) => {
                 return Put::Dead;
             }
-            Judgement::Stale | Judgement::Alive => {}
+            Judgement::Stale | Judgement::Alive => self.keep(key, stored),
         }
+    }
+
+    /// Keeps what is not to be judged, if there is room for it.
+    pub(super) fn keep(&self, key: &Key, stored: Arc<Stored>) -> Put {
         if !self.engine.has_room_for(key.as_bytes(), &stored) {
             return Put::Refused;
         }
@@ -118,7 +122,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         Put::Kept
     }
 
-    fn apply(&self, invalidation: &Invalidation) -> Receipt {
+    pub(super) fn apply(&self, invalidation: &Invalidation) -> Receipt {
         let (tags, force) = match invalidation {
             Invalidation::Tags(tags) => (tags, Force::Hard),
             Invalidation::ExpireTags(tags) => (tags, Force::Soft),

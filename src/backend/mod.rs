@@ -2,10 +2,13 @@
 
 #[cfg(feature = "memory")]
 mod engine;
+mod far;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod guarded;
 #[allow(dead_code, reason = "without a store, nothing is judged")]
 mod judgement;
+#[cfg(feature = "memory")]
+mod lease;
 #[cfg(feature = "memcached")]
 pub(crate) mod memcached;
 #[cfg(feature = "memory")]
@@ -16,10 +19,14 @@ pub(crate) mod redis;
 mod stepwise;
 #[cfg(feature = "memory")]
 mod tag_table;
+#[cfg(feature = "memory")]
+pub(crate) mod tiered;
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+
+pub use far::{Announced, Far, Followed};
 
 #[cfg(feature = "memory")]
 use crate::sync;
@@ -88,6 +95,18 @@ pub enum Standing {
     Expired,
 }
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl Standing {
+    /// How something may be used on which this is the judgement, if at all.
+    pub(crate) fn of(judgement: judgement::Judgement) -> Option<Self> {
+        match judgement {
+            judgement::Judgement::Alive => Some(Self::Current),
+            judgement::Judgement::Stale => Some(Self::Expired),
+            judgement::Judgement::Dead => None,
+        }
+    }
+}
+
 /// What became of a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -110,6 +129,7 @@ pub enum Invalidation {
     Everything,
 }
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
 impl Invalidation {
     /// The tags that it concerns, none if it concerns everything.
     pub(crate) fn tags(&self) -> &[Tag] {

@@ -2,6 +2,7 @@ use axum::{Router, routing};
 use larder::Cache;
 
 use crate::{
+    places::{PLACES, Place, patient},
     servers::redis::Redis as Server,
     support::{Runs, get, minute, numbered},
 };
@@ -12,19 +13,42 @@ fn app(cache: &Cache, runs: &Runs) -> Router {
 }
 
 #[tokio::test]
-async fn what_one_node_stores_another_answers() {
+async fn what_one_node_stores_another_answers_until_it_is_invalidated() {
+    for place in PLACES {
+        let servers = place.start();
+        let runs = Runs::default();
+        let (a, b) = (servers.node().await, servers.node().await);
+        let (app_a, app_b) = (app(&a, &runs), app(&b, &runs));
+        let first = get(&app_a, "/posts/1").await;
+        assert!(first.is_stored(), "{place:?}: {first:?}");
+        for app in [&app_b, &app_a, &app_b] {
+            let hit = get(app, "/posts/1").await;
+            assert!(hit.is_hit(), "{place:?}: {hit:?}");
+            assert_eq!(hit.text(), "run 1");
+        }
+        b.invalidate_tags(["post:1"]).await.unwrap();
+        assert_eq!(get(&app_b, "/posts/1").await.text(), "run 2", "{place:?}");
+        if *place != Place::TieredLease {
+            assert_eq!(get(&app_a, "/posts/1").await.text(), "run 2", "{place:?}");
+        }
+        assert!(get(&app_b, "/posts/1").await.is_hit(), "{place:?}");
+        b.clear().await.unwrap();
+        assert_eq!(get(&app_b, "/posts/1").await.text(), "run 3", "{place:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_program_invalidates_in_one_line() {
     let server = Server::start();
+    let redis = patient().connect(&server.url()).await.unwrap();
+    redis.install_function().await.unwrap();
     let runs = Runs::default();
-    let (a, b) = (Cache::connect(&server.url()).await.unwrap(), Cache::connect(&server.url()).await.unwrap());
-    let (app_a, app_b) = (app(&a, &runs), app(&b, &runs));
-    let first = get(&app_a, "/posts/1").await;
-    assert!(first.is_stored(), "{first:?}");
-    let second = get(&app_b, "/posts/1").await;
-    assert!(second.is_hit(), "{second:?}");
-    assert_eq!(second.text(), "run 1");
-    b.invalidate_tags(["post:1"]).await.unwrap();
-    let third = get(&app_a, "/posts/1").await;
-    assert_eq!(third.text(), "run 2");
-    assert!(third.is_stored(), "{third:?}");
-    assert!(get(&app_b, "/posts/1").await.is_hit());
+    let app = app(&Cache::new(redis), &runs);
+    for path in ["/posts/7", "/posts/8"] {
+        get(&app, path).await;
+    }
+    let invalidated: i64 = server.run("FCALL larder_invalidate 0 larder post:7 nobody");
+    assert_eq!(invalidated, 2);
+    assert_eq!(get(&app, "/posts/7").await.text(), "run 3");
+    assert!(get(&app, "/posts/8").await.is_hit());
 }

@@ -55,10 +55,6 @@ impl<R: Remote> Guarded<R> {
         &self.inner.remote
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.inner.limits
-    }
-
     /// Whether the store is not asked at present.
     pub(crate) fn is_open(&self) -> bool {
         self.inner.breaker.is_open()

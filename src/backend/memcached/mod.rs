@@ -17,7 +17,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    Backend, Invalidation, Put, Read, Receipt,
+    Backend, Far, Invalidation, Put, Read, Receipt,
     guarded::{Guarded, Limits, Remote as _},
 };
 use crate::{
@@ -204,6 +204,13 @@ impl Backend for Memcached {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         self.store.invalidate(invalidation).await
+    }
+}
+
+#[async_trait]
+impl Far for Memcached {
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.store.ask(self.store.remote().clock()).await
     }
 }
 

@@ -64,6 +64,11 @@ impl Store {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Reads the clock.
+    pub(crate) async fn clock(&self) -> Result<Epoch, Error> {
+        self.items.clock().await
+    }
+
     /// What is usable under `name` by what this node has noted, and the clock; one item is read, and the clock together with all who
     /// read it at the same time.
     async fn noted(&self, key: &Key, name: &Name) -> Result<Option<Read>, Error> {
@@ -109,7 +114,7 @@ impl Store {
     /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
     async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Standing>, Error> {
         if stored.tags() == known {
-            return Ok(reading.judge(stored.born()).standing());
+            return Ok(Standing::of(reading.judge(stored.born())));
         }
         let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
         // Most entries that are dead are so by what is known already.
@@ -120,7 +125,7 @@ impl Store {
             judgement if unknown.is_empty() => judgement,
             judgement => judgement.max(self.items.survey(&unknown).await?.judge(stored.born())),
         };
-        Ok(judgement.standing())
+        Ok(Standing::of(judgement))
     }
 
     /// The entry in a reply, and the id by which this writing of it is known; none if it is not what it should be.

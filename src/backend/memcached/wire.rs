@@ -55,6 +55,9 @@ pub(super) const MAX_LINE: usize = 2048;
 /// The largest item that a server can be made to keep (`-I`).
 const MAX_VALUE: usize = 1 << 30;
 
+/// From this length on a value is a slice of what was received. A shorter one would keep much more than itself in memory.
+const SLICED: usize = 8 << 10;
+
 /// `mg`: the value under `key`.
 pub(crate) fn get(into: &mut BytesMut, key: &[u8], version: Version) {
     begin(into, b"mg ", key);
@@ -160,7 +163,10 @@ fn take_value(received: &mut BytesMut, line: usize, length: usize, cas: u64) -> 
         return Err(Desynchronised("a value does not end where it should"));
     }
     received.advance(line);
-    let data = received.split_to(length).freeze();
+    let data = match length {
+        ..SLICED => Bytes::copy_from_slice(&received.split_to(length)),
+        SLICED.. => received.split_to(length).freeze(),
+    };
     received.advance(b"\r\n".len());
     Ok(Ok(Reply::Value { data, cas }))
 }

@@ -8,7 +8,7 @@ use redis::{Value, cmd};
 use super::{failure::failed, options::Options, registers::Slots};
 use crate::{
     backend::{
-        Backend, Invalidation, Put, Read, Receipt, Scope,
+        Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
         guarded::Remote,
         judgement::Judgement,
         stepwise::{self, Registers as _},
@@ -65,7 +65,7 @@ impl Backend for Cluster {
                 true => reading.judge(stored.born()),
                 false => stepwise::judge(&self.slots, stored.born(), stored.tags()).await?,
             };
-            if let Some(standing) = judgement.standing() {
+            if let Some(standing) = Standing::of(judgement) {
                 return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
             }
         }

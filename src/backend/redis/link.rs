@@ -71,7 +71,7 @@ impl Link {
     pub(super) async fn ask(&self, command: &Cmd) -> RedisResult<(Value, Term)> {
         let Greeted { way, number, term } = self.greeted().await?;
         let outcome = match way {
-            Way::Own(mut connection) => connection.send_packed_command(command).await,
+            Way::Own(mut connection) => connection.send_packed_command(command).await.and_then(Value::extract_error),
             Way::Guarded(manager, guard) => self.ask_guarded(manager, &guard, command).await,
         };
         if outcome.as_ref().is_err_and(breaks) {
@@ -95,18 +95,6 @@ impl Link {
             self.forget(number);
         }
         outcome
-    }
-
-    /// A connection of its own, for commands that block, to a server that has been greeted.
-    pub(super) async fn separate(&self) -> RedisResult<MultiplexedConnection> {
-        let mut connection = self.connect().await?;
-        self.greet(&mut connection).await?;
-        Ok(connection)
-    }
-
-    /// Whether connections are made here.
-    pub(super) fn is_own(&self) -> bool {
-        !matches!(self.source, Source::Manager(_))
     }
 
     /// Gives the connection up; the next command makes a new one.

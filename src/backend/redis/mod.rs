@@ -1,5 +1,6 @@
 //! Stored responses in Redis, shared by all nodes that use it.
 
+mod announced;
 mod cluster;
 mod failure;
 mod link;
@@ -24,7 +25,7 @@ use redis::{aio::ConnectionManager, cluster::ClusterClient};
 use tokio::sync::Mutex;
 
 use super::{
-    Backend, Invalidation, Put, Read, Receipt,
+    Announced, Backend, Far, Followed, Invalidation, Put, Read, Receipt,
     guarded::{Guarded, Remote},
 };
 use crate::{
@@ -101,6 +102,26 @@ impl Redis {
     /// Settings to begin with.
     pub fn builder() -> RedisBuilder {
         RedisBuilder { namespace: "larder".to_owned(), connect_limit: Duration::from_secs(1), options: Options::default() }
+    }
+
+    /// Makes a function known to the server by which any other program can invalidate tags, safely and in one line:
+    ///
+    /// ```sh
+    /// redis-cli FCALL larder_invalidate 0 larder posts post:7
+    /// ```
+    ///
+    /// Behind the number of keys, none, stand the [namespace](RedisBuilder::namespace) and the tags, as the application names them.
+    /// When it has answered, what was stored with one of the tags is used by no node any more (by a tiered one with a lease, when
+    /// that has ended). Once is enough: the function is kept and replicated as data are. It takes Redis 7.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or knows no functions; on a Cluster, whose functions reach only one node: let other programs call
+    /// a route of the application there.
+    pub async fn install_function(&self) -> Result<(), Error> {
+        match self.store.remote() {
+            Topology::Single(single) => self.store.ask(single.install_function()).await,
+            Topology::Cluster(_) => Err(Error::invalid_input("a Cluster has no function for all of its nodes")),
+        }
     }
 
     /// Whether Redis is not asked at present, because it failed.
@@ -221,6 +242,13 @@ impl Topology {
         }
     }
 
+    async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+        match self {
+            Self::Single(single) => single.announced_since(last).await,
+            Self::Cluster(cluster) => cluster.slots().announced_since(last).await,
+        }
+    }
+
     fn backend(&self) -> &dyn Remote {
         match self {
             Self::Single(single) => single,
@@ -275,6 +303,20 @@ impl Backend for Redis {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         self.store.invalidate(invalidation).await
+    }
+}
+
+#[async_trait]
+impl Far for Redis {
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.store.ask(self.store.remote().epoch()).await
+    }
+}
+
+#[async_trait]
+impl Followed for Redis {
+    async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+        self.store.ask(self.store.remote().announced_since(last)).await
     }
 }
 

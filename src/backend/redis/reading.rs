@@ -14,8 +14,6 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) const BYTES: usize = 32;
-
     /// Reads what a script puts in front of its answer; the rest is returned.
     pub(super) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (term, rest) = bytes.split_first_chunk()?;

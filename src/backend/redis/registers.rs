@@ -10,6 +10,7 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::{
+    announced::{BATCH, announced},
     failure::{failed, unexpected},
     names::Names,
     options::Options,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     backend::{
-        Invalidation,
+        Announced, Invalidation,
         stepwise::{Change, Reading, Record, Registers, Seen},
     },
     error::Error,
@@ -43,6 +44,7 @@ struct Scripts {
     publish: Known,
     record: Known,
     swap: Known,
+    poll: Known,
 }
 
 /// How long a record stays pending if whoever made it so never comes back.
@@ -57,17 +59,23 @@ impl Slots {
             publish: Known::publish(),
             record: Known::record(),
             swap: Known::swap(),
+            poll: Known::poll(),
         };
         Self { client, connection: Mutex::default(), names, options, scripts }
     }
 
     /// Sends one command to the node that has its key.
     pub(super) async fn send(&self, command: Cmd) -> RedisResult<Value> {
-        self.connected().await?.req_packed_command(&command).await
+        self.connected().await?.req_packed_command(&command).await?.extract_error()
     }
 
     pub(super) async fn reading(&self) -> Result<reading::Reading, Error> {
         self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await
+    }
+
+    pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH);
+        announced(&self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments).await?)
     }
 
     /// Gives up the connections to all nodes.

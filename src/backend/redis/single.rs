@@ -5,6 +5,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value, cmd, pipe};
 
 use super::{
+    announced::{BATCH, announced},
     failure::{failed, unexpected},
     link::Link,
     memo::{Memo, Proof},
@@ -12,10 +13,10 @@ use super::{
     options::Options,
     reading::Reading,
     record::{judge, judge_all},
-    scripts::{Known, force},
+    scripts::{Known, force, library},
 };
 use crate::{
-    backend::{Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement},
+    backend::{Announced, Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement},
     codec::{self, Head},
     error::Error,
     key::Key,
@@ -42,6 +43,7 @@ struct Scripts {
     prepare: Known,
     put: Known,
     invalidate: Known,
+    poll: Known,
 }
 
 /// How often a read is begun again because the term of the clock has changed meanwhile.
@@ -49,16 +51,9 @@ const ATTEMPTS: usize = 4;
 
 impl Single {
     pub(super) fn new(link: Link, names: Names, options: Options) -> Self {
-        let scripts = Scripts { prepare: Known::prepare(), put: Known::put(), invalidate: Known::invalidate() };
+        let (prepare, put) = (Known::prepare(), Known::put());
+        let scripts = Scripts { prepare, put, invalidate: Known::invalidate(), poll: Known::poll() };
         Self { link, names, options, memo: Memo::default(), scripts }
-    }
-
-    pub(super) fn link(&self) -> &Link {
-        &self.link
-    }
-
-    pub(super) fn names(&self) -> &Names {
-        &self.names
     }
 
     pub(super) fn options(&self) -> &Options {
@@ -119,7 +114,7 @@ impl Single {
         // The records were read together with the clock.
         let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: clock.epoch });
         self.memo.remember(&digest, stored.tags(), proof);
-        let found = judgement.standing().map(|standing| (Arc::new(stored), standing));
+        let found = Standing::of(judgement).map(|standing| (Arc::new(stored), standing));
         Ok(Read { found, epoch: Some(epoch) })
     }
 
@@ -174,6 +169,20 @@ impl Single {
         };
         let replies = self.link.run(commands).await.map_err(failed)?;
         replies.into_iter().collect::<Result<_, _>>().map_err(failed)
+    }
+
+    pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH);
+        let replies = self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
+        announced(replies.first().ok_or_else(unexpected)?)
+    }
+
+    /// Makes the function for other programs known to the server.
+    pub(super) async fn install_function(&self) -> Result<(), Error> {
+        let library = library(self.options.stream_length, self.options.stream_life());
+        let mut load = cmd("FUNCTION");
+        load.arg("LOAD").arg("REPLACE").arg(library);
+        self.link.ask(&load).await.map_err(failed).map(drop)
     }
 
     /// Waits until as many replicas have what was written as the options ask for.

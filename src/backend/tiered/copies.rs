@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use crate::{
+    backend::{Invalidation, judgement::Judgement, memory::Memory},
+    key::Key,
+    stored::{Epoch, Stored},
+};
+
+/// Copies of what a far store holds, and what this node knows to have been invalidated of them.
+///
+/// They are judged by a clock of their own: its epochs say when a copy was last found usable by the far store, and when this node has
+/// learnt of an invalidation, however the far store numbers it.
+#[derive(Debug)]
+pub(super) struct Copies(Memory);
+
+impl Copies {
+    pub(super) fn new(memory: Memory) -> Self {
+        Self(memory)
+    }
+
+    /// The copy, whether it may be used or not.
+    pub(super) fn any(&self, key: &Key) -> Option<Arc<Stored>> {
+        self.0.engine.get(key.as_bytes())
+    }
+
+    /// The copy, unless something is known to have been invalidated since it was found usable.
+    pub(super) fn usable(&self, key: &Key) -> Option<Arc<Stored>> {
+        let epoch = self.epoch();
+        let copy = self.any(key)?;
+        let found_usable = Epoch::new(copy.validated_at().get());
+        if found_usable == epoch {
+            return Some(copy);
+        }
+        if self.0.judge(found_usable, copy.tags()) != Judgement::Alive {
+            return None;
+        }
+        copy.set_validated_at(epoch);
+        Some(copy)
+    }
+
+    /// This node's own epoch: what is found usable afterwards has outlived whatever was known before.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch::new(self.0.table.epoch())
+    }
+
+    /// Keeps a copy of what was found usable after `epoch`.
+    pub(super) fn keep(&self, key: &Key, stored: &Arc<Stored>, epoch: Epoch) {
+        stored.set_validated_at(epoch);
+        self.0.keep(key, Arc::clone(stored));
+    }
+
+    pub(super) fn forget(&self, key: &Key) {
+        self.0.engine.remove(key.as_bytes());
+    }
+
+    pub(super) fn invalidate(&self, invalidation: &Invalidation) {
+        self.0.apply(invalidation);
+    }
+}

@@ -1,0 +1,117 @@
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use super::copies::Copies;
+use crate::{
+    backend::{
+        Invalidation,
+        far::{Announced, Followed},
+        lease::{Brought, Lease, Poll},
+    },
+    clock::{Clock, Timestamp},
+    stored::Epoch,
+};
+
+/// How far this node has followed the announcements of a far store.
+#[derive(Debug)]
+pub(super) struct Follower {
+    span: Duration,
+    clock: Clock,
+    /// For those who only look: the lease's end, in milliseconds, and the clock as it was seen last.
+    valid_until: AtomicU64,
+    incarnation: AtomicU64,
+    number: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    lease: Lease,
+    /// The clock as it was seen last, and the last announcement that was applied; `None` until there was a first.
+    seen: Option<(Epoch, u64)>,
+}
+
+impl Follower {
+    pub(super) fn new(span: Duration, clock: Clock) -> Self {
+        let state = State { lease: Lease::new(span), seen: None };
+        let [valid_until, incarnation, number] = Default::default();
+        Self { span, clock, valid_until, incarnation, number, state: Mutex::new(state) }
+    }
+
+    /// If the lease is valid, an epoch of the far store that is past; a fetch that begins now may be born at it.
+    pub(super) fn is_current(&self) -> Option<Epoch> {
+        if self.clock.now() >= Timestamp::from_millis(self.valid_until.load(Ordering::Acquire)) {
+            return None;
+        }
+        // Should the two be of different incarnations, nothing that is born at this epoch is ever used.
+        Some(Epoch::of(self.incarnation.load(Ordering::Relaxed), self.number.load(Ordering::Relaxed)))
+    }
+
+    /// Applies what a poll has brought, and renews the lease if that was everything.
+    fn apply(&self, near: &Copies, poll: Poll, announced: &Announced) -> Brought {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let brought = state.take(near, announced);
+        state.lease.note(poll, brought, self.clock.now());
+        if let Some((epoch, _)) = state.seen {
+            self.number.store(epoch.get(), Ordering::Relaxed);
+            self.incarnation.store(epoch.incarnation(), Ordering::Relaxed);
+        }
+        // What was applied is there for whoever sees the new end.
+        self.valid_until.store(state.lease.valid_until().as_millis(), Ordering::Release);
+        brought
+    }
+
+    fn last(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.map_or(u64::MAX >> 12, |(_, last)| last)
+    }
+}
+
+impl State {
+    fn take(&mut self, near: &Copies, announced: &Announced) -> Brought {
+        let Announced { epoch, last, invalidations } = announced;
+        let followed = self.seen.filter(|(seen, _)| seen.incarnation() == epoch.incarnation());
+        let Some((_, mut applied)) = followed else { return self.begin_anew(near, announced) };
+        for (number, invalidation) in invalidations {
+            if *number != applied + 1 {
+                return self.begin_anew(near, announced);
+            }
+            near.invalidate(invalidation);
+            applied = *number;
+        }
+        if invalidations.is_empty() && applied != *last {
+            return self.begin_anew(near, announced);
+        }
+        self.seen = Some((*epoch, applied));
+        if applied == *last { Brought::All } else { Brought::Part }
+    }
+
+    /// What came before is not known: nothing that was copied until now is used again.
+    fn begin_anew(&mut self, near: &Copies, announced: &Announced) -> Brought {
+        near.invalidate(&Invalidation::Everything);
+        self.seen = Some((announced.epoch, announced.last));
+        Brought::Gap
+    }
+}
+
+/// Follows the announcements of `far` until nobody has the copies any more.
+pub(super) async fn follow<F: Followed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<Follower>) {
+    let pause = follower.span / 4;
+    loop {
+        let poll = Poll { sent_at: follower.clock.now(), block: Duration::ZERO };
+        let announced = far.announced_since(follower.last()).await;
+        let Some(near) = near.upgrade() else { return };
+        let brought = announced.ok().map(|announced| follower.apply(&near, poll, &announced));
+        drop(near);
+        // What is behind catches up at once.
+        if !matches!(brought, Some(Brought::Part | Brought::Gap)) {
+            sleep(pause).await;
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Memory near, a remote store far.
+
+mod copies;
+mod follower;
+
+use std::{
+    fmt,
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    Backend, Invalidation, Put, Read, Receipt, Standing,
+    far::{Far, Followed},
+    memory::Memory,
+};
+use crate::{
+    clock::Clock,
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+use copies::Copies;
+use follower::{Follower, follow};
+
+/// Memory in front of a store that all nodes share.
+///
+/// What this node has met is kept in its memory, as copies that are used only as long as the far store would have them used:
+///
+/// | made by | a hit from memory costs | the promise holds |
+/// |---|---|---|
+/// | [`Tiered::new`] | a look at the far store's clock, some bytes | on all nodes, at once |
+/// | [`Tiered::lease`] | nothing | on the node that invalidates, at once; on the others, after so long at the latest |
+///
+/// When the far store cannot be reached, handlers answer: copies are not used beyond their lease, since nobody can tell what was
+/// invalidated meanwhile.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), larder::Error> {
+/// use std::time::Duration;
+/// use larder::{Cache, Memory, Redis, Tiered};
+///
+/// let redis = Redis::connect("redis://localhost").await?;
+/// let cache = Cache::new(Tiered::new(Memory::new(64 << 20), redis).lease(Duration::from_secs(1)));
+/// # let _ = cache;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Tiered<F> {
+    near: Arc<Copies>,
+    far: Arc<F>,
+    mode: Mode,
+}
+
+enum Mode {
+    /// Each use of a copy is preceded by a look at the clock.
+    Strict,
+    /// Copies are used without asking while the lease is valid.
+    Lease(Lease),
+}
+
+struct Lease {
+    follower: Arc<Follower>,
+    started: Once,
+    /// Begins to follow; in a runtime, which there may not be where a cache is made.
+    start: Box<dyn Fn() + Send + Sync>,
+}
+
+impl<F: Far> Tiered<F> {
+    /// Memory in front of `far`, each use of which is preceded by a look at the far store's clock. Copies take as many bytes as `near`
+    /// may.
+    pub fn new(near: Memory, far: F) -> Self {
+        Self { near: Arc::new(Copies::new(near)), far: Arc::new(far), mode: Mode::Strict }
+    }
+}
+
+impl<F: Followed> Tiered<F> {
+    /// Uses copies without asking, for at most `span` after they may have been invalidated by another node; a second is usual.
+    ///
+    /// The far store's announcements are read four times as often. What this node invalidates itself, it gives up at once. The time
+    /// is measured by this node's own monotonic clock, and counts from before a reading was asked for: neither a slow network nor a
+    /// process that was suspended makes it longer.
+    #[must_use]
+    pub fn lease(self, span: Duration) -> Self {
+        let follower = Arc::new(Follower::new(span, Clock::default()));
+        let (near, far, follows) = (Arc::downgrade(&self.near), Arc::clone(&self.far), Arc::clone(&follower));
+        let start = move || drop(tokio::spawn(follow(near.clone(), Arc::clone(&far), Arc::clone(&follows))));
+        let lease = Lease { follower, started: Once::new(), start: Box::new(start) };
+        Self { mode: Mode::Lease(lease), ..self }
+    }
+}
+
+impl<F: Far> Tiered<F> {
+    /// Answers from a copy that the far store, asked for its clock, says is usable still.
+    async fn get_strictly(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        // Before anything else is read: whatever is invalidated from here on shows in a later epoch.
+        let epoch = self.far.epoch().await?;
+        if let Some(copy) = self.near.any(key) {
+            let is_proven = copy.born().incarnation() == epoch.incarnation() && copy.validated_at() == epoch;
+            if is_proven || self.far.is_alive(copy.born(), copy.tags()).await? {
+                copy.set_validated_at(epoch);
+                return Ok(Read { found: Some((copy, Standing::Current)), epoch: Some(epoch) });
+            }
+        }
+        let read = self.far.get(key, known).await?;
+        if let Some((stored, Standing::Current)) = &read.found {
+            self.near.keep(key, stored, epoch);
+        }
+        Ok(read)
+    }
+
+    /// Asks the far store, and keeps a copy that is good as long as nothing is announced about it.
+    async fn get_from_afar(&self, lease: &Lease, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        lease.started.call_once(|| (lease.start)());
+        if let Some(read) = self.get_now(key) {
+            return Ok(read);
+        }
+        let before = self.near.epoch();
+        let read = self.far.get(key, known).await?;
+        if let Some((stored, Standing::Current)) = &read.found {
+            self.near.keep(key, stored, before);
+        }
+        Ok(read)
+    }
+}
+
+#[async_trait]
+impl<F: Far> Backend for Tiered<F> {
+    fn get_now(&self, key: &Key) -> Option<Read> {
+        let Mode::Lease(lease) = &self.mode else { return None };
+        // The lease is looked at first: what is announced in between has been applied when the copy is judged.
+        let epoch = lease.follower.is_current()?;
+        let copy = self.near.usable(key)?;
+        Some(Read { found: Some((copy, Standing::Current)), epoch: Some(epoch) })
+    }
+
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        match &self.mode {
+            Mode::Strict => self.get_strictly(key, known).await,
+            Mode::Lease(lease) => self.get_from_afar(lease, key, known).await,
+        }
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        let before = match &self.mode {
+            // Proven by the first who uses it.
+            Mode::Strict => Epoch::new(0),
+            Mode::Lease(_) => self.near.epoch(),
+        };
+        let put = self.far.put(key, Arc::clone(&stored)).await;
+        match put {
+            Ok(Put::Kept) => self.near.keep(key, &stored, before),
+            // What was there before is not what the handler says now.
+            _ => self.near.forget(key),
+        }
+        put
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.far.is_alive(born, tags).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        // First here, where it cannot fail.
+        self.near.invalidate(invalidation);
+        let receipt = self.far.invalidate(invalidation).await;
+        // And again: until now, others of this node could read and keep what was there before.
+        self.near.invalidate(invalidation);
+        receipt
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for Tiered<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match &self.mode {
+            Mode::Strict => "strict",
+            Mode::Lease(_) => "lease",
+        };
+        f.debug_struct("Tiered").field("far", &self.far).field("mode", &mode).finish_non_exhaustive()
+    }
+}

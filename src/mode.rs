@@ -1,0 +1,40 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+/// How much of the cache is at work; set by [`Cache::set_mode`](crate::Cache::set_mode).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// All of it: the default.
+    #[default]
+    Enabled,
+    /// What is stored is served; nothing is stored anew.
+    ReadOnly,
+    /// Every request goes to its handler, as if there were no cache.
+    Bypass,
+}
+
+/// The switch that all handles to one store share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Switch(Arc<AtomicU8>);
+
+impl Switch {
+    pub(crate) fn mode(&self) -> Mode {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Mode::Enabled,
+            1 => Mode::ReadOnly,
+            _ => Mode::Bypass,
+        }
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        let number = match mode {
+            Mode::Enabled => 0,
+            Mode::ReadOnly => 1,
+            Mode::Bypass => 2,
+        };
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
