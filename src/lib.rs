@@ -65,6 +65,8 @@ mod write;
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}
 
+#[cfg(feature = "memcached")]
+pub use backend::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use backend::memory::Memory;
 #[cfg(feature = "redis")]

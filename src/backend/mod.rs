@@ -9,6 +9,8 @@ mod guarded;
 mod judgement;
 #[cfg(feature = "memory")]
 mod lease;
+#[cfg(feature = "memcached")]
+pub(crate) mod memcached;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
