@@ -13,6 +13,8 @@ mod caught;
 mod clock;
 mod collapse;
 mod conditional;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod date;
 mod detached;
 mod errand;
@@ -51,6 +53,8 @@ mod store;
 mod stored;
 mod sync;
 mod tag;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod turn;
 mod uncacheable;
 mod validators;

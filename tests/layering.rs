@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// The floors of the house, the highest first. Files on one floor do not use each other.
 const FLOORS: &[&[&str]] = &[
+    &["conformance"],
+    &["testing"],
     &["layer"],
     &["service"],
     &["future"],
@@ -82,17 +84,19 @@ fn group_members(group: &str) -> impl Iterator<Item = &str> {
 
 fn sources() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files = [("", src.clone()), ("backend/", src.join("backend"))];
+    let folders = ["", "backend", "conformance", "testing"];
     let mut sources = BTreeMap::new();
-    for (prefix, folder) in files {
-        for entry in fs::read_dir(folder).unwrap() {
+    for folder in folders {
+        for entry in fs::read_dir(src.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let Some("rs") = path.extension().and_then(|extension| extension.to_str()) else { continue };
-            let name = match path.file_stem().unwrap().to_str().unwrap() {
-                "lib" => continue,
-                "mod" => "backend".to_owned(),
-                "axum" | "no_router" => "router".to_owned(),
-                stem => format!("{prefix}{stem}"),
+            let name = match (folder, path.file_stem().unwrap().to_str().unwrap()) {
+                (_, "lib") => continue,
+                // The kits for tests are one idea each, in several files.
+                ("conformance" | "testing", _) | (_, "mod") => folder.to_owned(),
+                (_, "axum" | "no_router") => "router".to_owned(),
+                ("", stem) => stem.to_owned(),
+                (folder, stem) => format!("{folder}/{stem}"),
             };
             sources.entry(name).or_insert_with(String::new).push_str(&fs::read_to_string(&path).unwrap());
         }
