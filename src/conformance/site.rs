@@ -1,26 +1,32 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::{Future, poll_fn, ready},
-    mem,
-    pin::{Pin, pin},
+    future::{Future, ready},
+    pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, HOST, VARY},
 };
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-use crate::{backend::Backend, cache::Cache, clock::ManualClock, layer::CacheLayer, service::CacheService, status::CacheStatus};
+use crate::{
+    backend::Backend,
+    cache::Cache,
+    clock::ManualClock,
+    layer::CacheLayer,
+    service::CacheService,
+    status::CacheStatus,
+    testing::{WholeBody, whole_body::collect},
+};
 
 /// A small site behind a real layer: each run of its handler answers `run 1`, `run 2`, …
 pub(super) struct Site {
@@ -117,7 +123,7 @@ impl Origin {
         gate
     }
 
-    fn answer(&self, request: &Request<Whole>) -> Response<Whole> {
+    fn answer(&self, request: &Request<WholeBody>) -> Response<WholeBody> {
         let run = self.0.runs.fetch_add(1, Ordering::SeqCst) + 1;
         let mut text = format!("run {run}");
         let mut headers = HeaderMap::new();
@@ -126,7 +132,7 @@ impl Origin {
             let value = request.headers().get(field).map_or(&b""[..], HeaderValue::as_bytes);
             text = format!("{text} for {}", value.escape_ascii());
         }
-        let mut response = Response::new(Whole(Bytes::from(text)));
+        let mut response = Response::new(WholeBody::from(text));
         match *lock(&self.0.manner) {
             Manner::Answers => {}
             Manner::Fails => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
@@ -156,16 +162,16 @@ impl Gate {
     }
 }
 
-impl Service<Request<Whole>> for Origin {
-    type Response = Response<Whole>;
+impl Service<Request<WholeBody>> for Origin {
+    type Response = Response<WholeBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Whole>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<WholeBody>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Whole>) -> Self::Future {
+    fn call(&mut self, request: Request<WholeBody>) -> Self::Future {
         // What it answers is what it read before it had to wait.
         let response = self.answer(&request);
         match lock(&self.0.gate).take() {
@@ -178,8 +184,8 @@ impl Service<Request<Whole>> for Origin {
     }
 }
 
-fn request(method: Method, path: &str, language: Option<&'static str>) -> Request<Whole> {
-    let mut request = Request::new(Whole::default());
+fn request(method: Method, path: &str, language: Option<&'static str>) -> Request<WholeBody> {
+    let mut request = Request::new(WholeBody::default());
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().expect("the cases name legal paths");
     request.headers_mut().insert(HOST, HeaderValue::from_static("example.com"));
@@ -189,40 +195,14 @@ fn request(method: Method, path: &str, language: Option<&'static str>) -> Reques
 
 pub(super) const LANGUAGE: HeaderName = http::header::ACCEPT_LANGUAGE;
 
-async fn read<B: Body<Data = Bytes>>(response: Result<Response<B>, Infallible>) -> Answer {
+async fn read(response: Result<Response<impl Body>, Infallible>) -> Answer {
     let Ok(response) = response;
     let status = CacheStatus::of(&response).copied();
-    let mut body = pin!(response.into_body());
-    let mut text = Vec::new();
-    while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        text.extend(frame.into_data().unwrap_or_default());
-    }
+    let text = collect(response.into_body()).await.unwrap_or_default();
     Answer { text: String::from_utf8_lossy(&text).into_owned(), status }
 }
 
-/// A body that is there at once.
-#[derive(Debug, Default)]
-pub(super) struct Whole(Bytes);
-
-impl Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let data = mem::take(&mut self.0);
-        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.len() as u64)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
