@@ -7,12 +7,13 @@ use std::{env, fmt::Debug, hint::black_box, process::ExitCode};
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http::{Request, Response};
-use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, ask, engine, layer, router, runtime, warm};
+use larder::Stored;
+use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, ask, engine, layer, router, runtime, stored, warm};
 use tower::{Layer as _, Service};
 
 /// Each is larder's or what it is compared with; `request` and `new-request` are what the others do besides.
 const CASES: &str = "request new-request moka floor floor-1m hit-1k hit-64k hit-1m hit-8-tags hit-in-router hit-around-router \
-                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full";
+                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full encode-1k decode-1k";
 
 const STORE: usize = 1024 * MIB;
 /// For `…-full`: so small that every miss evicts.
@@ -56,6 +57,8 @@ fn run(case: &str, times: usize) -> Option<()> {
         "miss-2-tags" => miss(layer(STORE, 2).layer(handler), times),
         "miss-full" => miss(layer(FULL, 0).layer(handler), times),
         "floor-miss-full" => miss(Floor::new(handler, FULL), times),
+        "encode-1k" => encode(times),
+        "decode-1k" => decode(times),
         _ => return None,
     }
     Some(())
@@ -68,6 +71,18 @@ fn look_up(handler: &Handler, times: usize) {
     for _ in 0..times {
         black_box(entries.get(black_box(&key[..])));
     }
+}
+
+fn encode(times: usize) {
+    let (key, stored) = stored(KIB);
+    (0..times).for_each(|_| drop(stored.to_bytes(black_box(&key))));
+}
+
+/// With a copy of the bytes, as a client reads them from its connection.
+fn decode(times: usize) {
+    let (key, stored) = stored(KIB);
+    let bytes = stored.to_bytes(&key).expect("a small entry");
+    (0..times).for_each(|_| drop(Stored::from_bytes(black_box(&key), Bytes::copy_from_slice(&bytes))));
 }
 
 fn hit<S, B>(mut service: S, times: usize)

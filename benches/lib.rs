@@ -2,6 +2,7 @@
 
 mod floor;
 mod requests;
+mod witness;
 
 use std::{
     convert::Infallible,
@@ -32,6 +33,7 @@ use tower::Service;
 pub use crate::{
     floor::{Entry, Floor, engine},
     requests::{Requests, zipf},
+    witness::stored,
 };
 
 /// A kibibyte.

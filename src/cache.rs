@@ -13,6 +13,7 @@ use crate::{
     collapse::{Flights, Limits},
     error::Error,
     key::{Key, Scheme, normal_authority},
+    secret::Secret,
     settings::Settings,
     tag::{Tag, TagSpace, deduplicate},
     uncacheable::Uncacheable,
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     space: TagSpace,
     namespace: String,
     revision: String,
+    /// What keeps credentials in keys unreadable.
+    pub(crate) secret: Secret,
     pub(crate) flights: Arc<Flights>,
     pub(crate) fetches: Arc<Semaphore>,
     pub(crate) uncacheable: Arc<Uncacheable>,
@@ -76,6 +79,7 @@ impl Cache {
             space: TagSpace::default(),
             namespace: String::new(),
             revision: String::new(),
+            secret: Secret::default(),
             flights: Flights::new(FLIGHT_SHARDS, Limits::default()),
             fetches: Arc::new(Semaphore::new(DEFAULT_FETCHES)),
             uncacheable: Arc::default(),
@@ -83,18 +87,6 @@ impl Cache {
             prefix: prefix("", ""),
         };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// A cache in the store that `url` names: `memory:64mb`, with `kb`, `mb` or `gb` after the number, or none for bytes.
-    ///
-    /// # Errors
-    /// If the URL cannot be read, or names a store whose feature is off.
-    pub async fn connect(url: &str) -> Result<Self, Error> {
-        match url.split_once(':') {
-            Some(("memory", size)) => memory(size),
-            Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
-            None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
-        }
     }
 
     /// A handle to the same store, whose keys and tags nobody else's meet.
@@ -111,6 +103,22 @@ impl Cache {
     #[must_use]
     pub fn revision(&self, revision: &str) -> Self {
         self.with(|inner| inner.revision = revision.to_owned())
+    }
+
+    /// A handle to the same store whose keys hide credentials behind `secret`; default: one that is random in each process.
+    ///
+    /// Cookies, principals and `Authorization` select entries, by a digest that nobody can compute or undo who does not know the
+    /// secret. In a store that several nodes share, give all of them the same one, or what is stored for one user on one node
+    /// is not found on another, nor after a restart. Make it long and random (`openssl rand -hex 32`), and keep it out of the store.
+    /// It costs some hundred nanoseconds for each credential of a request that a route tells users apart by, and nothing elsewhere.
+    ///
+    /// # Panics
+    /// If `secret` is empty: a variable that was not set must not look like one.
+    #[must_use]
+    pub fn secret(&self, secret: impl AsRef<[u8]>) -> Self {
+        let secret = secret.as_ref();
+        assert!(!secret.is_empty(), "the secret of a cache is empty: give all nodes the same long, random one");
+        self.with(|inner| inner.secret = Secret::shared(secret))
     }
 
     /// A handle to the same store with at most `max` handlers at once that run to fill it; default: 1024. Further requests queue
@@ -257,35 +265,4 @@ fn prefix(namespace: &str, revision: &str) -> Vec<u8> {
     key.push(namespace.as_bytes());
     key.push(revision.as_bytes());
     key.as_bytes().to_vec()
-}
-
-#[cfg(feature = "memory")]
-fn memory(size: &str) -> Result<Cache, Error> {
-    let bytes = parse_size(size).ok_or_else(|| {
-        Error::invalid_input(format!("`memory:{size}` has no size: write a number and a unit, as in `memory:64mb`"))
-    })?;
-    Ok(Cache::in_memory(bytes))
-}
-
-#[cfg(not(feature = "memory"))]
-fn memory(_size: &str) -> Result<Cache, Error> {
-    Err(Error::invalid_input("`memory:` needs larder's feature `memory`: add it to the features in Cargo.toml"))
-}
-
-#[cfg(feature = "memory")]
-fn parse_size(size: &str) -> Option<u64> {
-    let size = size.to_ascii_lowercase();
-    let digits = size.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
-    let shift = match &size[digits.len()..] {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-fn unknown_scheme(scheme: &str) -> String {
-    format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`")
 }

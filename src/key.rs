@@ -6,7 +6,10 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, Uri};
+use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
+
+use crate::secret::Secret;
 
 /// A cache key (RFC 9111 §2): every part of a request that selects a stored response, in an encoding without
 /// ambiguity.
@@ -53,8 +56,9 @@ impl Key {
     }
 
     /// A part that is nobody's business: its keyed digest stands for it.
-    pub(crate) fn push_secret(&mut self, part: Option<&[u8]>) {
-        self.push_option(part.map(secret_digest).as_ref().map(<[u8; 16]>::as_slice));
+    pub(crate) fn push_secret(&mut self, secret: &Secret, part: Option<&[u8]>) {
+        let digest = part.map(|part| secret.digest(part));
+        self.push_option(digest.as_ref().map(<[u8; 16]>::as_slice));
     }
 
     pub(crate) fn push_scheme(&mut self, uri: &Uri, scheme: Scheme) {
@@ -104,7 +108,12 @@ impl Key {
         key
     }
 
-    /// A short name for this key among the variants of one URI.
+    /// The name of what is stored under this key, on every node: its SHA-256.
+    pub(crate) fn storage_digest(&self) -> [u8; 32] {
+        Sha256::digest(self.as_bytes()).into()
+    }
+
+    /// A short name for this key within this process.
     pub(crate) fn digest(&self) -> u64 {
         static KEY: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
         KEY.hash_one(self.as_bytes())
@@ -234,16 +243,6 @@ pub(crate) fn normal_authority(authority: &[u8], scheme: Scheme) -> Option<Strin
     String::from_utf8(key.as_bytes()[size_of::<u32>()..].to_vec()).ok()
 }
 
-/// Values of `Authorization`, cookies and principals select entries, and must not be readable in a store.
-fn secret_digest(value: &[u8]) -> [u8; 16] {
-    static KEYS: LazyLock<[std::hash::RandomState; 2]> = LazyLock::new(Default::default);
-    let [high, low] = KEYS.each_ref().map(|key| key.hash_one(value).to_le_bytes());
-    let mut digest = [0; 16];
-    digest[..8].copy_from_slice(&high);
-    digest[8..].copy_from_slice(&low);
-    digest
-}
-
 /// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
 pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>> {
     let mut lines = headers.get_all(name).iter();
@@ -253,4 +252,17 @@ pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<Sma
         joined.extend_from_slice(line.as_bytes().trim_ascii());
     }
     Some(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_in_a_store_is_the_same_in_every_process() {
+        // echo -n key | sha256sum
+        let digest = Key::from_bytes(b"key").storage_digest();
+        let hexadecimal: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hexadecimal, "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683");
+    }
 }

@@ -76,7 +76,7 @@ impl Cache {
             drop(policies);
             panic!("no cache policy is named `{name}`: define it first with `define_policy`; there are {known:?}");
         };
-        CacheLayer { cache: self.clone(), settings }
+        CacheLayer::with_settings(self, settings)
     }
 
     fn policies(&self) -> MutexGuard<'_, HashMap<String, Arc<Settings>>> {
@@ -88,7 +88,7 @@ impl Cache {
 impl CacheLayer {
     /// The same as [`Cache::layer`].
     pub fn new(cache: &Cache) -> Self {
-        Self { cache: cache.clone(), settings: Arc::default() }
+        Self::with_settings(cache, Arc::default())
     }
 
     /// Keeps responses fresh for `ttl` that say nothing of their own; default: they are not stored.
@@ -309,7 +309,7 @@ impl CacheLayer {
 
     /// Gives each principal responses of its own: `principal` names whoever the response is for, by everything about the
     /// request that authenticates. `Authorization` and cookies matter in no other way then. `None` is an anonymous
-    /// request, to which the usual rules apply.
+    /// request, to which the usual rules apply. Nodes that share a store need the same [`Cache::secret`].
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -344,6 +344,12 @@ impl CacheLayer {
     }
 
     /// For a function that shapes keys, given at `site`.
+    /// The settings of a layer, for a cache that may have another secret.
+    fn with_settings(cache: &Cache, mut settings: Arc<Settings>) -> Self {
+        Arc::make_mut(&mut settings).normalizers.secret = cache.inner.secret.clone();
+        Self { cache: cache.clone(), settings }
+    }
+
     fn edit_at(self, site: &'static Location<'static>, change: impl FnOnce(&mut Settings)) -> Self {
         self.edit(|settings| {
             settings.sites.push(site);

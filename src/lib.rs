@@ -11,10 +11,12 @@ mod cache_control;
 mod cache_policy;
 mod caught;
 mod clock;
+mod codec;
 mod collapse;
 mod conditional;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod connect;
 mod date;
 mod detached;
 mod errand;
@@ -46,6 +48,7 @@ mod router;
 #[cfg(feature = "axum")]
 #[path = "axum.rs"]
 mod router;
+mod secret;
 mod service;
 mod settings;
 mod status;
@@ -66,6 +69,8 @@ pub mod standards {}
 
 #[cfg(feature = "memory")]
 pub use backend::memory::Memory;
+#[cfg(feature = "redis")]
+pub use backend::redis::{Redis, RedisBuilder};
 pub use backend::{Backend, Receipt, Scope};
 pub use body::ResponseBody;
 pub use cache::Cache;

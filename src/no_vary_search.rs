@@ -8,12 +8,12 @@ const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 /// Which parts of the query make no difference to a response (`No-Vary-Search`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SearchRule {
-    parameters: Parameters,
-    order: Order,
+    pub(crate) parameters: Parameters,
+    pub(crate) order: Order,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Parameters {
+pub(crate) enum Parameters {
     /// All count but these.
     Ignored(Vec<String>),
     /// None count but these.
@@ -21,7 +21,7 @@ enum Parameters {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+pub(crate) enum Order {
     Matters,
     Ignored,
 }

@@ -265,11 +265,12 @@ impl Settings {
     }
 
     fn push_own_parts(&self, key: &mut Key, parts: &Parts, principal: Option<&str>) -> Result<(), Reason> {
+        let secret = &self.normalizers.secret;
         self.vary_on.iter().for_each(|field| self.normalizers.push(key, &parts.headers, field));
         if let Cookies::Named(names) = &self.cookies {
-            names.iter().for_each(|name| key.push_secret(cookie(&parts.headers, name).as_deref()));
+            names.iter().for_each(|name| key.push_secret(secret, cookie(&parts.headers, name).as_deref()));
         }
-        key.push_secret(principal.map(str::as_bytes));
+        key.push_secret(secret, principal.map(str::as_bytes));
         if let Some(key_part) = &self.key_part {
             key.push(key_part(parts).ok_or(Reason::KeyDeclined)?.as_bytes());
         }

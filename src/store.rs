@@ -11,7 +11,7 @@ use crate::{
     no_vary_search::SearchRule,
     settings::{Look, Settings},
     status::{Forward, Reason},
-    stored::{Content, Epoch, Stored, StoredResponse, Variants},
+    stored::{Content, Epoch, Member, Stored, StoredResponse, Variants},
     tag::Tag,
     vary::Vary,
 };
@@ -138,7 +138,7 @@ impl Cache {
         };
         let key = filled.variant.clone();
         let variants =
-            variants.with(fields, key.digest(), expires, self.now(), settings.max_variants).ok_or(Reason::VariantLimit)?;
+            variants.with(fields, member(&key), expires, self.now(), settings.max_variants).ok_or(Reason::VariantLimit)?;
         Ok(Some((key, variants)))
     }
 
@@ -241,7 +241,7 @@ impl Stored {
 
 impl Variants {
     /// With one more variant; `None` if there are as many as there may be.
-    fn with(mut self, fields: &[HeaderName], member: u64, expires: Timestamp, now: Timestamp, limit: usize) -> Option<Self> {
+    fn with(mut self, fields: &[HeaderName], member: Member, expires: Timestamp, now: Timestamp, limit: usize) -> Option<Self> {
         /// How many different `Vary` fields of one URI are searched.
         const NOMINATIONS: usize = 4;
         self.members.retain(|(other, expires)| *other != member && now < *expires);
@@ -254,6 +254,10 @@ impl Variants {
         self.nominations.truncate(NOMINATIONS);
         Some(self)
     }
+}
+
+fn member(key: &Key) -> Member {
+    *key.storage_digest().first_chunk().expect("a SHA-256 is longer than a member's name")
 }
 
 fn backend_failed(error: Error) -> Reason {

@@ -192,9 +192,9 @@ impl StoredResponse {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StaleWindows {
     /// While it is being fetched anew, in hundredths of a second.
-    while_revalidate: u32,
+    pub(crate) while_revalidate: u32,
     /// When it could not be, likewise: a year and more has room.
-    if_error: u32,
+    pub(crate) if_error: u32,
 }
 
 impl StaleWindows {
@@ -213,9 +213,12 @@ impl StaleWindows {
 pub(crate) struct Variants {
     /// The field lists of the `Vary` fields seen, newest first; names in lower case, sorted.
     pub(crate) nominations: SmallVec<[Box<[HeaderName]>; 1]>,
-    /// Digest and end of each variant's key.
-    pub(crate) members: Vec<(u64, Timestamp)>,
+    /// Name and end of each variant.
+    pub(crate) members: Vec<(Member, Timestamp)>,
 }
+
+/// What a variant is called among those of its URI, on every node: the first half of its key's SHA-256.
+pub(crate) type Member = [u8; 16];
 
 impl Variants {
     fn expires(&self) -> Timestamp {
@@ -224,7 +227,7 @@ impl Variants {
 
     fn weight(&self) -> usize {
         let nominations: usize = self.nominations.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
-        nominations + self.members.len() * size_of::<(u64, Timestamp)>()
+        nominations + self.members.len() * size_of::<(Member, Timestamp)>()
     }
 }
 

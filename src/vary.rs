@@ -5,7 +5,10 @@ use http::{
     header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
 };
 
-use crate::key::{Key, joined_lines};
+use crate::{
+    key::{Key, joined_lines},
+    secret::Secret,
+};
 
 /// The request fields that a response nominates (RFC 9111 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub(crate) struct Normalizers {
     own: Vec<(HeaderName, Normalizer)>,
     /// Whether lists are compared by their members, languages by their ranks (RFC 9111 §4.1).
     lists: bool,
+    /// What keeps credentials among them unreadable.
+    pub(crate) secret: Secret,
 }
 
 impl Normalizers {
@@ -76,7 +81,7 @@ impl Normalizers {
     pub(crate) fn push(&self, key: &mut Key, headers: &HeaderMap, field: &HeaderName) {
         let value = joined_lines(headers, field);
         if field == AUTHORIZATION || field == COOKIE {
-            return key.push_secret(value.as_deref());
+            return key.push_secret(&self.secret, value.as_deref());
         }
         if let Some((_, normalize)) = self.own.iter().find(|(name, _)| name == field) {
             // An absent field is left to the function too: a language matcher has a default for it.

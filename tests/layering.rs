@@ -19,12 +19,14 @@ const FLOORS: &[&[&str]] = &[
     &["inquiry", "refresh"],
     &["ahead", "hit"],
     &["respond", "store"],
+    &["connect"],
     &["cache"],
     &["settings"],
     &["backend/memory"],
     &["backend/engine", "backend/tag_table"],
     &["backend"],
     &["policy"],
+    &["codec"],
     &["stored"],
     &["cache_control", "groups", "vary", "request"],
     &["forwarded"],
@@ -34,7 +36,7 @@ const FLOORS: &[&[&str]] = &[
     &["conditional"],
     &["age", "body", "date", "detached", "etag", "no_vary_search", "query", "range", "uncacheable"],
     &["cache_policy", "caught", "collapse", "errand", "invalidate", "method", "tag", "status"],
-    &["clock", "error", "sync"],
+    &["clock", "error", "secret", "sync"],
 ];
 
 fn floor(file: &str) -> usize {
@@ -84,7 +86,7 @@ fn group_members(group: &str) -> impl Iterator<Item = &str> {
 
 fn sources() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let folders = ["", "backend", "conformance", "testing"];
+    let folders = ["", "backend", "codec", "conformance", "testing"];
     let mut sources = BTreeMap::new();
     for folder in folders {
         for entry in fs::read_dir(src.join(folder)).unwrap() {
@@ -92,8 +94,8 @@ fn sources() -> BTreeMap<String, String> {
             let Some("rs") = path.extension().and_then(|extension| extension.to_str()) else { continue };
             let name = match (folder, path.file_stem().unwrap().to_str().unwrap()) {
                 (_, "lib") => continue,
-                // The kits for tests are one idea each, in several files.
-                ("conformance" | "testing", _) | (_, "mod") => folder.to_owned(),
+                // One idea each, in several files.
+                ("codec" | "conformance" | "testing", _) | (_, "mod") => folder.to_owned(),
                 (_, "axum" | "no_router") => "router".to_owned(),
                 ("", stem) => stem.to_owned(),
                 (folder, stem) => format!("{folder}/{stem}"),

@@ -2,8 +2,12 @@
 
 #[cfg(feature = "memory")]
 mod engine;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod guarded;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 #[cfg(feature = "memory")]
 mod tag_table;
 

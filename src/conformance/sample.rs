@@ -42,7 +42,7 @@ pub(super) fn stored_until(fresh_until: Timestamp, born: Epoch, tags: Vec<Tag>, 
 pub(super) fn of_every_kind(born: Epoch, tags: &[Tag]) -> Vec<Arc<Stored>> {
     let now = Clock::default().now();
     let accept = HeaderName::from_static("accept-language");
-    let variants = Variants { nominations: [Box::from([accept])].into_iter().collect(), members: vec![(u64::MAX, now + HOUR)] };
+    let variants = Variants { nominations: [Box::from([accept])].into_iter().collect(), members: vec![([0xff; 16], now + HOUR)] };
     let no_vary_search = HeaderName::from_static("no-vary-search");
     let search = HeaderMap::from_iter([(no_vary_search, HeaderValue::from_static("params=(\"utm\")"))]);
     let rule = SearchRule::parse(&search).map(Content::Search);

@@ -10,3 +10,4 @@ mod control;
 mod denial;
 mod disclosure;
 mod poisoning;
+mod remote;

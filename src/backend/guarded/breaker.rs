@@ -1,0 +1,53 @@
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+/// Whether the store is asked at all.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    open: AtomicBool,
+    failures: AtomicU32,
+    /// Held where the breaker changes its state, so that opening and closing do not cross.
+    change: Mutex<()>,
+}
+
+impl Breaker {
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Notes a failure; tells whether it was one too many.
+    pub(super) fn failed(&self, limit: u32) -> bool {
+        self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= limit
+    }
+
+    pub(super) fn worked(&self) {
+        // Most of the time there is nothing to write.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens; tells whether it was closed before.
+    pub(super) fn open(&self) -> bool {
+        let _changing = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = !self.open.swap(true, Ordering::AcqRel);
+        if opened {
+            tracing::warn!("the cache's store failed and is not asked until it answers again; handlers answer meanwhile");
+        }
+        opened
+    }
+
+    /// Closes if `nothing_is_owed`; tells whether it is closed now.
+    pub(super) fn close(&self, nothing_is_owed: impl FnOnce() -> bool) -> bool {
+        let _changing = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        if !nothing_is_owed() {
+            return false;
+        }
+        self.failures.store(0, Ordering::Relaxed);
+        self.open.store(false, Ordering::Release);
+        tracing::info!("the cache's store answers again");
+        true
+    }
+}

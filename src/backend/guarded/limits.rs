@@ -1,0 +1,30 @@
+use std::time::Duration;
+
+/// How long a remote store may take, and when it is given up for a while.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// For a look-up: longer than that, and the handler answers.
+    pub(crate) read: Duration,
+    /// For storing a response, whose client waits.
+    pub(crate) store: Duration,
+    /// For an invalidation, and for a sign of life.
+    pub(crate) invalidate: Duration,
+    /// How many failures in a row open the breaker.
+    pub(crate) failures: u32,
+    /// Between the first attempts to reach a store that has failed; each later pause is twice as long.
+    pub(crate) first_pause: Duration,
+    pub(crate) longest_pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            read: Duration::from_millis(50),
+            store: Duration::from_millis(100),
+            invalidate: Duration::from_secs(1),
+            failures: 5,
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(1),
+        }
+    }
+}

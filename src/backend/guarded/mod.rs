@@ -1,0 +1,198 @@
+//! What every store over the network needs: limits of time, a circuit breaker, and a memory of the invalidations that failed.
+
+mod breaker;
+mod limits;
+mod outbox;
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::{sleep, timeout};
+
+use super::{Backend, Invalidation, Put, Read, Receipt};
+use crate::{
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+use breaker::Breaker;
+pub(crate) use limits::Limits;
+use outbox::Outbox;
+
+/// A store over the network, with no limits of its own: its operations may wait for as long as they like.
+#[async_trait]
+pub(crate) trait Remote: Backend {
+    /// Reads the clock: the cheapest sign of life.
+    async fn epoch(&self) -> Result<Epoch, Error>;
+
+    /// Gives up connections that no longer answer; the next operation makes new ones.
+    fn reset(&self);
+}
+
+/// A remote store that fails fast and forgets no invalidation.
+///
+/// After some failures in a row, and after any failed invalidation, the breaker is open: reads miss at once, and nothing is
+/// stored. A task of its own then tries the store again and again; once it answers, it is told every invalidation that failed, and
+/// only then is it trusted again.
+pub(crate) struct Guarded<R> {
+    inner: Arc<Inner<R>>,
+}
+
+struct Inner<R> {
+    remote: R,
+    limits: Limits,
+    breaker: Breaker,
+    outbox: Outbox,
+}
+
+impl<R: Remote> Guarded<R> {
+    pub(crate) fn new(remote: R, limits: Limits) -> Self {
+        Self { inner: Arc::new(Inner { remote, limits, breaker: Breaker::default(), outbox: Outbox::default() }) }
+    }
+
+    pub(crate) fn remote(&self) -> &R {
+        &self.inner.remote
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// Whether the store is not asked at present.
+    pub(crate) fn is_open(&self) -> bool {
+        self.inner.breaker.is_open()
+    }
+
+    /// Asks the store something within its limit for reading, unless the breaker is open.
+    pub(crate) async fn ask<T>(&self, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.within(self.inner.limits.read, what).await
+    }
+
+    /// Does not trust the store until it has answered and been told what it missed.
+    pub(crate) fn distrust(&self) {
+        Inner::open(&self.inner);
+    }
+
+    async fn within<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        if self.is_open() {
+            return Err(Error::unavailable("the store was unreachable a moment ago, and is not asked until it answers again"));
+        }
+        let outcome = limited(limit, what).await;
+        if Inner::note(&self.inner, &outcome) {
+            Inner::open(&self.inner);
+        }
+        outcome
+    }
+}
+
+impl<R: Remote> Inner<R> {
+    /// Counts a failure or a success; tells whether there were too many failures in a row.
+    fn note<T>(inner: &Arc<Self>, outcome: &Result<T, Error>) -> bool {
+        match outcome {
+            Err(error) if !error.is_invalid_input() => inner.breaker.failed(inner.limits.failures),
+            _ => {
+                inner.breaker.worked();
+                false
+            }
+        }
+    }
+
+    fn open(inner: &Arc<Self>) {
+        if inner.breaker.open() {
+            let (probing, limits) = (Arc::downgrade(inner), inner.limits.clone());
+            tokio::spawn(async move {
+                let mut pause = limits.first_pause;
+                // Whoever drops the last handle ends this too.
+                while let Some(inner) = probing.upgrade() {
+                    if inner.recover().await {
+                        return;
+                    }
+                    drop(inner);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(limits.longest_pause);
+                }
+            });
+        }
+    }
+
+    /// Closes the breaker if the store answers, and has taken every invalidation that it is owed.
+    async fn recover(&self) -> bool {
+        if limited(self.limits.invalidate, self.remote.epoch()).await.is_err() {
+            self.remote.reset();
+            return false;
+        }
+        while let Some(owed) = self.outbox.take() {
+            if limited(self.limits.invalidate, self.remote.invalidate(&owed)).await.is_err() {
+                self.outbox.add(owed);
+                return false;
+            }
+        }
+        // Whatever failed to be invalidated since is noted before this looks, or opens the breaker again.
+        self.breaker.close(|| self.outbox.is_empty())
+    }
+
+    async fn invalidate(inner: Arc<Self>, invalidation: Invalidation) -> Result<Receipt, Error> {
+        let outcome = match inner.breaker.is_open() {
+            true => {
+                Err(Error::unavailable("the store is unreachable: the invalidation is kept, and carried out when it answers"))
+            }
+            false => limited(inner.limits.invalidate, inner.remote.invalidate(&invalidation)).await,
+        };
+        if outcome.as_ref().is_err_and(|error| !error.is_invalid_input()) {
+            inner.outbox.add(invalidation);
+            Self::open(&inner);
+        }
+        outcome
+    }
+}
+
+async fn limited<T>(limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match timeout(limit, what).await {
+        Ok(outcome) => outcome,
+        Err(elapsed) => {
+            Err(Error::timeout(format!("the store did not answer within {} ms", limit.as_millis())).with_source(elapsed))
+        }
+    }
+}
+
+#[async_trait]
+impl<R: Remote> Backend for Guarded<R> {
+    /// Misses at once while the breaker is open: a request is not held up, and nothing is stored.
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        if self.is_open() {
+            return Ok(Read { found: None, epoch: None });
+        }
+        self.within(self.inner.limits.read, self.inner.remote.get(key, known)).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        self.within(self.inner.limits.store, self.inner.remote.put(key, stored)).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.within(self.inner.limits.read, self.inner.remote.is_alive(born, tags)).await
+    }
+
+    /// In a task of its own: a caller that leaves must not leave an invalidation half done and unremembered.
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        let task = tokio::spawn(Inner::invalidate(Arc::clone(&self.inner), invalidation.clone()));
+        task.await.unwrap_or_else(|failure| Err(Error::unavailable("the invalidation did not finish").with_source(failure)))
+    }
+}
+
+impl<R> Clone for Guarded<R> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Guarded<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded")
+            .field("remote", &self.inner.remote)
+            .field("breaker", &self.inner.breaker)
+            .field("owed", &self.inner.outbox.len())
+            .finish_non_exhaustive()
+    }
+}

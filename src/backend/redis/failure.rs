@@ -1,0 +1,14 @@
+use redis::RedisError;
+
+use crate::error::Error;
+
+/// A failure of Redis, or of the way to it.
+pub(super) fn failed(error: RedisError) -> Error {
+    let message = if error.is_timeout() { "Redis did not answer in time" } else { "Redis failed" };
+    if error.is_timeout() { Error::timeout(message).with_source(error) } else { Error::unavailable(message).with_source(error) }
+}
+
+/// An answer that no server gives which runs larder's scripts.
+pub(super) fn unexpected() -> Error {
+    Error::unavailable("Redis gave an answer of another form than expected: is something else under larder's keys?")
+}

@@ -1,0 +1,53 @@
+-- The clock is one string: term (8 bytes), incarnation (8), epoch (8), sequence of announcements (8), run id of the server (40).
+-- A record is one string: incarnation (8), hard (8), soft (8).
+
+local function later(epoch)
+    local time = redis.call('TIME')
+    local now = time[1] * 1000000 + time[2]
+    return now > epoch and now or epoch + 1
+end
+
+local function set_clock(name, clock)
+    redis.call('SET', name, struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence) .. clock.run)
+end
+
+local function anew(clock)
+    local time = redis.call('TIME')
+    local hash = redis.sha1hex(clock.run .. time[1] .. '.' .. time[2] .. '.' .. clock.epoch .. (clock.incarnation or ''))
+    local function bytes(at)
+        return struct.pack('>I4I4', tonumber(string.sub(hash, at, at + 7), 16), tonumber(string.sub(hash, at + 8, at + 15), 16))
+    end
+    clock.incarnation = bytes(1)
+    clock.epoch = later(clock.epoch)
+    return bytes(17)
+end
+
+-- The clock as it may be used on this server. One that is missing, or that another server wrote last (after a failover, or a restart
+-- from disk), may have lost what was invalidated: it begins anew, and whatever was born before is dead.
+local function clock_here(name)
+    local server = redis.call('INFO', 'server')
+    local run, version = string.match(server, 'run_id:(%x+)'), string.match(server, 'redis_version:(%d+)')
+    local raw = redis.call('GET', name)
+    local clock = { epoch = 0, sequence = 0, run = run, version = tonumber(version) }
+    if raw and #raw == 72 then
+        clock.term, clock.incarnation, clock.epoch, clock.sequence = struct.unpack('>c8c8I8I8', raw)
+        if string.sub(raw, 33) == run then return clock end
+    end
+    clock.term = anew(clock)
+    set_clock(name, clock)
+    return clock
+end
+
+local function record(incarnation, hard, soft)
+    return struct.pack('>c8I8I8', incarnation, hard, soft)
+end
+
+-- Hard and soft epoch of a record; nothing if it is missing, foreign, or of another incarnation.
+local function marks(raw, incarnation)
+    if not raw or #raw ~= 24 or string.sub(raw, 1, 8) ~= incarnation then return nil end
+    return struct.unpack('>I8I8', raw, 9)
+end
+
+local function reading(clock)
+    return struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence)
+end

@@ -1,0 +1,9 @@
+-- KEYS: clock. ARGV: prefix of records, their life in milliseconds, tags. Creates the records that are missing, and reads the clock.
+local clock = clock_here(KEYS[1])
+for i = 3, #ARGV do
+    local key = ARGV[1] .. ARGV[i]
+    if not marks(redis.call('GET', key), clock.incarnation) then
+        redis.call('SET', key, record(clock.incarnation, clock.epoch, clock.epoch), 'PX', ARGV[2])
+    end
+end
+return reading(clock)

@@ -1,0 +1,265 @@
+//! Stored responses in Redis, shared by all nodes that use it.
+
+mod failure;
+mod link;
+mod names;
+mod options;
+mod reading;
+mod scripts;
+mod single;
+mod url;
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use redis::aio::ConnectionManager;
+use tokio::sync::Mutex;
+
+use super::{
+    Backend, Invalidation, Put, Read, Receipt,
+    guarded::{Guarded, Remote},
+};
+use crate::{
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+use link::{Link, Source};
+use names::Names;
+use options::Options;
+use single::Single;
+use url::Place;
+
+/// Stored responses in Redis, shared by every node that uses the same server and namespace.
+///
+/// The promise holds across all nodes. A hit takes one round trip, an invalidation one, whatever the number of entries; neither
+/// `KEYS`, `SCAN` nor sets of keys are used, and each key but the clock has a time to live. Redis may evict whatever it
+/// likes: that costs misses, never a stale answer. So does a failover to a replica that lacks what was acknowledged, a restart from an
+/// older snapshot, and `FLUSHALL`.
+///
+/// Reads fail open: when Redis is slow or away, handlers answer; a breaker sees to it that they need not wait first. An
+/// invalidation that fails is an error, and is carried out as soon as Redis answers; until then this node uses nothing
+/// from Redis.
+///
+/// Redis 7 or later is recommended: on earlier versions each hit costs a few microseconds more on the server.
+#[derive(Clone)]
+pub struct Redis {
+    store: Guarded<Topology>,
+}
+
+/// How a store in Redis is to be used; made by [`Redis::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "it does nothing until it is connected"]
+pub struct RedisBuilder {
+    namespace: String,
+    connect_limit: Duration,
+    options: Options,
+}
+
+#[derive(Debug)]
+enum Topology {
+    Single(Single),
+}
+
+impl Redis {
+    /// A store in the Redis that `url` names, with the defaults of [`RedisBuilder`].
+    ///
+    /// | URL | |
+    /// |---|---|
+    /// | `redis://user:password@host:6379/0` | one server |
+    /// | `redis+sentinel://user:password@a:26379,b:26379/mymaster/0` | the primary that sentinels name |
+    /// | `redis+cluster://user:password@a:6379,b:6379` | a Redis Cluster |
+    ///
+    /// With `rediss` in place of `redis`, and the feature `redis-tls`, by TLS.
+    ///
+    /// Redis need not be there yet: handlers answer until it is.
+    ///
+    /// # Errors
+    /// If the URL cannot be read.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder().connect(url).await
+    }
+
+    /// A store over a connection that the application has already, say for its sessions. larder keeps to keys of its own
+    /// namespace, and reconnects as the manager does.
+    pub fn from_connection(connection: ConnectionManager) -> Self {
+        Self::builder().from_connection(connection)
+    }
+
+    /// Settings to begin with.
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder { namespace: "larder".to_owned(), connect_limit: Duration::from_secs(1), options: Options::default() }
+    }
+
+    /// Whether Redis is not asked at present, because it failed.
+    pub fn is_suspended(&self) -> bool {
+        self.store.is_open()
+    }
+
+    /// How many values under larder's keys could not be used because they were damaged, or somebody else's.
+    pub fn corrupt_values(&self) -> u64 {
+        self.store.remote().options().corrupt.load(Ordering::Relaxed)
+    }
+}
+
+impl RedisBuilder {
+    /// What larder's keys begin with; default: `larder`. Caches with different namespaces know nothing of each other.
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// How long a look-up may take before the handler answers; default: 50 ms.
+    pub fn read_timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.read = limit;
+        self
+    }
+
+    /// How long storing a response may take before it is given up; default: 100 ms. The response's client waits as long.
+    pub fn store_timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.store = limit;
+        self
+    }
+
+    /// How long an invalidation may take before it counts as failed; default: 1 s.
+    pub fn invalidate_timeout(mut self, limit: Duration) -> Self {
+        self.options.limits.invalidate = limit;
+        self
+    }
+
+    /// How long making a connection may take; default: 1 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_limit = limit;
+        self
+    }
+
+    /// How many failures in a row make larder leave Redis alone until it answers again; default: 5.
+    pub fn failures(mut self, failures: u32) -> Self {
+        self.options.limits.failures = failures.max(1);
+        self
+    }
+
+    /// Compresses bodies of at least so many bytes (zstd), where that makes them smaller; default: 4 KiB, `None` never.
+    pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
+        self.options.compression.threshold = bytes;
+        self
+    }
+
+    /// Calls an invalidation done only when so many replicas have it (`WAIT`); default: none. Then even a failover that nobody
+    /// notices in time loses no acknowledged invalidation.
+    pub fn durability(mut self, replicas: u32) -> Self {
+        self.options.replicas = Some(replicas);
+        self
+    }
+
+    /// Connects; see [`Redis::connect`].
+    ///
+    /// # Errors
+    /// If the URL or the namespace cannot be used.
+    pub async fn connect(self, url: &str) -> Result<Redis, Error> {
+        let names = Names::new(&self.namespace)?;
+        let topology = match Place::parse(url)? {
+            Place::Single(client) => self.single(Source::Client(client), names),
+            Place::Sentinel(builder) => self.single(Source::Sentinel(Mutex::new(Place::sentinel(*builder)?)), names),
+            Place::Cluster(_) => return Err(Error::invalid_input("clusters are not there yet")),
+        };
+        let redis = self.guarded(topology);
+        if let Err(error) = redis.store.ask(redis.store.remote().epoch()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Redis is not there yet; handlers answer until it is");
+            redis.store.distrust();
+        }
+        Ok(redis)
+    }
+
+    /// Uses a connection that is there; see [`Redis::from_connection`].
+    ///
+    /// # Panics
+    /// If the namespace is empty or has braces.
+    pub fn from_connection(self, connection: ConnectionManager) -> Redis {
+        let names = Names::new(&self.namespace).expect("a namespace has no braces and is not empty");
+        let topology = self.single(Source::Manager(connection), names);
+        self.guarded(topology)
+    }
+
+    fn single(&self, source: Source, names: Names) -> Topology {
+        Topology::Single(Single::new(Link::new(source, self.connect_limit), names, self.options.clone()))
+    }
+
+    fn guarded(&self, topology: Topology) -> Redis {
+        Redis { store: Guarded::new(topology, self.options.limits.clone()) }
+    }
+}
+
+impl Topology {
+    fn options(&self) -> &Options {
+        match self {
+            Self::Single(single) => single.options(),
+        }
+    }
+
+    fn backend(&self) -> &dyn Remote {
+        match self {
+            Self::Single(single) => single,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Topology {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        self.backend().get(key, known).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        self.backend().put(key, stored).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.backend().is_alive(born, tags).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        self.backend().invalidate(invalidation).await
+    }
+}
+
+#[async_trait]
+impl Remote for Topology {
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.backend().epoch().await
+    }
+
+    fn reset(&self) {
+        self.backend().reset();
+    }
+}
+
+#[async_trait]
+impl Backend for Redis {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        self.store.get(key, known).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        self.store.put(key, stored).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.store.is_alive(born, tags).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        self.store.invalidate(invalidation).await
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.store, f)
+    }
+}

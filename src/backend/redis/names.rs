@@ -1,0 +1,44 @@
+use std::fmt::Write as _;
+
+use crate::{error::Error, key::Key, tag::Tag};
+
+/// What larder's keys are called on a server.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    /// The logical clock; the braces keep it and the stream in one slot of a Cluster.
+    pub(super) clock: String,
+    /// Invalidations, for near tiers that follow them.
+    pub(super) stream: String,
+    /// In front of the name of each tag.
+    pub(super) record: String,
+    entry: String,
+}
+
+impl Names {
+    pub(super) fn new(namespace: &str) -> Result<Self, Error> {
+        if namespace.is_empty() || namespace.contains(['{', '}']) {
+            return Err(Error::invalid_input(format!("`{namespace}` cannot be a namespace in Redis: use a name without braces")));
+        }
+        Ok(Self {
+            clock: format!("{{{namespace}}}:clock"),
+            stream: format!("{{{namespace}}}:stream"),
+            record: format!("{namespace}:t:"),
+            entry: format!("{namespace}:e:"),
+        })
+    }
+
+    /// The entry of a key; the key itself stands in the entry, and is compared.
+    pub(super) fn entry(&self, key: &Key) -> String {
+        let mut name = String::with_capacity(self.entry.len() + 64);
+        name.push_str(&self.entry);
+        for byte in key.storage_digest() {
+            // Writing to a string cannot fail.
+            let _ = write!(name, "{byte:02x}");
+        }
+        name
+    }
+
+    pub(super) fn record(&self, tag: &Tag) -> String {
+        [&self.record, tag.as_str()].concat()
+    }
+}

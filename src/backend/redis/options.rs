@@ -1,0 +1,74 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    backend::guarded::Limits,
+    clock::{Clock, Timestamp},
+    codec::{self, Compression},
+    stored::Stored,
+};
+
+/// What may be set about a store in Redis.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    pub(super) limits: Limits,
+    pub(super) compression: Compression,
+    pub(super) decoding: codec::Limits,
+    /// How many replicas must confirm an invalidation.
+    pub(super) replicas: Option<u32>,
+    /// About how many invalidations the stream keeps.
+    pub(super) stream_length: usize,
+    pub(super) clock: Clock,
+    pub(super) corrupt: Arc<AtomicU64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            compression: Compression { threshold: Some(4 << 10), level: 1 },
+            decoding: codec::Limits::default(),
+            replicas: None,
+            stream_length: 16_384,
+            clock: Clock::default(),
+            corrupt: Arc::default(),
+        }
+    }
+}
+
+/// The longest that an entry is kept, whatever it says: a `No-Vary-Search` rule never ends by itself.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+impl Options {
+    /// For how long the record of a tag outlives the entries that have it: long enough to be met again, and not for ever.
+    pub(super) fn record_life(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    pub(super) fn stream_life(&self) -> Duration {
+        Duration::from_secs(24 * 3600)
+    }
+
+    /// How long an entry is to be kept from now on: up to a twentieth less than it could be used, so that what was stored together is
+    /// not lost together. `None` if it is of no use already.
+    pub(super) fn life(&self, stored: &Stored) -> Option<Duration> {
+        let expires = stored.expires();
+        if expires == Timestamp::from_millis(0) {
+            // What says that nothing is to be used replaces what was; it need not stay.
+            return Some(Duration::from_secs(1));
+        }
+        let life = expires.since(self.clock.now()).min(LONGEST);
+        let jittered = life.mul_f64(1.0 - 0.05 * fastrand::f64());
+        (life > Duration::ZERO).then(|| jittered.max(Duration::from_millis(1)))
+    }
+
+    pub(super) fn note_corrupt<T>(&self) -> Option<T> {
+        self.corrupt.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}

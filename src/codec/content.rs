@@ -1,0 +1,119 @@
+use bytes::BufMut as _;
+use http::HeaderName;
+
+use super::{
+    corrupt::Corrupt,
+    packing::Packing,
+    reader::Reader,
+    response::{put_response, read_response, size_of_fields},
+    writer::Write as _,
+};
+use crate::{
+    clock::Timestamp,
+    no_vary_search::{Order, Parameters, SearchRule},
+    stored::{Content, Member, Variants},
+};
+
+const RESPONSE: u8 = 0;
+const VARIANTS: u8 = 1;
+const SEARCH: u8 = 2;
+const VACANT: u8 = 3;
+
+pub(super) fn kind(content: &Content) -> u8 {
+    match content {
+        Content::Response(_) => RESPONSE,
+        Content::Variants(_) => VARIANTS,
+        Content::Search(_) => SEARCH,
+        Content::Vacant => VACANT,
+    }
+}
+
+/// How many bytes to reserve for it.
+pub(super) fn size(content: &Content) -> usize {
+    match content {
+        Content::Response(response) => size_of_fields(&response.headers) + 64,
+        Content::Variants(variants) => variants.members.len() * MEMBER + 64,
+        Content::Search(_) | Content::Vacant => 64,
+    }
+}
+
+/// Everything but the HTTP body, which the caller puts behind it.
+pub(super) fn put_content(out: &mut Vec<u8>, content: &Content) -> Option<()> {
+    match content {
+        Content::Response(response) => put_response(out, response),
+        Content::Variants(variants) => put_variants(out, variants),
+        Content::Search(rule) => put_rule(out, rule),
+        Content::Vacant => Some(()),
+    }
+}
+
+pub(super) fn read_content(kind: u8, mut reader: Reader<'_>, packing: Packing<'_>) -> Result<Content, Corrupt> {
+    let content = match kind {
+        RESPONSE => Content::Response(read_response(&mut reader, packing)?),
+        VARIANTS => Content::Variants(read_variants(&mut reader)?),
+        SEARCH => Content::Search(read_rule(&mut reader)?),
+        VACANT => Content::Vacant,
+        _ => return Err(Corrupt::Malformed),
+    };
+    reader.end()?;
+    Ok(content)
+}
+
+/// Name and end of a variant.
+const MEMBER: usize = size_of::<Member>() + size_of::<u64>();
+
+fn put_variants(out: &mut Vec<u8>, variants: &Variants) -> Option<()> {
+    out.put_size(variants.nominations.len())?;
+    for names in &variants.nominations {
+        out.put_size(names.len())?;
+        for name in names {
+            out.put_part(name.as_str().as_bytes())?;
+        }
+    }
+    out.put_size(variants.members.len())?;
+    for (member, expires) in &variants.members {
+        out.extend_from_slice(member);
+        out.put_u64(expires.as_millis());
+    }
+    Some(())
+}
+
+fn read_variants(reader: &mut Reader<'_>) -> Result<Variants, Corrupt> {
+    let nominations = (0..reader.count(4)?).map(|_| read_names(reader)).collect::<Result<_, _>>()?;
+    let members = (0..reader.count(MEMBER)?).map(|_| read_member(reader)).collect::<Result<_, _>>()?;
+    Ok(Variants { nominations, members })
+}
+
+fn read_names(reader: &mut Reader<'_>) -> Result<Box<[HeaderName]>, Corrupt> {
+    let name = |bytes| HeaderName::from_bytes(bytes).map_err(|_| Corrupt::Malformed);
+    (0..reader.count(4)?).map(|_| name(reader.part()?)).collect()
+}
+
+fn read_member(reader: &mut Reader<'_>) -> Result<(Member, Timestamp), Corrupt> {
+    Ok((reader.array()?, Timestamp::from_millis(reader.u64()?)))
+}
+
+const IGNORED: u8 = 0;
+const KEPT: u8 = 1;
+
+fn put_rule(out: &mut Vec<u8>, rule: &SearchRule) -> Option<()> {
+    let (parameters, names) = match &rule.parameters {
+        Parameters::Ignored(names) => (IGNORED, names),
+        Parameters::Kept(names) => (KEPT, names),
+    };
+    out.put_u8(parameters);
+    out.put_u8(u8::from(rule.order == Order::Ignored));
+    out.put_size(names.len())?;
+    names.iter().try_for_each(|name| out.put_part(name.as_bytes()))
+}
+
+fn read_rule(reader: &mut Reader<'_>) -> Result<SearchRule, Corrupt> {
+    let (parameters, order) = (reader.u8()?, reader.bool()?);
+    let names = (0..reader.count(4)?).map(|_| reader.text().map(str::to_owned)).collect::<Result<_, _>>()?;
+    let parameters = match parameters {
+        IGNORED => Parameters::Ignored(names),
+        KEPT => Parameters::Kept(names),
+        _ => return Err(Corrupt::Malformed),
+    };
+    Ok(SearchRule { parameters, order: if order { Order::Ignored } else { Order::Matters } })
+}

@@ -1,0 +1,112 @@
+//! What version 1 has written, in `tests/golden`: every later version reads it, or takes it for a miss.
+//!
+//! For a new version, count `VERSION` up, and let `LARDER_GOLDEN=1 cargo test --all-features golden` write the new files.
+
+use std::{env, fs, path::Path};
+
+use bytes::Bytes;
+use http::{HeaderName, header::AGE};
+
+use super::{
+    tests::{entry, facts, page},
+    *,
+};
+use crate::{
+    clock::Timestamp,
+    no_vary_search::{Order, Parameters, SearchRule},
+    stored::{Content, Variants},
+};
+
+const ID: u64 = 0x1122_3344_5566_7788;
+
+fn key() -> Key {
+    Key::from_bytes(b"example.com/posts")
+}
+
+/// What stands in the file; it is written first if it is not there and that is asked for.
+pub(super) fn golden(name: &str, stored: &Stored, compression: Compression) -> Bytes {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if env::var_os("LARDER_GOLDEN").is_some() && !path.exists() {
+        let Encoded { head, body } = encode_as(ID, &key(), stored, compression).unwrap();
+        fs::write(&path, [head, body].concat()).unwrap();
+    }
+    fs::read(path).unwrap().into()
+}
+
+pub(super) fn assert_reads(bytes: &Bytes, stored: &Stored) {
+    assert_eq!(facts(&decode_whole(&key(), bytes, Limits::default()).unwrap()), facts(stored));
+}
+
+fn response() -> Content {
+    let mut response =
+        page(b"{\"posts\":[1,2,3]}", &[("content-type", "application/json"), ("etag", "\"v1\""), ("x-latin", "caf\u{e9}")]);
+    response.headers.append("vary", "accept".parse().unwrap());
+    response.headers.append("vary", "accept-language".parse().unwrap());
+    let mut session = http::HeaderValue::from_static("session");
+    session.set_sensitive(true);
+    response.headers.insert("x-session", session);
+    // It always comes last.
+    let age = response.headers.remove(AGE).unwrap();
+    response.headers.insert(AGE, age);
+    Content::Response(response)
+}
+
+fn variants() -> Content {
+    let nominations = [vec![http::header::ACCEPT, http::header::ACCEPT_LANGUAGE], vec![HeaderName::from_static("x-own")], vec![]];
+    Content::Variants(Variants {
+        nominations: nominations.into_iter().map(Vec::into_boxed_slice).collect(),
+        members: vec![([1; 16], Timestamp::from_millis(1_700_000_060_000)), ([2; 16], Timestamp::from_millis(u64::MAX))],
+    })
+}
+
+fn rule() -> Content {
+    let names = vec!["utm_source".to_owned(), "\u{e9}".to_owned(), String::new()];
+    Content::Search(SearchRule { parameters: Parameters::Kept(names), order: Order::Ignored })
+}
+
+fn all() -> [(&'static str, Content); 4] {
+    [("v1-response", response()), ("v1-variants", variants()), ("v1-search", rule()), ("v1-vacant", Content::Vacant)]
+}
+
+#[test]
+fn golden_entries_of_version_1_are_read() {
+    for (name, content) in all() {
+        let stored = entry(content);
+        assert_reads(&golden(name, &stored, Compression::OFF), &stored);
+    }
+}
+
+/// Whoever changes what is written has to count the version up.
+#[test]
+fn golden_entries_of_version_1_are_what_is_written() {
+    for (name, content) in all() {
+        let stored = entry(content);
+        let Encoded { head, body } = encode_as(ID, &key(), &stored, Compression::OFF).unwrap();
+        assert_eq!([head, body].concat(), golden(name, &stored, Compression::OFF), "{name}");
+    }
+}
+
+/// Scripts in a store read the head by these offsets.
+#[test]
+fn golden_head_has_its_fields_where_scripts_look_for_them() {
+    let head = encode_as(ID, &key(), &entry(Content::Vacant), Compression::OFF).unwrap().head;
+    assert_eq!(head[..2], *b"L\x01");
+    assert_eq!(head[2..10], ID.to_be_bytes());
+    assert_eq!(head[10..18], 0x0102_0304_0506_0708_u64.to_be_bytes());
+    assert_eq!(head[18..26], 1_700_000_000_000_123_u64.to_be_bytes());
+    assert_eq!(head[26..28], [0, 3]);
+    assert_eq!(head[28..37], *b"\0\x07t:posts");
+    let (rest, checksum) = head.split_last_chunk().unwrap();
+    assert_eq!(u32::from_be_bytes(*checksum), crc32fast::hash(rest));
+}
+
+#[test]
+fn an_entry_of_a_version_to_come_is_a_clean_miss() {
+    let Encoded { mut head, mut body } = encode_as(ID, &key(), &entry(response()), Compression::OFF).unwrap();
+    let current = Head::decode(&head).unwrap();
+    body[1] = 2;
+    assert_eq!(decode(&key(), current, &body.into(), Limits::default()).err(), Some(Corrupt::Version(2)));
+    head[1] = 2;
+    assert_eq!(Head::decode(&head).err(), Some(Corrupt::Version(2)));
+    assert_eq!(Head::decode(b"L\xff and whatever it has").err(), Some(Corrupt::Version(255)));
+}

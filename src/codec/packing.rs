@@ -1,0 +1,55 @@
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+
+use super::{
+    Compression, Limits,
+    compress::{compress, decompress},
+    corrupt::Corrupt,
+};
+use crate::stored::StoredResponse;
+
+/// The compressed HTTP body; `None` if it is better stored as it is.
+pub(super) fn pack(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {
+    let length = response.body.len();
+    // What is encoded already gets no smaller.
+    if length < compression.threshold? || response.headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    let packed = compress(&response.body, compression.level)?;
+    (packed.len() <= length - length / 10).then_some(packed)
+}
+
+/// How the HTTP body stands in the bytes that were read.
+#[derive(Clone, Copy)]
+pub(super) struct Packing<'b> {
+    read: &'b Bytes,
+    compressed: bool,
+    limits: Limits,
+}
+
+impl<'b> Packing<'b> {
+    pub(super) fn plain(read: &'b Bytes, limits: Limits) -> Self {
+        Self { read, compressed: false, limits }
+    }
+
+    pub(super) fn compressed(read: &'b Bytes, limits: Limits) -> Self {
+        Self { read, compressed: true, limits }
+    }
+
+    /// A part of what was read that outlives it: a slice of it, unless that would keep a body alive that nobody needs once
+    /// it is unpacked.
+    pub(super) fn keep(self, part: &[u8]) -> Bytes {
+        if self.compressed { Bytes::copy_from_slice(part) } else { self.read.slice_ref(part) }
+    }
+
+    /// The HTTP body, which has `length` bytes. Nothing is allocated for a length beyond the limit.
+    pub(super) fn unpack(self, packed: &[u8], length: u64) -> Result<Bytes, Corrupt> {
+        let length = usize::try_from(length).ok().filter(|length| *length <= self.limits.body).ok_or(Corrupt::TooLarge)?;
+        match self.compressed {
+            true => decompress(packed, length).map(Bytes::from).ok_or(Corrupt::Compression),
+            false if packed.len() == length => Ok(self.read.slice_ref(packed)),
+            false if packed.len() < length => Err(Corrupt::Truncated),
+            false => Err(Corrupt::Malformed),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+use bytes::{BufMut as _, Bytes};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{AGE, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+
+use super::{corrupt::Corrupt, packing::Packing, reader::Reader, writer::Write as _};
+use crate::{
+    clock::Timestamp,
+    stored::{StaleWindows, StoredResponse},
+};
+
+const ANSWERS_AUTHORIZED: u8 = 1;
+const FORBIDS_STALE: u8 = 2;
+const IMMUTABLE: u8 = 4;
+const FLAGS: u8 = ANSWERS_AUTHORIZED | FORBIDS_STALE | IMMUTABLE;
+
+/// All of it up to the HTTP body, of which only the length is put.
+pub(super) fn put_response(out: &mut Vec<u8>, response: &StoredResponse) -> Option<()> {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    out.put_u16(response.status.as_u16());
+    out.put_u8(
+        flag(response.answers_authorized, ANSWERS_AUTHORIZED)
+            | flag(response.forbids_stale, FORBIDS_STALE)
+            | flag(response.immutable, IMMUTABLE),
+    );
+    out.put_u64(response.generated.as_millis());
+    out.put_u64(response.fresh_until.as_millis());
+    out.put_u32(response.stale.while_revalidate);
+    out.put_u32(response.stale.if_error);
+    out.put_u32(response.cost);
+    put_fields(out, &response.headers)?;
+    out.put_u64(response.body.len() as u64);
+    Some(())
+}
+
+pub(super) fn read_response(reader: &mut Reader<'_>, packing: Packing<'_>) -> Result<StoredResponse, Corrupt> {
+    let status = StatusCode::from_u16(reader.u16()?).map_err(|_| Corrupt::Malformed)?;
+    let flags = reader.u8()?;
+    if flags & !FLAGS != 0 {
+        return Err(Corrupt::Malformed);
+    }
+    let generated = Timestamp::from_millis(reader.u64()?);
+    let fresh_until = Timestamp::from_millis(reader.u64()?);
+    let stale = StaleWindows { while_revalidate: reader.u32()?, if_error: reader.u32()? };
+    let cost = reader.u32()?;
+    let fields = packing.keep(reader.part()?);
+    let length = reader.u64()?;
+    Ok(StoredResponse {
+        status,
+        headers: read_fields(&fields, length)?,
+        body: packing.unpack(reader.rest(), length)?,
+        generated,
+        fresh_until,
+        answers_authorized: flags & ANSWERS_AUTHORIZED != 0,
+        stale,
+        forbids_stale: flags & FORBIDS_STALE != 0,
+        immutable: flags & IMMUTABLE != 0,
+        cost,
+    })
+}
+
+/// What one field takes beyond its name and value: both lengths, and whether the value is sensitive.
+const FIELD: usize = 9;
+
+pub(super) fn size_of_fields(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum()
+}
+
+/// All fields but `Age`, which is another one at each use.
+fn put_fields(out: &mut Vec<u8>, headers: &HeaderMap) -> Option<()> {
+    let start = out.len();
+    out.put_u32(0);
+    out.put_size(headers.len() - headers.get_all(AGE).iter().count())?;
+    for (name, value) in headers.iter().filter(|(name, _)| **name != AGE) {
+        out.put_part(name.as_str().as_bytes())?;
+        out.put_u8(u8::from(value.is_sensitive()));
+        out.put_part(value.as_bytes())?;
+    }
+    let length = u32::try_from(out.len() - start - 4).ok()?;
+    out[start..][..4].copy_from_slice(&length.to_be_bytes());
+    Some(())
+}
+
+/// The fields, with a slot for `Age`, as they will be sent; their values are slices of `fields`.
+fn read_fields(fields: &Bytes, length: u64) -> Result<HeaderMap, Corrupt> {
+    let mut reader = Reader::new(fields);
+    let count = reader.count(FIELD)?;
+    let mut headers = HeaderMap::try_with_capacity(count + 1).map_err(|_| Corrupt::Malformed)?;
+    for _ in 0..count {
+        let name = HeaderName::from_bytes(reader.part()?).map_err(|_| Corrupt::Malformed)?;
+        let sensitive = reader.bool()?;
+        let value = fields.slice_ref(reader.part()?);
+        let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| Corrupt::Malformed)?;
+        value.set_sensitive(sensitive);
+        check_framing(&name, &value, length)?;
+        headers.try_append(name, value).map_err(|_| Corrupt::Malformed)?;
+    }
+    reader.end()?;
+    headers.try_insert(AGE, HeaderValue::from_static("0")).map_err(|_| Corrupt::Malformed)?;
+    Ok(headers)
+}
+
+/// A field that says otherwise than the body where the response ends would make the client read the rest as another's.
+fn check_framing(name: &HeaderName, value: &HeaderValue, length: u64) -> Result<(), Corrupt> {
+    let consistent = match *name {
+        CONTENT_LENGTH => number(value) == Some(length),
+        TRANSFER_ENCODING | CONNECTION => false,
+        _ => true,
+    };
+    if consistent { Ok(()) } else { Err(Corrupt::Malformed) }
+}
+
+/// Rust's numbers may have a sign, HTTP's not.
+fn number(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok().filter(|value| !value.starts_with('+'))?;
+    digits.parse().ok()
+}

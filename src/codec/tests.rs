@@ -1,0 +1,303 @@
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{AGE, CONTENT_LENGTH},
+};
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::{
+    clock::Timestamp,
+    no_vary_search::{Order, Parameters, SearchRule},
+    stored::{Content, Epoch, StaleWindows, StoredResponse, Variants},
+    tag::Tag,
+};
+
+/// Everything that an entry says, to be compared.
+pub(super) fn facts(stored: &Stored) -> impl PartialEq + std::fmt::Debug + use<> {
+    let content = match stored.content() {
+        Content::Response(response) => {
+            let fields: Vec<_> = response
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_bytes().to_vec(), value.is_sensitive()))
+                .collect();
+            // The map's own `Debug` hides what is sensitive.
+            let response = StoredResponse { headers: HeaderMap::new(), ..response.clone() };
+            (format!("{response:?}"), fields)
+        }
+        other => (format!("{other:?}"), Vec::new()),
+    };
+    (stored.born(), stored.tags().to_vec(), content)
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    vec(any::<u8>(), 0..300).prop_map(|bytes| Key::from_bytes(&bytes))
+}
+
+fn stored() -> impl Strategy<Value = Stored> {
+    let tags = vec("\\PC{1,20}", 0..5);
+    (any::<(u64, u64)>(), tags, content()).prop_map(|((incarnation, number), tags, content)| {
+        Stored::new(Epoch::of(incarnation, number), tags.into_iter().map(Tag::unchecked).collect(), content)
+    })
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        4 => response().prop_map(Content::Response),
+        2 => variants().prop_map(Content::Variants),
+        2 => rule().prop_map(Content::Search),
+        1 => Just(Content::Vacant),
+    ]
+}
+
+fn response() -> impl Strategy<Value = StoredResponse> {
+    let body = prop_oneof![vec(any::<u8>(), 0..200), "(a|b|cd){0,1000}".prop_map(String::into_bytes)];
+    let times = any::<(u64, u64, u32, u32, u32)>();
+    (100..1000_u16, headers(), body, times, any::<[bool; 3]>()).prop_map(|(status, mut headers, body, times, flags)| {
+        let (generated, fresh_until, while_revalidate, if_error, cost) = times;
+        let [answers_authorized, forbids_stale, immutable] = flags;
+        headers.insert(CONTENT_LENGTH, body.len().into());
+        headers.insert(AGE, HeaderValue::from_static("0"));
+        StoredResponse {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: body.into(),
+            generated: Timestamp::from_millis(generated),
+            fresh_until: Timestamp::from_millis(fresh_until),
+            answers_authorized,
+            stale: StaleWindows { while_revalidate, if_error },
+            forbids_stale,
+            immutable,
+            cost,
+        }
+    })
+}
+
+fn name() -> impl Strategy<Value = HeaderName> {
+    prop_oneof!["x-[a-z]{1,3}", "(etag|vary|set-cookie|cache-control)"].prop_map(|name| name.parse().unwrap())
+}
+
+fn headers() -> impl Strategy<Value = HeaderMap> {
+    let value = vec(prop_oneof![Just(b'\t'), 32..=126_u8, 128..=255_u8], 0..30);
+    vec((name(), value, any::<bool>()), 0..12).prop_map(|fields| {
+        let mut headers = HeaderMap::new();
+        for (name, value, sensitive) in fields {
+            let mut value = HeaderValue::from_bytes(&value).unwrap();
+            value.set_sensitive(sensitive);
+            headers.append(name, value);
+        }
+        headers
+    })
+}
+
+fn variants() -> impl Strategy<Value = Variants> {
+    let nominations = vec(vec(name(), 0..4).prop_map(Vec::into_boxed_slice), 0..4);
+    let members = vec((any::<[u8; 16]>(), any::<u64>().prop_map(Timestamp::from_millis)), 0..10);
+    (nominations, members).prop_map(|(nominations, members)| Variants { nominations: nominations.into(), members })
+}
+
+fn rule() -> impl Strategy<Value = SearchRule> {
+    (any::<[bool; 2]>(), vec("\\PC{0,5}", 0..4)).prop_map(|([kept, ordered], names)| SearchRule {
+        parameters: if kept { Parameters::Kept(names) } else { Parameters::Ignored(names) },
+        order: if ordered { Order::Matters } else { Order::Ignored },
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_decoded_is_what_was_encoded(key in key(), stored in stored()) {
+        let Encoded { head, body } = encode(&key, &stored, Compression::OFF).unwrap();
+        let decoded = decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default()).unwrap();
+        prop_assert_eq!(facts(&decoded), facts(&stored));
+        let whole = Stored::from_bytes(&key, stored.to_bytes(&key).unwrap().into()).unwrap();
+        prop_assert_eq!(facts(&whole), facts(&stored));
+    }
+
+    #[test]
+    fn w9_an_entry_for_another_key_is_none(key in key(), other in key(), stored in stored()) {
+        prop_assume!(key != other);
+        let whole = stored.to_bytes(&key).unwrap().into();
+        prop_assert_eq!(decode_whole(&other, &whole, Limits::default()).err(), Some(Corrupt::OtherKey));
+    }
+
+    #[test]
+    fn head_and_body_of_two_writes_are_no_entry(key in key(), stored in stored()) {
+        let [one, other] = [(); 2].map(|()| encode(&key, &stored, Compression::OFF).unwrap());
+        let mixed = decode(&key, Head::decode(&one.head).unwrap(), &other.body.into(), Limits::default());
+        prop_assert_eq!(mixed.err(), Some(Corrupt::OtherWrite));
+    }
+
+    /// Whoever can write to the store can compute checksums.
+    #[test]
+    fn c5_anything_with_the_right_checksum_is_decoded_or_refused(
+        key in key(), stored in stored(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let Encoded { head, mut body } = encode(&key, &stored, Compression::OFF).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        seal(&mut body);
+        let _ = decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default());
+    }
+}
+
+proptest! {
+    // Every case is a thousand.
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn c4_no_part_of_an_entry_is_one(key in key(), stored in stored()) {
+        let whole = Bytes::from(stored.to_bytes(&key).unwrap());
+        for length in 0..whole.len() {
+            prop_assert!(decode_whole(&key, &whole.slice(..length), Limits::default()).is_err(), "{} of {}", length, whole.len());
+        }
+        prop_assert!(decode_whole(&key, &[&whole[..], b"\0"].concat().into(), Limits::default()).is_err());
+    }
+
+    #[test]
+    fn c4_an_entry_with_a_wrong_bit_is_none(key in key(), stored in stored()) {
+        let mut whole = stored.to_bytes(&key).unwrap();
+        for bit in 0..whole.len() * 8 {
+            whole[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Stored::from_bytes(&key, Bytes::copy_from_slice(&whole)).is_none(), "bit {}", bit);
+            whole[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+/// Makes the checksum of a body right.
+pub(super) fn seal(body: &mut [u8]) {
+    let checksum = crc32fast::hash(&[&body[..12], &body[16..]].concat());
+    body[12..16].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// A response whose every part is another than the default.
+pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredResponse {
+    let mut headers: HeaderMap =
+        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect();
+    headers.insert(CONTENT_LENGTH, body.len().into());
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    StoredResponse {
+        status: StatusCode::OK,
+        headers,
+        body: Bytes::copy_from_slice(body),
+        generated: Timestamp::from_millis(1_700_000_000_000),
+        fresh_until: Timestamp::from_millis(1_700_000_060_000),
+        answers_authorized: true,
+        stale: StaleWindows { while_revalidate: 1000, if_error: 360_000 },
+        forbids_stale: false,
+        immutable: true,
+        cost: 12,
+    }
+}
+
+pub(super) fn entry(content: Content) -> Stored {
+    let tags = ["t:posts", "uri:example.com/posts", "t:caf\u{e9}"].map(Tag::unchecked).to_vec();
+    Stored::new(Epoch::of(0x0102_0304_0506_0708, 1_700_000_000_000_123), tags, content)
+}
+
+/// Decodes a response after `change` has changed its body, with the right checksum.
+fn changed(response: StoredResponse, change: impl FnOnce(&mut Vec<u8>)) -> Result<Stored, Corrupt> {
+    let key = Key::from_bytes(b"key");
+    let Encoded { head, mut body } = encode(&key, &entry(Content::Response(response)), Compression::OFF).unwrap();
+    change(&mut body);
+    seal(&mut body);
+    decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default())
+}
+
+fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
+    let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+    bytes[at..][..new.len()].copy_from_slice(new);
+}
+
+#[test]
+fn w10_control_bytes_in_a_stored_field_do_not_reach_a_client() {
+    let response = || page(b"body", &[("x-field", "abcdef")]);
+    assert!(changed(response(), |body| replace(body, b"abcdef", b"uvwxyz")).is_ok());
+    for (old, new) in [(b"abcdef", b"a\r\nb:c"), (b"abcdef", b"abcde\0"), (b"x-fiel", b"x-f:el"), (b"x-fiel", b"x\nfiel")] {
+        let changed = changed(response(), |body| replace(body, old, new));
+        assert_eq!(changed.err(), Some(Corrupt::Malformed), "{}", new.escape_ascii());
+    }
+}
+
+#[test]
+fn w10_a_stored_field_does_not_say_that_the_response_ends_elsewhere() {
+    let with = |name: &'static str, value: &'static str| {
+        let mut response = page(b"fifteen bytes..", &[]);
+        response.headers.insert(name, HeaderValue::from_static(value));
+        changed(response, |_| {}).err()
+    };
+    assert_eq!(with("content-length", "15"), None);
+    for (name, value) in [
+        ("content-length", "14"),
+        ("content-length", "+15"),
+        ("content-length", "15, 15"),
+        ("content-length", ""),
+        ("transfer-encoding", "chunked"),
+        ("connection", "close"),
+    ] {
+        assert_eq!(with(name, value), Some(Corrupt::Malformed), "{name}: {value}");
+    }
+}
+
+#[test]
+fn a_decoded_response_has_the_slot_for_its_age() {
+    let mut response = page(b"body", &[("etag", "\"a\"")]);
+    response.headers.remove(AGE);
+    let stored = changed(response, |_| {}).unwrap();
+    let Content::Response(response) = stored.content() else { panic!("{stored:?}") };
+    assert_eq!(response.headers.keys().last(), Some(&AGE));
+    let room = response.headers.capacity();
+    assert!(room < 8, "room for {room}");
+}
+
+#[test]
+fn a_decoded_body_and_its_fields_are_slices_of_what_was_read() {
+    let key = Key::from_bytes(b"key");
+    let whole = Bytes::from(entry(Content::Response(page(b"body", &[("etag", "\"a\"")]))).to_bytes(&key).unwrap());
+    let stored = Stored::from_bytes(&key, whole.clone()).unwrap();
+    let Content::Response(response) = stored.content() else { panic!("{stored:?}") };
+    let range = whole.as_ptr_range();
+    assert!(range.contains(&response.body.as_ptr()));
+    assert!(range.contains(&response.headers["etag"].as_bytes().as_ptr()));
+}
+
+#[test]
+fn what_the_format_has_no_room_for_is_not_encoded() {
+    let key = Key::from_bytes(b"key");
+    let with = |tags: Vec<Tag>| Stored::new(Epoch::new(1), tags, Content::Vacant).to_bytes(&key);
+    let longest = Tag::unchecked("x".repeat(65_535));
+    assert!(Stored::from_bytes(&key, with(vec![longest]).unwrap().into()).is_some());
+    assert_eq!(with(vec![Tag::unchecked("x".repeat(65_536))]), None);
+    assert_eq!(with(vec![Tag::unchecked("x"); 65_536]), None);
+}
+
+#[test]
+fn d9_a_body_beyond_the_limit_is_refused() {
+    let key = Key::from_bytes(b"key");
+    let whole = entry(Content::Response(page(&[b'x'; 1000], &[]))).to_bytes(&key).unwrap().into();
+    assert!(decode_whole(&key, &whole, Limits { body: 1000 }).is_ok());
+    assert_eq!(decode_whole(&key, &whole, Limits { body: 999 }).err(), Some(Corrupt::TooLarge));
+}
+
+/// Nothing is allocated for things that cannot be there: each takes at least its length's bytes.
+#[test]
+fn c5_a_count_without_the_things_it_counts_is_refused() {
+    let key = Key::from_bytes(b"key");
+    let with = |content: Content, at_end: &[u8]| {
+        let Encoded { head, mut body } = encode(&key, &entry(content), Compression::OFF).unwrap();
+        body.truncate(body.len() - at_end.len());
+        body.extend_from_slice(at_end);
+        seal(&mut body);
+        decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default()).err()
+    };
+    let variants = || Content::Variants(Variants::default());
+    assert_eq!(with(variants(), &[0; 8]), None);
+    assert_eq!(with(variants(), &[0, 0, 0, 0, 255, 255, 255, 255]), Some(Corrupt::Truncated));
+    assert_eq!(with(variants(), &[255, 255, 255, 255, 0, 0, 0, 0]), Some(Corrupt::Truncated));
+    assert_eq!(with(variants(), &[0, 0, 0, 2, 0, 0, 0, 0]), Some(Corrupt::Truncated));
+}

@@ -1,0 +1,9 @@
+//! Redis as the store: real servers, real faults.
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[path = "../support/servers/mod.rs"]
+mod servers;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod basics;

@@ -1,0 +1,187 @@
+use redis::{Client, Cmd, Connection, FromRedisValue, cmd};
+
+use super::process::{Folder, Process, free_port, wait_until};
+
+/// A `redis-server`.
+#[derive(Debug)]
+pub struct Redis {
+    process: Process,
+    pub port: u16,
+    arguments: Vec<String>,
+    _folder: Folder,
+}
+
+impl Redis {
+    /// A server that keeps nothing on disk.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments: `&["--maxmemory", "2mb"]`.
+    pub fn start_with(further: &[&str]) -> Self {
+        let (port, folder) = (free_port(), Folder::new());
+        let folder_path = folder.0.display().to_string();
+        let port_text = port.to_string();
+        let own =
+            ["--port", &port_text, "--dir", &folder_path, "--save", "", "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"];
+        let arguments: Vec<String> = own.iter().chain(further).map(ToString::to_string).collect();
+        let process = Process::start("redis-server", &arguments);
+        let server = Self { process, port, arguments, _folder: folder };
+        server.wait_until_ready();
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn connection(&self) -> Connection {
+        Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Runs one command: `server.run::<i64>("DBSIZE")`.
+    pub fn run<T: FromRedisValue>(&self, command: &str) -> T {
+        let mut words = command.split(' ');
+        let mut command = cmd(words.next().unwrap());
+        words.for_each(|word| _ = command.arg(word));
+        self.query(&command)
+    }
+
+    pub fn query<T: FromRedisValue>(&self, command: &Cmd) -> T {
+        command.query(&mut self.connection()).unwrap()
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Starts again on the same port, with what is on disk.
+    pub fn start_again(&mut self) {
+        self.process = Process::start("redis-server", &self.arguments);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&self) {
+        let client = Client::open(self.url()).unwrap();
+        wait_until("redis-server answers", || {
+            client.get_connection().is_ok_and(|mut connection| cmd("PING").exec(&mut connection).is_ok())
+        });
+    }
+}
+
+/// Three primaries that share the slots.
+#[derive(Debug)]
+pub struct Cluster {
+    pub nodes: Vec<Redis>,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(further: &[&str]) -> Self {
+        let arguments = [&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"], further].concat();
+        let nodes: Vec<_> = (0..3).map(|_| Redis::start_with(&arguments)).collect();
+        for (node, slots) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
+            node.run::<()>(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+            node.run::<()>(&format!("CLUSTER MEET 127.0.0.1 {}", nodes[0].port));
+        }
+        let cluster = Self { nodes };
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Adds a replica to each primary.
+    pub fn with_replicas(mut self) -> Self {
+        for primary in 0..3 {
+            let replica = Redis::start_with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
+            replica.run::<()>(&format!("CLUSTER MEET 127.0.0.1 {}", self.nodes[0].port));
+            let id: String = self.nodes[primary].run("CLUSTER MYID");
+            wait_until("the replica knows its primary", || replica.run::<String>("CLUSTER NODES").contains(&id));
+            replica.run::<()>(&format!("CLUSTER REPLICATE {id}"));
+            wait_until("the replica follows", || replica.run::<String>("INFO replication").contains("master_link_status:up"));
+            self.nodes.push(replica);
+        }
+        self.wait_until_ready();
+        self
+    }
+
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("redis+cluster://{}", hosts.join(","))
+    }
+
+    pub fn wait_until_ready(&self) {
+        let count = format!("cluster_known_nodes:{}", self.nodes.len());
+        for node in &self.nodes {
+            wait_until("the cluster is whole", || {
+                let info: String = node.run("CLUSTER INFO");
+                info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384") && info.contains(&count)
+            });
+        }
+    }
+}
+
+/// A primary and a replica, watched by one sentinel.
+#[derive(Debug)]
+pub struct Sentinel {
+    pub primary: Redis,
+    pub replica: Redis,
+    _sentinel: Process,
+    port: u16,
+    _folder: Folder,
+}
+
+impl Sentinel {
+    pub fn start() -> Self {
+        let primary = Redis::start();
+        let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string(), "--replica-priority", "1"]);
+        wait_until("the replica follows", || replica.run::<String>("INFO replication").contains("master_link_status:up"));
+        let (port, folder) = (free_port(), Folder::new());
+        let config = folder.0.join("sentinel.conf");
+        let lines = [
+            format!("port {port}"),
+            format!("dir {}", folder.0.display()),
+            format!("sentinel monitor mymaster 127.0.0.1 {} 1", primary.port),
+            "sentinel down-after-milliseconds mymaster 500".to_owned(),
+            "sentinel failover-timeout mymaster 3000".to_owned(),
+        ];
+        std::fs::write(&config, lines.join("\n") + "\n").unwrap();
+        let sentinel = Process::start("redis-server", &[config.display().to_string(), "--sentinel".to_owned()]);
+        let this = Self { primary, replica, _sentinel: sentinel, port, _folder: folder };
+        wait_until("the sentinel knows primary and replica", || {
+            let Ok(mut connection) = Client::open(format!("redis://127.0.0.1:{port}")).unwrap().get_connection() else {
+                return false;
+            };
+            let mut command = cmd("SENTINEL");
+            command.arg("REPLICAS").arg("mymaster");
+            command.query::<Vec<redis::Value>>(&mut connection).is_ok_and(|replicas| !replicas.is_empty())
+        });
+        this
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis+sentinel://127.0.0.1:{}/mymaster", self.port)
+    }
+
+    /// Waits until the replica has been made the primary.
+    pub fn wait_for_failover(&self) {
+        wait_until("the replica is promoted", || self.replica.run::<String>("INFO replication").contains("role:master"));
+        let client = Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        wait_until("the sentinel names it", || {
+            let mut command = cmd("SENTINEL");
+            command.arg("GET-MASTER-ADDR-BY-NAME").arg("mymaster");
+            let address = command.query::<Vec<String>>(&mut client.get_connection().unwrap()).unwrap();
+            address[1] == self.replica.port.to_string()
+        });
+    }
+}
