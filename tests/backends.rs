@@ -1,4 +1,9 @@
 //! Every backend that larder has passes the conformance suite, each in a line of its own.
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[cfg(feature = "redis")]
+#[path = "support/servers/mod.rs"]
+mod servers;
 
 use larder::{Memory, conformance::Suite};
 
@@ -10,4 +15,49 @@ async fn memory() {
 #[tokio::test]
 async fn memory_on_one_thread() {
     Suite::new(|| async { Memory::new(256 << 20) }).run().await.assert();
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use larder::{Redis, conformance::Suite};
+    use redis::cmd;
+
+    use crate::servers::redis as servers;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn single() {
+        let server = servers::Redis::start();
+        suite(&server.url(), &[&server]).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sentinel() {
+        let sentinel = servers::Sentinel::start();
+        suite(&sentinel.url(), &[&sentinel.primary]).run().await.assert();
+    }
+
+    /// The suite for the store of that URL, which the servers hold and nobody else uses.
+    fn suite<'a>(url: &'a str, servers: &'a [&'a servers::Redis]) -> Suite<'a, Redis> {
+        let empty = move || servers.iter().for_each(|server| server.run::<()>("FLUSHALL"));
+        let connect = async move || Redis::connect(url).await.unwrap();
+        Suite::new(move || {
+            empty();
+            connect()
+        })
+        .keeps_bodies_up_to(1 << 20)
+        .forgets_expired()
+        .peer(move |_| connect())
+        .lose_with(move |_| async move { empty() })
+        .corrupt_with(move |_, _| async move { servers.iter().for_each(|server| damage_entries(server)) })
+    }
+
+    /// Flips a bit in every body.
+    fn damage_entries(server: &servers::Redis) {
+        for key in server.run::<Vec<Vec<u8>>>("KEYS larder:e:*") {
+            let mut body: Vec<u8> = server.query(cmd("HGET").arg(&key).arg("b"));
+            let middle = body.len() / 2;
+            body[middle] ^= 1;
+            server.query::<()>(cmd("HSET").arg(&key).arg("b").arg(&body[..]));
+        }
+    }
 }
