@@ -6,7 +6,8 @@ use foldhash::quality::RandomState;
 use super::{
     Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
     engine::{self, Engine},
-    tag_table::{Force, Judgement, TagTable},
+    judgement::{Force, Judgement},
+    tag_table::TagTable,
 };
 use crate::{
     error::Error,

@@ -4,10 +4,14 @@
 mod engine;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod guarded;
+#[allow(dead_code, reason = "without a store, nothing is judged")]
+mod judgement;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[allow(dead_code, reason = "for stores on other machines")]
+mod stepwise;
 #[cfg(feature = "memory")]
 mod tag_table;
 

@@ -8,24 +8,10 @@ use std::{
     sync::PoisonError,
 };
 
-use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// How a tag, or everything, was invalidated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Force {
-    /// Never to be used again.
-    Hard,
-    /// Stale from now on.
-    Soft,
-}
-
-/// The judgement on something that was born at one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Judgement {
-    Alive,
-    Stale,
-    Dead,
-}
+use super::{
+    judgement::{Force, Judgement},
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 /// The logical clock and the latest invalidation of each tag, in bounded memory.
 ///

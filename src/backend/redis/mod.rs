@@ -2,9 +2,11 @@
 
 mod failure;
 mod link;
+mod memo;
 mod names;
 mod options;
 mod reading;
+mod record;
 mod scripts;
 mod single;
 mod url;
@@ -187,7 +189,7 @@ impl RedisBuilder {
     }
 
     fn single(&self, source: Source, names: Names) -> Topology {
-        Topology::Single(Single::new(Link::new(source, self.connect_limit), names, self.options.clone()))
+        Topology::Single(Single::new(Link::new(source, &names.clock, self.connect_limit), names, self.options.clone()))
     }
 
     fn guarded(&self, topology: Topology) -> Redis {

@@ -1,6 +1,4 @@
-use std::fmt::Write as _;
-
-use crate::{error::Error, key::Key, tag::Tag};
+use crate::{error::Error, tag::Tag};
 
 /// What larder's keys are called on a server.
 #[derive(Debug, Clone)]
@@ -27,13 +25,14 @@ impl Names {
         })
     }
 
-    /// The entry of a key; the key itself stands in the entry, and is compared.
-    pub(super) fn entry(&self, key: &Key) -> String {
+    /// The entry of the key with this digest; the key itself stands in the entry, and is compared.
+    pub(super) fn entry(&self, digest: &[u8; 32]) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut name = String::with_capacity(self.entry.len() + 64);
         name.push_str(&self.entry);
-        for byte in key.storage_digest() {
-            // Writing to a string cannot fail.
-            let _ = write!(name, "{byte:02x}");
+        for byte in digest {
+            name.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            name.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
         name
     }

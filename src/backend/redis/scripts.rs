@@ -1,5 +1,3 @@
-use std::fmt::Write as _;
-
 use redis::{Cmd, Script, cmd};
 
 use super::reading::Term;
@@ -13,26 +11,6 @@ pub(super) struct Known {
     digest: String,
 }
 
-/// The scripts that are the same for everybody.
-#[derive(Debug)]
-pub(super) struct Scripts {
-    pub(super) greet: Known,
-    pub(super) prepare: Known,
-    pub(super) put: Known,
-    pub(super) invalidate: Known,
-}
-
-impl Default for Scripts {
-    fn default() -> Self {
-        Self {
-            greet: Known::new(include_str!("lua/greet.lua")),
-            prepare: Known::new(include_str!("lua/prepare.lua")),
-            put: Known::new(include_str!("lua/put.lua")),
-            invalidate: Known::new(include_str!("lua/invalidate.lua")),
-        }
-    }
-}
-
 /// Whether a server is expected to have a script already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -41,30 +19,45 @@ pub(super) enum Sent {
 }
 
 impl Known {
-    pub(super) fn new(body: &str) -> Self {
-        let code = [CLOCK, body].concat();
+    pub(super) fn greet() -> Self {
+        Self::on_the_clock(include_str!("lua/greet.lua"))
+    }
+
+    pub(super) fn prepare() -> Self {
+        Self::on_the_clock(include_str!("lua/prepare.lua"))
+    }
+
+    pub(super) fn put() -> Self {
+        Self::on_the_clock(include_str!("lua/put.lua"))
+    }
+
+    pub(super) fn invalidate() -> Self {
+        Self::on_the_clock(include_str!("lua/invalidate.lua"))
+    }
+
+    /// The guard of one term: that of another has another digest, which no server knows by accident.
+    pub(super) fn guard(term: Term) -> Self {
+        let guard = include_str!("lua/guard.lua").replace("@TERM@", &format!("{term:?}"));
+        Self::new(guard.replace("@CLOCK@", CLOCK))
+    }
+
+    fn on_the_clock(body: &str) -> Self {
+        Self::new([CLOCK, body].concat())
+    }
+
+    fn new(code: String) -> Self {
         let digest = Script::new(&code).get_hash().to_owned();
         Self { code, digest }
     }
 
-    /// The script of reads in one term of the clock: another term has another digest, which no server knows by accident.
-    pub(super) fn bound_to(term: Term) -> Self {
-        let mut escaped = String::new();
-        for byte in term.0 {
-            // Writing to a string cannot fail.
-            let _ = write!(escaped, "\\{byte:03}");
-        }
-        Self::new(&include_str!("lua/bound.lua").replace("@TERM@", &escaped))
-    }
-
-    /// The command that runs it, without keys and arguments.
-    pub(super) fn command(&self, sent: Sent, keys: usize) -> Cmd {
+    /// The command that runs it, without arguments.
+    pub(super) fn command(&self, sent: Sent, keys: &[&str]) -> Cmd {
         let (name, script) = match sent {
             Sent::ByDigest => ("EVALSHA", &self.digest),
             Sent::Whole => ("EVAL", &self.code),
         };
         let mut command = cmd(name);
-        command.arg(script).arg(keys);
+        command.arg(script).arg(keys.len()).arg(keys);
         command
     }
 }

@@ -1,20 +1,22 @@
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{iter, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd, pipe};
+use redis::{Cmd, Value, cmd, pipe};
 
 use super::{
     failure::{failed, unexpected},
     link::Link,
+    memo::Memo,
     names::Names,
     options::Options,
-    reading::{Reading, Term},
-    scripts::{Known, Scripts, Sent},
+    reading::Reading,
+    record::{judge, judge_all},
+    scripts::Known,
 };
 use crate::{
-    backend::{Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote},
-    codec::{self, Head},
+    backend::{Backend, Invalidation, Put, Read, Receipt, Scope, guarded::Remote, judgement::Judgement},
+    codec,
     error::Error,
     key::Key,
     stored::{Epoch, Stored},
@@ -22,31 +24,32 @@ use crate::{
 };
 
 /// One primary, with or without sentinels: its scripts change several keys at once.
+///
+/// A hit is one `MGET` of the clock, the entry and the records of its tags. Which tags those are is known from the route, or from
+/// the last time that this node met the entry; if that was not all of them, the others are read after it.
 #[derive(Debug)]
 pub(super) struct Single {
     link: Link,
     names: Names,
     options: Options,
+    memo: Memo,
     scripts: Scripts,
-    /// The term that this node has last heard of.
-    bound: RwLock<Option<Arc<Bound>>>,
 }
 
-/// What reads in one term take.
 #[derive(Debug)]
-struct Bound {
-    term: Term,
-    script: Known,
-    /// Servers before version 7 hand scripts on to their replicas, so having one proves nothing: they are looked at each time.
-    always_look: bool,
+struct Scripts {
+    prepare: Known,
+    put: Known,
+    invalidate: Known,
 }
 
-/// How often a read is begun again because the term has changed meanwhile.
+/// How often a read is begun again because the term of the clock has changed meanwhile.
 const ATTEMPTS: usize = 4;
 
 impl Single {
     pub(super) fn new(link: Link, names: Names, options: Options) -> Self {
-        Self { link, names, options, scripts: Scripts::default(), bound: RwLock::default() }
+        let scripts = Scripts { prepare: Known::prepare(), put: Known::put(), invalidate: Known::invalidate() };
+        Self { link, names, options, memo: Memo::default(), scripts }
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -61,206 +64,148 @@ impl Single {
         &self.options
     }
 
-    /// Reads the clock.
-    pub(super) async fn reading(&self) -> Result<Reading, Error> {
-        let reply = self.read(|command| _ = command.arg("clock"), None).await?;
-        reply.reading()
-    }
-
-    /// Runs the reading script in the term that holds.
-    async fn read(&self, arguments: impl Fn(&mut Cmd), entry: Option<&str>) -> Result<Reply, Error> {
+    /// Reads the clock, and what stands under further keys.
+    pub(super) async fn read<'n>(&self, others: impl Iterator<Item = &'n [u8]>) -> Result<(Reading, Vec<Value>), Error> {
+        let mut command = cmd("MGET");
+        command.arg(&self.names.clock);
+        others.for_each(|name| _ = command.arg(name));
         for _ in 0..ATTEMPTS {
-            let bound = self.bound().await?;
-            let sent = if bound.always_look { Sent::Whole } else { Sent::ByDigest };
-            let mut replies = self.link.run(&mut self.reading_commands(&bound, sent, &arguments, entry)).await.map_err(failed)?;
-            if replies.first().is_some_and(is_unknown) {
-                let mut whole = self.reading_commands(&bound, Sent::Whole, &arguments, entry);
-                replies = self.link.run(&mut whole).await.map_err(failed)?;
+            let (value, term) = self.link.ask(&command).await.map_err(failed)?;
+            let Value::Array(mut values) = value else { return Err(unexpected()) };
+            let clock = match values.first_mut() {
+                Some(Value::BulkString(clock)) => Reading::split(clock).map(|(reading, _)| reading),
+                _ => None,
+            };
+            match clock.filter(|clock| clock.term == term) {
+                Some(clock) => {
+                    values.remove(0);
+                    return Ok((clock, values));
+                }
+                None => self.link.greet_again(term),
             }
-            let reply = Reply::of(replies)?;
-            if reply.verdict != b'T' {
-                return Ok(reply);
+        }
+        Err(Error::unavailable("Redis changes its primary, or loses its clock, again and again"))
+    }
+
+    /// The entry if there is one, how it stands, and the epoch at the read or before it.
+    async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        let digest = key.storage_digest();
+        let remembered = self.memo.tags(&digest);
+        let asked = remembered.as_deref().unwrap_or(known);
+        let entry = self.names.entry(&digest);
+        let records: Vec<_> = asked.iter().map(|tag| self.names.record(tag)).collect();
+        let names = iter::once(entry.as_bytes()).chain(records.iter().map(String::as_bytes));
+        let (clock, mut values) = self.read(names).await?;
+        let epoch = Some(clock.epoch);
+        let records = values.split_off(1);
+        let Some(stored) = self.open(key, values.pop()) else { return Ok(Read { found: None, epoch }) };
+        let judgement = match judge(clock.epoch, &stored, asked, &records) {
+            Some(judgement) => judgement,
+            // This node has not met the entry before, or not with these tags.
+            None => {
+                self.memo.remember(&digest, stored.tags());
+                self.judge(stored.born(), stored.tags()).await?
             }
-            self.forget(&bound);
-        }
-        Err(Error::unavailable("Redis changes its primary again and again"))
+        };
+        let found = judgement.standing().map(|standing| (Arc::new(stored), standing));
+        Ok(Read { found, epoch })
     }
 
-    fn reading_commands(&self, bound: &Bound, sent: Sent, arguments: &impl Fn(&mut Cmd), entry: Option<&str>) -> Pipeline {
-        let mut read = bound.script.command(sent, 2);
-        read.arg(&self.names.clock).arg(entry.unwrap_or(&self.names.clock));
-        read.arg(if sent == Sent::Whole { "1" } else { "" });
-        arguments(&mut read);
-        let mut commands = pipe();
-        commands.add_command(read);
-        if let Some(entry) = entry {
-            commands.cmd("HGET").arg(entry).arg("b");
-        }
-        commands
+    /// How something born at `born` with these tags stands now.
+    async fn judge(&self, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
+        let names: Vec<_> = tags.iter().map(|tag| self.names.record(tag)).collect();
+        let (clock, records) = self.read(names.iter().map(String::as_bytes)).await?;
+        Ok(judge_all(clock.epoch, born, &records))
     }
 
-    async fn bound(&self) -> Result<Arc<Bound>, Error> {
-        if let Some(bound) = self.bound.read().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Ok(bound);
-        }
-        let answer = self.script(&self.scripts.greet, &[&self.names.clock], |_| {}).await?;
-        let (reading, version) = Reading::split(&answer).ok_or_else(unexpected)?;
-        let always_look = version.first().is_none_or(|version| *version < 7);
-        let bound = Arc::new(Bound { term: reading.term, script: Known::bound_to(reading.term), always_look });
-        *self.bound.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&bound));
-        Ok(bound)
+    /// The entry, unless it is somebody else's or damaged.
+    fn open(&self, key: &Key, value: Option<Value>) -> Option<Stored> {
+        let entry = match value? {
+            Value::BulkString(entry) => Bytes::from(entry),
+            _ => return None,
+        };
+        codec::decode_whole(key, &entry, self.options.decoding).ok().or_else(|| self.options.note_corrupt())
     }
 
-    fn forget(&self, old: &Bound) {
-        let mut bound = self.bound.write().unwrap_or_else(PoisonError::into_inner);
-        if bound.as_ref().is_some_and(|bound| bound.term == old.term) {
-            *bound = None;
-        }
+    /// Creates the records of these tags that are missing, and reads the epoch for a fetch that is about to begin.
+    async fn prepare(&self, tags: &[Tag]) -> Result<Epoch, Error> {
+        let life = self.options.record_life().as_millis().to_string();
+        let arguments = |command: &mut Cmd| {
+            command.arg(&self.names.record).arg(&life);
+            tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
+        };
+        let replies = self.script(&self.scripts.prepare, &[&self.names.clock], arguments, None).await?;
+        Ok(reading(replies.first())?.epoch)
     }
 
-    /// Runs one of the scripts that look at the server themselves.
-    async fn script(&self, script: &Known, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<Vec<u8>, Error> {
-        let mut replies = self.scripts(script, keys, arguments, &[]).await?;
-        match replies.swap_remove(0) {
-            Ok(Value::BulkString(answer)) => Ok(answer),
-            Ok(_) => Err(unexpected()),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// The same, with further commands behind it.
-    async fn scripts(
+    /// Runs a script, and a command behind it.
+    async fn script(
         &self,
         script: &Known,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
-        further: &[Cmd],
-    ) -> Result<Vec<RedisResult<Value>>, Error> {
+        further: Option<Cmd>,
+    ) -> Result<Vec<Value>, Error> {
         let commands = |sent| {
-            let mut command = script.command(sent, keys.len());
-            keys.iter().for_each(|key| _ = command.arg(key));
+            let mut command = script.command(sent, keys);
             arguments(&mut command);
             let mut commands = pipe();
             commands.add_command(command);
             further.iter().for_each(|command| _ = commands.add_command(command.clone()));
             commands
         };
-        let replies = self.link.run(&mut commands(Sent::ByDigest)).await.map_err(failed)?;
-        let replies = match replies.first() {
-            Some(reply) if is_unknown(reply) => self.link.run(&mut commands(Sent::Whole)).await.map_err(failed)?,
-            Some(_) => replies,
-            None => return Err(unexpected()),
-        };
-        if replies.len() == 1 + further.len() { Ok(replies) } else { Err(unexpected()) }
+        let replies = self.link.run(commands).await.map_err(failed)?;
+        replies.into_iter().collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// Creates the records of these tags that are missing, and reads the epoch for a fetch that is about to begin.
-    async fn prepare(&self, tags: &[Tag]) -> Result<Epoch, Error> {
-        let life = self.options.record_life().as_millis();
-        let arguments = |command: &mut Cmd| {
-            command.arg(&self.names.record).arg(life.to_string());
-            tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
-        };
-        let answer = self.script(&self.scripts.prepare, &[&self.names.clock], arguments).await?;
-        Ok(Reading::split(&answer).ok_or_else(unexpected)?.0.epoch)
-    }
-
-    /// The entry, unless it turns out to be somebody else's or damaged.
-    fn open(&self, key: &Key, reply: Reply) -> Option<(Arc<Stored>, Standing)> {
-        let standing = match reply.verdict {
-            b'A' => Standing::Current,
-            b'S' => Standing::Expired,
-            b'C' => return self.options.note_corrupt(),
-            _ => return None,
-        };
-        let (head, body) = (Head::decode(reply.rest.get(Reading::BYTES..)?), reply.body?);
-        match head.and_then(|head| codec::decode(key, head, &body, self.options.decoding)) {
-            Ok(stored) => Some((Arc::new(stored), standing)),
-            Err(_) => self.options.note_corrupt(),
-        }
-    }
-
-    /// Waits until as many replicas have an invalidation as the options ask for.
+    /// Waits until as many replicas have what was written as the options ask for.
     fn confirmation(&self) -> Option<Cmd> {
-        let replicas = self.options.replicas?;
         let mut wait = cmd("WAIT");
-        wait.arg(replicas).arg(self.options.limits.invalidate.as_millis().to_string());
+        wait.arg(self.options.replicas?).arg(self.options.limits.invalidate.as_millis().to_string());
         Some(wait)
     }
 }
 
-/// What the reading script has answered.
-struct Reply {
-    verdict: u8,
-    /// The clock, and behind it the head of an entry.
-    rest: Vec<u8>,
-    body: Option<Bytes>,
-}
-
-impl Reply {
-    fn of(replies: Vec<RedisResult<Value>>) -> Result<Self, Error> {
-        let mut replies = replies.into_iter();
-        let mut rest = match replies.next() {
-            Some(Ok(Value::BulkString(answer))) if !answer.is_empty() => answer,
-            Some(Err(error)) => return Err(failed(error)),
-            _ => return Err(unexpected()),
-        };
-        let body = match replies.next() {
-            Some(Ok(Value::BulkString(body))) => Some(Bytes::from(body)),
-            _ => None,
-        };
-        let verdict = rest.remove(0);
-        Ok(Self { verdict, rest, body })
+fn reading(reply: Option<&Value>) -> Result<Reading, Error> {
+    match reply {
+        Some(Value::BulkString(answer)) => Ok(Reading::split(answer).ok_or_else(unexpected)?.0),
+        _ => Err(unexpected()),
     }
-
-    fn reading(&self) -> Result<Reading, Error> {
-        Ok(Reading::split(&self.rest).ok_or_else(unexpected)?.0)
-    }
-}
-
-/// Whether the server does not have the script.
-fn is_unknown(reply: &RedisResult<Value>) -> bool {
-    reply.as_ref().is_err_and(|error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
 }
 
 #[async_trait]
 impl Backend for Single {
     async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
-        let entry = self.names.entry(key);
-        let arguments = |command: &mut Cmd| _ = command.arg("entry").arg(&self.names.record);
-        let reply = self.read(arguments, Some(&entry)).await?;
-        let epoch = reply.reading()?.epoch;
-        if let Some(found) = self.open(key, reply) {
-            return Ok(Read { found: Some(found), epoch: Some(epoch) });
+        let mut read = self.look_up(key, known).await?;
+        if read.found.is_none() && !known.is_empty() {
+            // Read anew, since the records that are created now have the epoch of now.
+            read.epoch = Some(self.prepare(known).await?);
         }
-        // The earlier reading would do, but for records that are created now.
-        let epoch = if known.is_empty() { epoch } else { self.prepare(known).await? };
-        Ok(Read { found: None, epoch: Some(epoch) })
+        Ok(read)
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
         let Some(life) = self.options.life(&stored) else { return Ok(Put::Refused) };
-        let Some(encoded) = codec::encode(key, &stored, self.options.compression) else { return Ok(Put::Refused) };
-        let entry = self.names.entry(key);
+        let Some(entry) = codec::encode_whole(key, &stored, self.options.compression) else { return Ok(Put::Refused) };
+        let digest = key.storage_digest();
         let arguments = |command: &mut Cmd| {
-            command.arg(&self.names.record).arg((life + self.options.record_life()).as_millis().to_string());
-            command.arg(&encoded.head).arg(&encoded.body).arg(life.as_millis().to_string());
+            let record_life = life + self.options.record_life();
+            command.arg(&self.names.record).arg(record_life.as_millis().to_string());
+            command.arg(&entry).arg(life.as_millis().to_string());
         };
-        match self.scripts(&self.scripts.put, &[&self.names.clock, &entry], arguments, &[]).await?.swap_remove(0) {
-            Ok(Value::BulkString(answer)) if answer == b"K" => Ok(Put::Kept),
-            Ok(Value::BulkString(answer)) if answer == b"D" => Ok(Put::Dead),
-            Ok(_) => Err(unexpected()),
-            Err(error) => Err(failed(error)),
+        let replies = self.script(&self.scripts.put, &[&self.names.clock, &self.names.entry(&digest)], arguments, None).await?;
+        match replies.first() {
+            Some(Value::BulkString(answer)) if answer == b"K" => {
+                self.memo.remember(&digest, stored.tags());
+                Ok(Put::Kept)
+            }
+            Some(Value::BulkString(answer)) if answer == b"D" => Ok(Put::Dead),
+            _ => Err(unexpected()),
         }
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        let arguments = |command: &mut Cmd| {
-            let born = [born.incarnation().to_be_bytes(), born.get().to_be_bytes()].concat();
-            command.arg("alive").arg(&self.names.record).arg(born);
-            tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
-        };
-        Ok(self.read(arguments, None).await?.verdict == b'A')
+        Ok(self.judge(born, tags).await? == Judgement::Alive)
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
@@ -273,29 +218,22 @@ impl Backend for Single {
             command.arg(what).arg(&self.names.record).arg(self.options.stream_length).arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
-        let wait = self.confirmation();
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];
-        let mut replies = self.scripts(&self.scripts.invalidate, &keys, arguments, wait.as_slice()).await?.into_iter();
-        let answer = match replies.next() {
-            Some(Ok(Value::BulkString(answer))) => answer,
-            Some(Err(error)) => return Err(failed(error)),
-            _ => return Err(unexpected()),
-        };
-        let (reading, _) = Reading::split(&answer).ok_or_else(unexpected)?;
-        if let (Some(reply), Some(wanted)) = (replies.next(), self.options.replicas) {
-            let had = redis::from_redis_value::<u32>(reply.map_err(failed)?).map_err(|_| unexpected())?;
-            if had < wanted {
-                return Err(Error::unavailable(format!("only {had} of {wanted} replicas have confirmed the invalidation")));
-            }
+        let replies = self.script(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
+        if let (Some(Value::Int(had)), Some(wanted)) = (replies.get(1), self.options.replicas)
+            && *had < i64::from(wanted)
+        {
+            return Err(Error::unavailable(format!("only {had} of {wanted} replicas have confirmed the invalidation")));
         }
-        Ok(Receipt::new(reading.epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()))
+        let epoch = reading(replies.first())?.epoch;
+        Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()))
     }
 }
 
 #[async_trait]
 impl Remote for Single {
     async fn epoch(&self) -> Result<Epoch, Error> {
-        Ok(self.reading().await?.epoch)
+        Ok(self.read(iter::empty()).await?.0.epoch)
     }
 
     fn reset(&self) {

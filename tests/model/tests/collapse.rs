@@ -23,6 +23,10 @@ mod sync {
 #[allow(dead_code, reason = "the models need not call everything")]
 mod collapse;
 
+#[path = "../../../src/backend/judgement.rs"]
+#[allow(dead_code, reason = "the models need not call everything")]
+mod judgement;
+
 #[path = "../../../src/backend/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod tag_table;
@@ -38,11 +42,12 @@ use std::{
 };
 
 use explore::{ALL, SOME, explore};
+use judgement::{Force, Judgement};
 use loom::{
     sync::atomic::{AtomicBool as SharedBool, AtomicU64, AtomicUsize},
     thread,
 };
-use tag_table::{Force, Judgement, TagTable};
+use tag_table::TagTable;
 
 const KEY: &[u8] = &[0];
 /// Under another lock, where there is more than one.

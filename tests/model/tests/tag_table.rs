@@ -18,6 +18,9 @@ mod sync {
     };
 }
 
+#[path = "../../../src/backend/judgement.rs"]
+mod judgement;
+
 #[path = "../../../src/backend/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod tag_table;
@@ -84,16 +87,16 @@ macro_rules! tables {
 
             fn judge(&self, born: u64, tags: &[u64]) -> Judged {
                 match self.judge(born, tags.iter().copied()) {
-                    $table::Judgement::Alive => Judged::Alive,
-                    $table::Judgement::Stale => Judged::Stale,
-                    $table::Judgement::Dead => Judged::Dead,
+                    judgement::Judgement::Alive => Judged::Alive,
+                    judgement::Judgement::Stale => Judged::Stale,
+                    judgement::Judgement::Dead => Judged::Dead,
                 }
             }
 
             fn invalidate(&self, what: What) {
                 match what {
-                    What::Tag(tag) => self.invalidate(&[tag], $table::Force::Hard),
-                    What::TagSoftly(tag) => self.invalidate(&[tag], $table::Force::Soft),
+                    What::Tag(tag) => self.invalidate(&[tag], judgement::Force::Hard),
+                    What::TagSoftly(tag) => self.invalidate(&[tag], judgement::Force::Soft),
                     What::Everything => self.invalidate_everything(),
                 };
             }
@@ -357,7 +360,7 @@ mod slips {
     macro_rules! slips {
         ($($slip:ident: $model:ident($($what:expr),+);)+) => {
             mod tables {
-                use super::super::sync;
+                use super::super::{judgement, sync};
 
                 $(
                     #[allow(dead_code, reason = "the models need not call everything")]

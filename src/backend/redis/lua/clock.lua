@@ -1,4 +1,5 @@
--- The clock is one string: term (8 bytes), incarnation (8), epoch (8), sequence of announcements (8), run id of the server (40).
+-- The clock is one string: term (8 bytes), incarnation (8), epoch (8), sequence of announcements (8), reign (40).
+-- A reign is a server as long as it is the primary: it ends with a restart and with a failover.
 -- A record is one string: incarnation (8), hard (8), soft (8).
 
 local function later(epoch)
@@ -8,12 +9,12 @@ local function later(epoch)
 end
 
 local function set_clock(name, clock)
-    redis.call('SET', name, struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence) .. clock.run)
+    redis.call('SET', name, struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence) .. clock.reign)
 end
 
 local function anew(clock)
     local time = redis.call('TIME')
-    local hash = redis.sha1hex(clock.run .. time[1] .. '.' .. time[2] .. '.' .. clock.epoch .. (clock.incarnation or ''))
+    local hash = redis.sha1hex(clock.reign .. time[1] .. '.' .. time[2] .. '.' .. clock.epoch .. (clock.incarnation or ''))
     local function bytes(at)
         return struct.pack('>I4I4', tonumber(string.sub(hash, at, at + 7), 16), tonumber(string.sub(hash, at + 8, at + 15), 16))
     end
@@ -22,16 +23,17 @@ local function anew(clock)
     return bytes(17)
 end
 
--- The clock as it may be used on this server. One that is missing, or that another server wrote last (after a failover, or a restart
+-- The clock as it may be used in this reign. One that is missing, or that was written last in another (before a failover, or a restart
 -- from disk), may have lost what was invalidated: it begins anew, and whatever was born before is dead.
 local function clock_here(name)
     local server = redis.call('INFO', 'server')
     local run, version = string.match(server, 'run_id:(%x+)'), string.match(server, 'redis_version:(%d+)')
+    local reign = redis.sha1hex(run .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'))
     local raw = redis.call('GET', name)
-    local clock = { epoch = 0, sequence = 0, run = run, version = tonumber(version) }
+    local clock = { epoch = 0, sequence = 0, reign = reign, version = tonumber(version) }
     if raw and #raw == 72 then
         clock.term, clock.incarnation, clock.epoch, clock.sequence = struct.unpack('>c8c8I8I8', raw)
-        if string.sub(raw, 33) == run then return clock end
+        if string.sub(raw, 33) == reign then return clock end
     end
     clock.term = anew(clock)
     set_clock(name, clock)

@@ -1,19 +1,19 @@
--- KEYS: clock, entry. ARGV: prefix of records, their life, head, body, life of the entry; lives in milliseconds.
+-- KEYS: clock, entry. ARGV: prefix of records, their life, entry, its life; lives in milliseconds. An entry begins with its head.
 local clock = clock_here(KEYS[1])
-local prefix, record_life, head = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-if string.sub(head, 11, 18) ~= clock.incarnation then return 'D' end
-local born, tags, at = struct.unpack('>I8I2', head, 19)
+local prefix, record_life, entry, life = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+if string.sub(entry, 11, 18) ~= clock.incarnation then return 'D' end
+local born, tags, at = struct.unpack('>I8I2', entry, 19)
 local stale = false
 for _ = 1, tags do
     local tag
-    tag, at = struct.unpack('>I2c0', head, at)
+    tag, at = struct.unpack('>I2c0', entry, at)
     local key = prefix .. tag
     local hard, soft = marks(redis.call('GET', key), clock.incarnation)
     if not hard then
         -- With the epoch of now, not of the fetch: what was invalidated meanwhile, and its record lost, must not live again.
         hard, soft = clock.epoch, clock.epoch
         redis.call('SET', key, record(clock.incarnation, hard, soft), 'PX', record_life)
-    elseif redis.call('PTTL', key) < tonumber(ARGV[5]) then
+    elseif redis.call('PTTL', key) < life then
         redis.call('PEXPIRE', key, record_life)
     end
     if hard > born then return 'D' end
@@ -21,11 +21,9 @@ for _ = 1, tags do
 end
 if stale then
     -- Expired on its way: better than nothing, but not than what was fetched since.
-    local present = redis.pcall('HGET', KEYS[2], 'h')
-    if type(present) == 'string' and string.sub(present, 11, 18) == clock.incarnation
+    local present = redis.pcall('GETRANGE', KEYS[2], 0, 25)
+    if type(present) == 'string' and #present == 26 and string.sub(present, 11, 18) == clock.incarnation
         and struct.unpack('>I8', present, 19) > born then return 'D' end
 end
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], 'h', head, 'b', ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('SET', KEYS[2], entry, 'PX', life)
 return 'K'

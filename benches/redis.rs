@@ -1,0 +1,199 @@
+//! Hits in Redis against a raw `GET` of the same bytes over the same kind of connection: 64 tasks, in rounds that take turns.
+//!
+//! Starts a `redis-server` of its own.
+
+use std::{
+    future::Future,
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use axum::{Router, body::Body, routing::get};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::BodyExt as _;
+use larder::{
+    Backend, Cache, CacheStatus, CacheTags, Epoch, Error, Key, Receipt, Redis, Stored, Tag,
+    backend::{Invalidation, Put, Read},
+};
+use larder_benches::{HOUR, KIB};
+use redis::aio::MultiplexedConnection;
+use tokio::{runtime::Builder, task::JoinSet};
+use tower::ServiceExt as _;
+
+const TASKS: usize = 64;
+const ROUNDS: usize = 15;
+const ROUND: Duration = Duration::from_millis(700);
+
+fn main() {
+    let server = Server::start();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads to start");
+    runtime.block_on(async {
+        println!(
+            "{TASKS} tasks, {ROUNDS} rounds of {ROUND:?} each; operations per second, the median, and the median ratio to GET"
+        );
+        for size in [KIB, 64 * KIB] {
+            compare(&server, size).await;
+        }
+    });
+}
+
+async fn compare(server: &Server, size: usize) {
+    let client = redis::Client::open(server.url()).expect("a valid URL");
+    let connection = client.get_multiplexed_async_connection().await.expect("a server that listens");
+    let body = noise(size);
+    redis::cmd("SET").arg("raw").arg(&body[..]).exec_async(&mut connection.clone()).await.expect("a server that works");
+    let of_route = filled(server, body.clone(), true).await;
+    let of_entry = filled(server, body, false).await;
+    let (mut raw, mut hits) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for _ in 0..ROUNDS {
+        raw.push(rate(&connection, get_raw).await);
+        for (page, rates) in [&of_route, &of_entry].into_iter().zip(&mut hits) {
+            rates.push(rate(page, hit).await);
+        }
+    }
+    println!("{:>3} KiB  {:<20} {:>9.0}", size / KIB, "GET", median(raw.clone()));
+    for (name, rates) in ["tags of the route", "tags of the entry"].into_iter().zip(hits) {
+        let ratios = rates.iter().zip(&raw).map(|(rate, raw)| rate / raw).collect();
+        println!("{:>3} KiB  {:<20} {:>9.0} {:>6.2}", size / KIB, name, median(rates), median(ratios));
+    }
+}
+
+async fn get_raw(mut connection: MultiplexedConnection) {
+    let value: Vec<u8> = redis::cmd("GET").arg("raw").query_async(&mut connection).await.expect("a value");
+    std::hint::black_box(value);
+}
+
+async fn hit(page: Page) {
+    let read = page.redis.get(&page.key, &page.known).await.expect("a store that works");
+    assert!(std::hint::black_box(read).found.is_some());
+}
+
+/// A page that is stored.
+#[derive(Clone)]
+struct Page {
+    redis: Redis,
+    key: Arc<Key>,
+    known: Arc<[Tag]>,
+}
+
+/// A page in the cache, with six fields and two tags besides the automatic ones.
+async fn filled(server: &Server, body: Bytes, of_route: bool) -> Page {
+    let redis =
+        Redis::builder().namespace(if of_route { "route" } else { "entry" }).connect(&server.url()).await.expect("a valid URL");
+    let recorder = Recorder { inner: redis.clone(), puts: Arc::default() };
+    let puts = Arc::clone(&recorder.puts);
+    let cache = Cache::new(recorder);
+    let layer = cache.layer().ttl(HOUR);
+    let layer = if of_route { layer.tags(["posts", "post:{id}"]) } else { layer };
+    let handler = get(move || async move {
+        let tags = if of_route { CacheTags::default() } else { CacheTags::new(["posts", "post:7"]) };
+        let fields = [("content-type", "text/plain"), ("etag", "\"1\""), ("cache-control", "max-age=3600"), ("x-a", "1")];
+        (tags, fields, body)
+    });
+    let app = Router::new().route("/posts/{id}", handler.layer(layer));
+    let request = Request::get("/posts/7").header("host", "www.example.com").body(Body::empty()).expect("a valid request");
+    let Ok(response) = app.oneshot(request).await;
+    assert!(CacheStatus::of(&response).is_some_and(|status| status.is_stored()), "{:?}", CacheStatus::of(&response));
+    response.into_body().collect().await.expect("a body that never fails");
+    // The epoch moves on, so that nothing is judged by having been born just now.
+    cache.invalidate_tags(["other"]).await.expect("a store that works");
+    let (key, tags) = puts.lock().expect("nobody panics").pop().expect("a page that is stored");
+    let known = if of_route { tags } else { Vec::new() };
+    Page { redis, key: Arc::new(key), known: known.into() }
+}
+
+/// How often in a second `operation` is done by all tasks together.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time, it does not decide by it")]
+async fn rate<T, F>(on: &T, operation: fn(T) -> F) -> f64
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let on = on.clone();
+        tasks.spawn(async move {
+            let mut done = 0_u32;
+            while began.elapsed() < ROUND {
+                operation(on.clone()).await;
+                done += 1;
+            }
+            done
+        });
+    }
+    let done: u32 = tasks.join_all().await.into_iter().sum();
+    f64::from(done) / began.elapsed().as_secs_f64()
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Bytes that do not get smaller.
+fn noise(size: usize) -> Bytes {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..size).map(|_| random.u8(..)).collect()
+}
+
+/// Remembers what is stored.
+#[derive(Debug)]
+struct Recorder {
+    inner: Redis,
+    puts: Arc<Mutex<Vec<(Key, Vec<Tag>)>>>,
+}
+
+#[async_trait]
+impl Backend for Recorder {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        self.inner.get(key, known).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        self.puts.lock().expect("nobody panics").push((key.clone(), stored.tags().to_vec()));
+        self.inner.put(key, stored).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.inner.is_alive(born, tags).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        self.inner.invalidate(invalidation).await
+    }
+}
+
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]).stdout(Stdio::null());
+        let server = Self { process: command.spawn().expect("redis-server is installed"), port };
+        let client = redis::Client::open(server.url()).expect("a valid URL");
+        while client.get_connection().is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,48 @@
+use redis::Value;
+
+use crate::{
+    backend::judgement::Judgement,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// How an entry stands by the records that were read for the tags `asked`; `None` if it has others, too.
+pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Value]) -> Option<Judgement> {
+    let record = |tag| Some(&records[asked.iter().position(|asked| asked == tag)?]);
+    // Mostly they are the same, in the same order.
+    if stored.tags() == asked {
+        return Some(judge_all(clock, stored.born(), records));
+    }
+    let judgements = stored.tags().iter().map(|tag| Some(judge_by(clock, stored.born(), record(tag)?)));
+    worst(stored.born(), clock, judgements)
+}
+
+/// How something born at `born` stands by the records of all its tags.
+pub(super) fn judge_all(clock: Epoch, born: Epoch, records: &[Value]) -> Judgement {
+    let judgements = records.iter().map(|record| Some(judge_by(clock, born, record)));
+    worst(born, clock, judgements).unwrap_or(Judgement::Dead)
+}
+
+fn worst(born: Epoch, clock: Epoch, judgements: impl Iterator<Item = Option<Judgement>>) -> Option<Judgement> {
+    if born.incarnation() != clock.incarnation() {
+        return Some(Judgement::Dead);
+    }
+    judgements.into_iter().try_fold(Judgement::Alive, |worst, judgement| Some(worst.max(judgement?)))
+}
+
+/// A record that is missing, or of another form, may have been invalidated: whatever has its tag is dead.
+fn judge_by(clock: Epoch, born: Epoch, record: &Value) -> Judgement {
+    match marks(clock, record) {
+        Some((hard, _)) if born.get() < hard => Judgement::Dead,
+        Some((_, soft)) if born.get() < soft => Judgement::Stale,
+        Some(_) => Judgement::Alive,
+        None => Judgement::Dead,
+    }
+}
+
+/// The epochs of the last invalidations, hard and soft, if they are of this incarnation.
+fn marks(clock: Epoch, record: &Value) -> Option<(u64, u64)> {
+    let Value::BulkString(record) = record else { return None };
+    let (&[incarnation, hard, soft], []) = record.as_chunks::<8>() else { return None };
+    (u64::from_be_bytes(incarnation) == clock.incarnation()).then(|| (u64::from_be_bytes(hard), u64::from_be_bytes(soft)))
+}

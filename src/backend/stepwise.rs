@@ -1,0 +1,407 @@
+//! The clock and the invalidations of tags in a store in which one record changes atomically and several do not, such as Redis
+//! Cluster and memcached.
+//!
+//! What the promise rests on, in a world where every record may be evicted at any moment and the clock may be lost:
+//!
+//! 1. The epoch is read before the handler runs. What has no record, or one that is pending, is dead.
+//! 2. A fetch creates a missing record as pending, *then* reads the clock, *then* sets the record to what it read, if it is
+//!    still its own pending one. A pending record that was left behind may be taken over.
+//! 3. An invalidation takes the next epoch, raises each record that is there, and never creates one. What it cannot raise,
+//!    such as a pending record, it replaces by a pending one of its own, so that rule 2 fails for whoever was about to set it.
+//! 4. It then advances the clock once more, for those who judged by a record before it was raised and noted the epoch.
+//! 5. A clock that is found missing begins as another incarnation. What is known of an incarnation says nothing about another.
+//!
+//! `tests/model` searches every order of the steps of this very file, and shows that it would notice each rule's absence.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Invalidation,
+    judgement::{Force, Judgement},
+};
+use crate::{error::Error, stored::Epoch, tag::Tag};
+
+/// What is asked of a store: the clock and each record change atomically, by themselves. No two do so together, not even
+/// within one call, whose parts may take effect and be read in any order.
+///
+/// Every record may be lost at any moment. An `Err` says that anything may have happened, or not.
+#[async_trait]
+pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
+    /// Reads the clock. One that is missing is created, with an incarnation that never was.
+    async fn clock(&self) -> Result<Epoch, Error>;
+
+    /// Takes the next epoch, greater than all before it in its incarnation. A missing clock is created as by
+    /// [`clock`](Self::clock).
+    async fn advance(&self) -> Result<Epoch, Error>;
+
+    /// Begins a new incarnation: everything that is stored is dead.
+    async fn renew(&self) -> Result<Epoch, Error>;
+
+    /// Reads the record of each tag.
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error>;
+
+    /// Reads the clock and the record of each tag, in one round trip and any order.
+    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error>;
+
+    /// Makes each change whose tag still has what was seen; returns what is there now, or `None` where something else was.
+    ///
+    /// A pending record is to live for some seconds, longer than a fetch takes to settle it; any other for longer than
+    /// every entry. One that has expired counts as evicted: who was about to replace it sees that it is gone.
+    async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error>;
+
+    /// Advances the clock, and tells near tiers, where there are any, what was invalidated at `at`.
+    async fn publish(&self, at: Epoch, invalidation: &Invalidation) -> Result<(), Error>;
+
+    /// A number that nobody else comes up with.
+    fn nonce(&self) -> u64 {
+        fastrand::u64(..)
+    }
+}
+
+/// One record, to be written if what its tag has is still what was seen.
+#[derive(Debug)]
+pub(crate) struct Change<'t> {
+    pub(crate) tag: &'t Tag,
+    /// What is to be replaced; `None` if there must be no record.
+    pub(crate) seen: Option<Seen>,
+    pub(crate) record: Record,
+}
+
+/// The clock and the records of some tags in their order, each as it was at some moment of the same call.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) clock: Epoch,
+    pub(crate) records: Vec<Option<Seen>>,
+}
+
+/// What stood at a tag's place, kept so that it can be replaced if it is still the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Seen {
+    bytes: Bytes,
+    version: u64,
+}
+
+/// What is known of one tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// Somebody is about to find out: whatever has the tag is dead.
+    Pending { nonce: u64 },
+    /// What was born before `hard` is dead, before `soft` it is stale. Both belong to one incarnation.
+    Settled { incarnation: u64, hard: u64, soft: u64 },
+}
+
+/// How often records are raised that somebody else replaces at the same time, before the invalidation fails.
+const RAISES: usize = 64;
+
+/// Creates the records that `reading` lacks, so that what is fetched next can be used; returns what is known then.
+///
+/// Its clock is what the next fetch is born at: no record that was created is later, and the handler has not been called yet.
+/// Costs nothing if all records are there, else three round trips, and one more if others do the same at the same time. The
+/// last of them creates the record; one that an invalidation has interfered with is left to the next fetch.
+pub(crate) async fn ensure(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+    if reading.lacking().is_empty() {
+        return Ok(reading);
+    }
+    let settled = settle(registers, tags, reading).await?;
+    if settled.lacking().is_empty() {
+        return Ok(settled);
+    }
+    // Whoever has taken over what is lacking is done by now, most likely.
+    registers.survey(tags).await
+}
+
+/// How something born at `born` stands, judged as a read would; creates the records that are missing.
+///
+/// For what is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
+/// `born` unless it is dead, and judged again by whoever reads it.
+pub(crate) async fn admit(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
+    let reading = registers.survey(tags).await?;
+    Ok(ensure(registers, tags, reading).await?.judge(born))
+}
+
+/// How something born at `born` stands.
+pub(crate) async fn judge(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
+    Ok(registers.survey(tags).await?.judge(born))
+}
+
+/// Invalidates, and returns the epoch of it.
+///
+/// # Errors
+/// If the store fails, or if others replace a record all the time. The invalidation may have taken effect in part; it has to be
+/// repeated from its beginning.
+pub(crate) async fn invalidate(registers: &dyn Registers, invalidation: &Invalidation) -> Result<Epoch, Error> {
+    let (tags, force) = match invalidation {
+        Invalidation::Tags(tags) => (tags, Force::Hard),
+        Invalidation::ExpireTags(tags) => (tags, Force::Soft),
+        Invalidation::Everything => return invalidate_everything(registers).await,
+    };
+    let at = registers.advance().await?;
+    raise(registers, tags, at, force).await?;
+    registers.publish(at, invalidation).await?;
+    Ok(at)
+}
+
+async fn invalidate_everything(registers: &dyn Registers) -> Result<Epoch, Error> {
+    let at = registers.renew().await?;
+    registers.publish(at, &Invalidation::Everything).await?;
+    Ok(at)
+}
+
+/// Creates the records that `reading` lacks; those that somebody else has replaced meanwhile are still lacking afterwards.
+async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+    let lacking = reading.lacking();
+    let mut records = reading.records;
+    let claims = lacking.iter().map(|&at| {
+        let record = Record::Pending { nonce: registers.nonce() };
+        Change { tag: &tags[at], seen: records[at].take(), record }
+    });
+    let claims: Vec<_> = claims.collect();
+    let claimed = registers.write(&claims).await?;
+    // Read after the claims: an invalidation that has found no record to raise has taken an epoch that is in this one.
+    let clock = registers.clock().await?;
+    let claimed = lacking.iter().zip(claimed).filter_map(|(&at, seen)| Some((at, seen?)));
+    let (lacking, changes): (Vec<_>, Vec<_>) =
+        claimed.map(|(at, seen)| (at, Change { tag: &tags[at], seen: Some(seen), record: Record::settled(clock) })).unzip();
+    for (at, seen) in lacking.into_iter().zip(registers.write(&changes).await?) {
+        records[at] = seen;
+    }
+    Ok(Reading { clock, records })
+}
+
+/// Makes sure that whatever has one of the tags and was born before `at` is not used.
+async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Force) -> Result<(), Error> {
+    let mut tags = tags.to_vec();
+    for _ in 0..RAISES {
+        let records = registers.read(&tags).await?;
+        let changes = tags.iter().zip(records).filter_map(|(tag, seen)| {
+            // No record: whatever has the tag is dead. Creating one now could undo a later invalidation.
+            let seen = seen?;
+            let record = seen.raised(at, force, registers.nonce())?;
+            Some(Change { tag, seen: Some(seen), record })
+        });
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let written = registers.write(&changes).await?;
+        let lost = changes.iter().zip(written).filter(|(_, written)| written.is_none());
+        tags = lost.map(|(change, _)| change.tag.clone()).collect();
+        if tags.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(Error::unavailable("the records of the tags kept changing while they were invalidated: try again"))
+}
+
+impl Reading {
+    /// How something born at `born` with these tags stands.
+    pub(crate) fn judge(&self, born: Epoch) -> Judgement {
+        if born.incarnation() != self.clock.incarnation() {
+            return Judgement::Dead;
+        }
+        self.records.iter().map(|seen| self.judge_by(seen.as_ref(), born)).max().unwrap_or(Judgement::Alive)
+    }
+
+    fn judge_by(&self, seen: Option<&Seen>, born: Epoch) -> Judgement {
+        match seen.and_then(|seen| self.known(seen)) {
+            None => Judgement::Dead,
+            Some((hard, _)) if born.get() < hard => Judgement::Dead,
+            Some((_, soft)) if born.get() < soft => Judgement::Stale,
+            Some(_) => Judgement::Alive,
+        }
+    }
+
+    /// Which of the records say nothing, by their places.
+    fn lacking(&self) -> Vec<usize> {
+        let says_nothing = |at: &usize| self.records[*at].as_ref().and_then(|seen| self.known(seen)).is_none();
+        (0..self.records.len()).filter(says_nothing).collect()
+    }
+
+    fn known(&self, seen: &Seen) -> Option<(u64, u64)> {
+        match seen.record()? {
+            Record::Settled { incarnation, hard, soft } if incarnation == self.clock.incarnation() => Some((hard, soft)),
+            Record::Settled { .. } | Record::Pending { .. } => None,
+        }
+    }
+}
+
+impl Seen {
+    /// What the store has, byte for byte; `version` is for stores that tell which writing of it this was.
+    pub(crate) fn new(bytes: Bytes, version: u64) -> Self {
+        Self { bytes, version }
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// `None` for bytes that mean nothing here: they count as no record, and can be replaced like one.
+    fn record(&self) -> Option<Record> {
+        Record::parse(&self.bytes)
+    }
+
+    /// The record that has to replace this one when its tag is invalidated at `at`; `None` if nothing has to.
+    fn raised(&self, at: Epoch, force: Force, nonce: u64) -> Option<Record> {
+        let record = match self.record() {
+            Some(Record::Settled { incarnation, hard, soft }) if incarnation == at.incarnation() => match force {
+                Force::Hard => Record::Settled { incarnation, hard: hard.max(at.get()), soft },
+                Force::Soft => Record::Settled { incarnation, hard, soft: soft.max(at.get()) },
+            },
+            // Pending, of another incarnation, or of another version of larder.
+            _ => Record::Pending { nonce },
+        };
+        (self.record() != Some(record)).then_some(record)
+    }
+}
+
+/// Says which form the rest has; another form of another version has another mark, and says nothing to this one.
+const PENDING: [u8; 2] = *b"p\x01";
+const SETTLED: [u8; 2] = *b"s\x01";
+
+impl Record {
+    fn settled(at: Epoch) -> Self {
+        Self::Settled { incarnation: at.incarnation(), hard: at.get(), soft: at.get() }
+    }
+
+    /// A mark, the numbers, the least significant byte first, and a checksum.
+    pub(crate) fn to_bytes(self) -> Bytes {
+        let mut bytes = Vec::with_capacity(30);
+        match self {
+            Self::Pending { nonce } => write_numbers(&mut bytes, PENDING, &[nonce]),
+            Self::Settled { incarnation, hard, soft } => write_numbers(&mut bytes, SETTLED, &[incarnation, hard, soft]),
+        }
+        bytes.extend(checksum(&bytes).to_le_bytes());
+        bytes.into()
+    }
+
+    /// The record in these bytes; `None` if they are not one, whole and sound.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (bytes, sum) = bytes.split_last_chunk()?;
+        if u32::from_le_bytes(*sum) != checksum(bytes) {
+            return None;
+        }
+        let (&mark, numbers) = bytes.split_first_chunk()?;
+        let (numbers, rest) = numbers.as_chunks();
+        match (mark, numbers, rest) {
+            (PENDING, &[nonce], []) => Some(Self::Pending { nonce: u64::from_le_bytes(nonce) }),
+            (SETTLED, &[incarnation, hard, soft], []) => Some(Self::Settled {
+                incarnation: u64::from_le_bytes(incarnation),
+                hard: u64::from_le_bytes(hard),
+                soft: u64::from_le_bytes(soft),
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn write_numbers(bytes: &mut Vec<u8>, mark: [u8; 2], numbers: &[u64]) {
+    bytes.extend(mark);
+    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+}
+
+/// FNV-1a: against bytes that were damaged, not against those who would write their own.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |sum, &byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLED_AT_7: Record = Record::Settled { incarnation: 1, hard: 7, soft: 7 };
+
+    fn seen(record: Record) -> Seen {
+        Seen::new(record.to_bytes(), 0)
+    }
+
+    fn reading(records: Vec<Option<Seen>>) -> Reading {
+        Reading { clock: Epoch::of(1, 9), records }
+    }
+
+    #[test]
+    fn a_record_comes_back_from_its_bytes() {
+        let settled = Record::Settled { incarnation: u64::MAX, hard: 1 << 63, soft: 0 };
+        for record in [settled, SETTLED_AT_7, Record::Pending { nonce: 0x0123_4567_89ab_cdef }] {
+            assert_eq!(Record::parse(&record.to_bytes()), Some(record));
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_no_record() {
+        for record in [SETTLED_AT_7, Record::Pending { nonce: 7 }] {
+            let whole = record.to_bytes();
+            for length in 0..whole.len() {
+                assert_eq!(Record::parse(&whole[..length]), None);
+            }
+            for bit in 0..whole.len() * 8 {
+                let mut damaged = whole.to_vec();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Record::parse(&damaged), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sound_record_of_another_form_is_none() {
+        for (mark, numbers) in [(*b"s\x02", &[1, 7, 7][..]), (SETTLED, &[1, 7]), (SETTLED, &[1, 7, 7, 7]), (PENDING, &[])] {
+            let mut bytes = Vec::new();
+            write_numbers(&mut bytes, mark, numbers);
+            bytes.extend(checksum(&bytes).to_le_bytes());
+            assert_eq!(Record::parse(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn what_was_born_when_its_record_was_settled_is_alive() {
+        let read = reading(vec![Some(seen(SETTLED_AT_7))]);
+        assert_eq!(read.judge(Epoch::of(1, 7)), Judgement::Alive);
+        assert_eq!(read.judge(Epoch::of(1, 6)), Judgement::Dead);
+    }
+
+    #[test]
+    fn the_worst_record_decides() {
+        let expired = Record::Settled { incarnation: 1, hard: 2, soft: 8 };
+        let read = reading(vec![Some(seen(SETTLED_AT_7)), Some(seen(expired))]);
+        assert_eq!(read.judge(Epoch::of(1, 7)), Judgement::Stale);
+        assert_eq!(read.judge(Epoch::of(1, 8)), Judgement::Alive);
+    }
+
+    #[test]
+    fn what_is_unknown_is_dead() {
+        let of_another = Record::Settled { incarnation: 2, hard: 7, soft: 7 };
+        let foreign = Seen::new(Bytes::from_static(b"7"), 0);
+        for unknown in [None, Some(seen(Record::Pending { nonce: 7 })), Some(seen(of_another)), Some(foreign)] {
+            let read = reading(vec![Some(seen(SETTLED_AT_7)), unknown]);
+            assert_eq!(read.judge(Epoch::of(1, 9)), Judgement::Dead);
+            assert_eq!(read.lacking(), [1]);
+        }
+        assert_eq!(reading(vec![]).judge(Epoch::of(2, 9)), Judgement::Dead);
+    }
+
+    #[test]
+    fn a_record_is_raised_and_never_lowered() {
+        let at = Epoch::of(1, 8);
+        let raised = |record: Record, force| seen(record).raised(at, force, 0);
+        assert_eq!(raised(SETTLED_AT_7, Force::Hard), Some(Record::Settled { incarnation: 1, hard: 8, soft: 7 }));
+        assert_eq!(raised(SETTLED_AT_7, Force::Soft), Some(Record::Settled { incarnation: 1, hard: 7, soft: 8 }));
+        let later = Record::Settled { incarnation: 1, hard: 9, soft: 9 };
+        assert_eq!(raised(later, Force::Hard), None);
+        assert_eq!(raised(later, Force::Soft), None);
+    }
+
+    #[test]
+    fn what_cannot_be_raised_becomes_pending_anew() {
+        let of_another = Record::Settled { incarnation: 2, hard: 7, soft: 7 };
+        let foreign = Seen::new(Bytes::from_static(b"7"), 0);
+        for seen in [seen(Record::Pending { nonce: 1 }), seen(of_another), foreign] {
+            assert_eq!(seen.raised(Epoch::of(1, 8), Force::Hard, 5), Some(Record::Pending { nonce: 5 }));
+        }
+    }
+}
