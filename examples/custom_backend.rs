@@ -5,8 +5,7 @@
 //! ```
 //!
 //! It runs every case of the conformance suite on the store and prints the report. All that is asked of the store is a transaction;
-//! what an entry is made of is larder's affair (`Stored::to_bytes`). It keeps a record of each tag that was ever invalidated; a
-//! store with many would forget the oldest, and raise the floor to their epoch first.
+//! what an entry is made of is larder's affair (`Stored::to_bytes`).
 
 use std::{
     env, fs,
@@ -41,10 +40,14 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, hard INTEGER DEFAULT 0, soft INTEGER DEFAULT 0) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB, expires INTEGER);
     CREATE INDEX IF NOT EXISTS expiry ON entries (expires);
+    CREATE INDEX IF NOT EXISTS age ON tags (max(hard, soft));
     INSERT OR IGNORE INTO clock VALUES (1, random(), 0, 0);
 ";
 
 const LARGEST: usize = 4 << 20;
+
+/// How many invalidated tags are remembered one by one.
+const RECORDS: u32 = 65_536;
 
 impl Sqlite {
     fn open(path: &Path) -> rusqlite::Result<Self> {
@@ -128,8 +131,8 @@ impl Backend for Sqlite {
             }
             if everything {
                 db.execute("UPDATE clock SET floor = epoch", [])?;
-                db.execute("DELETE FROM tags", [])?;
             }
+            forget_oldest(db, RECORDS)?;
             Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, true))
         })
         .await
@@ -172,6 +175,17 @@ impl LogicalClock {
     }
 }
 
+/// Forgets all records but the latest `kept`. What they said is not lost: the floor is raised to it, which costs misses.
+fn forget_oldest(db: &Transaction<'_>, kept: u32) -> rusqlite::Result<()> {
+    const OLDEST: &str = "SELECT max(hard, soft) FROM tags ORDER BY 1 DESC LIMIT 1 OFFSET ?1";
+    let oldest: Option<i64> = db.query_row(OLDEST, [kept], |row| row.get(0)).optional()?;
+    if let Some(oldest) = oldest {
+        db.execute("UPDATE clock SET floor = max(floor, ?1)", [oldest])?;
+        db.execute("DELETE FROM tags WHERE max(hard, soft) <= ?1", [oldest])?;
+    }
+    Ok(())
+}
+
 /// What is stored under the key; whatever `from_bytes` does not recognise is not there.
 fn entry(db: &Transaction<'_>, key: &Key) -> rusqlite::Result<Option<Stored>> {
     let sought = params![key.as_bytes(), column(Clock::default().now())];
@@ -198,6 +212,7 @@ async fn main() -> ExitCode {
         .forgets_expired()
         .peer(|store| async move { Sqlite::open(&store.path).expect("a file that is there can be opened") })
         .corrupt_with(|store, key| async move { store.corrupt(&key) })
+        .evict_with(|store, _| async move { store.forget_records().await })
         .lose_with(|store| async move { store.lose_all() })
         .run()
         .await;
@@ -215,6 +230,11 @@ impl Sqlite {
         let middle = value.len() / 2;
         value[middle] ^= 1;
         db.execute("UPDATE entries SET value = ?1", [value]).expect("the file can be written");
+    }
+
+    async fn forget_records(&self) {
+        let forgotten = self.run(TransactionBehavior::Immediate, |db| forget_oldest(db, 0)).await;
+        forgotten.expect("the file can be written");
     }
 
     /// Somebody empties it.

@@ -5,7 +5,7 @@
 #[path = "support/servers/mod.rs"]
 mod servers;
 
-use larder::{Memory, conformance::Suite};
+use larder::{Backend as _, Memory, Tag, backend::Invalidation, conformance::Suite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
@@ -17,9 +17,24 @@ async fn memory_on_one_thread() {
     Suite::new(|| async { Memory::new(256 << 20) }).run().await.assert();
 }
 
+/// One that remembers so few tags that each invalidation makes it forget another.
+#[tokio::test]
+async fn memory_that_forgets_tags() {
+    let others: Vec<_> = (0..8).map(|other| Tag::new(format!("other {other}")).unwrap()).collect();
+    Suite::new(|| async { Memory::new(256 << 20).tag_capacity(8) })
+        .only(["evicted"])
+        .evict_with(|memory, _| {
+            let all_others = Invalidation::Tags(others.clone());
+            async move { drop(memory.invalidate(&all_others).await) }
+        })
+        .run()
+        .await
+        .assert();
+}
+
 #[cfg(feature = "redis")]
 mod redis {
-    use larder::{Redis, conformance::Suite};
+    use larder::{Redis, Tag, conformance::Suite};
     use redis::cmd;
 
     use crate::servers::redis as servers;
@@ -47,8 +62,13 @@ mod redis {
         .keeps_bodies_up_to(1 << 20)
         .forgets_expired()
         .peer(move |_| connect())
+        .evict_with(move |_, tag| async move { servers.iter().for_each(|server| evict_record(server, &tag)) })
         .lose_with(move |_| async move { empty() })
         .corrupt_with(move |_, _| async move { servers.iter().for_each(|server| damage_entries(server)) })
+    }
+
+    fn evict_record(server: &servers::Redis, tag: &Tag) {
+        server.query::<()>(cmd("DEL").arg(format!("larder:t:{}", tag.as_str())));
     }
 
     /// Flips a bit in every body.

@@ -75,6 +75,8 @@ enum Flaw {
     ErrsOnLarge,
     /// Does not notice damage.
     Trusts,
+    /// Forgets a tag's record as if it had never been.
+    ForgetsRecords,
     /// Begins anew with the same clock.
     SameClock,
     /// Nodes keep their records to themselves.
@@ -140,6 +142,16 @@ impl Shelf {
             _ => fresh_incarnation(),
         };
         *self.store() = Store { incarnation, ..Store::default() };
+    }
+
+    fn evict(&self, tag: &Tag) {
+        let forgets = self.is(Flaw::ForgetsRecords);
+        self.records(|records| {
+            let record = records.tags.remove(tag.as_str()).unwrap_or_default();
+            if !forgets {
+                records.floor = records.floor.max(record.hard).max(record.soft);
+            }
+        });
     }
 
     fn corrupt(&self, key: &Key) {
@@ -372,6 +384,7 @@ fn suite(flaw: Flaw) -> Suite<'static, Shelf> {
         .forgets_expired()
         .peer(|shelf| async move { shelf.peer() })
         .corrupt_with(|shelf, key| async move { shelf.corrupt(&key) })
+        .evict_with(|shelf, tag| async move { shelf.evict(&tag) })
         .lose_with(|shelf| async move { shelf.lose_all() })
 }
 
@@ -389,12 +402,12 @@ async fn a_backend_without_a_flaw_passes_every_case() {
 async fn what_cannot_be_tried_is_named() {
     let report = Suite::new(|| async { Shelf::new(Flaw::None) }).run().await;
     let skipped: Vec<_> = report.skipped().map(larder::conformance::Outcome::case).collect();
-    assert_eq!(skipped, ["expiry", "corrupt", "amnesia", "peer"]);
+    assert_eq!(skipped, ["expiry", "corrupt", "evicted", "amnesia", "peer"]);
     report.assert();
 }
 
 /// A flaw, and the cases that must notice it.
-const NOTICED: [(Flaw, &[&str]); 30] = [
+const NOTICED: [(Flaw, &[&str]); 31] = [
     (Flaw::ReStamps, &["re-stamp", "late-store", "lost-invalidation"]),
     (Flaw::EpochAhead, &["late-store", "lost-invalidation"]),
     (Flaw::NoEpoch, &["unknown-key"]),
@@ -420,6 +433,7 @@ const NOTICED: [(Flaw, &[&str]); 30] = [
     (Flaw::Truncates, &["sizes"]),
     (Flaw::ErrsOnLarge, &["sizes"]),
     (Flaw::Trusts, &["corrupt"]),
+    (Flaw::ForgetsRecords, &["evicted"]),
     (Flaw::SameClock, &["amnesia"]),
     (Flaw::Unheard, &["peer"]),
     (Flaw::LeaksLock, &["given-up"]),

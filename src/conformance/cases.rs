@@ -37,6 +37,7 @@ cases! {
     "dead-on-arrival": epochs::dead_on_arrival = "what is dead does not come to life by replacing what is alive",
     "is-alive": epochs::is_alive = "`is_alive` is `true` for what a read finds `Current`, and for nothing else",
     "everything": epochs::everything = "`Everything` reaches all that is stored or being fetched, and nothing that comes later",
+    "evicted": epochs::evicted = "what a tag's record said still holds when the record is evicted",
     "amnesia": epochs::amnesia = "what was born before the store lost everything is dead",
     "peer": epochs::peer = "another node's invalidation holds as soon as it has returned",
     "tag-hard": tags::hard = "an invalidated tag reaches what carries it, and nothing else",

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     backend::{Invalidation, Put, Standing},
     stored::Epoch,
+    tag::Tag,
 };
 
 pub(super) async fn growing(subject: &Subject<'_>) -> Verdict {
@@ -120,6 +121,38 @@ pub(super) async fn everything(subject: &Subject<'_>) -> Verdict {
     }
     subject.fill("tagged", &["a"]).await?;
     subject.must_find("tagged", Standing::Current, "though it was fetched after everything was invalidated").await
+}
+
+pub(super) async fn evicted(subject: &Subject<'_>) -> Verdict {
+    let Some(evict) = &subject.evict else {
+        return Err(Finding::Skipped("give a way to make the store forget the record of a tag: `Suite::evict_with`"));
+    };
+    let record = || Tag::unchecked("a");
+    for soft in [false, true] {
+        let how = if soft { "expired" } else { "invalidated" };
+        let slow = subject.epoch(&key("slow"), &tags_of(&["a"])).await?;
+        subject.fill("page", &["a"]).await?;
+        invalidate(subject, soft).await?;
+        evict(record()).await;
+        subject.must_not_be_current("page", &format!("though its tag was {how}, and the record of that evicted")).await?;
+        subject.store("slow", slow, &["a"]).await?;
+        let after = format!("though its tag was {how}, and the record of that evicted, before it was stored");
+        subject.must_not_be_current("slow", &after).await?;
+
+        let slow = subject.epoch(&key("slow"), &tags_of(&["a"])).await?;
+        subject.fill("page", &["a"]).await?;
+        evict(record()).await;
+        invalidate(subject, soft).await?;
+        subject.must_not_be_current("page", &format!("though its tag was {how} after its record was evicted")).await?;
+        subject.store("slow", slow, &["a"]).await?;
+        subject.must_not_be_current("slow", &format!("though its tag was {how}, with no record, before it was stored")).await?;
+    }
+    subject.fill("page", &["a"]).await?;
+    subject.must_find("page", Standing::Current, "though it was fetched after the record of its tag was evicted").await
+}
+
+async fn invalidate(subject: &Subject<'_>, soft: bool) -> Verdict {
+    if soft { subject.expire(&["a"]).await.map(drop) } else { subject.invalidate(&["a"]).await.map(drop) }
 }
 
 pub(super) async fn amnesia(subject: &Subject<'_>) -> Verdict {

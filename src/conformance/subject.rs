@@ -22,6 +22,7 @@ pub(super) struct Subject<'a> {
     pub(super) claims: Claims,
     pub(super) peer: Option<Hook<'a, (), Arc<dyn Backend>>>,
     pub(super) corrupt: Option<Hook<'a, Key, ()>>,
+    pub(super) evict: Option<Hook<'a, Tag, ()>>,
     pub(super) lose_all: Option<Hook<'a, (), ()>>,
 }
 
@@ -97,6 +98,15 @@ impl Subject<'_> {
                 let born = stored.born().get();
                 return Err(Finding::Broken(format!("{way} finds {} ({standing:?}, born at {born}) {after}", abridged(name))));
             }
+        }
+        Ok(())
+    }
+
+    /// Fails if `name` is found `Current`, by either way to read.
+    pub(super) async fn must_not_be_current(&self, name: &str, after: &str) -> Verdict {
+        for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
+            let current = found.is_some_and(|(_, standing)| standing == Standing::Current);
+            ensure!(!current, "{way} finds {} {after}", abridged(name));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::{
     report::{Finding, Outcome, Report, Verdict},
     subject::{Claims, Hook, Subject, Waiting},
 };
-use crate::{backend::Backend, caught::caught, key::Key};
+use crate::{backend::Backend, caught::caught, key::Key, tag::Tag};
 
 /// The cases, and what is known of the backend that is to pass them.
 ///
@@ -29,6 +29,7 @@ pub struct Suite<'a, B> {
     limit: Duration,
     peer: Option<Hook<'a, Arc<B>, Arc<dyn Backend>>>,
     corrupt: Option<Hook<'a, (Arc<B>, Key), ()>>,
+    evict: Option<Hook<'a, (Arc<B>, Tag), ()>>,
     lose_all: Option<Hook<'a, Arc<B>, ()>>,
 }
 
@@ -42,6 +43,7 @@ impl<'a, B: Backend> Suite<'a, B> {
             limit: Duration::from_secs(60),
             peer: None,
             corrupt: None,
+            evict: None,
             lose_all: None,
         }
     }
@@ -70,6 +72,12 @@ impl<'a, B: Backend> Suite<'a, B> {
     /// How to damage what is stored under a key, past the backend, as a flipped bit or somebody else's value would.
     pub fn corrupt_with<F: Future<Output = ()> + 'a>(mut self, corrupt: impl Fn(Arc<B>, Key) -> F + 'a) -> Self {
         self.corrupt = Some(Arc::new(move |(backend, key)| Box::pin(corrupt(backend, key))));
+        self
+    }
+
+    /// How to make the store forget what it has recorded about a tag, as it may by itself when it runs out of room.
+    pub fn evict_with<F: Future<Output = ()> + 'a>(mut self, evict: impl Fn(Arc<B>, Tag) -> F + 'a) -> Self {
+        self.evict = Some(Arc::new(move |(backend, tag)| Box::pin(evict(backend, tag))));
         self
     }
 
@@ -126,6 +134,7 @@ impl<'a, B: Backend> Suite<'a, B> {
             claims: self.claims,
             peer: self.peer.as_ref().map(|peer| bound(peer, &backend, |backend, ()| backend)),
             corrupt: self.corrupt.as_ref().map(|corrupt| bound(corrupt, &backend, |backend, key| (backend, key))),
+            evict: self.evict.as_ref().map(|evict| bound(evict, &backend, |backend, tag| (backend, tag))),
             lose_all: self.lose_all.as_ref().map(|lose| bound(lose, &backend, |backend, ()| backend)),
             backend,
         }
