@@ -71,13 +71,13 @@ mod redis {
         server.query::<()>(cmd("DEL").arg(format!("larder:t:{}", tag.as_str())));
     }
 
-    /// Flips a bit in every body.
+    /// Flips a bit in the middle of every entry.
     fn damage_entries(server: &servers::Redis) {
         for key in server.run::<Vec<Vec<u8>>>("KEYS larder:e:*") {
-            let mut body: Vec<u8> = server.query(cmd("HGET").arg(&key).arg("b"));
-            let middle = body.len() / 2;
-            body[middle] ^= 1;
-            server.query::<()>(cmd("HSET").arg(&key).arg("b").arg(&body[..]));
+            let mut entry: Vec<u8> = server.query(cmd("GET").arg(&key));
+            let middle = entry.len() / 2;
+            entry[middle] ^= 1;
+            server.query::<()>(cmd("SET").arg(&key).arg(&entry[..]).arg("KEEPTTL"));
         }
     }
 }
