@@ -35,7 +35,7 @@ pub struct Entry {
     body: Bytes,
 }
 
-/// The same engine that larder has, with entries of that type.
+/// A moka of so many bytes, with entries of that type.
 #[expect(clippy::borrowed_box, reason = "moka passes the key as it holds it")]
 pub fn engine(max_bytes: usize) -> Cache<Box<[u8]>, Arc<Entry>, RandomState> {
     Cache::builder()

@@ -9,11 +9,13 @@ use tower::Layer as _;
 
 use crate::{HOUR, Handler, MIB, Requests, ask, runtime};
 
+type Entry = (Key, Arc<Stored>);
+
 /// What is stored for a response with six fields and a body of `size`, with two tags and those of its target.
 ///
 /// # Panics
 /// If it is not stored.
-pub fn stored(size: usize) -> (Key, Arc<Stored>) {
+pub fn stored(size: usize) -> Entry {
     let runtime = runtime();
     let _entered = runtime.enter();
     let witness = Witness { memory: Arc::new(Memory::new(4 * MIB as u64)), last: Arc::default() };
@@ -26,7 +28,7 @@ pub fn stored(size: usize) -> (Key, Arc<Stored>) {
 #[derive(Debug, Clone)]
 struct Witness {
     memory: Arc<Memory>,
-    last: Arc<Mutex<Option<(Key, Arc<Stored>)>>>,
+    last: Arc<Mutex<Option<Entry>>>,
 }
 
 #[async_trait]

@@ -67,11 +67,11 @@ impl Seeker<'_> {
             if self.look.demands.as_ref().is_some_and(|demands| !accept(demands, response, self.now)) {
                 return self.miss(Missing { why: Forward::Request, epoch, at, stored: Some(stored) });
             }
+            if !is_due(response, self) {
+                return Answer::Hit(self.respond(response, CacheStatus::hit(ttl)));
+            }
             let hit = self.respond(response, CacheStatus::hit(ttl));
-            return match is_due(response, self) {
-                false => Answer::Hit(hit),
-                true => Answer::HitAndRefresh(hit, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) }),
-            };
+            return Answer::HitAndRefresh(hit, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) });
         }
         let demands = self.look.demands();
         if response.is_usable_while_revalidating(self.now) && demands.accept_fresh(response.age(self.now), ttl) {

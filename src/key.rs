@@ -74,16 +74,16 @@ impl Key {
 
     /// The authority in lower case, without the scheme's default port; `Err` if it is not a host at all.
     pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), NotAHost> {
-        let authority = authority.strip_suffix(scheme.default_port()).unwrap_or(authority);
-        self.push_length(authority.len());
-        let start = self.as_bytes().len();
-        self.0.extend(authority);
-        let mut valid = !authority.is_empty();
+        let authority = scheme.without_default_port(authority);
+        self.push(authority);
+        let start = self.as_bytes().len() - authority.len();
         for byte in &mut self.0.as_mut_slice()[start..] {
             *byte = HOST_BYTES[usize::from(*byte)];
-            valid &= *byte != 0;
+            if *byte == 0 {
+                return Err(NotAHost);
+            }
         }
-        if valid { Ok(()) } else { Err(NotAHost) }
+        if authority.is_empty() { Err(NotAHost) } else { Ok(()) }
     }
 
     /// Lengths beyond `u32` do not occur: header fields are bounded far below.
@@ -227,12 +227,13 @@ impl Scheme {
         }
     }
 
-    const fn default_port(self) -> &'static [u8] {
-        match self {
-            Self::Http => b":80",
-            Self::Https => b":443",
-            Self::Other => b":",
-        }
+    fn without_default_port(self, authority: &[u8]) -> &[u8] {
+        let stripped = match self {
+            Self::Http => authority.strip_suffix(b":80"),
+            Self::Https => authority.strip_suffix(b":443"),
+            Self::Other => authority.strip_suffix(b":"),
+        };
+        stripped.unwrap_or(authority)
     }
 }
 

@@ -1,7 +1,7 @@
 use http::{HeaderMap, HeaderValue, request::Parts};
 
 use crate::{
-    forwarded::is_forwarding,
+    forwarded::{FORWARDING_INITIALS, is_forwarding},
     key::{Scheme, normal_authority},
     router,
 };
@@ -25,36 +25,66 @@ pub(crate) struct Facts<'r> {
     pub(crate) forwarded: bool,
 }
 
+/// What each field has to say; the one that every request has stands first.
+const NOTES: [(&str, Note); 18] = [
+    ("host", |facts, value| facts.repeated_host |= facts.host.replace(value).is_some()),
+    ("cookie", |facts, _| facts.cookie = true),
+    ("authorization", |facts, _| facts.authorization = true),
+    ("content-length", |facts, value| facts.content |= value.as_bytes() != b"0"),
+    ("transfer-encoding", |facts, _| facts.content = true),
+    ("x-http-method", |facts, _| facts.overridden = true),
+    ("x-http-method-override", |facts, _| facts.overridden = true),
+    ("x-method-override", |facts, _| facts.overridden = true),
+    ("x-original-url", |facts, _| facts.overridden = true),
+    ("x-rewrite-url", |facts, _| facts.overridden = true),
+    ("if-match", |facts, _| facts.precondition = true),
+    ("if-unmodified-since", |facts, _| facts.precondition = true),
+    ("upgrade", |facts, _| facts.upgrade = true),
+    ("if-modified-since", |facts, _| facts.selective = true),
+    ("if-none-match", |facts, _| facts.selective = true),
+    ("range", |facts, _| facts.selective = true),
+    ("cache-control", |facts, _| facts.demanding = true),
+    ("pragma", |facts, _| facts.demanding = true),
+];
+
+type Note = for<'r> fn(&mut Facts<'r>, &'r HeaderValue);
+
+/// How long the names are that may have something to say, a bit for each length, by their first letter. Almost every field of
+/// a request is told apart by this alone.
+static LENGTHS: [u32; 256] = {
+    let mut lengths = [0; 256];
+    let mut at = 0;
+    while at < NOTES.len() {
+        let name = NOTES[at].0.as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    let mut at = 0;
+    while at < FORWARDING_INITIALS.len() {
+        lengths[FORWARDING_INITIALS[at] as usize] = u32::MAX;
+        at += 1;
+    }
+    lengths
+};
+
+fn may_matter(name: &[u8]) -> bool {
+    name.first()
+        .is_some_and(|&first| LENGTHS[usize::from(first)].checked_shr(name.len() as u32).is_some_and(|bits| bits & 1 == 1))
+}
+
 impl<'r> Facts<'r> {
     pub(crate) fn read(headers: &'r HeaderMap) -> Self {
         let mut facts = Self::default();
-        for (name, value) in headers {
+        for (name, value) in headers.iter().filter(|(name, _)| may_matter(name.as_str().as_bytes())) {
             facts.note(name.as_str(), value);
         }
         facts
     }
 
-    /// By length first: almost every field is told apart without looking at its name.
     fn note(&mut self, name: &str, value: &'r HeaderValue) {
-        match name.len() {
-            4 if name == "host" => self.repeated_host = self.host.replace(value).is_some(),
-            5 if name == "range" => self.selective = true,
-            6 if name == "cookie" => self.cookie = true,
-            6 if name == "pragma" => self.demanding = true,
-            7 if name == "upgrade" => self.upgrade = true,
-            8 if name == "if-match" => self.precondition = true,
-            13 if name == "if-none-match" => self.selective = true,
-            13 if name == "cache-control" => self.demanding = true,
-            13 if name == "authorization" => self.authorization = true,
-            13 if name == "x-http-method" || name == "x-rewrite-url" => self.overridden = true,
-            14 if name == "content-length" => self.content |= value.as_bytes() != b"0",
-            14 if name == "x-original-url" => self.overridden = true,
-            17 if name == "if-modified-since" => self.selective = true,
-            17 if name == "transfer-encoding" => self.content = true,
-            17 if name == "x-method-override" => self.overridden = true,
-            19 if name == "if-unmodified-since" => self.precondition = true,
-            22 if name == "x-http-method-override" => self.overridden = true,
-            _ => self.forwarded |= is_forwarding(name),
+        match NOTES.iter().find(|(noted, _)| *noted == name) {
+            Some((_, note)) => note(self, value),
+            None => self.forwarded |= is_forwarding(name),
         }
     }
 
@@ -92,5 +122,19 @@ impl Target {
             authority: authority.and_then(|authority| normal_authority(authority, scheme)).unwrap_or_default(),
             path: router::original_uri(parts).path().to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+    use crate::forwarded::FIELDS;
+
+    #[test]
+    fn no_field_that_says_something_is_passed_over() {
+        let names = NOTES.iter().map(|(name, _)| *name).chain(FIELDS.iter().map(HeaderName::as_str));
+        assert_eq!(names.filter(|name| !may_matter(name.as_bytes())).collect::<Vec<_>>(), [""; 0]);
     }
 }

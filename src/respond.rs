@@ -38,24 +38,19 @@ pub(crate) fn respond<B: Body>(
     status.attach_field(field, &mut headers);
     *response.headers_mut() = headers;
     response.extensions_mut().insert(status);
-    match selecting {
-        None => response,
-        Some(request) => selected(response, stored, method, request),
+    if let Some(request) = selecting {
+        reduce(&mut response, stored, method, request);
     }
+    response
 }
 
 /// Reduces a response to what the request selects of it.
-fn selected<B: Body>(
-    mut response: Response<ResponseBody<B>>,
-    stored: &StoredResponse,
-    method: LookMethod,
-    request: &HeaderMap,
-) -> Response<ResponseBody<B>> {
+fn reduce<B: Body>(response: &mut Response<ResponseBody<B>>, stored: &StoredResponse, method: LookMethod, request: &HeaderMap) {
     let length = stored.body.len();
     let (status, body) = match select(request, stored.status, &stored.headers, length as u64) {
-        Selection::Whole => return response,
+        Selection::Whole => return,
         // A range is a matter of GET (RFC 9110 §14.2).
-        Selection::Part(..) | Selection::Unsatisfiable if method == LookMethod::Head => return response,
+        Selection::Part(..) | Selection::Unsatisfiable if method == LookMethod::Head => return,
         Selection::NotModified => {
             keep_not_modified(response.headers_mut());
             (StatusCode::NOT_MODIFIED, Bytes::new())
@@ -78,7 +73,6 @@ fn selected<B: Body>(
     };
     *response.status_mut() = status;
     *response.body_mut() = ResponseBody::stored(body);
-    response
 }
 
 fn describe_part(headers: &mut HeaderMap, range: &str, length: u64) {

@@ -71,25 +71,26 @@ where
             let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
             return ResponseFuture::waiting(Detached::new(write));
         }
-        let mut look = match self.settings.look(&self.cache.inner.prefix, &parts, body.is_end_stream()) {
-            Ok(look) => look,
-            Err((why, reason)) => return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason)),
-        };
+        let mut look = Look::begin(&self.cache.inner.prefix);
+        if let Err((why, reason)) = self.settings.look(&mut look, &parts, body.is_end_stream()) {
+            return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
+        }
         let refresh = parts.extensions.get::<Refresh>().filter(|refresh| refresh.is_of(&self.cache)).cloned();
         look.within = parts.extensions.get::<Within>().is_some_and(|within| within.is_of(&self.cache, &look.key));
         if look.within || refresh.is_some() {
             return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_noting(refresh));
         }
-        let look_up = self.cache.look_up_now(&self.settings, &look, &parts.headers);
+        let Some(look_up) = self.cache.look_up_now(&self.settings, &look, &parts.headers) else {
+            return ResponseFuture::waiting(self.fetch(look, parts, body).run(None));
+        };
         let seeker = Seeker { look: &look, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
-        match look_up.map(|look_up| seeker.answer(look_up)) {
-            Some(Answer::Hit(response)) => ResponseFuture::hit(response),
-            Some(Answer::HitAndRefresh(response, missing)) => {
+        match seeker.answer(look_up) {
+            Answer::Hit(response) => ResponseFuture::hit(response),
+            Answer::HitAndRefresh(response, missing) => {
                 self.fetch(look, parts, body).refresh_in_background(missing);
                 ResponseFuture::hit(response)
             }
-            Some(Answer::Miss(missing)) => ResponseFuture::waiting(self.fetch(look, parts, body).run(Some(missing))),
-            None => ResponseFuture::waiting(self.fetch(look, parts, body).run(None)),
+            Answer::Miss(missing) => ResponseFuture::waiting(self.fetch(look, parts, body).run(Some(missing))),
         }
     }
 }

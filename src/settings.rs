@@ -100,6 +100,8 @@ pub(crate) enum Authorization {
 }
 
 /// A request that may be answered from the cache.
+///
+/// It is large, so it stays where it began for as long as nothing is fetched.
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(crate) key: Key,
@@ -124,6 +126,19 @@ pub(crate) struct Search {
 }
 
 impl Look {
+    /// Begins with what all keys of a cache begin with, and is completed by [`Settings::look`].
+    pub(crate) fn begin(prefix: &[u8]) -> Self {
+        Self {
+            key: Key::begin(prefix),
+            search: None,
+            authorized: false,
+            selective: false,
+            within: false,
+            demands: None,
+            method: LookMethod::Get,
+        }
+    }
+
     pub(crate) fn demands(&self) -> Demands {
         self.demands.as_deref().copied().unwrap_or_default()
     }
@@ -176,9 +191,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How to look for this request, or why it must go to the handler.
-    pub(crate) fn look(&self, prefix: &[u8], parts: &Parts, empty_body: bool) -> Result<Look, (Forward, Reason)> {
-        let method = match parts.method {
+    /// Completes `look` by what it takes to look for this request, or tells why that must go to the handler.
+    pub(crate) fn look(&self, look: &mut Look, parts: &Parts, empty_body: bool) -> Result<(), (Forward, Reason)> {
+        look.method = match parts.method {
             Method::GET => LookMethod::Get,
             Method::HEAD => LookMethod::Head,
             _ => return Err((Forward::Method, Reason::Method)),
@@ -186,14 +201,16 @@ impl Settings {
         let facts = Facts::read(&parts.headers);
         let principal = self.principal.as_ref().and_then(|principal| principal(parts));
         self.check(&facts, empty_body, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
-        let (key, span) = self.key(prefix, parts, &facts, principal.as_deref()).map_err(|reason| (Forward::Bypass, reason))?;
-        let search = self.no_vary_search.then(|| {
+        let span =
+            self.push_key(&mut look.key, parts, &facts, principal.as_deref()).map_err(|reason| (Forward::Bypass, reason))?;
+        look.search = self.no_vary_search.then(|| {
             let query = self.query.apply(router::original_uri(parts).query()).map(Cow::into_owned);
             Box::new(Search { query, span })
         });
-        let authorized = facts.authorization && self.authorization == Authorization::Matters && principal.is_none();
-        let demands = facts.demanding.then(|| Box::new(self.demands(parts)));
-        Ok(Look { key, search, authorized, selective: facts.selective, within: false, demands, method })
+        look.authorized = facts.authorization && self.authorization == Authorization::Matters && principal.is_none();
+        look.selective = facts.selective;
+        look.demands = facts.demanding.then(|| Box::new(self.demands(parts)));
+        Ok(())
     }
 
     /// What the request may demand: of clients in general only that nobody be asked but the cache.
@@ -217,16 +234,10 @@ impl Settings {
         }
     }
 
-    fn key(
-        &self,
-        prefix: &[u8],
-        parts: &Parts,
-        facts: &Facts<'_>,
-        principal: Option<&str>,
-    ) -> Result<(Key, Range<usize>), Reason> {
+    /// Tells where the query stands.
+    fn push_key(&self, key: &mut Key, parts: &Parts, facts: &Facts<'_>, principal: Option<&str>) -> Result<Range<usize>, Reason> {
         let uri = router::original_uri(parts);
         let scheme = Scheme::of(&parts.uri);
-        let mut key = Key::begin(prefix);
         if self.shape.is_empty() {
             key.push_byte(0);
         } else {
@@ -238,22 +249,22 @@ impl Settings {
             Some(authority) => key.push_authority(authority, scheme).map_err(|_| Reason::InvalidHost)?,
             None => key.push_option(None),
         }
-        let span = self.push_target(&mut key, uri);
+        let span = self.push_target(key, uri);
         // A router that nests has cut a prefix off; what else was changed on the way, the handler sees and the key must hold.
         let rewritten =
             !ptr::eq(uri, &parts.uri) && (!uri.path().ends_with(parts.uri.path()) || uri.query() != parts.uri.query());
         key.push_byte(u8::from(rewritten));
         if rewritten {
-            self.push_target(&mut key, &parts.uri);
+            self.push_target(key, &parts.uri);
         }
         key.push_byte(u8::from(facts.forwarded));
         if facts.forwarded {
-            push_forwarding(&mut key, &parts.headers);
+            push_forwarding(key, &parts.headers);
         }
         if !self.shape.is_empty() {
-            self.push_own_parts(&mut key, parts, principal)?;
+            self.push_own_parts(key, parts, principal)?;
         }
-        Ok((key, span))
+        Ok(span)
     }
 
     /// Tells where the query stands.
@@ -513,7 +524,9 @@ mod tests {
     }
 
     fn key(settings: &Settings, asked: &Asked) -> Key {
-        settings.look(b"prefix", &asked.parts(), true).unwrap().key
+        let mut look = Look::begin(b"prefix");
+        settings.look(&mut look, &asked.parts(), true).unwrap();
+        look.key
     }
 
     proptest! {
@@ -538,7 +551,9 @@ mod tests {
             let plain = Settings::default();
             let part = |asked: &Asked, settings: &Settings| {
                 let parts = asked.parts();
-                settings.key(b"prefix", &parts, &Facts::read(&parts.headers), None).unwrap()
+                let mut key = Key::begin(b"prefix");
+                let span = settings.push_key(&mut key, &parts, &Facts::read(&parts.headers), None).unwrap();
+                (key, span)
             };
             prop_assert_ne!(part(&one, &plain), part(&other, &settings()));
         }

@@ -127,7 +127,7 @@ fn overhead<const N: usize>(fields: [(&'static str, &'static str); N], body: usi
         }
         assert_eq!(memory.entries(), to);
     };
-    // What is allocated once, and moka's first tables, are not an entry's.
+    // What is allocated once, and the store's first tables, are not an entry's.
     fill(0, 100);
     let before = memory.bytes();
     let allocated = allocation_counter::measure(|| fill(100, 100 + ENTRIES)).bytes_current;

@@ -44,13 +44,12 @@ fn floor(file: &str) -> usize {
     FLOORS.iter().position(|floor| floor.contains(&file)).unwrap_or_else(|| panic!("`{file}` stands on no floor: add it"))
 }
 
-/// The files that a source names as `crate::…` or, within the backends, as `super::…`; tests within it are left out.
+/// The files that a source names as `crate::…` or, within the backends, as `super::…`.
 fn used(file: &str, source: &str) -> Vec<String> {
-    let code = source.split("#[cfg(test)]").next().unwrap();
     let mut used = Vec::new();
     for (prefix, root) in [("crate::", ""), ("super::", "backend/")] {
-        for (at, _) in code.match_indices(prefix) {
-            let rest = &code[at + prefix.len()..];
+        for (at, _) in source.match_indices(prefix) {
+            let rest = &source[at + prefix.len()..];
             if let Some(group) = rest.strip_prefix('{') {
                 used.extend(group_members(group).map(|name| format!("{root}{name}")));
             } else {
@@ -85,6 +84,7 @@ fn group_members(group: &str) -> impl Iterator<Item = &str> {
     members.into_iter().map(|member| member.trim().split("::").next().unwrap().trim())
 }
 
+/// The code of each file, or of a folder that stands for one; tests within it are left out.
 fn sources() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let folders = ["", "backend", "codec", "conformance", "testing"];
@@ -101,7 +101,9 @@ fn sources() -> BTreeMap<String, String> {
                 ("", stem) => stem.to_owned(),
                 (folder, stem) => format!("{folder}/{stem}"),
             };
-            sources.entry(name).or_insert_with(String::new).push_str(&fs::read_to_string(&path).unwrap());
+            let source = fs::read_to_string(&path).unwrap();
+            let code = source.split("#[cfg(test)]").next().unwrap();
+            sources.entry(name).or_insert_with(String::new).push_str(code);
         }
     }
     sources

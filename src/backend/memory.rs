@@ -5,7 +5,7 @@ use foldhash::quality::RandomState;
 
 use super::{
     Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
-    engine::{self, Engine},
+    engine::Engine,
     judgement::{Force, Judgement},
     tag_table::TagTable,
 };
@@ -19,8 +19,9 @@ use crate::{
 /// Stored responses in the memory of this process, bounded in bytes.
 ///
 /// A hit is one look-up and one atomic load; an invalidation costs the same whether it concerns one entry or a
-/// million. What is evicted first is what was used least of late (TinyLFU). Each of the latest 65,536 invalidated tags
-/// is remembered by itself; entries older than those are given up when the next tag needs room.
+/// million. What is evicted first is what was used once or not of late (CLOCK-Pro). One entry may take up to 15 MiB, or
+/// a 35th of the store where that is more. Each of the latest 65,536 invalidated tags is remembered by itself; entries older
+/// than those are given up when the next tag needs room.
 ///
 /// Its promise holds for this process, without conditions.
 pub struct Memory<S = RandomState> {
@@ -56,12 +57,12 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         self
     }
 
-    /// How many entries there are, dead ones included; waits for evictions that are due.
+    /// How many entries there are, dead ones included.
     pub fn entries(&self) -> u64 {
         self.engine.size().0
     }
 
-    /// How many bytes the entries take; waits for evictions that are due.
+    /// How many bytes the entries take.
     pub fn bytes(&self) -> u64 {
         self.engine.size().1
     }
@@ -110,7 +111,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
             }
             Judgement::Stale | Judgement::Alive => {}
         }
-        if u64::from(engine::weight(key.as_bytes(), &stored)) > self.engine.max_bytes() {
+        if !self.engine.has_room_for(key.as_bytes(), &stored) {
             return Put::Refused;
         }
         self.engine.insert(key.as_bytes(), stored);
@@ -195,8 +196,8 @@ mod tests {
         fn write(&mut self, _: &[u8]) {}
     }
 
-    fn stored(body: &'static str) -> Arc<Stored> {
-        let response = StoredResponse {
+    fn response(body: &'static str) -> StoredResponse {
+        StoredResponse {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: Bytes::from_static(body.as_bytes()),
@@ -207,8 +208,11 @@ mod tests {
             forbids_stale: false,
             immutable: false,
             cost: 0,
-        };
-        Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response)))
+        }
+    }
+
+    fn stored(body: &'static str) -> Arc<Stored> {
+        Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response(body))))
     }
 
     fn body<S: BuildHasher + Clone + Send + Sync + 'static>(store: &Memory<S>, key: &str) -> Option<Bytes> {
@@ -230,5 +234,17 @@ mod tests {
         }
         assert_eq!(body(&store, "c"), None);
         assert_eq!(body(&store, ""), None);
+    }
+
+    #[test]
+    fn what_is_said_to_be_kept_is_there_whatever_its_size() {
+        let store = Memory::new(64 << 20);
+        for mebibytes in 1..20 {
+            let response = StoredResponse { body: vec![0; mebibytes << 20].into(), ..response("") };
+            let stored = Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response)));
+            let put = store.store(&Key::from_bytes(b"a"), stored);
+            assert_eq!(put == Put::Kept, mebibytes < 15, "{mebibytes} MiB");
+            assert!(put == Put::Refused || body(&store, "a").unwrap().len() == mebibytes << 20);
+        }
     }
 }

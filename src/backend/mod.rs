@@ -117,6 +117,16 @@ pub enum Invalidation {
     Everything,
 }
 
+impl Invalidation {
+    /// The tags that it concerns, none if it concerns everything.
+    pub(crate) fn tags(&self) -> &[Tag] {
+        match self {
+            Self::Tags(tags) | Self::ExpireTags(tags) => tags,
+            Self::Everything => &[],
+        }
+    }
+}
+
 /// What an invalidation did, and how far its promise reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

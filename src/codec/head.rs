@@ -31,7 +31,7 @@ impl Head {
     }
 
     /// Decodes the head that `bytes` begin with; returns what follows it.
-    pub(super) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), Corrupt> {
+    pub(crate) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), Corrupt> {
         let mut reader = Reader::new(bytes);
         check_signature(&mut reader)?;
         let id = reader.u64()?;

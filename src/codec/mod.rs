@@ -8,15 +8,11 @@ mod compress;
 mod compress;
 mod content;
 mod corrupt;
-#[cfg(test)]
-mod golden;
 mod head;
 mod packing;
 mod reader;
 mod response;
 mod signature;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -120,3 +116,8 @@ fn encode_as(id: u64, key: &Key, stored: &Stored, compression: Compression) -> O
 fn random_id() -> u64 {
     RandomState::new().hash_one(())
 }
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,31 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::tag::Tag;
+use crate::{stored::Epoch, tag::Tag};
 
-/// Which tags the entries had that this node has met last, so that their records can be read together with them.
+/// What this node knows of the entries that it has met last: which tags they have, and when they were found usable.
 ///
-/// Nothing depends on it but the number of round trips. Two entries whose digests begin alike take each other's place.
+/// The tags save a round trip: their records are read together with the entry. The proof saves even the records: while the epoch is
+/// the same, nothing has been invalidated. Two entries whose digests begin alike take each other's place.
 #[derive(Debug)]
-pub(super) struct Memo(Box<[Mutex<Option<Note>>]>);
+pub(super) struct Memo {
+    places: Box<[Mutex<Option<Note>>]>,
+    latest: Mutex<Option<Epoch>>,
+}
 
 #[derive(Debug, Clone)]
-struct Note {
+pub(super) struct Note {
     digest: [u8; 32],
-    tags: Arc<[Tag]>,
+    pub(super) tags: Arc<[Tag]>,
+    proof: Option<Proof>,
+}
+
+/// That an entry was found usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// Of the entry, as it was written then.
+    pub(super) id: u64,
+    /// Not before this epoch.
+    pub(super) at: Epoch,
 }
 
 /// About 2 MiB with five tags each.
@@ -19,23 +33,39 @@ const PLACES: usize = 8192;
 
 impl Default for Memo {
     fn default() -> Self {
-        Self((0..PLACES).map(|_| Mutex::default()).collect())
+        Self { places: (0..PLACES).map(|_| Mutex::default()).collect(), latest: Mutex::default() }
     }
 }
 
 impl Memo {
-    pub(super) fn tags(&self, digest: &[u8; 32]) -> Option<Arc<[Tag]>> {
-        let note = self.place(digest);
-        note.as_ref().filter(|note| note.digest == *digest).map(|note| Arc::clone(&note.tags))
+    pub(super) fn note(&self, digest: &[u8; 32]) -> Option<Note> {
+        self.place(digest).as_ref().filter(|note| note.digest == *digest).cloned()
     }
 
-    pub(super) fn remember(&self, digest: &[u8; 32], tags: &[Tag]) {
-        let note = Note { digest: *digest, tags: tags.into() };
+    pub(super) fn remember(&self, digest: &[u8; 32], tags: &[Tag], proof: Option<Proof>) {
+        let note = Note { digest: *digest, tags: tags.into(), proof };
         *self.place(digest) = Some(note);
+    }
+
+    /// Notes what the clock has shown; a later reading may be noted before an earlier one, which costs a round trip.
+    pub(super) fn saw(&self, epoch: Epoch) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
+    }
+
+    /// Whether the epoch at which an entry was found usable is the one that this node has seen last, and most likely still holds.
+    pub(super) fn may_hold(&self, note: &Note) -> bool {
+        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        note.proof.is_some_and(|proof| Some(proof.at) == latest)
     }
 
     fn place(&self, digest: &[u8; 32]) -> MutexGuard<'_, Option<Note>> {
         let number = usize::from(u16::from_le_bytes([digest[0], digest[1]]));
-        self.0[number % self.0.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        self.places[number % self.places.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Note {
+    pub(super) fn proves(&self, proof: Proof) -> bool {
+        self.proof == Some(proof)
     }
 }

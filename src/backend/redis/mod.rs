@@ -1,5 +1,6 @@
 //! Stored responses in Redis, shared by all nodes that use it.
 
+mod cluster;
 mod failure;
 mod link;
 mod memo;
@@ -7,6 +8,7 @@ mod names;
 mod options;
 mod reading;
 mod record;
+mod registers;
 mod scripts;
 mod single;
 mod url;
@@ -18,7 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::aio::ConnectionManager;
+use redis::{aio::ConnectionManager, cluster::ClusterClient};
 use tokio::sync::Mutex;
 
 use super::{
@@ -31,9 +33,11 @@ use crate::{
     stored::{Epoch, Stored},
     tag::Tag,
 };
+use cluster::Cluster;
 use link::{Link, Source};
 use names::Names;
 use options::Options;
+use registers::Slots;
 use single::Single;
 use url::Place;
 
@@ -66,6 +70,7 @@ pub struct RedisBuilder {
 #[derive(Debug)]
 enum Topology {
     Single(Single),
+    Cluster(Cluster),
 }
 
 impl Redis {
@@ -168,7 +173,7 @@ impl RedisBuilder {
         let topology = match Place::parse(url)? {
             Place::Single(client) => self.single(Source::Client(client), names),
             Place::Sentinel(builder) => self.single(Source::Sentinel(Mutex::new(Place::sentinel(*builder)?)), names),
-            Place::Cluster(_) => return Err(Error::invalid_input("clusters are not there yet")),
+            Place::Cluster(urls) => self.cluster(urls, names)?,
         };
         let redis = self.guarded(topology);
         if let Err(error) = redis.store.ask(redis.store.remote().epoch()).await {
@@ -192,6 +197,17 @@ impl RedisBuilder {
         Topology::Single(Single::new(Link::new(source, &names.clock, self.connect_limit), names, self.options.clone()))
     }
 
+    fn cluster(&self, urls: Vec<String>, names: Names) -> Result<Topology, Error> {
+        if self.options.replicas.is_some() {
+            return Err(Error::invalid_input(
+                "`durability` is for one server or sentinels: a Cluster has no single replica to wait for",
+            ));
+        }
+        let client = ClusterClient::builder(urls).connection_timeout(self.connect_limit).retries(2).build();
+        let client = client.map_err(|error| Error::invalid_input("the URL names no Cluster").with_source(error))?;
+        Ok(Topology::Cluster(Cluster::new(Slots::new(client, names, self.options.clone()))))
+    }
+
     fn guarded(&self, topology: Topology) -> Redis {
         Redis { store: Guarded::new(topology, self.options.limits.clone()) }
     }
@@ -201,12 +217,14 @@ impl Topology {
     fn options(&self) -> &Options {
         match self {
             Self::Single(single) => single.options(),
+            Self::Cluster(cluster) => cluster.options(),
         }
     }
 
     fn backend(&self) -> &dyn Remote {
         match self {
             Self::Single(single) => single,
+            Self::Cluster(cluster) => cluster,
         }
     }
 }

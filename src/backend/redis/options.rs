@@ -50,6 +50,11 @@ impl Options {
         Duration::from_secs(3600)
     }
 
+    /// For how long a record is kept that cannot be renewed together with the entries that need it.
+    pub(super) fn settled_life(&self) -> Duration {
+        Duration::from_secs(48 * 3600)
+    }
+
     pub(super) fn stream_life(&self) -> Duration {
         Duration::from_secs(24 * 3600)
     }

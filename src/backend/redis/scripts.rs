@@ -1,6 +1,7 @@
 use redis::{Cmd, Script, cmd};
 
 use super::reading::Term;
+use crate::backend::Invalidation;
 
 const CLOCK: &str = include_str!("lua/clock.lua");
 
@@ -18,6 +19,15 @@ pub(super) enum Sent {
     Whole,
 }
 
+/// What scripts call an invalidation.
+pub(super) fn force(invalidation: &Invalidation) -> &'static str {
+    match invalidation {
+        Invalidation::Tags(_) => "hard",
+        Invalidation::ExpireTags(_) => "soft",
+        Invalidation::Everything => "all",
+    }
+}
+
 impl Known {
     pub(super) fn greet() -> Self {
         Self::on_the_clock(include_str!("lua/greet.lua"))
@@ -33,6 +43,26 @@ impl Known {
 
     pub(super) fn invalidate() -> Self {
         Self::on_the_clock(include_str!("lua/invalidate.lua"))
+    }
+
+    pub(super) fn advance() -> Self {
+        Self::on_the_clock(include_str!("lua/advance.lua"))
+    }
+
+    pub(super) fn renew() -> Self {
+        Self::on_the_clock(include_str!("lua/renew.lua"))
+    }
+
+    pub(super) fn publish() -> Self {
+        Self::on_the_clock(include_str!("lua/publish.lua"))
+    }
+
+    pub(super) fn record() -> Self {
+        Self::new(include_str!("lua/record.lua").to_owned())
+    }
+
+    pub(super) fn swap() -> Self {
+        Self::new(include_str!("lua/swap.lua").to_owned())
     }
 
     /// The guard of one term: that of another has another digest, which no server knows by accident.

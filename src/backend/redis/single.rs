@@ -7,16 +7,16 @@ use redis::{Cmd, Value, cmd, pipe};
 use super::{
     failure::{failed, unexpected},
     link::Link,
-    memo::Memo,
+    memo::{Memo, Proof},
     names::Names,
     options::Options,
     reading::Reading,
     record::{judge, judge_all},
-    scripts::Known,
+    scripts::{Known, force},
 };
 use crate::{
-    backend::{Backend, Invalidation, Put, Read, Receipt, Scope, guarded::Remote, judgement::Judgement},
-    codec,
+    backend::{Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement},
+    codec::{self, Head},
     error::Error,
     key::Key,
     stored::{Epoch, Stored},
@@ -26,7 +26,8 @@ use crate::{
 /// One primary, with or without sentinels: its scripts change several keys at once.
 ///
 /// A hit is one `MGET` of the clock, the entry and the records of its tags. Which tags those are is known from the route, or from
-/// the last time that this node met the entry; if that was not all of them, the others are read after it.
+/// the last time that this node met the entry; if that was not all of them, they are read after it. While nothing is invalidated,
+/// clock and entry are enough.
 #[derive(Debug)]
 pub(super) struct Single {
     link: Link,
@@ -78,6 +79,7 @@ impl Single {
             };
             match clock.filter(|clock| clock.term == term) {
                 Some(clock) => {
+                    self.memo.saw(clock.epoch);
                     values.remove(0);
                     return Ok((clock, values));
                 }
@@ -87,44 +89,60 @@ impl Single {
         Err(Error::unavailable("Redis changes its primary, or loses its clock, again and again"))
     }
 
-    /// The entry if there is one, how it stands, and the epoch at the read or before it.
+    /// The entry if there is one that may be used, how it stands, and the epoch at the read or before it.
     async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
         let digest = key.storage_digest();
-        let remembered = self.memo.tags(&digest);
-        let asked = remembered.as_deref().unwrap_or(known);
+        let note = self.memo.note(&digest);
         let entry = self.names.entry(&digest);
+        if let Some(note) = note.as_ref().filter(|note| self.memo.may_hold(note)) {
+            let (clock, mut values) = self.read(iter::once(entry.as_bytes())).await?;
+            let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(clock.epoch)) };
+            if note.proves(Proof { id, at: clock.epoch }) {
+                return Ok(Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock.epoch) });
+            }
+        }
+        let asked = note.as_ref().map_or(known, |note| &note.tags);
         let records: Vec<_> = asked.iter().map(|tag| self.names.record(tag)).collect();
         let names = iter::once(entry.as_bytes()).chain(records.iter().map(String::as_bytes));
-        let (clock, mut values) = self.read(names).await?;
-        let epoch = Some(clock.epoch);
-        let records = values.split_off(1);
-        let Some(stored) = self.open(key, values.pop()) else { return Ok(Read { found: None, epoch }) };
+        let (mut clock, mut values) = self.read(names).await?;
+        let epoch = clock.epoch;
+        let mut records = values.split_off(1.min(values.len()));
+        let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(epoch)) };
         let judgement = match judge(clock.epoch, &stored, asked, &records) {
             Some(judgement) => judgement,
             // This node has not met the entry before, or not with these tags.
             None => {
-                self.memo.remember(&digest, stored.tags());
-                self.judge(stored.born(), stored.tags()).await?
+                (clock, records) = self.records(stored.tags()).await?;
+                judge_all(clock.epoch, stored.born(), &records)
             }
         };
+        // The records were read together with the clock.
+        let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: clock.epoch });
+        self.memo.remember(&digest, stored.tags(), proof);
         let found = judgement.standing().map(|standing| (Arc::new(stored), standing));
-        Ok(Read { found, epoch })
+        Ok(Read { found, epoch: Some(epoch) })
+    }
+
+    async fn records(&self, tags: &[Tag]) -> Result<(Reading, Vec<Value>), Error> {
+        let names: Vec<_> = tags.iter().map(|tag| self.names.record(tag)).collect();
+        self.read(names.iter().map(String::as_bytes)).await
     }
 
     /// How something born at `born` with these tags stands now.
     async fn judge(&self, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-        let names: Vec<_> = tags.iter().map(|tag| self.names.record(tag)).collect();
-        let (clock, records) = self.read(names.iter().map(String::as_bytes)).await?;
+        let (clock, records) = self.records(tags).await?;
         Ok(judge_all(clock.epoch, born, &records))
     }
 
-    /// The entry, unless it is somebody else's or damaged.
-    fn open(&self, key: &Key, value: Option<Value>) -> Option<Stored> {
-        let entry = match value? {
-            Value::BulkString(entry) => Bytes::from(entry),
-            _ => return None,
-        };
-        codec::decode_whole(key, &entry, self.options.decoding).ok().or_else(|| self.options.note_corrupt())
+    /// The entry and the id of this writing of it, unless it is somebody else's or damaged.
+    fn open(&self, key: &Key, value: Option<Value>) -> Option<(Stored, u64)> {
+        let Value::BulkString(entry) = value? else { return None };
+        let entry = Bytes::from(entry);
+        let opened = Head::split(&entry).and_then(|(head, body)| {
+            let id = head.id;
+            Ok((codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?, id))
+        });
+        opened.ok().or_else(|| self.options.note_corrupt())
     }
 
     /// Creates the records of these tags that are missing, and reads the epoch for a fetch that is about to begin.
@@ -166,6 +184,10 @@ impl Single {
     }
 }
 
+fn miss(epoch: Epoch) -> Read {
+    Read { found: None, epoch: Some(epoch) }
+}
+
 fn reading(reply: Option<&Value>) -> Result<Reading, Error> {
     match reply {
         Some(Value::BulkString(answer)) => Ok(Reading::split(answer).ok_or_else(unexpected)?.0),
@@ -196,7 +218,7 @@ impl Backend for Single {
         let replies = self.script(&self.scripts.put, &[&self.names.clock, &self.names.entry(&digest)], arguments, None).await?;
         match replies.first() {
             Some(Value::BulkString(answer)) if answer == b"K" => {
-                self.memo.remember(&digest, stored.tags());
+                self.memo.remember(&digest, stored.tags(), None);
                 Ok(Put::Kept)
             }
             Some(Value::BulkString(answer)) if answer == b"D" => Ok(Put::Dead),
@@ -209,13 +231,13 @@ impl Backend for Single {
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        let (what, tags): (_, &[Tag]) = match invalidation {
-            Invalidation::Tags(tags) => ("hard", tags),
-            Invalidation::ExpireTags(tags) => ("soft", tags),
-            Invalidation::Everything => ("all", &[]),
-        };
+        let tags = invalidation.tags();
         let arguments = |command: &mut Cmd| {
-            command.arg(what).arg(&self.names.record).arg(self.options.stream_length).arg(self.options.stream_life().as_secs());
+            command
+                .arg(force(invalidation))
+                .arg(&self.names.record)
+                .arg(self.options.stream_length)
+                .arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];

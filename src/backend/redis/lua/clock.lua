@@ -53,3 +53,16 @@ end
 local function reading(clock)
     return struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence)
 end
+
+-- Tells near tiers what was invalidated, `tags` being the place of the first tag among the arguments, and keeps the clock.
+local function announce(clock, name, stream, what, length, life, tags)
+    clock.sequence = clock.sequence + 1
+    set_clock(name, clock)
+    local message = { 'XADD', stream, 'MAXLEN', '~', length, '*', 's', clock.sequence, 'w', what }
+    for i = tags, #ARGV do
+        message[#message + 1] = 't'
+        message[#message + 1] = ARGV[i]
+    end
+    redis.call(unpack(message))
+    redis.call('EXPIRE', stream, life)
+end

@@ -15,13 +15,5 @@ else
         end
     end
 end
-clock.sequence = clock.sequence + 1
-set_clock(KEYS[1], clock)
-local message = { 'XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 's', clock.sequence, 'w', what }
-for i = 5, #ARGV do
-    message[#message + 1] = 't'
-    message[#message + 1] = ARGV[i]
-end
-redis.call(unpack(message))
-redis.call('EXPIRE', KEYS[2], ARGV[4])
+announce(clock, KEYS[1], KEYS[2], what, ARGV[3], ARGV[4], 5)
 return reading(clock)

@@ -1,0 +1,113 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join;
+use redis::{Value, cmd};
+
+use super::{failure::failed, options::Options, registers::Slots};
+use crate::{
+    backend::{
+        Backend, Invalidation, Put, Read, Receipt, Scope,
+        guarded::Remote,
+        judgement::Judgement,
+        stepwise::{self, Registers as _},
+    },
+    codec,
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// A Redis Cluster: clock, records and entries each have a slot of their own, and change one by one.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    slots: Slots,
+}
+
+impl Cluster {
+    pub(super) fn new(slots: Slots) -> Self {
+        Self { slots }
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.slots.options
+    }
+
+    async fn entry(&self, key: &Key) -> Result<Option<Stored>, Error> {
+        let mut command = cmd("GET");
+        command.arg(self.slots.names.entry(&key.storage_digest()));
+        let entry = match self.slots.send(command).await {
+            Ok(Value::BulkString(entry)) => Bytes::from(entry),
+            // Something else stands there.
+            Err(error) if error.code() == Some("WRONGTYPE") => return Ok(self.options().note_corrupt()),
+            Err(error) => return Err(failed(error)),
+            Ok(_) => return Ok(None),
+        };
+        let stored = codec::decode_whole(key, &entry, self.options().decoding);
+        Ok(stored.ok().or_else(|| self.options().note_corrupt()))
+    }
+}
+
+#[async_trait]
+impl Backend for Cluster {
+    /// One round trip if all tags are known beforehand, else two.
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        let (entry, reading) = join(self.entry(key), self.slots.survey(known)).await;
+        let (entry, reading) = (entry?, reading?);
+        if let Some(stored) = entry {
+            let judgement = match stored.tags() == known {
+                true => reading.judge(stored.born()),
+                false => stepwise::judge(&self.slots, stored.born(), stored.tags()).await?,
+            };
+            if let Some(standing) = judgement.standing() {
+                return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
+            }
+        }
+        // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
+        let reading = stepwise::ensure(&self.slots, known, reading).await?;
+        Ok(Read { found: None, epoch: Some(reading.clock) })
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        let Some(life) = self.options().life(&stored) else { return Ok(Put::Refused) };
+        let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(Put::Refused) };
+        match stepwise::admit(&self.slots, stored.born(), stored.tags()).await? {
+            Judgement::Dead => return Ok(Put::Dead),
+            // Expired on its way: better than nothing, but not than what was fetched since.
+            Judgement::Stale if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
+                return Ok(Put::Dead);
+            }
+            Judgement::Stale | Judgement::Alive => {}
+        }
+        let mut command = cmd("SET");
+        command.arg(self.slots.names.entry(&key.storage_digest())).arg(entry).arg("PX").arg(life.as_millis().to_string());
+        self.slots.send(command).await.map_err(failed)?;
+        Ok(Put::Kept)
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        Ok(stepwise::judge(&self.slots, born, tags).await? == Judgement::Alive)
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        let epoch = stepwise::invalidate(&self.slots, invalidation).await?;
+        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, false))
+    }
+}
+
+#[async_trait]
+impl Remote for Cluster {
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.slots.clock().await
+    }
+
+    fn reset(&self) {
+        self.slots.reset();
+    }
+}

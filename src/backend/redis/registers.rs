@@ -1,0 +1,179 @@
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::{join, try_join_all};
+use redis::{
+    Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::ConnectionLike as _, cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+};
+use tokio::sync::Mutex;
+
+use super::{
+    failure::{failed, unexpected},
+    names::Names,
+    options::Options,
+    reading,
+    scripts::{Known, Sent, force},
+};
+use crate::{
+    backend::{
+        Invalidation,
+        stepwise::{Change, Reading, Record, Registers, Seen},
+    },
+    error::Error,
+    stored::Epoch,
+    tag::Tag,
+};
+
+/// The clock and the records in a Cluster: each in a slot of its own, so that only single ones change atomically.
+pub(super) struct Slots {
+    client: ClusterClient,
+    connection: Mutex<Option<ClusterConnection>>,
+    pub(super) names: Names,
+    pub(super) options: Options,
+    scripts: Scripts,
+}
+
+#[derive(Debug)]
+struct Scripts {
+    clock: Known,
+    advance: Known,
+    renew: Known,
+    publish: Known,
+    record: Known,
+    swap: Known,
+}
+
+/// How long a record stays pending if whoever made it so never comes back.
+const PENDING: Duration = Duration::from_secs(5);
+
+impl Slots {
+    pub(super) fn new(client: ClusterClient, names: Names, options: Options) -> Self {
+        let scripts = Scripts {
+            clock: Known::greet(),
+            advance: Known::advance(),
+            renew: Known::renew(),
+            publish: Known::publish(),
+            record: Known::record(),
+            swap: Known::swap(),
+        };
+        Self { client, connection: Mutex::default(), names, options, scripts }
+    }
+
+    /// Sends one command to the node that has its key.
+    pub(super) async fn send(&self, command: Cmd) -> RedisResult<Value> {
+        self.connected().await?.req_packed_command(&command).await
+    }
+
+    pub(super) async fn reading(&self) -> Result<reading::Reading, Error> {
+        self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await
+    }
+
+    /// Gives up the connections to all nodes.
+    pub(super) fn reset(&self) {
+        // One that is being made is new already.
+        if let Ok(mut connection) = self.connection.try_lock() {
+            *connection = None;
+        }
+    }
+
+    async fn connected(&self) -> RedisResult<ClusterConnection> {
+        let mut current = self.connection.lock().await;
+        if let Some(connection) = &*current {
+            return Ok(connection.clone());
+        }
+        let connection = self.client.get_async_connection().await?;
+        Ok(current.insert(connection).clone())
+    }
+
+    /// Runs a script on the node that has its first key.
+    async fn script(&self, script: &Known, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<Value, Error> {
+        let command = |sent| {
+            let mut command = script.command(sent, keys);
+            arguments(&mut command);
+            command
+        };
+        match self.send(command(Sent::ByDigest)).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.send(command(Sent::Whole)).await.map_err(failed)
+            }
+            outcome => outcome.map_err(failed),
+        }
+    }
+
+    async fn on_the_clock(&self, script: &Known, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<reading::Reading, Error> {
+        match self.script(script, keys, arguments).await? {
+            Value::BulkString(answer) => Ok(reading::Reading::split(&answer).ok_or_else(unexpected)?.0),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn record(&self, tag: &Tag) -> Result<Option<Seen>, Error> {
+        match self.script(&self.scripts.record, &[&self.names.record(tag)], |_| {}).await? {
+            Value::BulkString(record) => Ok(Some(Seen::new(Bytes::from(record), 0))),
+            Value::Nil => Ok(None),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn swap(&self, change: &Change<'_>) -> Result<Option<Seen>, Error> {
+        let record = change.record.to_bytes();
+        let life = match change.record {
+            Record::Pending { .. } => PENDING,
+            // Longer than any entry: what it is renewed for is nothing but another fetch.
+            Record::Settled { .. } => self.options.settled_life(),
+        };
+        let arguments = |command: &mut Cmd| {
+            command.arg(change.seen.as_ref().map_or(&b""[..], |seen| seen.bytes()));
+            command.arg(&record[..]).arg(life.as_millis().to_string());
+        };
+        match self.script(&self.scripts.swap, &[&self.names.record(change.tag)], arguments).await? {
+            Value::Int(1) => Ok(Some(Seen::new(record, 0))),
+            Value::Int(0) => Ok(None),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+#[async_trait]
+impl Registers for Slots {
+    async fn clock(&self) -> Result<Epoch, Error> {
+        Ok(self.reading().await?.epoch)
+    }
+
+    async fn advance(&self) -> Result<Epoch, Error> {
+        Ok(self.on_the_clock(&self.scripts.advance, &[&self.names.clock], |_| {}).await?.epoch)
+    }
+
+    async fn renew(&self) -> Result<Epoch, Error> {
+        Ok(self.on_the_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.epoch)
+    }
+
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error> {
+        try_join_all(tags.iter().map(|tag| self.record(tag))).await
+    }
+
+    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error> {
+        let (clock, records) = join(self.clock(), self.read(tags)).await;
+        Ok(Reading { clock: clock?, records: records? })
+    }
+
+    async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error> {
+        try_join_all(changes.iter().map(|change| self.swap(change))).await
+    }
+
+    async fn publish(&self, _at: Epoch, invalidation: &Invalidation) -> Result<(), Error> {
+        let arguments = |command: &mut Cmd| {
+            command.arg(force(invalidation)).arg(self.options.stream_length).arg(self.options.stream_life().as_secs());
+            invalidation.tags().iter().for_each(|tag| _ = command.arg(tag.as_str()));
+        };
+        self.on_the_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("names", &self.names).finish_non_exhaustive()
+    }
+}
