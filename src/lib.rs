@@ -14,6 +14,8 @@ mod clock;
 mod codec;
 mod collapse;
 mod conditional;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod connect;
 mod date;
 mod detached;
@@ -56,6 +58,8 @@ mod store;
 mod stored;
 mod sync;
 mod tag;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod turn;
 mod uncacheable;
 mod validators;
