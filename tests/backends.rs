@@ -34,6 +34,8 @@ async fn memory_that_forgets_tags() {
 
 #[cfg(feature = "redis")]
 mod redis {
+    use std::time::Duration;
+
     use larder::{Redis, Tag, conformance::Suite};
     use redis::cmd;
 
@@ -51,10 +53,16 @@ mod redis {
         suite(&sentinel.url(), &[&sentinel.primary]).run().await.assert();
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn cluster() {
+        let cluster = servers::Cluster::start();
+        suite(&cluster.url(), &cluster.nodes.iter().collect::<Vec<_>>()).run().await.assert();
+    }
+
     /// The suite for the store of that URL, which the servers hold and nobody else uses.
     fn suite<'a>(url: &'a str, servers: &'a [&'a servers::Redis]) -> Suite<'a, Redis> {
         let empty = move || servers.iter().for_each(|server| server.run::<()>("FLUSHALL"));
-        let connect = async move || Redis::connect(url).await.unwrap();
+        let connect = async move || connected(url).await;
         Suite::new(move || {
             empty();
             connect()
@@ -67,8 +75,19 @@ mod redis {
         .corrupt_with(move |_, _| async move { servers.iter().for_each(|server| damage_entries(server)) })
     }
 
+    /// A node that has found its servers, which may take more than a read may.
+    async fn connected(url: &str) -> Redis {
+        let redis = Redis::connect(url).await.unwrap();
+        while redis.is_suspended() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        redis
+    }
+
+    /// A node of a cluster knows of it only if the slot is its own.
     fn evict_record(server: &servers::Redis, tag: &Tag) {
-        server.query::<()>(cmd("DEL").arg(format!("larder:t:{}", tag.as_str())));
+        let name = format!("larder:t:{}", tag.as_str());
+        let _ = cmd("DEL").arg(name).query::<()>(&mut server.connection());
     }
 
     /// Flips a bit in the middle of every entry.

@@ -34,6 +34,11 @@ impl Lease {
         Self { span, valid_until: Timestamp::from_millis(0) }
     }
 
+    /// A lease as somebody else has read [`valid_until`](Self::valid_until).
+    pub(crate) fn until(span: Duration, valid_until: Timestamp) -> Self {
+        Self { span, valid_until }
+    }
+
     /// Whether copies may be used at `now`.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         now < self.valid_until

@@ -1,4 +1,4 @@
-use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
+use std::{any::Any, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
@@ -117,10 +117,10 @@ impl<'a, B: Backend> Suite<'a, B> {
     }
 
     async fn verdict(&self, case: &Case) -> Verdict {
-        let trial = async {
+        let trial = pin!(async {
             let subject = self.subject().await;
             (case.run)(&subject).await
-        };
+        });
         match timeout(self.limit, caught(trial)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(panic)) => Err(Finding::Broken(format!("the backend panicked: {}", message(&*panic)))),

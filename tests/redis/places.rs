@@ -6,7 +6,7 @@ use crate::servers::redis::{Cluster, Redis as Server, Sentinel};
 
 /// Every way to use Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     Single,
     /// A connection that belongs to the application.
     Manager,
@@ -17,7 +17,7 @@ pub enum Place {
     TieredCluster,
 }
 
-pub const PLACES: &[Place] = &[
+pub(crate) const PLACES: &[Place] = &[
     Place::Single,
     Place::Manager,
     Place::Sentinel,
@@ -28,19 +28,19 @@ pub const PLACES: &[Place] = &[
 ];
 
 /// Servers, and the way to them.
-pub struct Servers {
+pub(crate) struct Servers {
     place: Place,
     running: Running,
 }
 
-pub enum Running {
+pub(crate) enum Running {
     Single(Server),
     Sentinel(Sentinel),
     Cluster(Cluster),
 }
 
 impl Place {
-    pub fn start(self) -> Servers {
+    pub(crate) fn start(self) -> Servers {
         let running = match self {
             Self::Single | Self::Manager | Self::TieredStrict | Self::TieredLease => Running::Single(Server::start()),
             Self::Sentinel => Running::Sentinel(Sentinel::start()),
@@ -51,7 +51,7 @@ impl Place {
 }
 
 impl Servers {
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match &self.running {
             Running::Single(server) => server.url(),
             Running::Sentinel(sentinel) => sentinel.url(),
@@ -60,7 +60,7 @@ impl Servers {
     }
 
     /// A node of its own, with a connection of its own.
-    pub async fn node(&self) -> Cache {
+    pub(crate) async fn node(&self) -> Cache {
         let near = Memory::new(16 << 20);
         match self.place {
             Place::Single | Place::Sentinel | Place::Cluster => Cache::new(self.redis().await),
@@ -80,7 +80,7 @@ impl Servers {
 }
 
 /// On a busy machine, the limits of every day would make a test of something else fail.
-pub fn patient() -> RedisBuilder {
+pub(crate) fn patient() -> RedisBuilder {
     let limit = Duration::from_secs(10);
     Redis::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit).connect_timeout(limit)
 }

@@ -192,7 +192,7 @@ impl RedisBuilder {
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         let names = Names::new(&self.namespace)?;
         let topology = match Place::parse(url)? {
-            Place::Single(client) => self.single(Source::Client(client), names),
+            Place::Single(client) => self.single(Source::Client(*client), names),
             Place::Sentinel(builder) => self.single(Source::Sentinel(Mutex::new(Place::sentinel(*builder)?)), names),
             Place::Cluster(urls) => self.cluster(urls, names)?,
         };

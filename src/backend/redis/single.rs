@@ -216,7 +216,7 @@ impl Backend for Single {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let Some(life) = self.options.life(&stored) else { return Ok(Put::Refused) };
+        let life = self.options.life(&stored);
         let Some(entry) = codec::encode_whole(key, &stored, self.options.compression) else { return Ok(Put::Refused) };
         let digest = key.storage_digest();
         let arguments = |command: &mut Cmd| {

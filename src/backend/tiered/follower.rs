@@ -47,7 +47,8 @@ impl Follower {
 
     /// If the lease is valid, an epoch of the far store that is past; a fetch that begins now may be born at it.
     pub(super) fn is_current(&self) -> Option<Epoch> {
-        if self.clock.now() >= Timestamp::from_millis(self.valid_until.load(Ordering::Acquire)) {
+        let valid_until = Timestamp::from_millis(self.valid_until.load(Ordering::Acquire));
+        if !Lease::until(self.span, valid_until).is_valid(self.clock.now()) {
             return None;
         }
         // Should the two be of different incarnations, nothing that is born at this epoch is ever used.
