@@ -62,6 +62,7 @@ impl Ahead {
             return Err(Reason::TooManyTags);
         }
         // No tag of larder's own is one of those above, whatever a user calls them.
+        tags.reserve_exact(self.target_tags.len());
         tags.extend_from_slice(&self.target_tags);
         Ok(tags)
     }

@@ -1,4 +1,4 @@
-use std::{panic::resume_unwind, sync::Arc};
+use std::{panic::resume_unwind, pin::pin, sync::Arc};
 
 use http::{
     HeaderName, Method, Request, Response, StatusCode,
@@ -56,9 +56,13 @@ impl Attempt {
         let Inquiry { cache, look, .. } = &*self.inquiry;
         errand.parts.extensions.insert(Within { cache: cache.clone(), key: look.key.digest() });
         let requested = self.inquiry.cache.now();
-        let outcome = match caught(errand.run()).await {
+        let run = {
+            let running = pin!(errand.run());
+            caught(running).await
+        };
+        let outcome = match run {
             Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
-                return Ok(self.freshen(response, requested).await);
+                return Ok(Box::pin(self.freshen(response, requested)).await);
             }
             Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.receive(response, requested).await),
             failure => failure,

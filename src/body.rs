@@ -10,6 +10,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use smallvec::SmallVec;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::status::Reason;
@@ -170,7 +171,7 @@ pub(crate) type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 impl<B: Body> Filling<B> {
     /// Keeps up to `limit` bytes of `body`; `expected` is the length that `Content-Length` states.
     pub(crate) fn new(body: B, expected: Option<u64>, limit: u64) -> Self {
-        let keep = Ok(Collected { chunks: Vec::new(), length: 0, expected, limit });
+        let keep = Ok(Collected { chunks: SmallVec::new(), length: 0, expected, limit });
         Self { body: Box::pin(body), ready: VecDeque::new(), keep }
     }
 
@@ -252,7 +253,7 @@ impl<B: Body> Filling<B> {
 /// The part of a body that has passed, up to a limit.
 #[derive(Debug)]
 struct Collected {
-    chunks: Vec<Bytes>,
+    chunks: SmallVec<[Bytes; 1]>,
     length: u64,
     expected: Option<u64>,
     limit: u64,

@@ -27,7 +27,7 @@ pub(crate) struct Flights {
     limits: Limits,
 }
 
-type Shard = HashMap<Box<[u8]>, Arc<Flight>>;
+type Shard = HashMap<Arc<[u8]>, Arc<Flight>, RandomState>;
 
 /// How many may wait, for one key and for all.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +118,9 @@ impl Flights {
 
     fn begin(self: &Arc<Self>, shard: &mut Shard, key: &[u8], epoch: u64) -> Lead {
         let flight = Arc::new(Flight { epoch, waiters: Mutex::default() });
-        shard.insert(key.into(), Arc::clone(&flight));
-        Lead { flights: Arc::clone(self), key: key.into(), flight, landing: Landing::Failed }
+        let key: Arc<[u8]> = key.into();
+        shard.insert(Arc::clone(&key), Arc::clone(&flight));
+        Lead { flights: Arc::clone(self), key, flight, landing: Landing::Failed }
     }
 
     fn follow(self: &Arc<Self>, flight: &Arc<Flight>) -> Turn {
@@ -149,7 +150,7 @@ impl Flights {
 #[must_use]
 pub(crate) struct Lead {
     flights: Arc<Flights>,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
     flight: Arc<Flight>,
     landing: Landing,
 }

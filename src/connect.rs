@@ -7,6 +7,7 @@ impl Cache {
     /// |---|---|---|
     /// | `memory:64mb` | the memory of this process, with `kb`, `mb` or `gb` after the number, or none for bytes | `memory` |
     /// | `redis://host`, `redis+sentinel://…`, `redis+cluster://…` | Redis, shared by all nodes | `redis` |
+    /// | `memcached://a,b:11212` | memcached servers, shared by all nodes | `memcached` |
     /// | `tiered+redis://host`, `tiered+redis+cluster://…`, … | 64 MiB of memory in front of Redis, with a lease of one second | `redis` |
     ///
     /// A remote store need not be there yet: handlers answer until it is.
@@ -18,6 +19,7 @@ impl Cache {
             Some(("memory", size)) => memory(size),
             Some((scheme, _)) if is_redis(scheme) => redis(url).await,
             Some((scheme, _)) if scheme.strip_prefix("tiered+").is_some_and(is_redis) => tiered(&url["tiered+".len()..]).await,
+            Some(("memcached", _)) => memcached(url).await,
             Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
             None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
         }
@@ -55,7 +57,17 @@ async fn tiered(_url: &str) -> Result<Cache, Error> {
     ))
 }
 
-#[cfg(not(all(feature = "memory", feature = "redis")))]
+#[cfg(feature = "memcached")]
+async fn memcached(url: &str) -> Result<Cache, Error> {
+    Ok(Cache::new(crate::backend::memcached::Memcached::connect(url).await?))
+}
+
+#[cfg(not(feature = "memcached"))]
+async fn memcached(_url: &str) -> Result<Cache, Error> {
+    Err(switched_off("memcached"))
+}
+
+#[cfg(not(all(feature = "memory", feature = "redis", feature = "memcached")))]
 fn switched_off(feature: &str) -> Error {
     Error::invalid_input(format!("`{feature}:` needs larder's feature `{feature}`: add it to the features in Cargo.toml"))
 }
@@ -88,5 +100,5 @@ fn parse_size(size: &str) -> Option<u64> {
 }
 
 fn unknown_scheme(scheme: &str) -> String {
-    format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`, `redis://host`")
+    format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`, `redis://host`, `memcached://host`")
 }

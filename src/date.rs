@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use http::HeaderValue;
 
 use crate::clock::Timestamp;
@@ -11,7 +13,19 @@ pub(crate) fn parse_date(text: &[u8]) -> Option<Timestamp> {
     httpdate::parse_http_date(&capitalised).ok().map(Timestamp::from)
 }
 
+/// The date of `time`; the responses of one second, on one thread, share what is formatted once.
 pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
+    thread_local! {
+        static LATEST: RefCell<Option<(Timestamp, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    let second = time.whole_seconds();
+    LATEST.with_borrow_mut(|latest| match latest {
+        Some((of, date)) if *of == second => date.clone(),
+        _ => latest.insert((second, format_date(second))).1.clone(),
+    })
+}
+
+fn format_date(time: Timestamp) -> HeaderValue {
     /// The last second that the form can express.
     const END_OF_9999: Timestamp = Timestamp::from_millis(253_402_300_799_000);
     let time = time.min(END_OF_9999);

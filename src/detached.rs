@@ -28,8 +28,8 @@ pub(crate) async fn patiently(work: impl Future<Output = ()>) {
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Detached<F> {
-    pub(crate) fn new(future: F) -> Self {
-        Self { future: Some(Box::pin(future)), span: Span::current() }
+    pub(crate) fn new(future: Pin<Box<F>>) -> Self {
+        Self { future: Some(future), span: Span::current() }
     }
 }
 

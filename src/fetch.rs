@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Fetch<S, ReqBody> {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) look: Look,
+    pub(crate) look: Box<Look>,
     pub(crate) errand: Box<Errand<S, ReqBody>>,
 }
 
@@ -147,7 +147,7 @@ where
     let leads = matches!(role, Role::Leader(_));
     let goes_on = leads || Handle::try_current().is_ok();
     let soft_timeout = inquiry.settings.soft_timeout.filter(|_| goes_on && missing.why == Forward::Stale);
-    let attempt = Attempt { inquiry: Arc::clone(&inquiry), missing, role }.make(errand);
+    let attempt = Box::pin(Attempt { inquiry: Arc::clone(&inquiry), missing, role }.make(errand));
     if !leads && soft_timeout.is_none() {
         return attempt.await;
     }

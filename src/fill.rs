@@ -1,5 +1,6 @@
 use std::{
-    future::{Future as _, poll_fn},
+    future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -30,7 +31,7 @@ use crate::{
     settings::Settings,
     status::Reason,
     store::Filled,
-    stored::{StoredResponse, complete_fields, lasting_fields},
+    stored::{Content, Stored, StoredResponse, complete_fields, lasting_fields},
     turn::Role,
 };
 
@@ -59,7 +60,7 @@ impl Fill {
         response: &response::Parts,
         role: Role,
     ) -> Box<Self> {
-        let headers = lasting_fields(&response.headers, &fields_left_out(&settings.store, &response.headers));
+        let headers = lasting_fields(&response.headers, fields_left_out(&settings.store, &response.headers));
         let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         Box::new(Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role })
     }
@@ -83,7 +84,7 @@ impl Fill {
             && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
         {
             self.tag(&whole, Some(headers));
-            let outcome = self.store(whole.clone()).await.map(|()| ttl);
+            let outcome = self.store(&whole).await.map(|()| ttl);
             let body = if filling.may_go_on() { passed_on(filling) } else { ResponseBody::stored(whole) };
             return (outcome, body);
         }
@@ -98,7 +99,7 @@ impl Fill {
         let (pieces, received) = unbounded_channel();
         let body = ResponseBody::piped(&filling, received);
         let pumping = async move {
-            if let Err(panic) = caught(self.pump(filling, &pieces)).await {
+            if let Err(panic) = caught(pin!(self.pump(filling, &pieces))).await {
                 let _ = pieces.send(Piece::Panicked(panic));
             }
         };
@@ -117,7 +118,7 @@ impl Fill {
                 && let Some(mut fill) = fill.take()
             {
                 fill.tag(&whole, None);
-                let _ = fill.store(whole).await;
+                let _ = fill.store(&whole).await;
             }
             match item {
                 None => {
@@ -134,16 +135,16 @@ impl Fill {
     }
 
     /// Stores the response with a body of its own: a slice would keep alive, uncounted, whatever buffer it was cut from.
-    async fn store(self: Box<Self>, body: Bytes) -> Result<(), Reason> {
-        let response = self.response(Bytes::copy_from_slice(&body));
-        self.put(response).await
+    fn store(mut self: Box<Self>, body: &[u8]) -> impl Future<Output = Result<(), Reason>> + use<> {
+        let response = self.response(Bytes::copy_from_slice(body));
+        self.put(response)
     }
 
-    /// The response as it will be stored and answered.
-    pub(crate) fn response(&self, body: Bytes) -> StoredResponse {
+    /// The response as it will be stored and answered, made once.
+    pub(crate) fn response(&mut self, body: Bytes) -> StoredResponse {
         StoredResponse {
             status: self.status,
-            headers: complete_fields(self.headers.clone(), self.status, body.len(), self.lifetime.received),
+            headers: complete_fields(mem::take(&mut self.headers), self.status, body.len(), self.lifetime.received),
             body,
             generated: self.lifetime.generated,
             fresh_until: self.lifetime.fresh_until,
@@ -156,11 +157,19 @@ impl Fill {
     }
 
     /// Stores the response, and tells those who wait for it how that went.
-    pub(crate) async fn put(self: Box<Self>, response: StoredResponse) -> Result<(), Reason> {
-        let Self { cache, settings, filled, lifetime, role, .. } = *self;
+    pub(crate) fn put(mut self: Box<Self>, response: StoredResponse) -> impl Future<Output = Result<(), Reason>> + use<> {
+        let tags = mem::take(&mut self.filled.tags);
+        // Outside of the future, which is smaller for that.
+        let stored = Arc::new(Stored::new(self.filled.born, tags, Content::Response(response)));
+        self.put_stored(stored)
+    }
+
+    async fn put_stored(self: Box<Self>, stored: Arc<Stored>) -> Result<(), Reason> {
+        let fresh_until = self.lifetime.fresh_until;
+        let shareable = self.lifetime.received < fresh_until;
+        let outcome = self.cache.store(&self.settings, &self.filled, stored, fresh_until).await;
+        let Self { cache, filled, role, .. } = *self;
         let key = filled.key.digest();
-        let shareable = response.is_fresh(lifetime.received);
-        let outcome = cache.store(&settings, filled, response).await;
         let landing = match &outcome {
             Ok(()) if shareable => Landing::Stored,
             Ok(()) => {

@@ -53,7 +53,7 @@ impl Attempt {
             Ok((mut filled, lifetime)) => {
                 filled.tags.extend_from_slice(stored.tags());
                 deduplicate(&mut filled.tags);
-                let fill = self.fill((filled, lifetime), &parts);
+                let mut fill = self.fill((filled, lifetime), &parts);
                 let fresh = fill.response(old.body);
                 let status = match fill.put(fresh.clone()).await {
                     Ok(()) => CacheStatus::validated(why, lifetime.ttl()),
@@ -63,7 +63,7 @@ impl Attempt {
             }
             Err(reason) => {
                 let left_out = fields_left_out(&inquiry.settings.store, &parts.headers);
-                let headers = lasting_fields(&parts.headers, &left_out);
+                let headers = lasting_fields(&parts.headers, left_out);
                 let headers = complete_fields(headers, old.status, old.body.len(), exchange.received);
                 let unstored = StoredResponse { headers, generated: exchange.received, fresh_until: exchange.received, ..old };
                 self.give_up(&parts, reason).await;

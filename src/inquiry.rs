@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct Inquiry {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) look: Look,
+    pub(crate) look: Box<Look>,
     pub(crate) ahead: Ahead,
 }
 
@@ -29,7 +29,8 @@ impl Inquiry {
         if let Some(look_up) = self.cache.look_up_now(settings, look, request) {
             return Some(look_up);
         }
-        match self.cache.look_up(settings, look, request, &self.ahead.known_tags()).await {
+        // In a box: whatever may have to wait here is large, and mostly does not.
+        match Box::pin(self.cache.look_up(settings, look, request, &self.ahead.known_tags())).await {
             Ok(look_up) => Some(look_up),
             Err(error) => {
                 report(&error, Consequence::HandlerAnswers);

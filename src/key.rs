@@ -239,9 +239,10 @@ impl Scheme {
 
 /// The authority as keys and tags have it, or `None` if it is not one.
 pub(crate) fn normal_authority(authority: &[u8], scheme: Scheme) -> Option<String> {
-    let mut key = Key::begin(&[]);
-    key.push_authority(authority, scheme).ok()?;
-    String::from_utf8(key.as_bytes()[size_of::<u32>()..].to_vec()).ok()
+    let authority = scheme.without_default_port(authority);
+    let normal: Vec<u8> = authority.iter().map(|&byte| HOST_BYTES[usize::from(byte)]).collect();
+    let valid = !normal.is_empty() && !normal.contains(&0);
+    valid.then(|| String::from_utf8(normal).ok())?
 }
 
 /// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.

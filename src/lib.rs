@@ -14,6 +14,8 @@ mod clock;
 mod codec;
 mod collapse;
 mod conditional;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod connect;
 mod date;
 mod detached;
@@ -56,6 +58,8 @@ mod store;
 mod stored;
 mod sync;
 mod tag;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod turn;
 mod uncacheable;
 mod validators;
@@ -65,6 +69,8 @@ mod write;
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}
 
+#[cfg(feature = "memcached")]
+pub use backend::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use backend::memory::Memory;
 #[cfg(feature = "redis")]

@@ -16,7 +16,7 @@ use crate::{
     conditional::has_validator,
     date::parse_date,
     status::{CacheStatus, Reason},
-    stored::{OF_A_REQUEST, StaleWindows},
+    stored::{StaleWindows, is_of_a_request},
     vary::Vary,
 };
 
@@ -181,17 +181,17 @@ fn directives(rules: &StoreRules, headers: &HeaderMap) -> (CacheControl, HeaderN
 }
 
 /// The fields of a response that are not stored with it: by name, in its own directives, or because they are another's.
-pub(crate) fn fields_left_out(rules: &StoreRules, response: &HeaderMap) -> Vec<HeaderName> {
-    let mut left_out = vec![LARDER_CACHE_CONTROL];
-    if rules.profile == Profile::Safe {
-        left_out.extend(OF_A_REQUEST.iter().cloned());
-    } else {
-        left_out.extend(named_fields(response, &directives(rules, response).1).unwrap_or_default());
+pub(crate) fn fields_left_out<'r>(rules: &'r StoreRules, response: &HeaderMap) -> impl Fn(&HeaderName) -> bool + use<'r> {
+    let named = match rules.profile {
+        Profile::Safe => Vec::new(),
+        Profile::Strict => named_fields(response, &directives(rules, response).1).unwrap_or_default(),
+    };
+    move |name| {
+        *name == LARDER_CACHE_CONTROL
+            || (rules.profile == Profile::Safe && is_of_a_request(name))
+            || (rules.set_cookie == SetCookie::Strip && *name == SET_COOKIE)
+            || named.contains(name)
     }
-    if rules.set_cookie == SetCookie::Strip {
-        left_out.push(SET_COOKIE);
-    }
-    left_out
 }
 
 /// Statuses that the safe profile stores when the handler gives them a lifetime; the others only if the route names them.

@@ -40,7 +40,7 @@ impl<S> CacheService<S> {
 impl<S: Clone> CacheService<S> {
     fn fetch<B>(&self, look: Look, parts: request::Parts, body: B) -> Fetch<S, B> {
         let errand = Box::new(Errand { inner: self.inner.clone(), parts, body });
-        Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), look, errand }
+        Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), look: Box::new(look), errand }
     }
 }
 
@@ -69,7 +69,7 @@ where
             let errand = Box::new(Errand { inner: self.inner.clone(), parts, body });
             // A client that leaves must not come between a write and its invalidation.
             let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
-            return ResponseFuture::waiting(Detached::new(write));
+            return ResponseFuture::waiting(Detached::new(Box::pin(write)));
         }
         let mut look = Look::begin(&self.cache.inner.prefix);
         let looked = self.cache.is_on().and_then(|()| self.settings.look(&mut look, &parts, body.is_end_stream()));

@@ -83,6 +83,13 @@ macro_rules! reasons {
                     $(Self::$name => $token,)+
                 }
             }
+
+            /// What it means, in a sentence.
+            pub const fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
         }
     };
 }

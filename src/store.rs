@@ -12,7 +12,7 @@ use crate::{
     no_vary_search::SearchRule,
     settings::{Look, Settings},
     status::{Forward, Reason},
-    stored::{Content, Epoch, Member, Stored, StoredResponse, Variants},
+    stored::{Content, Epoch, Member, Stored, Variants},
     tag::Tag,
     vary::Vary,
 };
@@ -103,18 +103,23 @@ impl Cache {
     }
 
     /// Stores a response; says why if it is not there afterwards.
-    pub(crate) async fn store(&self, settings: &Settings, filled: Box<Filled>, response: StoredResponse) -> Result<(), Reason> {
-        if let Some((key, rule)) = filled.rule.clone() {
-            self.put(&key, Arc::new(Stored::new(filled.born, filled.target_tags.clone(), Content::Search(rule)))).await?;
+    pub(crate) async fn store(
+        &self,
+        settings: &Settings,
+        filled: &Filled,
+        response: Arc<Stored>,
+        fresh_until: Timestamp,
+    ) -> Result<(), Reason> {
+        let about_all = |content| Arc::new(Stored::new(filled.born, filled.target_tags.clone(), content));
+        if let Some((key, rule)) = &filled.rule {
+            self.put(key, about_all(Content::Search(rule.clone()))).await?;
         }
-        let placed = self.place(settings, &filled, response.fresh_until).await?;
-        let Some((key, variants)) = placed else {
-            let Filled { key, born, tags, .. } = *filled;
-            return self.put(&key, Arc::new(Stored::new(born, tags, Content::Response(response)))).await;
+        let Some(variants) = self.place(settings, filled, fresh_until).await? else {
+            return self.put(&filled.key, response).await;
         };
-        let Filled { key: url, born, tags, target_tags, .. } = *filled;
-        self.put(&key, Arc::new(Stored::new(born, tags, Content::Response(response)))).await?;
-        self.put(&url, Arc::new(Stored::new(born, target_tags, Content::Variants(variants)))).await
+        let variants = about_all(Content::Variants(variants));
+        self.put(&filled.variant, response).await?;
+        self.put(&filled.key, variants).await
     }
 
     /// Makes sure that what is stored at `key` is not used again, not even stale.
@@ -128,19 +133,20 @@ impl Cache {
         self.inner.backend.is_alive(born, tags).await.unwrap_or(false)
     }
 
-    /// Where among its variants a response belongs; `None` if it is the only one.
-    async fn place(&self, settings: &Settings, filled: &Filled, expires: Timestamp) -> Result<Option<(Key, Variants)>, Reason> {
+    /// The variants that a response belongs to, with itself; `None` if it is the only one.
+    async fn place(&self, settings: &Settings, filled: &Filled, expires: Timestamp) -> Result<Option<Variants>, Reason> {
         let fields = filled.vary.fields();
-        let present = self.inner.backend.get(&filled.key, &[]).await.map_err(backend_failed)?.found;
+        let present = match self.inner.backend.get_now(&filled.key) {
+            Some(present) => present.found,
+            None => self.inner.backend.get(&filled.key, &[]).await.map_err(backend_failed)?.found,
+        };
         let variants = match present.as_ref().map(|(stored, _)| stored.content()) {
             Some(Content::Variants(variants)) => variants.clone(),
             _ if fields.is_empty() => return Ok(None),
             _ => Variants::default(),
         };
-        let key = filled.variant.clone();
-        let variants =
-            variants.with(fields, member(&key), expires, self.now(), settings.max_variants).ok_or(Reason::VariantLimit)?;
-        Ok(Some((key, variants)))
+        let with_it = variants.with(fields, member(&filled.variant), expires, self.now(), settings.max_variants);
+        with_it.map(Some).ok_or(Reason::VariantLimit)
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<(), Reason> {

@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{AGE, CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{AGE, CONNECTION, CONTENT_LENGTH, DATE},
 };
 use smallvec::SmallVec;
 
@@ -231,41 +231,46 @@ impl Variants {
     }
 }
 
-/// Fields that belong to one connection, never to a stored response (RFC 9111 §3.1, RFC 9110 §7.6.1).
-static OF_A_CONNECTION: [HeaderName; 10] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authenticate"),
-    HeaderName::from_static("proxy-authentication-info"),
-    HeaderName::from_static("proxy-authorization"),
-    TE,
-    http::header::TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Whether a field belongs to one connection, never to a stored response (RFC 9111 §3.1, RFC 9110 §7.6.1).
+fn is_of_a_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-/// Fields that describe the request which filled the cache, and would lie about every later one.
-pub(crate) static OF_A_REQUEST: [HeaderName; 5] = [
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("x-correlation-id"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("server-timing"),
-];
+/// Whether a field describes the request which filled the cache, and would lie about every later one.
+pub(crate) fn is_of_a_request(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "x-request-id" | "x-correlation-id" | "traceparent" | "tracestate" | "server-timing")
+}
 
-/// The fields of a response that outlive the exchange it came in, without `removed`.
-pub(crate) fn lasting_fields(response: &HeaderMap, removed: &[HeaderName]) -> HeaderMap {
-    let mut headers = response.clone();
-    remove_connection_fields(&mut headers);
-    remove_all(&mut headers, |name| removed.contains(name));
+/// The fields of a response that outlive the exchange it came in, without those `left_out`.
+pub(crate) fn lasting_fields(response: &HeaderMap, left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    /// `Date`, `Content-Length` and `Age` follow.
+    const MORE: usize = 3;
+    let named: Vec<_> = connection_options(response).collect();
+    let mut headers = HeaderMap::with_capacity(response.len() + MORE);
+    for (name, value) in response {
+        if !is_of_a_connection(name) && !named.contains(name) && !left_out(name) {
+            headers.append(name, value.clone());
+        }
+    }
     headers
 }
 
 /// Removes what belongs to one connection, and what its `Connection` names.
 pub(crate) fn remove_connection_fields(headers: &mut HeaderMap) {
     let named: Vec<_> = connection_options(headers).collect();
-    remove_all(headers, |name| OF_A_CONNECTION.contains(name) || named.contains(name));
+    remove_all(headers, |name| is_of_a_connection(name) || named.contains(name));
 }
 
 /// Removes the few fields, if any, that are found: looking for each of many names would cost more.

@@ -207,6 +207,9 @@ impl TagTemplate {
 
 /// Removes repeated tags; the first of each stays where it is.
 pub(crate) fn deduplicate(tags: &mut Vec<Tag>) {
+    if tags.len() < 2 {
+        return;
+    }
     let mut seen = HashSet::with_capacity(tags.len());
     tags.retain(|tag| seen.insert(tag.clone()));
 }

@@ -64,7 +64,7 @@ pub(crate) async fn invalidate_after(
     if asked.is_none() && implied.is_empty() {
         return Ok(());
     }
-    carry_out(cache, implied, asked).await.map_err(|error| {
+    Box::pin(carry_out(cache, implied, asked)).await.map_err(|error| {
         // The write itself is done and its client must hear so; what could not be kept is the promise of freshness.
         report(&error, Consequence::NotInvalidated);
         Reason::InvalidationFailed

@@ -136,3 +136,28 @@ async fn reverse_proxy_answers_502_for_an_upstream_that_is_gone() {
     let proxy = Example::start("reverse_proxy", &["--listen", "127.0.0.1:0", "--upstream", &format!("http://{gone}")]);
     assert_eq!(proxy.get("/page").await.status, StatusCode::BAD_GATEWAY);
 }
+
+#[cfg(feature = "conformance")]
+mod kits {
+    use std::process::Command;
+
+    use super::built;
+
+    /// What an example that ends by itself prints; it has to end well.
+    fn run(example: &str) -> String {
+        let output = Command::new(built(example)).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn testing_tests_an_application() {
+        assert_eq!(run("testing"), "all tests passed\n");
+    }
+
+    #[test]
+    fn custom_backend_passes_every_case() {
+        let report = run("custom_backend");
+        assert!(report.ends_with("cases hold, 0 fail, 0 could not be tried\n"), "{report}");
+    }
+}

@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The floors of the house, the highest first. Files on one floor do not use each other.
 const FLOORS: &[&[&str]] = &[
+    &["conformance"],
+    &["testing"],
     &["layer"],
     &["service"],
     &["future"],
@@ -20,8 +26,9 @@ const FLOORS: &[&[&str]] = &[
     &["connect"],
     &["cache"],
     &["settings"],
-    &["backend/memory"],
-    &["backend/engine", "backend/stepwise", "backend/tag_table"],
+    &["backend/memcached", "backend/redis", "backend/tiered"],
+    &["backend/guarded", "backend/memory"],
+    &["backend/engine", "backend/far", "backend/lease", "backend/stepwise", "backend/tag_table"],
     &["backend/judgement"],
     &["backend"],
     &["policy"],
@@ -45,7 +52,7 @@ fn floor(file: &str) -> usize {
 /// The files that a source names as `crate::…` or, within the backends, as `super::…`.
 fn used(file: &str, source: &str) -> Vec<String> {
     let mut used = Vec::new();
-    for (prefix, root) in [("crate::", ""), ("super::", "backend/")] {
+    for (prefix, root) in [("crate::", ""), ("crate::backend::", "backend/"), ("super::", "backend/")] {
         for (at, _) in source.match_indices(prefix) {
             let rest = &source[at + prefix.len()..];
             if let Some(group) = rest.strip_prefix('{') {
@@ -85,25 +92,31 @@ fn group_members(group: &str) -> impl Iterator<Item = &str> {
 /// The code of each file, or of a folder that stands for one; tests within it are left out.
 fn sources() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files = [("", src.clone()), ("backend/", src.join("backend")), ("codec/", src.join("codec"))];
     let mut sources = BTreeMap::new();
-    for (prefix, folder) in files {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let Some("rs") = path.extension().and_then(|extension| extension.to_str()) else { continue };
-            let name = match path.file_stem().unwrap().to_str().unwrap() {
-                "lib" => continue,
-                "mod" => prefix.trim_end_matches('/').to_owned(),
-                _ if prefix == "codec/" => "codec".to_owned(),
-                "axum" | "no_router" => "router".to_owned(),
-                stem => format!("{prefix}{stem}"),
-            };
-            let source = fs::read_to_string(&path).unwrap();
-            let code = source.split("#[cfg(test)]").next().unwrap();
-            sources.entry(name).or_insert_with(String::new).push_str(code);
-        }
+    for path in rust_files(&src) {
+        let name = path.strip_prefix(&src).unwrap().with_extension("");
+        let parts: Vec<_> = name.iter().map(|part| part.to_str().unwrap()).collect();
+        let unit = match parts[..] {
+            ["lib"] => continue,
+            ["axum" | "no_router"] => "router".to_owned(),
+            ["backend", "mod"] => "backend".to_owned(),
+            ["backend", unit, ..] => format!("backend/{unit}"),
+            [unit, ..] => unit.to_owned(),
+            [] => unreachable!("a file has a name"),
+        };
+        let source = fs::read_to_string(&path).unwrap();
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        // Within a folder, `super` is the folder itself; but for the file that is the folder.
+        let code = if parts.len() > 2 && parts[2] != "mod" { code.replace("super::", "") } else { code.to_owned() };
+        sources.entry(unit).or_insert_with(String::new).push_str(&code);
     }
     sources
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
 #[test]

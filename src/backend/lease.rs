@@ -16,21 +16,10 @@ pub(crate) struct Lease {
     valid_until: Timestamp,
 }
 
-/// A question to the stream for what has come since the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Poll {
-    /// Taken before it is sent.
-    pub(crate) sent_at: Timestamp,
-    /// For how long the stream waits before it says that nothing has come; zero if it does not wait.
-    pub(crate) block: Duration,
-}
-
 /// What a poll has brought, all of which was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Brought {
-    /// Nothing came while the stream waited.
-    Nothing,
-    /// All that had come.
+    /// All that had come; it may be nothing.
     All,
     /// As much as was asked for; there may be more.
     Part,
@@ -45,6 +34,11 @@ impl Lease {
         Self { span, valid_until: Timestamp::from_millis(0) }
     }
 
+    /// A lease as somebody else has read [`valid_until`](Self::valid_until).
+    pub(crate) fn until(span: Duration, valid_until: Timestamp) -> Self {
+        Self { span, valid_until }
+    }
+
     /// Whether copies may be used at `now`.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         now < self.valid_until
@@ -55,11 +49,14 @@ impl Lease {
         self.valid_until
     }
 
-    /// Takes note of a poll that was answered at `now`, when all that it brought was applied.
-    pub(crate) fn note(&mut self, poll: Poll, brought: Brought, now: Timestamp) {
+    /// Takes note of a poll, when all that it brought was applied. `sent_at` was taken before it was sent.
+    ///
+    /// A poll that waits at the stream until something comes counts from when it was sent, too: a wait can be cut short, and an
+    /// answer can be late, and together they look like a wait. So it should wait for a third of the span at most, for the
+    /// next one to be back in time.
+    pub(crate) fn note(&mut self, sent_at: Timestamp, brought: Brought) {
         match brought {
-            Brought::Nothing => self.renew(poll.waited_until(now)),
-            Brought::All => self.renew(poll.sent_at),
+            Brought::All => self.valid_until = self.valid_until.max(sent_at + self.span),
             Brought::Part => {}
             Brought::Gap => self.end(),
         }
@@ -68,18 +65,6 @@ impl Lease {
     /// Ends it, until a poll brings everything again.
     pub(crate) fn end(&mut self) {
         self.valid_until = Timestamp::from_millis(0);
-    }
-
-    fn renew(&mut self, complete_at: Timestamp) {
-        self.valid_until = self.valid_until.max(complete_at + self.span);
-    }
-}
-
-impl Poll {
-    /// The latest moment until which nothing had come for certain, if nothing came: the stream began to wait after the poll was
-    /// sent. It did not wait for all of `block` if the answer is back earlier, because somebody has cut it short.
-    fn waited_until(self, now: Timestamp) -> Timestamp {
-        if now.since(self.sent_at) < self.block { self.sent_at } else { self.sent_at + self.block }
     }
 }
 
@@ -93,9 +78,9 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn noted(block: Duration, brought: Brought, now: u64) -> Lease {
+    fn noted(brought: Brought) -> Lease {
         let mut lease = Lease::new(SECOND);
-        lease.note(Poll { sent_at: at(1000), block }, brought, at(now));
+        lease.note(at(1000), brought);
         lease
     }
 
@@ -105,47 +90,28 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_counts_from_when_it_was_sent() {
-        for brought in [Brought::All, Brought::Nothing] {
-            let lease = noted(Duration::ZERO, brought, 1800);
-            assert!(lease.is_valid(at(1999)));
-            assert!(!lease.is_valid(at(2000)));
-        }
+    fn a_poll_counts_for_the_span() {
+        let lease = noted(Brought::All);
+        assert!(lease.is_valid(at(1999)));
+        assert!(!lease.is_valid(at(2000)));
     }
 
     #[test]
-    fn a_poll_that_waited_for_nothing_counts_from_the_end_of_the_wait() {
-        let lease = noted(SECOND / 2, Brought::Nothing, 1600);
-        assert!(lease.is_valid(at(2499)));
-        assert!(!lease.is_valid(at(2500)));
-    }
-
-    #[test]
-    fn a_wait_that_was_cut_short_or_brought_something_does_not_count() {
-        for lease in [noted(SECOND / 2, Brought::Nothing, 1499), noted(SECOND / 2, Brought::All, 1499)] {
-            assert!(lease.is_valid(at(1999)));
-            assert!(!lease.is_valid(at(2000)));
-        }
-    }
-
-    #[test]
-    fn an_earlier_poll_does_not_shorten_it() {
-        let mut lease = noted(SECOND / 2, Brought::Nothing, 1500);
-        lease.note(Poll { sent_at: at(1400), block: SECOND }, Brought::All, at(1600));
-        assert!(lease.is_valid(at(2499)));
-    }
-
-    #[test]
-    fn part_of_what_has_come_is_not_enough() {
-        assert!(!noted(Duration::ZERO, Brought::Part, 1000).is_valid(at(1000)));
+    fn part_of_what_has_come_does_not_count() {
+        let mut lease = noted(Brought::Part);
+        assert!(!lease.is_valid(at(1000)));
+        lease.note(at(1100), Brought::All);
+        lease.note(at(1200), Brought::Part);
+        assert!(lease.is_valid(at(2099)));
+        assert!(!lease.is_valid(at(2100)));
     }
 
     #[test]
     fn a_gap_ends_it_until_the_next_poll() {
-        let mut lease = noted(Duration::ZERO, Brought::All, 1000);
-        lease.note(Poll { sent_at: at(1100), block: Duration::ZERO }, Brought::Gap, at(1100));
+        let mut lease = noted(Brought::All);
+        lease.note(at(1100), Brought::Gap);
         assert!(!lease.is_valid(at(1100)));
-        lease.note(Poll { sent_at: at(1200), block: Duration::ZERO }, Brought::All, at(1200));
+        lease.note(at(1200), Brought::All);
         assert!(lease.is_valid(at(1200)));
     }
 }

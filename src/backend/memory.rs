@@ -104,10 +104,10 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
 
     fn store(&self, key: &Key, stored: Arc<Stored>) -> Put {
         match self.judge(stored.born(), stored.tags()) {
-            Judgement::Dead => return Put::Dead,
+            Judgement::Dead => Put::Dead,
             // Expired on its way: better than nothing, but not than what was fetched since.
             Judgement::Stale if self.engine.get(key.as_bytes()).is_some_and(|present| stored.born() < present.born()) => {
-                return Put::Dead;
+                Put::Dead
             }
             Judgement::Stale | Judgement::Alive => self.keep(key, stored),
         }

@@ -9,6 +9,8 @@ mod guarded;
 mod judgement;
 #[cfg(feature = "memory")]
 mod lease;
+#[cfg(feature = "memcached")]
+pub(crate) mod memcached;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
@@ -45,10 +47,15 @@ use crate::{
 ///   hands that epoch back as [`Stored::born`]. Too low an epoch costs a miss; too high a one serves stale answers.
 /// - A read returns what is stored under the key only if `born >= floor` and `inv[tag] <= born` for each tag, judged by all
 ///   invalidations that had returned before the read began. If the record of a tag may have been lost, the answer is a miss.
-/// - What [`put`](Self::put) has stored when it returns is visible to the next read on this node. It may refuse
-///   what is already dead.
+/// - What [`put`](Self::put) has stored when it returns is visible to the next read on this node, with the epoch it was born
+///   at, whatever the epoch is by then. It may refuse what is already dead.
+/// - Two invalidations never take the same epoch. Of several of one tag the latest counts, in whichever order they are recorded.
+///   A tag that is expired after it was invalidated stays invalidated.
 ///
-/// Keys are compared in full. A backend may forget anything at any time.
+/// Keys are compared in full. A tag is any text, with a meaning as a whole only; a read that knows tags ahead finds what any
+/// other finds. A backend may forget anything at any time.
+///
+/// The feature `conformance` has a suite that tries all of this on any backend.
 #[async_trait]
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Looks up without waiting; `None` if this backend has to wait, and [`get`](Self::get) must be asked.
@@ -63,10 +70,14 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// request, as far as they are known before the handler has run.
     async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error>;
 
-    /// Stores, replacing what was there; tells whether it was kept.
+    /// Stores, replacing what was there; tells whether it was kept. What is too large is [`Put::Refused`], not an error.
+    ///
+    /// What has [expired](Stored::expires) already need not be kept, but what it replaces must be gone: that is how the cache takes
+    /// back what must not be used, not even stale.
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error>;
 
-    /// Whether something born at `born` with these tags could still be used, judged as a read would; `false` if in doubt.
+    /// Whether something born at `born` with these tags would be [`Current`](Standing::Current), judged as a read would; `false`
+    /// if in doubt.
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error>;
 
     /// Makes everything unusable that `invalidation` names and whose handler began before now; at a cost that does not

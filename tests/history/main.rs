@@ -6,7 +6,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[cfg(feature = "memcached")]
+mod memcached;
+mod nodes;
 mod rough;
+#[cfg(feature = "memcached")]
+#[path = "../support/servers/mod.rs"]
+mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,6 +23,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -35,8 +42,11 @@ use larder::{
     Backend, Cache, Epoch, Error, Invalidate, Key, Memory, Receipt, Stored, Tag,
     backend::{Invalidation, Put, Read},
 };
-use support::{MINUTE, read, request};
-use tokio::task::{JoinSet, yield_now};
+use support::{Answer, MINUTE, read, request};
+use tokio::{
+    task::{JoinSet, yield_now},
+    time::sleep,
+};
 use tower::ServiceExt as _;
 
 /// What one history is made of.
@@ -92,6 +102,17 @@ struct Violation {
 }
 
 impl Report {
+    /// A register was read, after that value had been acknowledged.
+    fn note(&mut self, register: u64, acknowledged: u64, answer: &Answer) {
+        self.reads += 1;
+        self.hits += u64::from(answer.is_hit());
+        self.collapsed += u64::from(answer.cache.is_some_and(|status| status.is_collapsed()));
+        let value = answer.text().split(' ').next().and_then(|value| value.parse::<u64>().ok());
+        if value.is_none_or(|value| value < acknowledged || answer.text() != format!("{value} {value}")) {
+            self.violations.push(Violation { register, acknowledged, answer: answer.text().to_owned() });
+        }
+    }
+
     fn add(&mut self, other: Self) {
         self.reads += other.reads;
         self.hits += other.hits;
@@ -123,9 +144,16 @@ struct World {
     answers: Answers,
     /// What handlers draw their delays from.
     chance: Chance,
+    /// How long they take at most beyond that.
+    delay: Duration,
 }
 
 impl World {
+    fn new(registers: u64, cache: Cache, answers: Answers, seed: u64) -> Self {
+        let registers = (0..registers).map(|_| Register::default()).collect();
+        Self { registers, cache, answers, chance: Chance::new(seed), delay: Duration::ZERO }
+    }
+
     fn register(&self, register: u64) -> &Register {
         &self.registers[usize::try_from(register).unwrap()]
     }
@@ -133,6 +161,9 @@ impl World {
     async fn pause(&self) {
         for _ in 0..self.chance.below(6) {
             yield_now().await;
+        }
+        if !self.delay.is_zero() {
+            sleep(self.delay.mul_f64(self.chance.below(100) as f64 / 100.0)).await;
         }
     }
 
@@ -222,8 +253,7 @@ impl http_body::Body for Pieces {
 /// Plays a history on a runtime of its own.
 fn play(plan: Plan, cache: Cache) -> Report {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
-    let registers = (0..plan.registers).map(|_| Register::default()).collect();
-    let world = World { registers, cache, answers: plan.answers, chance: Chance::new(plan.seed) };
+    let world = World::new(plan.registers, cache, plan.answers, plan.seed);
     let app = app(world.clone());
     runtime.block_on(async move {
         let mut tasks = JoinSet::new();
@@ -267,19 +297,23 @@ async fn write(world: &World, app: &Router, chance: &Chance, register: u64) -> u
         return send(app, Method::POST, &format!("{uri}/increment")).await;
     }
     let value = world.increment(register).await;
-    let cache = &world.cache;
+    invalidate(&world.cache, way - 8, register).await.unwrap();
+    value
+}
+
+/// Invalidates a register in one of eight ways.
+async fn invalidate(cache: &Cache, way: u64, register: u64) -> Result<Receipt, Error> {
+    let uri = format!("/registers/{register}");
     let tag = format!("register:{register}");
     match way {
-        8 | 9 => cache.invalidate_tags([tag]).await,
-        10 => cache.invalidate_tags(["elsewhere".to_owned(), tag]).await,
-        11 => cache.expire_tags([tag]).await,
-        12 => cache.invalidate_uri(format!("http://example.com{uri}")).await,
-        13 => cache.invalidate_uri(uri).await,
-        14 => cache.invalidate_tags(["registers"]).await,
+        0 | 1 => cache.invalidate_tags([tag]).await,
+        2 => cache.invalidate_tags(["elsewhere".to_owned(), tag]).await,
+        3 => cache.expire_tags([tag]).await,
+        4 => cache.invalidate_uri(format!("http://example.com{uri}")).await,
+        5 => cache.invalidate_uri(uri).await,
+        6 => cache.invalidate_tags(["registers"]).await,
         _ => cache.clear().await,
     }
-    .unwrap();
-    value
 }
 
 async fn send(app: &Router, method: Method, uri: &str) -> u64 {
@@ -299,14 +333,7 @@ async fn read_all(plan: Plan, world: World, app: Router, chance: Chance) -> Repo
             leave_early(response).await;
             continue;
         }
-        let answer = read(response).await;
-        report.reads += 1;
-        report.hits += u64::from(answer.is_hit());
-        report.collapsed += u64::from(answer.cache.is_some_and(|status| status.is_collapsed()));
-        let value = answer.text().split(' ').next().and_then(|value| value.parse::<u64>().ok());
-        if value.is_none_or(|value| value < acknowledged || answer.text() != format!("{value} {value}")) {
-            report.violations.push(Violation { register, acknowledged, answer: answer.text().to_owned() });
-        }
+        report.note(register, acknowledged, &read(response).await);
         yield_now().await;
     }
     report

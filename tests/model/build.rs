@@ -14,10 +14,11 @@ struct Source {
     slips: &'static [Slip],
 }
 
-const SOURCES: [Source; 3] = [
+const SOURCES: [Source; 4] = [
     Source { path: "../../src/backend/tag_table.rs", slips: &TAG_TABLE_SLIPS },
     Source { path: "../../src/collapse.rs", slips: &COLLAPSE_SLIPS },
     Source { path: "../../src/backend/stepwise.rs", slips: &STEPWISE_SLIPS },
+    Source { path: "../../src/backend/lease.rs", slips: &LEASE_SLIPS },
 ];
 
 const TAG_TABLE_SLIPS: [Slip; 7] = [
@@ -289,6 +290,18 @@ const STEPWISE_SLIPS: [Slip; 21] = [
 ];
 
 const READ_BEFORE_THE_CLAIM: (&str, &str) = ("let clock = registers.clock().await?;", "let clock = reading.clock;");
+
+const LEASE_SLIPS: [Slip; 3] = [
+    Slip { name: "renewed_by_part", edits: &[("Brought::Part => {}", "Brought::Part => self.note(sent_at, Brought::All),")] },
+    Slip {
+        name: "renewed_by_what_came_after_a_gap",
+        edits: &[("Brought::Gap => self.end()", "Brought::Gap => self.note(sent_at, Brought::All)")],
+    },
+    Slip {
+        name: "holder_does_not_look_at_his_clock",
+        edits: &[("now < self.valid_until", "now.min(Timestamp::from_millis(0)) < self.valid_until")],
+    },
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

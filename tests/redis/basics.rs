@@ -2,7 +2,12 @@ use axum::{Router, routing};
 use larder::Cache;
 
 use crate::{
+<<<<<<< HEAD
     places::everywhere,
+=======
+    places::{PLACES, Place, patient},
+    servers::redis::Redis as Server,
+>>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
     support::{Runs, get, minute, numbered},
 };
 
@@ -35,4 +40,20 @@ fn what_one_node_stores_another_answers_until_it_is_invalidated() {
         site.lease_ends().await;
         assert_eq!(get(&app_a, "/posts/1").await.text(), "run 3", "{place:?}");
     });
+}
+
+#[tokio::test]
+async fn another_program_invalidates_in_one_line() {
+    let server = Server::start();
+    let redis = patient().connect(&server.url()).await.unwrap();
+    redis.install_function().await.unwrap();
+    let runs = Runs::default();
+    let app = app(&Cache::new(redis), &runs);
+    for path in ["/posts/7", "/posts/8"] {
+        get(&app, path).await;
+    }
+    let invalidated: i64 = server.run("FCALL larder_invalidate 0 larder post:7 nobody");
+    assert_eq!(invalidated, 2);
+    assert_eq!(get(&app, "/posts/7").await.text(), "run 3");
+    assert!(get(&app, "/posts/8").await.is_hit());
 }

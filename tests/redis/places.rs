@@ -12,7 +12,7 @@ use crate::servers::redis::{Cluster, Redis as Server, Sentinel};
 
 /// Every way to use Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     Single,
     /// A connection that belongs to the application.
     Manager,
@@ -23,6 +23,7 @@ pub enum Place {
     TieredCluster,
 }
 
+<<<<<<< HEAD
 /// Places that stand on the same servers stand together.
 pub const PLACES: [&[Place]; 3] = [
     &[Place::Single, Place::Manager, Place::TieredStrict, Place::TieredLease],
@@ -43,11 +44,31 @@ pub struct Site<'s> {
 
 #[derive(Debug)]
 enum Running {
+=======
+pub(crate) const PLACES: &[Place] = &[
+    Place::Single,
+    Place::Manager,
+    Place::Sentinel,
+    Place::Cluster,
+    Place::TieredStrict,
+    Place::TieredLease,
+    Place::TieredCluster,
+];
+
+/// Servers, and the way to them.
+pub(crate) struct Servers {
+    place: Place,
+    running: Running,
+}
+
+pub(crate) enum Running {
+>>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
     Single(Server),
     Sentinel(Sentinel),
     Cluster(Cluster),
 }
 
+<<<<<<< HEAD
 /// One node of an application.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -95,12 +116,29 @@ impl<'s> Site<'s> {
 
     pub fn url(&self) -> String {
         match self.running {
+=======
+impl Place {
+    pub(crate) fn start(self) -> Servers {
+        let running = match self {
+            Self::Single | Self::Manager | Self::TieredStrict | Self::TieredLease => Running::Single(Server::start()),
+            Self::Sentinel => Running::Sentinel(Sentinel::start()),
+            Self::Cluster | Self::TieredCluster => Running::Cluster(Cluster::start()),
+        };
+        Servers { place: self, running }
+    }
+}
+
+impl Servers {
+    pub(crate) fn url(&self) -> String {
+        match &self.running {
+>>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
             Running::Single(server) => server.url(),
             Running::Sentinel(sentinel) => sentinel.url(),
             Running::Cluster(cluster) => cluster.url(),
         }
     }
 
+<<<<<<< HEAD
     /// Two nodes, each with a connection of its own.
     pub async fn nodes(&self) -> (Cache, Cache) {
         (self.node().await.cache, self.node().await.cache)
@@ -116,6 +154,10 @@ impl<'s> Site<'s> {
             Place::Manager => builder.from_connection(manager(&self.url()).await),
             _ => builder.connect(&self.url()).await.unwrap(),
         };
+=======
+    /// A node of its own, with a connection of its own.
+    pub(crate) async fn node(&self) -> Cache {
+>>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
         let near = Memory::new(16 << 20);
         let cache = match self.place {
             Place::Single | Place::Manager | Place::Sentinel | Place::Cluster => Cache::new(redis.clone()),
@@ -189,7 +231,7 @@ pub async fn manager(url: &str) -> ConnectionManager {
 }
 
 /// On a busy machine, the limits of every day would make a test of something else fail.
-pub fn patient() -> RedisBuilder {
+pub(crate) fn patient() -> RedisBuilder {
     let limit = Duration::from_secs(10);
     Redis::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit).connect_timeout(limit)
 }

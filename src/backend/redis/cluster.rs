@@ -75,7 +75,7 @@ impl Backend for Cluster {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let Some(life) = self.options().life(&stored) else { return Ok(Put::Refused) };
+        let life = self.options().life(&stored);
         let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(Put::Refused) };
         match stepwise::admit(&self.slots, stored.born(), stored.tags()).await? {
             Judgement::Dead => return Ok(Put::Dead),

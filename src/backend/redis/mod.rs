@@ -104,6 +104,26 @@ impl Redis {
         RedisBuilder { namespace: "larder".to_owned(), connect_limit: Duration::from_secs(1), options: Options::default() }
     }
 
+    /// Makes a function known to the server by which any other program can invalidate tags, safely and in one line:
+    ///
+    /// ```sh
+    /// redis-cli FCALL larder_invalidate 0 larder posts post:7
+    /// ```
+    ///
+    /// Behind the number of keys, none, stand the [namespace](RedisBuilder::namespace) and the tags, as the application names them.
+    /// When it has answered, what was stored with one of the tags is used by no node any more (by a tiered one with a lease, when
+    /// that has ended). Once is enough: the function is kept and replicated as data are. It takes Redis 7.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or knows no functions; on a Cluster, whose functions reach only one node: let other programs call
+    /// a route of the application there.
+    pub async fn install_function(&self) -> Result<(), Error> {
+        match self.store.remote() {
+            Topology::Single(single) => self.store.ask(single.install_function()).await,
+            Topology::Cluster(_) => Err(Error::invalid_input("a Cluster has no function for all of its nodes")),
+        }
+    }
+
     /// Whether Redis is not asked at present, because it failed.
     pub fn is_suspended(&self) -> bool {
         self.store.is_open()
@@ -172,7 +192,7 @@ impl RedisBuilder {
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         let names = Names::new(&self.namespace)?;
         let topology = match Place::parse(url)? {
-            Place::Single(client) => self.single(Source::Client(client), names),
+            Place::Single(client) => self.single(Source::Client(*client), names),
             Place::Sentinel(builder) => self.single(Source::Sentinel(Mutex::new(Place::sentinel(*builder)?)), names),
             Place::Cluster(urls) => self.cluster(urls, names)?,
         };

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     backend::guarded::Limits,
-    clock::{Clock, Timestamp},
+    clock::Clock,
     codec::{self, Compression},
     stored::Stored,
 };
@@ -60,16 +60,13 @@ impl Options {
     }
 
     /// How long an entry is to be kept from now on: up to a twentieth less than it could be used, so that what was stored together is
-    /// not lost together. `None` if it is of no use already.
-    pub(super) fn life(&self, stored: &Stored) -> Option<Duration> {
-        let expires = stored.expires();
-        if expires == Timestamp::from_millis(0) {
-            // What says that nothing is to be used replaces what was; it need not stay.
-            return Some(Duration::from_secs(1));
+    /// not lost together. What has expired replaces what was there all the same, and goes in a moment.
+    pub(super) fn life(&self, stored: &Stored) -> Duration {
+        const MOMENT: Duration = Duration::from_secs(1);
+        match stored.expires().since(self.clock.now()).min(LONGEST) {
+            Duration::ZERO => MOMENT,
+            life => life.mul_f64(1.0 - 0.05 * fastrand::f64()).max(Duration::from_millis(1)),
         }
-        let life = expires.since(self.clock.now()).min(LONGEST);
-        let jittered = life.mul_f64(1.0 - 0.05 * fastrand::f64());
-        (life > Duration::ZERO).then(|| jittered.max(Duration::from_millis(1)))
     }
 
     pub(super) fn note_corrupt<T>(&self) -> Option<T> {

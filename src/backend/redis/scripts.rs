@@ -1,9 +1,19 @@
+use std::time::Duration;
+
 use redis::{Cmd, Script, cmd};
 
 use super::reading::Term;
 use crate::backend::Invalidation;
 
 const CLOCK: &str = include_str!("lua/clock.lua");
+const INVALIDATE: &str = include_str!("lua/invalidate.lua");
+
+/// A library of the server's own, with a function that other programs can call.
+pub(super) fn library(stream_length: usize, stream_life: Duration) -> String {
+    let function = include_str!("lua/function.lua").replace("@LENGTH@", &stream_length.to_string());
+    let function = function.replace("@LIFE@", &stream_life.as_secs().to_string());
+    ["#!lua name=larder\n", CLOCK, INVALIDATE, &function].concat()
+}
 
 /// A script and its digest.
 #[derive(Debug, Clone)]
@@ -42,7 +52,7 @@ impl Known {
     }
 
     pub(super) fn invalidate() -> Self {
-        Self::on_the_clock(include_str!("lua/invalidate.lua"))
+        Self::on_the_clock(&[INVALIDATE, include_str!("lua/invalidate_now.lua")].concat())
     }
 
     pub(super) fn advance() -> Self {

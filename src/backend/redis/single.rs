@@ -13,7 +13,7 @@ use super::{
     options::Options,
     reading::Reading,
     record::{judge, judge_all},
-    scripts::{Known, force},
+    scripts::{Known, force, library},
 };
 use crate::{
     backend::{Announced, Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement},
@@ -177,6 +177,14 @@ impl Single {
         announced(replies.first().ok_or_else(unexpected)?)
     }
 
+    /// Makes the function for other programs known to the server.
+    pub(super) async fn install_function(&self) -> Result<(), Error> {
+        let library = library(self.options.stream_length, self.options.stream_life());
+        let mut load = cmd("FUNCTION");
+        load.arg("LOAD").arg("REPLACE").arg(library);
+        self.link.ask(&load).await.map_err(failed).map(drop)
+    }
+
     /// Waits until as many replicas have what was written as the options ask for.
     fn confirmation(&self) -> Option<Cmd> {
         let mut wait = cmd("WAIT");
@@ -208,7 +216,7 @@ impl Backend for Single {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let Some(life) = self.options.life(&stored) else { return Ok(Put::Refused) };
+        let life = self.options.life(&stored);
         let Some(entry) = codec::encode_whole(key, &stored, self.options.compression) else { return Ok(Put::Refused) };
         let digest = key.storage_digest();
         let arguments = |command: &mut Cmd| {

@@ -8,7 +8,7 @@ use crate::error::Error;
 /// Where a store is, as a URL says it.
 #[derive(Debug)]
 pub(super) enum Place {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<SentinelClientBuilder>),
     /// A URL for each node that is named.
     Cluster(Vec<String>),
@@ -29,9 +29,9 @@ impl Place {
             ));
         }
         match topology {
-            "single" => {
-                Ok(Self::Single(Client::open(url).map_err(|error| unreadable(url, "see the `redis` crate").with_source(error))?))
-            }
+            "single" => Ok(Self::Single(Box::new(
+                Client::open(url).map_err(|error| unreadable(url, "see the `redis` crate").with_source(error))?,
+            ))),
             "cluster" => Ok(Self::Cluster(each_host(plain, rest)?)),
             "sentinel" => sentinel(plain, rest),
             _ => Err(unreadable(url, "behind `redis+` stands `cluster` or `sentinel`")),

@@ -13,7 +13,7 @@ use crate::{
     backend::{
         Invalidation,
         far::{Announced, Followed},
-        lease::{Brought, Lease, Poll},
+        lease::{Brought, Lease},
     },
     clock::{Clock, Timestamp},
     stored::Epoch,
@@ -47,7 +47,8 @@ impl Follower {
 
     /// If the lease is valid, an epoch of the far store that is past; a fetch that begins now may be born at it.
     pub(super) fn is_current(&self) -> Option<Epoch> {
-        if self.clock.now() >= Timestamp::from_millis(self.valid_until.load(Ordering::Acquire)) {
+        let valid_until = Timestamp::from_millis(self.valid_until.load(Ordering::Acquire));
+        if !Lease::until(self.span, valid_until).is_valid(self.clock.now()) {
             return None;
         }
         // Should the two be of different incarnations, nothing that is born at this epoch is ever used.
@@ -55,10 +56,10 @@ impl Follower {
     }
 
     /// Applies what a poll has brought, and renews the lease if that was everything.
-    fn apply(&self, near: &Copies, poll: Poll, announced: &Announced) -> Brought {
+    fn apply(&self, near: &Copies, sent_at: Timestamp, announced: &Announced) -> Brought {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let brought = state.take(near, announced);
-        state.lease.note(poll, brought, self.clock.now());
+        state.lease.note(sent_at, brought);
         if let Some((epoch, _)) = state.seen {
             self.number.store(epoch.get(), Ordering::Relaxed);
             self.incarnation.store(epoch.incarnation(), Ordering::Relaxed);
@@ -104,10 +105,10 @@ impl State {
 pub(super) async fn follow<F: Followed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<Follower>) {
     let pause = follower.span / 4;
     loop {
-        let poll = Poll { sent_at: follower.clock.now(), block: Duration::ZERO };
+        let sent_at = follower.clock.now();
         let announced = far.announced_since(follower.last()).await;
         let Some(near) = near.upgrade() else { return };
-        let brought = announced.ok().map(|announced| follower.apply(&near, poll, &announced));
+        let brought = announced.ok().map(|announced| follower.apply(&near, sent_at, &announced));
         drop(near);
         // What is behind catches up at once.
         if !matches!(brought, Some(Brought::Part | Brought::Gap)) {

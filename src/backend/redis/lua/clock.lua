@@ -54,21 +54,21 @@ local function reading(clock)
     return struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence)
 end
 
--- Tells near tiers what was invalidated, `tags` being the place of the first tag among the arguments, and keeps the clock. Each
--- announcement has its number for an id, so that one who misses some knows it.
-local function announce(clock, name, stream, what, length, life, tags)
+-- Tells near tiers what was invalidated, and keeps the clock. Each announcement has its number for an id, so that one who misses
+-- some knows it.
+local function announce(clock, names, what, limits, tags)
     clock.sequence = clock.sequence + 1
-    set_clock(name, clock)
-    local message = { 'XADD', stream, 'MAXLEN', '~', length, string.format('%.0f-0', clock.sequence), 'w', what }
-    for i = tags, #ARGV do
+    set_clock(names.clock, clock)
+    local message = { 'XADD', names.stream, 'MAXLEN', '~', limits.length, string.format('%.0f-0', clock.sequence), 'w', what }
+    for _, tag in ipairs(tags) do
         message[#message + 1] = 't'
-        message[#message + 1] = ARGV[i]
+        message[#message + 1] = tag
     end
     local added = redis.pcall(unpack(message))
     if type(added) == 'table' and added.err then
         -- Of another clock, or somebody else's: whoever follows it will see that it began anew.
-        redis.call('DEL', stream)
+        redis.call('DEL', names.stream)
         redis.call(unpack(message))
     end
-    redis.call('EXPIRE', stream, life)
+    redis.call('EXPIRE', names.stream, limits.life)
 end

@@ -1,0 +1,261 @@
+//! What is kept on the servers beside entries: the clock and the records of tags.
+//!
+//! The clock is one number that `ma` counts up: its incarnation in the upper 32 bits, a random one that is never 0, the
+//! epoch's number in the lower. A count that overflows ends up as another incarnation, as a clock that was lost would.
+//! No wall clock has a part in it: those of several nodes may differ.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    name::{Name, Names},
+    server::{Command, Servers},
+    wire::{Condition, MAX_TTL, Reply, Version, parse_number},
+};
+use crate::{
+    backend::{
+        Invalidation,
+        stepwise::{Change, Reading, Record, Registers, Seen},
+    },
+    error::Error,
+    stored::Epoch,
+    tag::Tag,
+};
+
+/// The servers, and what larder's items on them are called.
+#[derive(Debug)]
+pub(crate) struct Items {
+    pub(crate) servers: Servers,
+    pub(crate) names: Names,
+    clock: Name,
+}
+
+/// How long a record waits for the fetch that is about to settle it, in seconds.
+const PENDING_TTL: u32 = 10;
+
+/// How long any other record lives after it was written. A record that has ended is dead like one that was evicted: it
+/// costs everything that has the tag one miss a month, and the server need not keep what nobody asks for.
+const RECORD_TTL: u32 = MAX_TTL;
+
+/// How often the clock is begun while others begin and lose it at the same time.
+const BEGINNINGS: usize = 8;
+
+impl Items {
+    pub(crate) fn new(addresses: &[Arc<str>], namespace: &str, connect_limit: Duration) -> Self {
+        let names = Names::new(namespace);
+        Self { servers: Servers::new(addresses, connect_limit), clock: names.clock(), names }
+    }
+
+    /// What the records of these tags are called.
+    pub(crate) fn records_of(&self, tags: &[Tag]) -> Vec<Name> {
+        tags.iter().map(|tag| self.names.tag(tag.as_str())).collect()
+    }
+
+    /// Asks for the clock.
+    pub(crate) const fn ask_clock(&self) -> Command<'_> {
+        Command::Get { name: &self.clock, version: Version::Untold }
+    }
+
+    /// The clock in the reply to [`ask_clock`](Self::ask_clock); a new one if there was none.
+    pub(crate) async fn clock_in(&self, reply: Reply) -> Result<Epoch, Error> {
+        match value(reply)?.and_then(|(data, _)| parse_clock(&data)) {
+            Some(epoch) => Ok(epoch),
+            None => self.begin_clock().await,
+        }
+    }
+
+    /// Begins a clock if there is none, or if there is something else in its place.
+    async fn begin_clock(&self) -> Result<Epoch, Error> {
+        for _ in 0..BEGINNINGS {
+            let reply = self.servers.ask_one(Command::Get { name: &self.clock, version: Version::Told }).await?;
+            let condition = match value(reply)? {
+                None => Condition::Absent,
+                Some((data, cas)) => match parse_clock(&data) {
+                    Some(epoch) => return Ok(epoch),
+                    None => Condition::Unchanged(version(cas)?),
+                },
+            };
+            if let Some(epoch) = self.set_clock(condition).await? {
+                return Ok(epoch);
+            }
+        }
+        Err(Error::unavailable("memcached keeps losing larder's clock"))
+    }
+
+    /// Begins a new incarnation; `None` if the condition was not met.
+    async fn set_clock(&self, condition: Condition) -> Result<Option<Epoch>, Error> {
+        let number = u64::from(new_incarnation()) << 32 | 1;
+        let digits = number.to_string();
+        let set = Command::Set { name: &self.clock, data: digits.as_bytes(), ttl: 0, condition };
+        let done = is_done(&self.servers.ask_one(set).await?)?;
+        Ok(done.then(|| epoch(number)).flatten())
+    }
+}
+
+#[async_trait]
+impl Registers for Items {
+    async fn clock(&self) -> Result<Epoch, Error> {
+        let reply = self.servers.ask_one(self.ask_clock()).await?;
+        self.clock_in(reply).await
+    }
+
+    async fn advance(&self) -> Result<Epoch, Error> {
+        for _ in 0..BEGINNINGS {
+            match self.servers.ask_one(Command::Increment { name: &self.clock }).await? {
+                Reply::Value { data, .. } => match parse_clock(&data) {
+                    Some(epoch) => return Ok(epoch),
+                    None => self.begin_clock().await?,
+                },
+                // Missing, or not a number.
+                Reply::Missing | Reply::Rejected(_) => self.begin_clock().await?,
+                reply => return Err(refusal(reply)),
+            };
+        }
+        Err(Error::unavailable("memcached keeps losing larder's clock"))
+    }
+
+    async fn renew(&self) -> Result<Epoch, Error> {
+        let begun = self.set_clock(Condition::Always).await?;
+        begun.ok_or_else(|| Error::unavailable("memcached did not take a new clock"))
+    }
+
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error> {
+        let names = self.records_of(tags);
+        let replies = self.servers.ask(&names.iter().map(ask_record).collect::<Vec<_>>()).await?;
+        records_in(&names, replies)
+    }
+
+    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error> {
+        let names = self.records_of(tags);
+        let ask: Vec<_> = names.iter().map(ask_record).collect();
+        let (clock, replies) = self.servers.ask_behind(self.ask_clock(), &ask).await?;
+        Ok(Reading { clock: self.clock_in(clock).await?, records: records_in(&names, replies)? })
+    }
+
+    async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error> {
+        let items: Vec<_> = changes.iter().map(|change| self.item(change)).collect();
+        let commands: Vec<_> = items.iter().map(Item::command).collect();
+        let replies = self.servers.ask(&commands).await?;
+        let written = items.into_iter().zip(replies).map(|(item, reply)| item.written(&reply));
+        written.collect()
+    }
+
+    async fn publish(&self, _at: Epoch, _invalidation: &Invalidation) -> Result<(), Error> {
+        // Near tiers ask for the clock each time: there is no stream to tell them by.
+        self.advance().await.map(drop)
+    }
+}
+
+/// A record on its way to a server.
+struct Item {
+    name: Name,
+    record: Bytes,
+    data: Vec<u8>,
+    ttl: u32,
+    condition: Condition,
+}
+
+impl Items {
+    fn item(&self, change: &Change<'_>) -> Item {
+        let name = self.names.tag(change.tag.as_str());
+        let record = change.record.to_bytes();
+        let data = [&record[..], &name.hash().to_le_bytes()].concat();
+        let ttl = match change.record {
+            Record::Pending { .. } => PENDING_TTL,
+            Record::Settled { .. } => RECORD_TTL,
+        };
+        let condition = change.seen.as_ref().map_or(Condition::Absent, |seen| Condition::Unchanged(seen.version()));
+        Item { name, record, data, ttl, condition }
+    }
+}
+
+impl Item {
+    fn command(&self) -> Command<'_> {
+        Command::Set { name: &self.name, data: &self.data, ttl: self.ttl, condition: self.condition }
+    }
+
+    fn written(self, reply: &Reply) -> Result<Option<Seen>, Error> {
+        match (is_done(reply)?, reply) {
+            (true, Reply::Done { cas }) => Ok(Some(Seen::new(self.record, version(*cas)?))),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Asks for the record of a tag.
+pub(crate) const fn ask_record(name: &Name) -> Command<'_> {
+    Command::Get { name, version: Version::Told }
+}
+
+/// The record in the reply to [`ask_record`]. Behind it stands the hash of its name: what belongs to another item means
+/// nothing here.
+fn record_in(name: &Name, reply: Reply) -> Result<Option<Seen>, Error> {
+    let Some((data, cas)) = value(reply)? else { return Ok(None) };
+    let record = data.strip_suffix(&name.hash().to_le_bytes()).map(|record| data.slice_ref(record));
+    Ok(Some(Seen::new(record.unwrap_or_default(), version(cas)?)))
+}
+
+pub(crate) fn records_in(names: &[Name], replies: impl IntoIterator<Item = Reply>) -> Result<Vec<Option<Seen>>, Error> {
+    names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect()
+}
+
+/// The value and the version in the reply to a question, if there is something.
+pub(crate) fn value(reply: Reply) -> Result<Option<(Bytes, u64)>, Error> {
+    match reply {
+        Reply::Value { data, cas } => Ok(Some((data, cas))),
+        Reply::Missing => Ok(None),
+        reply => Err(refusal(reply)),
+    }
+}
+
+/// Whether something was stored; not so if its condition was not met.
+fn is_done(reply: &Reply) -> Result<bool, Error> {
+    match reply {
+        Reply::Done { .. } => Ok(true),
+        Reply::NotStored | Reply::Changed | Reply::Missing => Ok(false),
+        reply => Err(refusal(reply.clone())),
+    }
+}
+
+/// A version by which something can be replaced: without one it would be replaced whatever stands there.
+fn version(cas: u64) -> Result<u64, Error> {
+    match cas {
+        0 => Err(Error::unavailable("memcached tells no versions: start it without `-C`, which larder cannot work with")),
+        cas => Ok(cas),
+    }
+}
+
+pub(crate) fn refusal(reply: Reply) -> Error {
+    match reply {
+        Reply::Refused(text) | Reply::Rejected(text) => {
+            Error::unavailable(format!("memcached refused: {}", String::from_utf8_lossy(&text)))
+        }
+        _ => Error::unavailable("memcached gave a reply to something else"),
+    }
+}
+
+pub(crate) fn no_reply() -> Error {
+    Error::unavailable("memcached gave fewer replies than it was asked for")
+}
+
+/// Shorter numbers are padded with spaces when they replace longer ones.
+fn parse_clock(data: &[u8]) -> Option<Epoch> {
+    epoch(parse_number(data.trim_ascii_end())?)
+}
+
+fn epoch(number: u64) -> Option<Epoch> {
+    let (incarnation, number) = (number >> 32, number & u64::from(u32::MAX));
+    (incarnation != 0).then(|| Epoch::of(incarnation, number))
+}
+
+/// Drawn by the operating system: other nodes, and earlier lives of this one, must not come up with the same.
+fn new_incarnation() -> u32 {
+    let random = RandomState::new().hash_one(());
+    u32::try_from(random >> 32).unwrap_or_default().max(1)
+}

@@ -1,0 +1,221 @@
+//! Stored responses on memcached servers, shared by all nodes that use them.
+
+mod address;
+mod connection;
+mod items;
+mod name;
+mod notes;
+mod ring;
+mod server;
+mod store;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{
+    Backend, Far, Invalidation, Put, Read, Receipt,
+    guarded::{Guarded, Limits, Remote as _},
+};
+use crate::{
+    codec::Compression,
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+use items::Items;
+use store::{Options, Store};
+
+/// Stored responses on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the
+/// same namespace.
+///
+/// The promise holds across all nodes while they have the same list of servers. A hit takes one round trip if nothing was
+/// invalidated since this node met the entry last, or if the route knows all of its tags; else two. An invalidation takes four,
+/// whatever the number of entries. memcached may forget whatever it likes, and be restarted or flushed: that costs misses,
+/// never a stale answer.
+///
+/// Reads fail open: when a server is slow or away, handlers answer; a breaker sees to it that they need not wait first. An
+/// invalidation that fails is an error, and is carried out as soon as the servers answer; until then this node uses nothing
+/// from them.
+///
+/// What cannot be read as an entry of larder's is a miss, and counted. Whoever can write to the servers can put responses
+/// there, though: they are to be reached by your nodes alone. The protocol has neither encryption nor, in this version,
+/// passwords.
+///
+/// # Several servers
+///
+/// Each key is held by one server, chosen by its name and theirs (rendezvous hashing), as are the records of tags and the
+/// clock. None stands in for another, and a response is judged by the clock and by all of its tags: while any server is
+/// away, none of them is used. Several are for what one has no memory for, not for outages.
+///
+/// One server more, or less, moves the keys that come to it or were on it, about one in as many as there are servers, and no
+/// others. But while nodes disagree about the list, one may look for the record of a tag on another server than the one on
+/// which an invalidation has changed it; and a server that comes back to the list has records as they were when it left. So
+/// a list is changed together with the [`namespace`](MemcachedBuilder::namespace): nodes with the old and the new one share
+/// nothing, as after a [`clear`](crate::Cache::clear), and nothing is left of a server's earlier time on the list. While both
+/// kinds are in service, an invalidation reaches the nodes of its own kind only: invalidate on both, or change all at once.
+///
+/// # Its client
+///
+/// larder has a small client of its own. Of those on crates.io that speak the meta protocol and are kept up (`async-memcached` 0.9,
+/// `memcache` 0.21) each takes a connection for one caller at a time, and gives it up when a caller stops waiting: with a limit of 50 ms a
+/// server that is slow would be met by a storm of reconnecting. A hit needs the clock, an entry and records in one
+/// pipeline, of different kinds, and shares the question for the clock with all hits of the same moment; values are to be
+/// slices of what was received, not copies. Here, all requests share one connection per server; what they ask at
+/// the same time is sent by one system call, and replies that nobody waits for any more are skipped. A connection on which
+/// anything is out of order is given up whole.
+#[derive(Clone)]
+pub struct Memcached {
+    store: Guarded<Store>,
+}
+
+/// How a store on memcached servers is to be used; made by [`Memcached::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "it does nothing until it is connected"]
+pub struct MemcachedBuilder {
+    namespace: String,
+    connect_limit: Duration,
+    limits: Limits,
+    options: Options,
+}
+
+impl Memcached {
+    /// A store on the servers that `url` names, `memcached://a,b:11212`, with the defaults of [`MemcachedBuilder`]. Without a
+    /// port, it is 11211.
+    ///
+    /// The servers need not be there yet: handlers answer until they are.
+    ///
+    /// # Errors
+    /// If the URL cannot be read.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder().connect(url).await
+    }
+
+    /// Settings to begin with.
+    pub fn builder() -> MemcachedBuilder {
+        MemcachedBuilder {
+            namespace: "larder".to_owned(),
+            connect_limit: Duration::from_secs(1),
+            limits: Limits::default(),
+            options: Options { compression: Compression { threshold: Some(4 << 10), level: 1 }, max_value: 1 << 20 },
+        }
+    }
+
+    /// Whether the servers are not asked at present, because they failed.
+    pub fn is_suspended(&self) -> bool {
+        self.store.is_open()
+    }
+
+    /// How many values under larder's keys could not be used because they were damaged, or somebody else's.
+    pub fn corrupt_values(&self) -> u64 {
+        self.store.remote().corrupt()
+    }
+
+    /// How many responses were not stored because they are too large.
+    pub fn refused_values(&self) -> u64 {
+        self.store.remote().refused()
+    }
+}
+
+impl MemcachedBuilder {
+    /// Whose keys these are; default: `larder`. Caches with different namespaces know nothing of each other. What is not
+    /// readable, or longer than 61 bytes, does not show in the keys, and tells them apart all the same.
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// How long a look-up may take before the handler answers; default: 50 ms.
+    pub fn read_timeout(mut self, limit: Duration) -> Self {
+        self.limits.read = limit;
+        self
+    }
+
+    /// How long storing a response may take before it is given up; default: 100 ms. The response's client waits as long.
+    pub fn store_timeout(mut self, limit: Duration) -> Self {
+        self.limits.store = limit;
+        self
+    }
+
+    /// How long an invalidation may take before it counts as failed; default: 1 s.
+    pub fn invalidate_timeout(mut self, limit: Duration) -> Self {
+        self.limits.invalidate = limit;
+        self
+    }
+
+    /// How long making a connection may take; default: 1 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_limit = limit;
+        self
+    }
+
+    /// How many failures in a row make larder leave the servers alone until they answer again; default: 5.
+    pub fn failures(mut self, failures: u32) -> Self {
+        self.limits.failures = failures.max(1);
+        self
+    }
+
+    /// Compresses bodies of at least so many bytes (zstd), where that makes them smaller; default: 4 KiB, `None` never.
+    pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
+        self.options.compression.threshold = bytes;
+        self
+    }
+
+    /// The largest value to be stored, after compression; default: 1 MiB, which is what memcached keeps at most unless it is
+    /// started with another `-I`. A larger response is served, and not stored.
+    pub fn max_value(mut self, bytes: usize) -> Self {
+        self.options.max_value = bytes;
+        self
+    }
+
+    /// Connects; see [`Memcached::connect`].
+    ///
+    /// # Errors
+    /// If the URL cannot be read.
+    pub async fn connect(self, url: &str) -> Result<Memcached, Error> {
+        let addresses = address::addresses(url)?;
+        let store = Store::new(Items::new(&addresses, &self.namespace, self.connect_limit), self.options);
+        let memcached = Memcached { store: Guarded::new(store, self.limits) };
+        if let Err(error) = memcached.store.ask(memcached.store.remote().epoch()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "memcached is not there yet; handlers answer until it is");
+            memcached.store.distrust();
+        }
+        Ok(memcached)
+    }
+}
+
+#[async_trait]
+impl Backend for Memcached {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        self.store.get(key, known).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        self.store.put(key, stored).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.store.is_alive(born, tags).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        self.store.invalidate(invalidation).await
+    }
+}
+
+#[async_trait]
+impl Far for Memcached {
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.store.ask(self.store.remote().clock()).await
+    }
+}
+
+impl fmt::Debug for Memcached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.store, f)
+    }
+}

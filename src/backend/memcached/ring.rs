@@ -1,0 +1,81 @@
+//! Which of several servers holds what.
+
+/// Servers by the hashes of their names (rendezvous hashing): each key has its own order of preference among them, and the first
+/// one that is listed holds it. So with a server more or less, nothing moves but what comes to it or was on it.
+#[derive(Debug)]
+pub(crate) struct Ring(Box<[u64]>);
+
+impl Ring {
+    /// Of servers with these names, in whatever order: the place of one in the list does not matter.
+    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self(names.into_iter().map(|name| hash(name.as_bytes())).collect())
+    }
+
+    /// The index of the server that holds the key with this hash.
+    pub(crate) fn server(&self, key: u64) -> usize {
+        if self.0.len() == 1 {
+            return 0;
+        }
+        let preference = |(_, server): &(usize, &u64)| (mix(*server ^ key), **server);
+        self.0.iter().enumerate().max_by_key(preference).map_or(0, |(index, _)| index)
+    }
+}
+
+/// FNV-1a, mixed: the same on every node and in every version, which a library's hasher does not promise.
+fn hash(bytes: &[u8]) -> u64 {
+    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
+}
+
+/// The finalizer of splitmix64: each bit of the input turns half of the output's.
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: u64 = 20_000;
+
+    fn names(servers: usize) -> Vec<String> {
+        (0..servers).map(|server| format!("10.0.0.{server}:11211")).collect()
+    }
+
+    fn holders(names: &[String]) -> Vec<&str> {
+        let ring = Ring::new(names.iter().map(String::as_str));
+        (0..KEYS).map(|key| names[ring.server(hash(&key.to_le_bytes()))].as_str()).collect()
+    }
+
+    #[test]
+    fn servers_hold_about_as_much_as_each_other() {
+        let names = names(5);
+        let holders = holders(&names);
+        for name in &names {
+            let share = holders.iter().filter(|holder| *holder == name).count();
+            assert!((3_600..4_400).contains(&share), "{name} holds {share} of {KEYS} keys, not about a fifth");
+        }
+    }
+
+    #[test]
+    fn a_new_server_takes_its_share_and_nothing_else_moves() {
+        let all = names(6);
+        let (before, after) = (holders(&all[..5]), holders(&all));
+        let moved: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+        assert!((2_900..3_800).contains(&moved.len()), "{} of {KEYS} keys moved, not about a sixth", moved.len());
+        assert!(moved.iter().all(|(_, after)| **after == all[5]), "something moved between servers that were there before");
+    }
+
+    #[test]
+    fn the_order_of_the_list_does_not_matter() {
+        let names = names(4);
+        let reversed: Vec<_> = names.iter().rev().cloned().collect();
+        assert_eq!(holders(&names), holders(&reversed));
+    }
+
+    #[test]
+    fn hashes_are_the_same_in_every_version() {
+        assert_eq!(hash(b"10.0.0.1:11211"), 6_845_262_959_461_274_975);
+    }
+}

@@ -1,0 +1,198 @@
+//! The servers, and who is asked what.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+
+use super::{
+    connection::{Common, Connection, Pending, State},
+    name::Name,
+    ring::Ring,
+    wire::{self, Condition, Reply, Version},
+};
+use crate::error::Error;
+
+/// All servers, each with a connection when it is needed.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    pub(super) servers: Box<[Server]>,
+    ring: Ring,
+}
+
+/// What one item's server is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Command<'c> {
+    Get { name: &'c Name, version: Version },
+    Set { name: &'c Name, data: &'c [u8], ttl: u32, condition: Condition },
+    Increment { name: &'c Name },
+}
+
+impl Servers {
+    /// Servers at these addresses, `host:port`, none of which is asked anything yet.
+    pub(crate) fn new(addresses: &[Arc<str>], connect_limit: Duration) -> Self {
+        let ring = Ring::new(addresses.iter().map(|address| &**address));
+        let servers = addresses.iter().map(|address| Server::new(address, connect_limit)).collect();
+        Self { servers, ring }
+    }
+
+    /// The replies to all commands, which are sent at once.
+    ///
+    /// # Errors
+    /// If any of the servers concerned cannot be reached; some of the commands may have been carried out.
+    pub(crate) async fn ask(&self, commands: &[Command<'_>]) -> Result<Vec<Reply>, Error> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let [server] = &*self.servers {
+            return server.send(commands.iter().copied())?.replies().await;
+        }
+        let holders: Vec<usize> = commands.iter().map(|command| self.ring.server(command.name().hash())).collect();
+        let mut asked: Vec<(usize, Pending)> = Vec::new();
+        for (index, server) in self.servers.iter().enumerate() {
+            let its = commands.iter().zip(&holders).filter(|(_, holder)| **holder == index).map(|(command, _)| *command);
+            if its.clone().next().is_some() {
+                asked.push((index, server.send(its)?));
+            }
+        }
+        let mut answers: Vec<_> = self.servers.iter().map(|_| Vec::new().into_iter()).collect();
+        for (index, pending) in asked {
+            answers[index] = pending.replies().await?.into_iter();
+        }
+        Ok(holders.iter().filter_map(|holder| answers[*holder].next()).collect())
+    }
+
+    /// The same, behind a question that is asked once for all who ask it at the same time, always the same one. With one server it
+    /// is answered before the commands; with several, in any order.
+    pub(crate) async fn ask_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
+        let no_reply = || Error::unavailable("memcached gave no reply");
+        if commands.is_empty() {
+            return Ok((self.ask_one(common).await?, Vec::new()));
+        }
+        if let [server] = &*self.servers {
+            let (common, pending) = server.send_behind(common, commands)?;
+            let replies = pending.replies().await?;
+            return Ok((common.reply().ok_or_else(no_reply)?, replies));
+        }
+        let mut replies = self.ask(&[&[common], commands].concat()).await?;
+        if replies.is_empty() {
+            return Err(no_reply());
+        }
+        Ok((replies.remove(0), replies))
+    }
+
+    /// Whether replies come in the order of commands.
+    pub(crate) fn answer_in_order(&self) -> bool {
+        self.servers.len() == 1
+    }
+
+    /// The reply to one command.
+    pub(crate) async fn ask_one(&self, command: Command<'_>) -> Result<Reply, Error> {
+        let server = &self.servers[self.ring.server(command.name().hash())];
+        let replies = server.send(std::iter::once(command))?.replies().await?;
+        replies.into_iter().next().ok_or_else(|| Error::unavailable("memcached gave no reply"))
+    }
+
+    /// Waits until every server has answered.
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        let asked: Vec<_> = self.servers.iter().map(Server::ping).collect::<Result<_, _>>()?;
+        for pending in asked {
+            pending.replies().await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up all connections.
+    pub(crate) fn reset(&self) {
+        self.servers.iter().for_each(Server::reset);
+    }
+}
+
+impl<'c> Command<'c> {
+    const fn name(&self) -> &'c Name {
+        match self {
+            Self::Get { name, .. } | Self::Set { name, .. } | Self::Increment { name } => name,
+        }
+    }
+
+    fn write(&self, into: &mut BytesMut) {
+        match *self {
+            Self::Get { name, version } => wire::get(into, name.as_bytes(), version),
+            Self::Set { name, data, ttl, condition } => wire::set(into, name.as_bytes(), data, ttl, condition),
+            Self::Increment { name } => wire::increment(into, name.as_bytes()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Server {
+    address: Arc<str>,
+    connect_limit: Duration,
+    line: Mutex<Line>,
+}
+
+/// The way to a server.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) connection: Option<Arc<Connection>>,
+    /// How often in a row nothing came of connecting.
+    failures: u32,
+}
+
+/// How long a server that could not be reached is left alone, at first and at most.
+pub(super) const FIRST_REST: Duration = Duration::from_millis(10);
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+impl Server {
+    fn new(address: &Arc<str>, connect_limit: Duration) -> Self {
+        Self { address: Arc::clone(address), connect_limit, line: Mutex::default() }
+    }
+
+    fn send<'c>(&self, commands: impl Iterator<Item = Command<'c>> + Clone) -> Result<Pending, Error> {
+        self.connection()?.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into)))
+    }
+
+    fn send_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Common, Pending), Error> {
+        let write = |into: &mut BytesMut| commands.iter().for_each(|command| command.write(into));
+        self.connection()?.send_behind(|into| common.write(into), commands.len(), write)
+    }
+
+    fn ping(&self) -> Result<Pending, Error> {
+        self.connection()?.send(1, wire::no_op)
+    }
+
+    /// Gives up a connection on which nothing may come any more. One that never was there is left to its rest.
+    fn reset(&self) {
+        let connection = self.line().connection.clone();
+        connection.filter(|connection| connection.state() == State::Open).inspect(|connection| connection.close());
+    }
+
+    /// The connection, a new one if the last has ended.
+    fn connection(&self) -> Result<Arc<Connection>, Error> {
+        let mut line = self.line();
+        if let Some(connection) = &line.connection {
+            match connection.state() {
+                State::Open => return Ok(Arc::clone(connection)),
+                State::Lost => line.failures = 0,
+                State::Failed(at) if at.elapsed() < line.rest() => return Err(connection.ended()),
+                State::Failed(_) => line.failures = line.failures.saturating_add(1),
+            }
+        }
+        let connection = Arc::new(Connection::open(Arc::clone(&self.address), self.connect_limit)?);
+        line.connection = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// How long the server is left alone after one more failure.
+    fn rest(&self) -> Duration {
+        FIRST_REST.saturating_mul(1 << self.failures.min(10)).min(LONGEST_REST)
+    }
+}

@@ -1,0 +1,223 @@
+//! The store itself, which waits for as long as its servers take.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    items::{Items, ask_record, no_reply, records_in, refusal, value},
+    name::Name,
+    notes::Notes,
+    server::Command,
+    wire::{Condition, MAX_TTL, Reply, Version},
+};
+use crate::{
+    backend::{
+        Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
+        guarded::Remote,
+        judgement::Judgement,
+        stepwise::{self, Reading, Registers as _},
+    },
+    clock::Clock,
+    codec::{Compression, Head, Limits, decode, encode_whole},
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// Entries, and the [`Items`] by which they are judged.
+#[derive(Debug)]
+pub(crate) struct Store {
+    items: Items,
+    notes: Notes,
+    options: Options,
+    /// Values that were found and could not be used, and those that were not stored because of their size.
+    corrupt: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What may be set about entries.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) compression: Compression,
+    /// The largest value, in bytes, that the servers are asked to keep.
+    pub(crate) max_value: usize,
+}
+
+impl Store {
+    pub(crate) fn new(items: Items, options: Options) -> Self {
+        Self { items, notes: Notes::new(), options, corrupt: AtomicU64::new(0), refused: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn corrupt(&self) -> u64 {
+        self.corrupt.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Reads the clock.
+    pub(crate) async fn clock(&self) -> Result<Epoch, Error> {
+        self.items.clock().await
+    }
+
+    /// What is usable under `name` by what this node has noted, and the clock; one item is read, and the clock together with all who
+    /// read it at the same time.
+    async fn noted(&self, key: &Key, name: &Name) -> Result<Option<Read>, Error> {
+        if !self.notes.expect(name.hash(), self.notes.latest()) {
+            return Ok(None);
+        }
+        let ask = [Command::Get { name, version: Version::Untold }];
+        let (clock, replies) = self.items.servers.ask_behind(self.items.ask_clock(), &ask).await?;
+        let clock = self.items.clock_in(clock).await?;
+        self.notes.set_latest(clock);
+        let entry = replies.into_iter().next().ok_or_else(no_reply)?;
+        let Some((stored, id)) = self.entry_in(key, entry)? else { return Ok(None) };
+        let is_usable = self.notes.prove(name.hash(), id, clock);
+        Ok(is_usable.then(|| Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock) }))
+    }
+
+    /// What is usable under `name` by the records of its tags, the `known` ones of which are read with it.
+    async fn judged(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Read, Error> {
+        let before = self.notes.latest();
+        let names = self.items.records_of(known);
+        let mut ask = vec![Command::Get { name, version: Version::Untold }];
+        ask.extend(names.iter().map(ask_record));
+        let (clock, replies) = self.items.servers.ask_behind(self.items.ask_clock(), &ask).await?;
+        let clock = self.items.clock_in(clock).await?;
+        self.notes.set_latest(clock);
+        let mut replies = replies.into_iter();
+        let entry = self.entry_in(key, replies.next().ok_or_else(no_reply)?)?;
+        let reading = Reading { clock, records: records_in(&names, replies)? };
+        if let Some((stored, id)) = entry
+            && let Some(standing) = self.standing(&stored, known, &reading).await?
+        {
+            // The records were read when the clock stood there, if not before: it did so when they were asked for.
+            if standing == Standing::Current && (self.items.servers.answer_in_order() || before == clock) {
+                self.notes.add(name.hash(), id, clock);
+            }
+            return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(clock) });
+        }
+        // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
+        let reading = stepwise::ensure(&self.items, known, reading).await?;
+        Ok(Read { found: None, epoch: Some(reading.clock) })
+    }
+
+    /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
+    async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Standing>, Error> {
+        if stored.tags() == known {
+            return Ok(Standing::of(reading.judge(stored.born())));
+        }
+        let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
+        // Most entries that are dead are so by what is known already.
+        let shared = known.iter().zip(&reading.records).filter(|(tag, _)| stored.tags().contains(tag));
+        let shared = Reading { clock: reading.clock, records: shared.map(|(_, record)| record.clone()).collect() };
+        let judgement = match shared.judge(stored.born()) {
+            Judgement::Dead => Judgement::Dead,
+            judgement if unknown.is_empty() => judgement,
+            judgement => judgement.max(self.items.survey(&unknown).await?.judge(stored.born())),
+        };
+        Ok(Standing::of(judgement))
+    }
+
+    /// The entry in a reply, and the id by which this writing of it is known; none if it is not what it should be.
+    fn entry_in(&self, key: &Key, reply: Reply) -> Result<Option<(Stored, u64)>, Error> {
+        let Some((data, _)) = value(reply)? else { return Ok(None) };
+        let decoded = Head::split(&data).and_then(|(head, body)| {
+            let id = head.id;
+            Ok((decode(key, head, &data.slice_ref(body), Limits::default())?, id))
+        });
+        if let Err(corrupt) = &decoded {
+            self.corrupt.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(?corrupt, "what memcached had under a key of larder's was none of its entries");
+        }
+        Ok(decoded.ok())
+    }
+
+    /// Stores what is not dead, unless it is too large.
+    async fn set(&self, key: &Key, stored: &Stored) -> Result<Put, Error> {
+        let data = encode_whole(key, stored, self.options.compression).filter(|data| data.len() <= self.options.max_value);
+        let Some(data) = data else { return Ok(self.refuse()) };
+        let name = self.items.names.entry(key.as_bytes());
+        let set = Command::Set { name: &name, data: &data, ttl: ttl(stored), condition: Condition::Always };
+        match self.items.servers.ask_one(set).await? {
+            Reply::Done { .. } => Ok(Put::Kept),
+            // What stood there before is gone, too.
+            Reply::Refused(_) => Ok(self.refuse()),
+            reply => Err(refusal(reply)),
+        }
+    }
+
+    fn refuse(&self) -> Put {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Put::Refused
+    }
+
+    /// Whether what is there now was fetched later.
+    async fn has_newer(&self, key: &Key, born: Epoch) -> Result<bool, Error> {
+        let name = self.items.names.entry(key.as_bytes());
+        let reply = self.items.servers.ask_one(Command::Get { name: &name, version: Version::Untold }).await?;
+        let present = self.entry_in(key, reply)?;
+        Ok(present.is_some_and(|(present, _)| present.born().incarnation() == born.incarnation() && born < present.born()))
+    }
+}
+
+#[async_trait]
+impl Backend for Store {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        let name = self.items.names.entry(key.as_bytes());
+        match self.noted(key, &name).await? {
+            Some(read) => Ok(read),
+            None => self.judged(key, &name, known).await,
+        }
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        match stepwise::admit(&self.items, stored.born(), stored.tags()).await? {
+            Judgement::Dead => Ok(Put::Dead),
+            // Expired on its way: better than nothing, but not than what was fetched since.
+            Judgement::Stale if self.has_newer(key, stored.born()).await? => Ok(Put::Dead),
+            Judgement::Stale | Judgement::Alive => self.set(key, &stored).await,
+        }
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        Ok(stepwise::judge(&self.items, born, tags).await? == Judgement::Alive)
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        let epoch = stepwise::invalidate(&self.items, invalidation).await?;
+        // Durable: a server that restarts has lost its records, or the entries, or both; without a record nothing is used.
+        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, true))
+    }
+}
+
+#[async_trait]
+impl Remote for Store {
+    /// With a sign of life from every server: with one of them away, hardly anything could be used.
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.items.servers.ping().await?;
+        self.items.clock().await
+    }
+
+    fn reset(&self) {
+        self.items.servers.reset();
+    }
+}
+
+/// For how many seconds an entry is kept: up to a twentieth less than it could be used, so that what was stored together does
+/// not end together.
+fn ttl(stored: &Stored) -> u32 {
+    let life = stored.expires().since(Clock::default().now()).min(Duration::from_secs(MAX_TTL.into()));
+    let seconds = life.mul_f64(1.0 - 0.05 * fastrand::f64()).as_secs();
+    // What says that nothing is to be used replaces what was; it need not stay.
+    u32::try_from(seconds).unwrap_or(MAX_TTL).max(1)
+}

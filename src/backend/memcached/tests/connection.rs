@@ -1,0 +1,134 @@
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::yield_now,
+};
+
+use crate::backend::memcached::{
+    connection::{Connection, MAX_UNANSWERED, Pending, State},
+    wire::{Reply, Version, get, increment},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A server that says what a test has it say.
+struct Server(TcpListener);
+
+impl Server {
+    async fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn connect(&self) -> Connection {
+        Connection::open(self.0.local_addr().unwrap().to_string().into(), SECOND).unwrap()
+    }
+
+    /// Answers `says` to whoever comes, once it has been asked `asked`.
+    async fn say(&self, asked: &str, says: &str) -> TcpStream {
+        let (mut stream, _) = self.0.accept().await.unwrap();
+        let mut heard = vec![0; asked.len()];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&heard), asked);
+        stream.write_all(says.as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+fn ask(connection: &Connection, key: &str) -> Pending {
+    connection.send(1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap()
+}
+
+fn value(data: &'static str) -> Vec<Reply> {
+    vec![Reply::Value { data: data.into(), cas: 0 }]
+}
+
+#[tokio::test]
+async fn replies_go_to_those_who_asked_also_when_others_have_left() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let (first, second, third) = (ask(&connection, "a"), ask(&connection, "b"), ask(&connection, "c"));
+    drop(second);
+    let _stream = server.say("mg a v\r\nmg b v\r\nmg c v\r\n", "VA 1\r\na\r\nVA 1\r\nb\r\nVA 1\r\nc\r\n").await;
+    assert_eq!(third.replies().await.unwrap(), value("c"));
+    assert_eq!(first.replies().await.unwrap(), value("a"));
+    assert_eq!(connection.state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_common_question_is_asked_once_by_all_who_ask_at_the_same_time() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let ask = |key: &'static str| {
+        let common = |into: &mut BytesMut| increment(into, b"clock");
+        connection.send_behind(common, 1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap()
+    };
+    let ((common_a, a), (common_b, b)) = (ask("a"), ask("b"));
+    let says = "VA 1\r\n1\r\nVA 1\r\na\r\nVA 1\r\nb\r\n";
+    let mut stream = server.say("ma clock v\r\nmg a v\r\nmg b v\r\n", says).await;
+    assert_eq!((a.replies().await.unwrap(), b.replies().await.unwrap()), (value("a"), value("b")));
+    assert_eq!((common_a.reply(), common_b.reply()), (value("1").pop(), value("1").pop()));
+    // Who asks later is not told how it was before.
+    let (common, later) = ask("c");
+    let mut heard = [0; "ma clock v\r\nmg c v\r\n".len()];
+    stream.read_exact(&mut heard).await.unwrap();
+    stream.write_all(b"VA 1\r\n2\r\nEN\r\n").await.unwrap();
+    assert_eq!(later.replies().await.unwrap(), [Reply::Missing]);
+    assert_eq!(common.reply(), value("2").pop());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_out_of_order_is_given_up_with_all_who_wait() {
+    let odd =
+        ["nonsense\r\n", "VA 1\r\nab\r\n", "VA 1 \r\na", "ERROR\r\nVA 1\r\na\r\n", "CLIENT_ERROR bad data chunk\r\nEN\r\n", ""];
+    for says in odd {
+        let server = Server::new().await;
+        let connection = server.connect();
+        let (first, second) = (ask(&connection, "a"), ask(&connection, "b"));
+        drop(server.say("mg a v\r\nmg b v\r\n", says).await);
+        // What was said before it went wrong is still an answer.
+        drop(first.replies().await);
+        let error = second.replies().await.unwrap_err();
+        assert!(error.is_unavailable(), "{says:?}: {error:?}");
+        assert_ne!(connection.state(), State::Open, "{says:?}");
+        assert!(connection.send(1, |_| ()).is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_reply_to_nothing_ends_the_connection() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let pending = ask(&connection, "a");
+    let _stream = server.say("mg a v\r\n", "EN\r\nVA 1\r\nx\r\n").await;
+    assert_eq!(pending.replies().await.unwrap(), [Reply::Missing]);
+    while connection.state() == State::Open {
+        yield_now().await;
+    }
+    assert_eq!(connection.state(), State::Lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_owes_answers_and_says_nothing_is_given_up() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let pending = ask(&connection, "a");
+    let _stream = server.say("mg a v\r\n", "").await;
+    let error = pending.replies().await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("timed out"), "{source}");
+}
+
+#[tokio::test]
+async fn no_more_waits_than_there_is_room_for() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let much = vec![b'x'; MAX_UNANSWERED + 1];
+    let pending = connection.send(1, |into| into.extend_from_slice(&much)).unwrap();
+    let error = connection.send(1, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("does not keep up"), "{error}");
+    connection.close();
+    assert!(pending.replies().await.is_err());
+}

@@ -1,0 +1,238 @@
+//! The same rules, with many at once.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Poll,
+};
+
+use tokio::task::{JoinError, JoinSet, yield_now};
+
+use super::{
+    report::{Finding, Verdict, ensure},
+    sample::{body, stored},
+    subject::{Subject, key, tags_of},
+};
+use crate::{
+    backend::{Backend, Invalidation, Standing},
+    stored::{Epoch, Stored},
+};
+
+const ROUNDS: usize = 20;
+const TASKS: usize = 8;
+
+/// Whichever of several invalidations is recorded last, the greatest counts.
+pub(super) async fn one_tag(subject: &Subject<'_>) -> Verdict {
+    for round in 0..ROUNDS {
+        let tag = format!("tag {round}");
+        // With a record of the tag and without one.
+        if round % 2 == 0 {
+            subject.fill("first", &[&tag]).await?;
+        }
+        let mut taken = invalidate_at_once(subject, &vec![tag.clone(); TASKS]).await?;
+        taken.sort();
+        let latest = taken.pop().expect("several were invalidated");
+        ensure!(!taken.contains(&latest), "two invalidations took the same epoch: {latest:?}");
+        for born in taken.into_iter().filter(|born| born.incarnation() == latest.incarnation()) {
+            let alive = subject.backend.is_alive(born, &tags_of(&[&tag])).await?;
+            ensure!(
+                !alive,
+                "what was born at {born:?} is alive after its tag was invalidated at {latest:?} and, at once, earlier"
+            );
+            subject.store("between", born, &[&tag]).await?;
+            subject.must_miss("between", &format!("though its tag was invalidated at {latest:?} and, at once, earlier")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// No invalidation undoes another's record.
+pub(super) async fn many_tags(subject: &Subject<'_>) -> Verdict {
+    for round in 0..ROUNDS {
+        let tags: Vec<String> = (0..TASKS).map(|task| format!("tag {task}")).collect();
+        for tag in &tags {
+            subject.fill(tag, &[tag]).await?;
+        }
+        invalidate_at_once(subject, &tags).await?;
+        for tag in &tags {
+            subject.must_miss(tag, &format!("after {TASKS} tags were invalidated at once ({round})")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the epochs that were taken.
+async fn invalidate_at_once(subject: &Subject<'_>, tags: &[String]) -> Verdict<Vec<Epoch>> {
+    let mut tasks = JoinSet::new();
+    for tag in tags {
+        let (backend, invalidation) = (Arc::clone(&subject.backend), Invalidation::Tags(tags_of(&[tag])));
+        tasks.spawn(async move { backend.invalidate(&invalidation).await });
+    }
+    let mut taken = Vec::new();
+    while let Some(outcome) = tasks.join_next().await {
+        taken.push(outcome.map_err(panicked)??.seq);
+    }
+    Ok(taken)
+}
+
+/// A database's value, its cached copies, and who writes and reads them.
+struct Register {
+    backend: Arc<dyn Backend>,
+    /// What the database says.
+    value: AtomicU64,
+    /// Up to here, everything older has been invalidated.
+    settled: AtomicU64,
+    written: AtomicBool,
+    soft: bool,
+}
+
+const WRITERS: usize = 2;
+const READERS: usize = 4;
+const WRITES: usize = 40;
+
+pub(super) async fn history(subject: &Subject<'_>) -> Verdict {
+    for soft in [false, true] {
+        let register = Arc::new(Register {
+            backend: Arc::clone(&subject.backend),
+            value: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            written: AtomicBool::new(false),
+            soft,
+        });
+        let mut writers = JoinSet::new();
+        let mut readers = JoinSet::new();
+        for _ in 0..WRITERS {
+            writers.spawn(write(Arc::clone(&register)));
+        }
+        for _ in 0..READERS {
+            readers.spawn(read(Arc::clone(&register)));
+        }
+        let written = join_all(writers).await;
+        register.written.store(true, Ordering::SeqCst);
+        join_all(readers).await?;
+        written?;
+    }
+    Ok(())
+}
+
+async fn write(register: Arc<Register>) -> Verdict {
+    let tags = tags_of(&["register"]);
+    let invalidation = if register.soft { Invalidation::ExpireTags(tags) } else { Invalidation::Tags(tags) };
+    for _ in 0..WRITES {
+        let value = register.value.fetch_add(1, Ordering::SeqCst) + 1;
+        yield_now().await;
+        register.backend.invalidate(&invalidation).await?;
+        register.settled.fetch_max(value, Ordering::SeqCst);
+        yield_now().await;
+    }
+    Ok(())
+}
+
+/// Asks for the value as requests do, and compares with what had been settled before.
+async fn read(register: Arc<Register>) -> Verdict {
+    let (key, tags) = (key(if register.soft { "soft" } else { "hard" }), tags_of(&["register"]));
+    while !register.written.load(Ordering::SeqCst) {
+        let settled = register.settled.load(Ordering::SeqCst);
+        let read = match register.backend.get_now(&key) {
+            Some(read) => read,
+            None => register.backend.get(&key, &tags).await?,
+        };
+        let current = read.found.filter(|(_, standing)| !register.soft || *standing == Standing::Current);
+        if let Some((found, _)) = current {
+            let value = body(&found).and_then(|body| std::str::from_utf8(body).ok()?.parse::<u64>().ok());
+            let value = value.ok_or_else(|| Finding::Broken("a read found something that nobody stored".to_owned()))?;
+            ensure!(value >= settled, "a read found version {value} after version {settled} was written and its tag invalidated");
+        } else if let Some(born) = read.epoch {
+            let value = register.value.load(Ordering::SeqCst);
+            yield_now().await;
+            register.backend.put(&key, stored(born, tags.clone(), value.to_string())).await?;
+        }
+        yield_now().await;
+    }
+    Ok(())
+}
+
+/// Many store under one key: what is found is one of them, whole.
+pub(super) async fn one_key(subject: &Subject<'_>) -> Verdict {
+    let born = subject.fill("page", &["a"]).await?;
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let backend = Arc::clone(&subject.backend);
+        tasks.spawn(async move {
+            let (key, body) = (key("page"), version(task));
+            for _ in 0..ROUNDS {
+                backend.put(&key, stored(born, tags_of(&["a"]), body.clone())).await?;
+                if let Some((found, _)) = backend.get(&key, &[]).await?.found {
+                    ensure_whole(&found)?;
+                }
+            }
+            Ok(())
+        });
+    }
+    join_all(tasks).await
+}
+
+/// 10 KB and more of one letter, of another length for each.
+fn version(task: usize) -> Vec<u8> {
+    vec![b'a' + u8::try_from(task % 26).unwrap_or_default(); 10_000 + task]
+}
+
+fn ensure_whole(found: &Stored) -> Verdict {
+    let body = body(found).map_or(&[][..], |body| body);
+    let first = body.first().copied().unwrap_or_default();
+    let whole = body == b"page"
+        || (body.iter().all(|byte| *byte == first) && *body == version(usize::from(first.wrapping_sub(b'a') % 26)));
+    ensure!(whole, "a read found a mixture of what several stored under one key, of {} bytes", body.len());
+    Ok(())
+}
+
+/// What is given up at any of its waits leaves nothing behind that hurts those who come later.
+pub(super) async fn given_up(subject: &Subject<'_>) -> Verdict {
+    const POLLS: usize = 12;
+    for polls in 0..POLLS {
+        let born = subject.fill("page", &["a"]).await?;
+        let replacement = stored(born, tags_of(&["a"]), version(1));
+        let _ = dropped_after(polls, subject.backend.put(&key("page"), replacement)).await;
+        let _ = dropped_after(polls, subject.backend.get(&key("page"), &tags_of(&["a"]))).await;
+        if let Some((found, _)) = subject.read(&key("page"), &[]).await?.found {
+            ensure_whole(&found)?;
+        }
+        let _ = dropped_after(polls, subject.backend.invalidate(&Invalidation::Tags(tags_of(&["a", "b"])))).await;
+        let after = format!("after an invalidation was given up ({polls} polls) and another has succeeded");
+        for tag in ["a", "b"] {
+            subject.fill(tag, &["a", "b"]).await?;
+            subject.invalidate(&[tag]).await?;
+            subject.must_miss(tag, &after).await?;
+        }
+        subject.must_miss("page", &after).await?;
+    }
+    Ok(())
+}
+
+/// What the future gives, unless it takes more polls than that.
+async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let (mut future, mut left) = (pin!(future), polls);
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+async fn join_all(mut tasks: JoinSet<Verdict>) -> Verdict {
+    while let Some(outcome) = tasks.join_next().await {
+        outcome.map_err(panicked)??;
+    }
+    Ok(())
+}
+
+fn panicked(error: JoinError) -> Finding {
+    Finding::Broken(format!("the backend panicked: {error}"))
+}

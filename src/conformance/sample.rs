@@ -1,0 +1,110 @@
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use crate::{
+    clock::{Clock, Timestamp},
+    no_vary_search::SearchRule,
+    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants, complete_fields},
+    tag::Tag,
+};
+
+/// A stored response to try a backend with: 200, with a few header fields and this body, fresh for an hour from now.
+///
+/// ```
+/// use larder::{Epoch, Tag, conformance::{body, stored}};
+///
+/// let stored = stored(Epoch::new(7), vec![Tag::new("posts")?], "hello");
+/// assert_eq!(body(&stored).unwrap(), "hello");
+/// # Ok::<(), larder::Error>(())
+/// ```
+pub fn stored(born: Epoch, tags: Vec<Tag>, body: impl Into<Bytes>) -> Arc<Stored> {
+    stored_until(Clock::default().now() + HOUR, born, tags, body)
+}
+
+/// The body of a stored response; `None` if something else is stored, such as a list of variants.
+pub fn body(stored: &Stored) -> Option<&Bytes> {
+    match stored.content() {
+        Content::Response(response) => Some(&response.body),
+        Content::Variants(_) | Content::Search(_) | Content::Vacant => None,
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A stored response that is fresh until then.
+pub(super) fn stored_until(fresh_until: Timestamp, born: Epoch, tags: Vec<Tag>, body: impl Into<Bytes>) -> Arc<Stored> {
+    Arc::new(Stored::new(born, tags, Content::Response(response(fresh_until, body.into()))))
+}
+
+/// One of each kind of thing that the cache stores.
+pub(super) fn of_every_kind(born: Epoch, tags: &[Tag]) -> Vec<Arc<Stored>> {
+    let now = Clock::default().now();
+    let accept = HeaderName::from_static("accept-language");
+    let variants = Variants { nominations: [Box::from([accept])].into_iter().collect(), members: vec![([0xff; 16], now + HOUR)] };
+    let no_vary_search = HeaderName::from_static("no-vary-search");
+    let search = HeaderMap::from_iter([(no_vary_search, HeaderValue::from_static("params=(\"utm\")"))]);
+    let rule = SearchRule::parse(&search).map(Content::Search);
+    let contents = [Content::Response(response(now + HOUR, Bytes::from_static(b"\0\xff\r\n"))), Content::Variants(variants)];
+    contents.into_iter().chain(rule).map(|content| Arc::new(Stored::new(born, tags.to_vec(), content))).collect()
+}
+
+/// What stands where nothing may be used any more.
+pub(super) fn vacant(born: Epoch, tags: Vec<Tag>) -> Arc<Stored> {
+    Arc::new(Stored::new(born, tags, Content::Vacant))
+}
+
+/// In which part two stored things differ, if they do.
+pub(super) fn difference(one: &Stored, other: &Stored) -> Option<&'static str> {
+    let same = |same: bool, part| (!same).then_some(part);
+    same(one.born() == other.born(), "epoch of birth")
+        .or_else(|| same(one.tags() == other.tags(), "tags"))
+        .or_else(|| same(one.expires() == other.expires(), "expiry"))
+        .or_else(|| match (one.content(), other.content()) {
+            (Content::Response(one), Content::Response(other)) => response_difference(one, other),
+            (Content::Variants(one), Content::Variants(other)) => same(one == other, "list of variants"),
+            (Content::Search(one), Content::Search(other)) => same(one == other, "query rule"),
+            (Content::Vacant, Content::Vacant) => None,
+            _ => Some("kind"),
+        })
+}
+
+fn response_difference(one: &StoredResponse, other: &StoredResponse) -> Option<&'static str> {
+    [
+        (one.status == other.status, "status"),
+        (one.headers == other.headers, "header fields"),
+        (one.body == other.body, "body"),
+        (one.generated == other.generated, "moment of age zero"),
+        (one.fresh_until == other.fresh_until, "freshness"),
+        (one.answers_authorized == other.answers_authorized, "leave to answer `Authorization`"),
+        (one.stale == other.stale, "stale windows"),
+        (one.forbids_stale == other.forbids_stale, "ban on stale use"),
+        (one.immutable == other.immutable, "immutability"),
+        (one.cost == other.cost, "cost"),
+    ]
+    .into_iter()
+    .find_map(|(same, part)| (!same).then_some(part))
+}
+
+fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    // Not UTF-8, and a field of two lines.
+    for value in [&b"caf\xe9"[..], b"second"].into_iter().flat_map(HeaderValue::from_bytes) {
+        headers.append("x-lines", value);
+    }
+    let now = Clock::default().now();
+    StoredResponse {
+        status: StatusCode::OK,
+        headers: complete_fields(headers, StatusCode::OK, body.len(), now),
+        body,
+        generated: now,
+        fresh_until,
+        answers_authorized: true,
+        stale: StaleWindows::default(),
+        forbids_stale: true,
+        immutable: true,
+        cost: 7,
+    }
+}

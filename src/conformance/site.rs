@@ -1,0 +1,213 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, HOST, VARY},
+};
+use http_body::Body;
+use tokio::sync::Semaphore;
+use tower_service::Service;
+
+use crate::{
+    backend::Backend,
+    cache::Cache,
+    clock::ManualClock,
+    layer::CacheLayer,
+    service::CacheService,
+    status::CacheStatus,
+    testing::{WholeBody, whole_body::collect},
+};
+
+/// A small site behind a real layer: each run of its handler answers `run 1`, `run 2`, …
+pub(super) struct Site {
+    pub(super) cache: Cache,
+    pub(super) clock: ManualClock,
+    pub(super) origin: Origin,
+    service: CacheService<Origin>,
+}
+
+/// What the handler does, as a case changes it while it goes.
+#[derive(Clone, Default)]
+pub(super) struct Origin(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    runs: AtomicUsize,
+    manner: Mutex<Manner>,
+    /// The field that selects a variant, in the response's `Vary` and in its body.
+    vary: Mutex<Option<HeaderName>>,
+    gate: Mutex<Option<Arc<Gate>>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Manner {
+    #[default]
+    Answers,
+    Fails,
+    /// With `no-store`.
+    Forbids,
+}
+
+/// A door that a run of the handler waits at.
+pub(super) struct Gate {
+    arrived: Semaphore,
+    opened: Semaphore,
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) status: Option<CacheStatus>,
+}
+
+impl Site {
+    pub(super) fn new(backend: Arc<dyn Backend>, layer: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
+        Self::of(Cache::shared(backend), layer)
+    }
+
+    pub(super) fn of(cache: Cache, layer: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
+        let (clock, origin) = (ManualClock::new(), Origin::default());
+        let cache = cache.clock(&clock);
+        let service = tower_layer::Layer::layer(&layer(cache.layer()), origin.clone());
+        Self { cache, clock, origin, service }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub(super) async fn get_for(&self, path: &str, language: &'static str) -> Answer {
+        self.send(Method::GET, path, Some(language)).await
+    }
+
+    pub(super) async fn post(&self, path: &str) -> Answer {
+        self.send(Method::POST, path, None).await
+    }
+
+    /// A request that is sent when it is polled.
+    pub(super) fn getting(&self, path: &'static str) -> impl Future<Output = Answer> + use<> {
+        let mut service = self.service.clone();
+        async move { read(service.call(request(Method::GET, path, None)).await).await }
+    }
+
+    async fn send(&self, method: Method, path: &str, language: Option<&'static str>) -> Answer {
+        let mut service = self.service.clone();
+        read(service.call(request(method, path, language)).await).await
+    }
+}
+
+impl Origin {
+    pub(super) fn behave(&self, manner: Manner) {
+        *lock(&self.0.manner) = manner;
+    }
+
+    pub(super) fn vary_on(&self, field: HeaderName) {
+        *lock(&self.0.vary) = Some(field);
+    }
+
+    /// The next run waits until the gate is opened.
+    pub(super) fn close(&self) -> Arc<Gate> {
+        let gate = Arc::new(Gate { arrived: Semaphore::new(0), opened: Semaphore::new(0) });
+        *lock(&self.0.gate) = Some(Arc::clone(&gate));
+        gate
+    }
+
+    fn answer(&self, request: &Request<WholeBody>) -> Response<WholeBody> {
+        let run = self.0.runs.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut text = format!("run {run}");
+        let mut headers = HeaderMap::new();
+        if let Some(field) = &*lock(&self.0.vary) {
+            headers.insert(VARY, HeaderValue::from(field.clone()));
+            let value = request.headers().get(field).map_or(&b""[..], HeaderValue::as_bytes);
+            text = format!("{text} for {}", value.escape_ascii());
+        }
+        let mut response = Response::new(WholeBody::from(text));
+        match *lock(&self.0.manner) {
+            Manner::Answers => {}
+            Manner::Fails => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
+            Manner::Forbids => _ = headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        }
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+impl Gate {
+    pub(super) async fn arrival(&self) {
+        if let Ok(arrived) = self.arrived.acquire().await {
+            arrived.forget();
+        }
+    }
+
+    pub(super) fn open(&self) {
+        self.opened.add_permits(1);
+    }
+
+    async fn pass(&self) {
+        self.arrived.add_permits(1);
+        if let Ok(opened) = self.opened.acquire().await {
+            opened.forget();
+        }
+    }
+}
+
+impl Service<Request<WholeBody>> for Origin {
+    type Response = Response<WholeBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<WholeBody>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<WholeBody>) -> Self::Future {
+        // What it answers is what it read before it had to wait.
+        let response = self.answer(&request);
+        match lock(&self.0.gate).take() {
+            None => Box::pin(ready(Ok(response))),
+            Some(gate) => Box::pin(async move {
+                gate.pass().await;
+                Ok(response)
+            }),
+        }
+    }
+}
+
+fn request(method: Method, path: &str, language: Option<&'static str>) -> Request<WholeBody> {
+    let mut request = Request::new(WholeBody::default());
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().expect("the cases name legal paths");
+    request.headers_mut().insert(HOST, HeaderValue::from_static("example.com"));
+    request.headers_mut().extend(language.map(|language| (LANGUAGE, HeaderValue::from_static(language))));
+    request
+}
+
+pub(super) const LANGUAGE: HeaderName = http::header::ACCEPT_LANGUAGE;
+
+async fn read(response: Result<Response<impl Body>, Infallible>) -> Answer {
+    let Ok(response) = response;
+    let status = CacheStatus::of(&response).copied();
+    let text = collect(response.into_body()).await.unwrap_or_default();
+    Answer { text: String::from_utf8_lossy(&text).into_owned(), status }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}

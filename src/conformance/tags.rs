@@ -1,0 +1,176 @@
+//! A tag reaches all that carry it, hard or soft, and nothing else.
+
+use super::{
+    report::{Finding, Verdict, ensure},
+    subject::{Subject, abridged, key, tags_of},
+};
+use crate::backend::{Put, Standing};
+
+pub(super) async fn hard(subject: &Subject<'_>) -> Verdict {
+    subject.fill("page", &["a"]).await?;
+    subject.fill("other", &["b"]).await?;
+    subject.fill("bare", &[]).await?;
+    subject.must_find("page", Standing::Current, "before its tag was invalidated").await?;
+    subject.invalidate(&["a"]).await?;
+    subject.must_miss("page", "after its tag was invalidated").await?;
+    for name in ["other", "bare"] {
+        subject.must_find(name, Standing::Current, "after a tag was invalidated that it does not carry").await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn soft(subject: &Subject<'_>) -> Verdict {
+    subject.fill("page", &["a"]).await?;
+    subject.fill("other", &["b"]).await?;
+    subject.must_find("page", Standing::Current, "before its tag was expired").await?;
+    subject.expire(&["a"]).await?;
+    subject.must_find("page", Standing::Expired, "after its tag was expired").await?;
+    subject.must_find("other", Standing::Current, "after a tag was expired that it does not carry").await?;
+    refetch(subject, "page", "a").await
+}
+
+/// A fetch that began after its tag was expired brings something current.
+async fn refetch(subject: &Subject<'_>, name: &str, tag: &str) -> Verdict {
+    for _ in 0..3 {
+        let born = subject.epoch(&key(name), &tags_of(&[tag])).await?;
+        subject.store(name, born, &[tag]).await?;
+        if subject.must_find(name, Standing::Current, "").await.is_ok() {
+            return Ok(());
+        }
+    }
+    subject.must_find(name, Standing::Current, "after it was fetched anew").await
+}
+
+pub(super) async fn late_soft_store(subject: &Subject<'_>) -> Verdict {
+    subject.fill("first", &["seen"]).await?;
+    for tag in ["seen", "unseen"] {
+        let born = subject.epoch(&key("slow"), &tags_of(&[tag])).await?;
+        subject.expire(&[tag]).await?;
+        subject.store("slow", born, &[tag]).await?;
+        let found = subject.read(&key("slow"), &tags_of(&[tag])).await?.found;
+        let current = found.is_some_and(|(_, standing)| standing == Standing::Current);
+        ensure!(!current, "what was fetched before `{tag}` was expired, and stored after, is found as current");
+    }
+    Ok(())
+}
+
+pub(super) async fn soft_then_hard(subject: &Subject<'_>) -> Verdict {
+    subject.fill("page", &["a"]).await?;
+    subject.expire(&["a"]).await?;
+    subject.invalidate(&["a"]).await?;
+    subject.must_miss("page", "after its tag was expired and then invalidated").await
+}
+
+pub(super) async fn hard_then_soft(subject: &Subject<'_>) -> Verdict {
+    let born = subject.fill("page", &["a"]).await?;
+    subject.invalidate(&["a"]).await?;
+    subject.expire(&["a"]).await?;
+    subject.must_miss("page", "after its tag was invalidated and then expired").await?;
+    subject.store("page", born, &["a"]).await?;
+    subject.must_miss("page", "though it began before its tag was invalidated and then expired").await
+}
+
+pub(super) async fn several(subject: &Subject<'_>) -> Verdict {
+    for tag in ["a", "b", "c"] {
+        subject.fill("page", &["a", "b", "c"]).await?;
+        subject.invalidate(&[tag]).await?;
+        subject.must_miss("page", &format!("tagged `a`, `b` and `c`, after `{tag}` was invalidated")).await?;
+    }
+    for tag in ["d", "e", "f"] {
+        subject.fill(tag, &[tag]).await?;
+    }
+    subject.invalidate(&["d", "e", "e", "f"]).await?;
+    for tag in ["d", "e", "f"] {
+        subject.must_miss(tag, "after its tag was invalidated together with others").await?;
+    }
+    let many: Vec<String> = (0..130).map(|number| format!("tag {number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for tag in ["tag 0", "tag 77", "tag 129"] {
+        subject.fill("page", &many).await?;
+        subject.invalidate(&[tag]).await?;
+        subject.must_miss("page", &format!("with 130 tags, after `{tag}` was invalidated")).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn odd_names(subject: &Subject<'_>) -> Verdict {
+    let path = format!("path:/{}", "x".repeat(60 << 10));
+    let other_path = format!("{path}y");
+    let tags = [
+        "*",
+        "a*",
+        "a",
+        "A",
+        "ab",
+        " a",
+        "a ",
+        "a\nb",
+        "a\0b",
+        "a\r\nDEL a",
+        "[a]",
+        "?",
+        "%",
+        "{a}",
+        "'",
+        "ä",
+        "a,b",
+        "a:b",
+        &path,
+        &other_path,
+    ];
+    let mut present = Vec::new();
+    let born = subject.epoch(&key("first"), &[]).await?;
+    for tag in tags {
+        let refused = tag.len() > 256 && subject.store(tag, born, &[tag]).await? == Put::Refused;
+        if !refused {
+            subject.fill(tag, &[tag]).await?;
+            present.push(tag);
+        }
+    }
+    while let Some((tag, rest)) = present.split_first() {
+        subject.invalidate(&[tag]).await?;
+        subject.must_miss(tag, "after the tag of that name was invalidated").await?;
+        for other in rest {
+            subject.must_find(other, Standing::Current, &format!("after the tag {} was invalidated", abridged(tag))).await?;
+        }
+        present.remove(0);
+    }
+    Ok(())
+}
+
+pub(super) async fn unknown(subject: &Subject<'_>) -> Verdict {
+    subject.fill("page", &["a"]).await?;
+    subject.invalidate(&["nobody has it"]).await?;
+    subject.expire(&["nor this"]).await?;
+    subject.invalidate(&[]).await?;
+    subject.must_find("page", Standing::Current, "after tags were invalidated that it does not carry, and none at all").await
+}
+
+pub(super) async fn known(subject: &Subject<'_>) -> Verdict {
+    let choices: [&[&str]; 5] = [&[], &["a"], &["a", "b"], &["other"], &["a", "b", "more"]];
+    for known in choices {
+        subject.fill("page", &["a", "b"]).await?;
+        let found = subject.backend.get(&key("page"), &tags_of(known)).await?.found;
+        ensure!(found.is_some(), "it is not found by a read that knows {known:?} ahead");
+        subject.invalidate(&["b"]).await?;
+        let found = subject.backend.get(&key("page"), &tags_of(known)).await?.found;
+        ensure!(found.is_none(), "after `b` was invalidated, it is found by a read that knows {known:?} ahead");
+    }
+    // What is known ahead is not always right.
+    let born = subject.epoch(&key("slow"), &tags_of(&["a"])).await?;
+    subject.invalidate(&["b"]).await?;
+    subject.store("slow", born, &["a", "b"]).await?;
+    subject.must_miss("slow", "though a tag was invalidated that only its handler knew").await
+}
+
+pub(super) async fn receipts(subject: &Subject<'_>) -> Verdict {
+    let receipt = subject.invalidate(&["a", "b"]).await?;
+    ensure!(receipt.tags == 2, "two tags were invalidated, and the receipt says {}", receipt.tags);
+    let later = subject.invalidate(&["a"]).await?;
+    let same_clock = later.seq.incarnation() == receipt.seq.incarnation();
+    if !same_clock {
+        return Err(Finding::Broken("the incarnation of the clock changed between two invalidations".to_owned()));
+    }
+    ensure!(later.seq > receipt.seq, "a later invalidation took {:?} after {:?}", later.seq, receipt.seq);
+    Ok(())
+}

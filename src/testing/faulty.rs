@@ -1,0 +1,193 @@
+use std::{
+    future::pending,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    backend::{Backend, Invalidation, Put, Read, Receipt},
+    error::Error,
+    key::Key,
+    stored::{Epoch, Stored},
+    tag::Tag,
+};
+
+/// A backend that fails when it is told to, and otherwise does what the one inside does.
+///
+/// Clones share the faults, so that a test keeps one and gives the other to the cache.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use larder::{Cache, Memory, testing::{Fault, Faulty, Operation}};
+///
+/// let backend = Faulty::new(Memory::new(1 << 20));
+/// let cache = Cache::new(backend.clone());
+///
+/// backend.fail(Operation::Invalidate, Fault::Unavailable);
+/// assert!(cache.invalidate_tags(["posts"]).await.unwrap_err().is_unavailable());
+///
+/// backend.heal();
+/// assert!(cache.invalidate_tags(["posts"]).await.is_ok());
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Faulty<B: ?Sized> {
+    plan: Arc<Mutex<Plan>>,
+    inner: Arc<B>,
+}
+
+/// What a backend is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Looking something up, with or without waiting.
+    Read,
+    /// Storing.
+    Put,
+    /// Asking whether something could still be used.
+    IsAlive,
+    /// Invalidating or expiring.
+    Invalidate,
+}
+
+/// How an operation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It does nothing and says so at once ([`Error::is_unavailable`]).
+    Unavailable,
+    /// It takes effect, but its answer gets lost ([`Error::is_timeout`]).
+    AnswerLost,
+    /// It succeeds, so much later. Runs on tokio's timer, which a test may pause.
+    Slow(Duration),
+    /// It does nothing, for ever.
+    Hangs,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    faults: [Option<Planned>; OPERATIONS],
+    calls: [usize; OPERATIONS],
+}
+
+const OPERATIONS: usize = 4;
+
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    fault: Fault,
+    /// How often yet.
+    times: usize,
+}
+
+impl<B: Backend> Faulty<B> {
+    /// Puts faults, none for now, around a backend.
+    pub fn new(backend: B) -> Self {
+        Self::shared(Arc::new(backend))
+    }
+}
+
+impl<B: Backend + ?Sized> Faulty<B> {
+    /// Puts faults, none for now, around a backend that something else holds too.
+    pub fn shared(backend: Arc<B>) -> Self {
+        Self { plan: Arc::default(), inner: backend }
+    }
+
+    /// Every such operation fails from now on, in this way.
+    pub fn fail(&self, operation: Operation, fault: Fault) {
+        self.fail_times(operation, fault, usize::MAX);
+    }
+
+    /// The next `times` such operations fail in this way, the later ones do not.
+    pub fn fail_times(&self, operation: Operation, fault: Fault, times: usize) {
+        self.plan(|plan| plan.faults[operation as usize] = Some(Planned { fault, times }));
+    }
+
+    /// Everything fails from now on: the store cannot be reached.
+    pub fn fail_all(&self) {
+        let operations = [Operation::Read, Operation::Put, Operation::IsAlive, Operation::Invalidate];
+        operations.into_iter().for_each(|operation| self.fail(operation, Fault::Unavailable));
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        self.plan(|plan| plan.faults = Default::default());
+    }
+
+    /// How many such operations there were, failed ones included.
+    pub fn calls(&self, operation: Operation) -> usize {
+        self.plan(|plan| plan.calls[operation as usize])
+    }
+
+    async fn run<T>(&self, operation: Operation, real: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match self.plan(|plan| plan.begin(operation)) {
+            None => real.await,
+            Some(Fault::Unavailable) => Err(Error::unavailable("the backend was told to be unavailable")),
+            Some(Fault::AnswerLost) => {
+                real.await?;
+                Err(Error::timeout("the backend was told to lose its answer"))
+            }
+            Some(Fault::Slow(delay)) => {
+                tokio::time::sleep(delay).await;
+                real.await
+            }
+            Some(Fault::Hangs) => pending().await,
+        }
+    }
+
+    fn plan<T>(&self, with: impl FnOnce(&mut Plan) -> T) -> T {
+        with(&mut self.plan.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Plan {
+    /// Counts the operation, and tells how it fails.
+    fn begin(&mut self, operation: Operation) -> Option<Fault> {
+        self.calls[operation as usize] += 1;
+        let planned = self.faults[operation as usize].as_mut().filter(|planned| planned.times > 0)?;
+        planned.times -= 1;
+        Some(planned.fault)
+    }
+
+    fn fails(&self, operation: Operation) -> bool {
+        self.faults[operation as usize].is_some_and(|planned| planned.times > 0)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<B: Backend + ?Sized> Backend for Faulty<B> {
+    /// A read that is to fail has to be waited for; it counts once.
+    fn get_now(&self, key: &Key) -> Option<Read> {
+        if self.plan(|plan| plan.fails(Operation::Read)) {
+            return None;
+        }
+        let read = self.inner.get_now(key)?;
+        self.plan(|plan| plan.begin(Operation::Read));
+        Some(read)
+    }
+
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+        self.run(Operation::Read, self.inner.get(key, known)).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+        self.run(Operation::Put, self.inner.put(key, stored)).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.run(Operation::IsAlive, self.inner.is_alive(born, tags)).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        self.run(Operation::Invalidate, self.inner.invalidate(invalidation)).await
+    }
+}
+
+impl<B: ?Sized> Clone for Faulty<B> {
+    fn clone(&self) -> Self {
+        Self { plan: Arc::clone(&self.plan), inner: Arc::clone(&self.inner) }
+    }
+}

@@ -1,0 +1,287 @@
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
+    header::{AGE, CONTENT_TYPE, DATE, EXPIRES, HOST},
+};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    findings::{Finding, ProbeReport},
+    vectors::{CANARIES, Vector},
+    whole_body::{WholeBody, collect},
+};
+use crate::{
+    cache::Cache,
+    status::{CACHE_STATUS, CacheStatus, Reason},
+};
+
+/// Looks for ways to poison cached pages: for what one client can send that changes what others get.
+///
+/// The application is built anew, on an empty cache in memory, for each of some 200 attempts: a request with a canary in a
+/// header field (about 90 of them), a cookie, the query, the path or the body, and then a clean one. If the clean one is answered
+/// from what the first had stored, and has the canary, another status, other header fields or another body than a clean application
+/// gives, then the response depends on something that its key leaves out.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use std::time::Duration;
+/// use axum::{Router, http::HeaderMap, routing::get};
+/// use larder::{Cache, testing::Probe};
+///
+/// fn app(cache: Cache) -> Router {
+///     let minute = cache.layer().ttl(Duration::from_secs(60)).vary_on(["x-theme"]);
+///     Router::new().route("/page", get(page).layer(minute))
+/// }
+///
+/// async fn page(headers: HeaderMap) -> String {
+///     let theme = headers.get("x-theme").and_then(|theme| theme.to_str().ok());
+///     format!("<body class={:?}>", theme.unwrap_or("light")) // poisonous without `vary_on`
+/// }
+///
+/// Probe::new(app).get("/page").run().await.assert();
+/// # }
+/// ```
+///
+/// It knows the names that are looked at most often. Those that are the application's own are told with [`field`](Self::field) and
+/// [`cookie`](Self::cookie). Handlers run for every attempt, so they should be quick, and must not mind strange input.
+#[must_use = "nothing is tried before `run`"]
+pub struct Probe<F> {
+    build: F,
+    pages: Vec<Uri>,
+    with: HeaderMap,
+    fields: Vec<HeaderName>,
+    cookies: Vec<String>,
+}
+
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// How many clean runs show what of a response is the same each time.
+const CLEAN_RUNS: usize = 3;
+
+impl<F> Probe<F> {
+    /// Probes the application that `build` makes on a cache.
+    pub fn new<S>(build: F) -> Self
+    where
+        F: Fn(Cache) -> S,
+    {
+        Self { build, pages: Vec::new(), with: HeaderMap::new(), fields: Vec::new(), cookies: Vec::new() }
+    }
+
+    /// A page to look at, with the query that it needs; several may be named.
+    ///
+    /// # Panics
+    /// If it is not a URI.
+    pub fn get(mut self, page: &str) -> Self {
+        self.pages.push(page.parse().unwrap_or_else(|error| panic!("`{page}` is not a page: {error}")));
+        self
+    }
+
+    /// A field that every request has, the clean ones too; `Host` is `example.com` unless it is given here.
+    ///
+    /// # Panics
+    /// If it cannot be one.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        let value = HeaderValue::from_str(value).unwrap_or_else(|error| panic!("`{value}` is not a field value: {error}"));
+        self.with.append(field_name(name), value);
+        self
+    }
+
+    /// One more field to try.
+    ///
+    /// # Panics
+    /// If it cannot be one.
+    pub fn field(mut self, name: &str) -> Self {
+        self.fields.push(field_name(name));
+        self
+    }
+
+    /// One more cookie to try.
+    pub fn cookie(mut self, name: &str) -> Self {
+        self.cookies.push(name.to_owned());
+        self
+    }
+
+    /// Tries everything.
+    ///
+    /// The application takes requests with a [`WholeBody`], as a `Router` takes them with any; where it insists on a body of
+    /// its own, `tower::ServiceExt::map_request` turns one into the other.
+    pub async fn run<S, B>(self) -> ProbeReport
+    where
+        F: Fn(Cache) -> S,
+        S: Service<Request<WholeBody>, Response = Response<B>>,
+        B: Body,
+    {
+        let after = |first: Request<Bytes>, then: Request<Bytes>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
+            let mut app = (self.build)(Cache::in_memory(CACHE_BYTES));
+            Box::pin(async move {
+                // One that fails has stored nothing.
+                let _ = send(&mut app, first).await;
+                send(&mut app, then).await
+            })
+        };
+        let mut report = ProbeReport::default();
+        for page in &self.pages {
+            let client = Client { after: &after, page, with: &self.with };
+            let vectors = Vector::all(page, &self.fields, &self.cookies);
+            if let Err(reason) = client.try_all(vectors, &mut report).await {
+                report.unstored.push((page.to_string(), reason));
+            }
+        }
+        report
+    }
+}
+
+fn field_name(name: &str) -> HeaderName {
+    name.parse().unwrap_or_else(|error| panic!("`{name}` is not a field name: {error}"))
+}
+
+/// What a second request gets after a first, of an application that is new each time.
+type After<'p> = dyn Fn(Request<Bytes>, Request<Bytes>) -> Pin<Box<dyn Future<Output = Option<Answer>> + 'p>> + 'p;
+
+/// Somebody who asks for one page.
+struct Client<'p> {
+    after: &'p After<'p>,
+    page: &'p Uri,
+    with: &'p HeaderMap,
+}
+
+/// A response, read to its end.
+#[derive(Debug, Clone)]
+struct Answer {
+    code: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    cache: Option<CacheStatus>,
+}
+
+impl Client<'_> {
+    async fn try_all(&self, vectors: Vec<Vector>, report: &mut ProbeReport) -> Result<(), String> {
+        let mut clean = Vec::new();
+        for _ in 0..CLEAN_RUNS {
+            clean.push(self.clean().await.ok_or("the application failed")?.hit()?);
+        }
+        for vector in vectors {
+            report.tried += 1;
+            if self.effect(&vector, &clean).await.is_none() {
+                continue;
+            }
+            // What changes with the time is no effect: it is compared again, with a clean answer of just now.
+            clean.extend(self.clean().await);
+            if let Some(effect) = self.effect(&vector, &clean).await {
+                report.findings.push(Finding::new(self.page.to_string(), vector, effect));
+            }
+        }
+        Ok(())
+    }
+
+    async fn clean(&self) -> Option<Answer> {
+        (self.after)(self.request(), self.request()).await
+    }
+
+    /// How a clean request is answered differently after one with this vector.
+    async fn effect(&self, vector: &Vector, clean: &[Answer]) -> Option<String> {
+        let mut attack = self.request();
+        vector.apply(&mut attack);
+        let answer = (self.after)(attack, self.request()).await?;
+        if answer.is_hit() { answer.difference(clean) } else { None }
+    }
+
+    fn request(&self) -> Request<Bytes> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = self.page.clone();
+        *request.headers_mut() = self.with.clone();
+        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("example.com"));
+        request
+    }
+}
+
+impl Answer {
+    fn is_hit(&self) -> bool {
+        self.cache.is_some_and(|status| status.is_hit())
+    }
+
+    /// The answer, or why the second of two clean requests is not answered from the cache.
+    fn hit(self) -> Result<Self, String> {
+        match self.cache {
+            _ if self.is_hit() => Ok(self),
+            None => Err("its response did not pass a larder layer".to_owned()),
+            Some(status) => Err(format!("`{status}`. {}", status.reason().map_or("", Reason::explanation))),
+        }
+    }
+
+    /// In what it differs from the clean answers, where those do not differ from each other.
+    fn difference(&self, clean: &[Self]) -> Option<String> {
+        let first = &clean[0];
+        let codes_agree = clean.iter().all(|clean| clean.code == first.code);
+        let bodies_agree = clean.iter().all(|clean| clean.body == first.body);
+        if let Some(canary) = self.canary(clean) {
+            return Some(canary);
+        }
+        if codes_agree && self.code != first.code {
+            return Some(format!("the status is {} rather than {}", self.code, first.code));
+        }
+        let kind = self.field_difference(clean, |name| *name == CONTENT_TYPE);
+        kind.or_else(|| (bodies_agree && self.body != first.body).then(|| "the body is another".to_owned()))
+            .or_else(|| self.field_difference(clean, |name| !changes_with_time(name)))
+    }
+
+    fn canary(&self, clean: &[Self]) -> Option<String> {
+        let is_new = |canary: &&&str| !clean.iter().any(|clean| contains(&clean.body, canary));
+        if let Some(canary) = CANARIES.iter().filter(is_new).find(|canary| contains(&self.body, canary)) {
+            return Some(format!("the body contains `{canary}`"));
+        }
+        let fields = self.headers.iter().filter(|(name, _)| !changes_with_time(name));
+        fields
+            .flat_map(|(name, value)| CANARIES.iter().map(move |canary| (name, value, canary)))
+            .find(|(_, value, canary)| contains(value.as_bytes(), canary))
+            .map(|(name, _, canary)| format!("the field `{name}` contains `{canary}`"))
+    }
+
+    fn field_difference(&self, clean: &[Self], counts: impl Fn(&HeaderName) -> bool) -> Option<String> {
+        let first = &clean[0];
+        let lines = |answer: &Self, name: &HeaderName| answer.headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+        let differs = |name: &&HeaderName| {
+            let expected = lines(first, name);
+            clean.iter().all(|clean| lines(clean, name) == expected) && lines(self, name) != expected
+        };
+        let name = self.headers.keys().chain(first.headers.keys()).filter(|name| counts(name)).find(differs)?;
+        let shown = |answer: &Self| answer.headers.get(name).map_or("absent".to_owned(), |value| format!("{value:?}"));
+        Some(format!("the field `{name}` is {} rather than {}", shown(self), shown(first)))
+    }
+}
+
+fn changes_with_time(name: &HeaderName) -> bool {
+    [AGE, DATE, EXPIRES, CACHE_STATUS].contains(name)
+}
+
+/// In any letter case: handlers change it.
+fn contains(text: &[u8], canary: &str) -> bool {
+    text.windows(canary.len()).any(|window| window.eq_ignore_ascii_case(canary.as_bytes()))
+}
+
+/// `None` if the application failed.
+async fn send<S, B>(app: &mut S, request: Request<Bytes>) -> Option<Answer>
+where
+    S: Service<Request<WholeBody>, Response = Response<B>>,
+    B: Body,
+{
+    poll_fn(|cx| app.poll_ready(cx)).await.ok()?;
+    let response = app.call(request.map(WholeBody::from)).await.ok()?;
+    let cache = CacheStatus::of(&response).copied();
+    let (parts, body) = response.into_parts();
+    Some(Answer { code: parts.status, headers: parts.headers, body: collect(body).await?, cache })
+}
+
+impl<F> fmt::Debug for Probe<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe").field("pages", &self.pages).finish_non_exhaustive()
+    }
+}

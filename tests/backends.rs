@@ -1,0 +1,102 @@
+//! Every backend that larder has passes the conformance suite, each in a line of its own.
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[cfg(feature = "redis")]
+#[path = "support/servers/mod.rs"]
+mod servers;
+
+use larder::{Backend as _, Memory, Tag, backend::Invalidation, conformance::Suite};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory() {
+    Suite::new(|| async { Memory::new(256 << 20) }).keeps_bodies_up_to(4 << 20).run().await.assert();
+}
+
+#[tokio::test]
+async fn memory_on_one_thread() {
+    Suite::new(|| async { Memory::new(256 << 20) }).run().await.assert();
+}
+
+/// One that remembers so few tags that each invalidation makes it forget another.
+#[tokio::test]
+async fn memory_that_forgets_tags() {
+    let others: Vec<_> = (0..8).map(|other| Tag::new(format!("other {other}")).unwrap()).collect();
+    Suite::new(|| async { Memory::new(256 << 20).tag_capacity(8) })
+        .only(["evicted"])
+        .evict_with(|memory, _| {
+            let all_others = Invalidation::Tags(others.clone());
+            async move { drop(memory.invalidate(&all_others).await) }
+        })
+        .run()
+        .await
+        .assert();
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use std::time::Duration;
+
+    use larder::{Redis, Tag, conformance::Suite};
+    use redis::cmd;
+
+    use crate::servers::redis as servers;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn single() {
+        let server = servers::Redis::start();
+        suite(&server.url(), &[&server]).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sentinel() {
+        let sentinel = servers::Sentinel::start();
+        suite(&sentinel.url(), &[&sentinel.primary]).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn cluster() {
+        let cluster = servers::Cluster::start();
+        suite(&cluster.url(), &cluster.nodes.iter().collect::<Vec<_>>()).run().await.assert();
+    }
+
+    /// The suite for the store of that URL, which the servers hold and nobody else uses.
+    fn suite<'a>(url: &'a str, servers: &'a [&'a servers::Redis]) -> Suite<'a, Redis> {
+        let empty = move || servers.iter().for_each(|server| server.run::<()>("FLUSHALL"));
+        let connect = async move || connected(url).await;
+        Suite::new(move || {
+            empty();
+            connect()
+        })
+        .keeps_bodies_up_to(1 << 20)
+        .forgets_expired()
+        .peer(move |_| connect())
+        .evict_with(move |_, tag| async move { servers.iter().for_each(|server| evict_record(server, &tag)) })
+        .lose_with(move |_| async move { empty() })
+        .corrupt_with(move |_, _| async move { servers.iter().for_each(|server| damage_entries(server)) })
+    }
+
+    /// A node that has found its servers, which may take more than a read may.
+    async fn connected(url: &str) -> Redis {
+        let redis = Redis::connect(url).await.unwrap();
+        while redis.is_suspended() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        redis
+    }
+
+    /// A node of a cluster knows of it only if the slot is its own.
+    fn evict_record(server: &servers::Redis, tag: &Tag) {
+        let name = format!("larder:t:{}", tag.as_str());
+        let _ = cmd("DEL").arg(name).query::<()>(&mut server.connection());
+    }
+
+    /// Flips a bit in the middle of every entry.
+    fn damage_entries(server: &servers::Redis) {
+        for key in server.run::<Vec<Vec<u8>>>("KEYS larder:e:*") {
+            let mut entry: Vec<u8> = server.query(cmd("GET").arg(&key));
+            let middle = entry.len() / 2;
+            entry[middle] ^= 1;
+            server.query::<()>(cmd("SET").arg(&key).arg(&entry[..]).arg("KEEPTTL"));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+};
+
+use super::process::{Process, free_port, wait_until};
+
+/// A `memcached`.
+#[derive(Debug)]
+pub struct Memcached {
+    process: Process,
+    pub port: u16,
+    arguments: Vec<String>,
+}
+
+impl Memcached {
+    /// An empty server that keeps values of up to 1 MiB.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments: `&["-I", "4m"]`.
+    pub fn start_with(further: &[&str]) -> Self {
+        let port = free_port();
+        let port_text = port.to_string();
+        // Root has to become somebody else.
+        let own = ["-l", "127.0.0.1", "-p", &port_text, "-U", "0", "-u", "nobody", "-m", "64", "-t", "2"];
+        let arguments: Vec<String> = own.iter().chain(further).map(ToString::to_string).collect();
+        let server = Self { process: Process::start("memcached", &arguments), port, arguments };
+        server.wait_until_ready();
+        server
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn url(&self) -> String {
+        url(&[self])
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Starts again on the same port, empty.
+    pub fn start_again(&mut self) {
+        self.process = Process::start("memcached", &self.arguments);
+        self.wait_until_ready();
+    }
+
+    /// The names of its items that begin with `prefix`, of which there is at least one: `larder:t:` are records of tags.
+    pub fn items(&self, prefix: &str) -> Vec<String> {
+        let mut items = Vec::new();
+        wait_until("there is such an item", || {
+            items = self.listed(prefix);
+            !items.is_empty()
+        });
+        items
+    }
+
+    /// The same, as the server lists them: at times it leaves one out that is there.
+    pub fn listed(&self, prefix: &str) -> Vec<String> {
+        let dump = self.ask("lru_crawler metadump all\r\n", "END");
+        let names = dump.iter().filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
+        names.map(|name| name.replace("%3A", ":")).filter(|name| name.starts_with(prefix)).collect()
+    }
+
+    /// What is stored under a name.
+    pub fn value(&self, name: &str) -> Option<Vec<u8>> {
+        let mut stream = self.connection();
+        stream.write_all(format!("mg {name} v\r\n").as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let length = line.strip_prefix("VA ")?.trim_end().parse().unwrap();
+        let mut value = vec![0; length];
+        reader.read_exact(&mut value).unwrap();
+        Some(value)
+    }
+
+    pub fn set(&self, name: &str, value: &[u8]) {
+        let mut stream = self.connection();
+        let command = [format!("ms {name} {}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat();
+        stream.write_all(&command).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        assert!(line.starts_with("HD"), "{line}");
+    }
+
+    /// Seconds until the item is forgotten.
+    pub fn ttl(&self, name: &str) -> i64 {
+        let lines = self.ask(&format!("mg {name} t\r\n"), "HD");
+        lines.last().unwrap().strip_prefix("HD t").unwrap().parse().unwrap()
+    }
+
+    pub fn delete(&self, name: &str) {
+        self.ask(&format!("md {name} q\r\nmn\r\n"), "MN");
+    }
+
+    /// Forgets everything that there was until now.
+    pub fn flush(&self) {
+        self.ask("flush_all\r\n", "OK");
+    }
+
+    /// Sends a command and reads lines until one that begins with `end`.
+    fn ask(&self, command: &str, end: &str) -> Vec<String> {
+        let mut stream = self.connection();
+        stream.write_all(command.as_bytes()).unwrap();
+        let mut lines = Vec::new();
+        for line in BufReader::new(stream).lines() {
+            lines.push(line.unwrap());
+            if lines.last().unwrap().starts_with(end) {
+                return lines;
+            }
+        }
+        panic!("memcached answered {lines:?} to {command:?}");
+    }
+
+    fn connection(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
+    }
+
+    fn wait_until_ready(&self) {
+        wait_until("memcached answers", || {
+            let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+            let mut line = String::new();
+            stream.write_all(b"mn\r\n").is_ok() && BufReader::new(stream).read_line(&mut line).is_ok() && line == "MN\r\n"
+        });
+    }
+}
+
+/// The URL of a store on these.
+pub fn url(servers: &[&Memcached]) -> String {
+    let addresses: Vec<_> = servers.iter().map(|server| server.address()).collect();
+    format!("memcached://{}", addresses.join(","))
+}
