@@ -2,12 +2,8 @@ use axum::{Router, routing};
 use larder::Cache;
 
 use crate::{
-<<<<<<< HEAD
-    places::everywhere,
-=======
-    places::{PLACES, Place, patient},
+    places::{everywhere, patient},
     servers::redis::Redis as Server,
->>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
     support::{Runs, get, minute, numbered},
 };
 

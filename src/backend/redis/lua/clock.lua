@@ -2,6 +2,17 @@
 -- A reign is a server as long as it is the primary: it ends with a restart and with a failover.
 -- A record is one string: incarnation (8), hard (8), soft (8).
 
+-- The string under a key; nothing if there is none, or something else of somebody else's.
+local function text(name)
+    local raw = redis.pcall('GET', name)
+    return type(raw) == 'string' and raw
+end
+
+-- Whether a number can be told from the next one: beyond that it came from nowhere here.
+local function counts(number)
+    return number >= 0 and number < 9007199254740000
+end
+
 local function later(epoch)
     local time = redis.call('TIME')
     local now = time[1] * 1000000 + time[2]
@@ -29,11 +40,15 @@ local function clock_here(name)
     local server = redis.call('INFO', 'server')
     local run, version = string.match(server, 'run_id:(%x+)'), string.match(server, 'redis_version:(%d+)')
     local reign = redis.sha1hex(run .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'))
-    local raw = redis.call('GET', name)
+    local raw = text(name)
     local clock = { epoch = 0, sequence = 0, reign = reign, version = tonumber(version) }
     if raw and #raw == 72 then
         clock.term, clock.incarnation, clock.epoch, clock.sequence = struct.unpack('>c8c8I8I8', raw)
-        if string.sub(raw, 33) == reign then return clock end
+        if not (counts(clock.epoch) and counts(clock.sequence)) then
+            clock.epoch, clock.sequence = 0, 0
+        elseif string.sub(raw, 33) == reign then
+            return clock
+        end
     end
     clock.term = anew(clock)
     set_clock(name, clock)
