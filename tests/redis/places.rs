@@ -23,20 +23,19 @@ pub(crate) enum Place {
     TieredCluster,
 }
 
-<<<<<<< HEAD
 /// Places that stand on the same servers stand together.
-pub const PLACES: [&[Place]; 3] = [
+pub(crate) const PLACES: [&[Place]; 3] = [
     &[Place::Single, Place::Manager, Place::TieredStrict, Place::TieredLease],
     &[Place::Sentinel],
     &[Place::Cluster, Place::TieredCluster],
 ];
 
 /// For how long a copy may be used after another node has invalidated it, where copies are used without asking.
-pub const LEASE: Duration = Duration::from_millis(400);
+pub(crate) const LEASE: Duration = Duration::from_millis(400);
 
 /// Servers, and a namespace on them.
 #[derive(Debug)]
-pub struct Site<'s> {
+pub(crate) struct Site<'s> {
     pub place: Place,
     pub namespace: String,
     running: &'s Running,
@@ -44,40 +43,20 @@ pub struct Site<'s> {
 
 #[derive(Debug)]
 enum Running {
-=======
-pub(crate) const PLACES: &[Place] = &[
-    Place::Single,
-    Place::Manager,
-    Place::Sentinel,
-    Place::Cluster,
-    Place::TieredStrict,
-    Place::TieredLease,
-    Place::TieredCluster,
-];
-
-/// Servers, and the way to them.
-pub(crate) struct Servers {
-    place: Place,
-    running: Running,
-}
-
-pub(crate) enum Running {
->>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
     Single(Server),
     Sentinel(Sentinel),
     Cluster(Cluster),
 }
 
-<<<<<<< HEAD
 /// One node of an application.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(crate) struct Node {
     pub cache: Cache,
     pub redis: Redis,
 }
 
 /// Runs a test in every place, in each on servers that are its own, while other places use others.
-pub fn everywhere(test: impl AsyncFn(&Site<'_>) + Sync) {
+pub(crate) fn everywhere(test: impl AsyncFn(&Site<'_>) + Sync) {
     thread::scope(|scope| {
         for places in PLACES {
             let test = &test;
@@ -116,29 +95,12 @@ impl<'s> Site<'s> {
 
     pub fn url(&self) -> String {
         match self.running {
-=======
-impl Place {
-    pub(crate) fn start(self) -> Servers {
-        let running = match self {
-            Self::Single | Self::Manager | Self::TieredStrict | Self::TieredLease => Running::Single(Server::start()),
-            Self::Sentinel => Running::Sentinel(Sentinel::start()),
-            Self::Cluster | Self::TieredCluster => Running::Cluster(Cluster::start()),
-        };
-        Servers { place: self, running }
-    }
-}
-
-impl Servers {
-    pub(crate) fn url(&self) -> String {
-        match &self.running {
->>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
             Running::Single(server) => server.url(),
             Running::Sentinel(sentinel) => sentinel.url(),
             Running::Cluster(cluster) => cluster.url(),
         }
     }
 
-<<<<<<< HEAD
     /// Two nodes, each with a connection of its own.
     pub async fn nodes(&self) -> (Cache, Cache) {
         (self.node().await.cache, self.node().await.cache)
@@ -154,10 +116,6 @@ impl Servers {
             Place::Manager => builder.from_connection(manager(&self.url()).await),
             _ => builder.connect(&self.url()).await.unwrap(),
         };
-=======
-    /// A node of its own, with a connection of its own.
-    pub(crate) async fn node(&self) -> Cache {
->>>>>>> 0cd71e755a313e6c1cf79ead574fe950d33bcd7f
         let near = Memory::new(16 << 20);
         let cache = match self.place {
             Place::Single | Place::Manager | Place::Sentinel | Place::Cluster => Cache::new(redis.clone()),
@@ -225,7 +183,7 @@ impl Servers {
 }
 
 /// A connection as an application has it, which waits longer than the tests do.
-pub async fn manager(url: &str) -> ConnectionManager {
+pub(crate) async fn manager(url: &str) -> ConnectionManager {
     let config = ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
     ConnectionManager::new_with_config(Client::open(url).unwrap(), config).await.unwrap()
 }
