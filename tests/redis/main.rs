@@ -7,6 +7,8 @@ mod servers;
 mod support;
 
 mod basics;
+mod failover;
+mod outages;
 mod places;
 mod races;
 mod records;
