@@ -183,7 +183,11 @@ impl Sentinel {
 
     /// Waits until the replica has been made the primary.
     pub fn wait_for_failover(&self) {
-        wait_until("the replica is promoted", || self.replica.run::<String>("INFO replication").contains("role:master"));
+        // The sentinel ends all connections of whoever it promotes.
+        wait_until("the replica is promoted", || {
+            let Ok(mut connection) = Client::open(self.replica.url()).unwrap().get_connection() else { return false };
+            cmd("INFO").arg("replication").query::<String>(&mut connection).is_ok_and(|info| info.contains("role:master"))
+        });
         let client = Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         wait_until("the sentinel names it", || {
             let mut command = cmd("SENTINEL");
