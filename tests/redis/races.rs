@@ -231,3 +231,34 @@ fn a_body_that_streams_across_an_invalidation_is_not_served_afterwards() {
         }
     });
 }
+
+#[test]
+fn what_expires_while_it_is_fetched_is_stale_afterwards() {
+    everywhere(async |site| {
+        let place = site.place;
+        let (runs, gate) = (Runs::default(), Gate::closed());
+        let (a, b) = site.nodes().await;
+        let app = |cache: &Cache| {
+            let (runs, gate) = (runs.clone(), gate.clone());
+            let handler = async move || {
+                let run = runs.begin();
+                gate.pass().await;
+                format!("run {run}")
+            };
+            route(minute(cache), handler)
+        };
+        let (app_a, app_b) = (app(&a), app(&b));
+        let first = ask(&app_a);
+        gate.arrival().await;
+        b.expire_tags(["posts"]).await.unwrap();
+        site.lease_ends().await;
+        gate.open(100);
+        // All of its tags have records, so that what is stored is known to be stale.
+        let first = first.await.unwrap();
+        assert!(first.is_stored(), "{place:?}: {first:?}");
+        for app in [&app_a, &app_b, &app_a] {
+            let answer = get(app, "/posts/1").await;
+            assert_eq!(answer.text(), "run 2", "{place:?}: {answer:?}");
+        }
+    });
+}

@@ -126,6 +126,16 @@ impl<F: Far> Tiered<F> {
         }
         Ok(read)
     }
+
+    /// Whether a copy of what the far store has just kept may be used until more is announced: it may have expired while it was fetched,
+    /// which was announced before.
+    async fn is_proven(&self, stored: &Stored) -> bool {
+        match self.mode {
+            // Whoever uses it asks.
+            Mode::Strict => true,
+            Mode::Lease(_) => self.far.is_alive(stored.born(), stored.tags()).await.unwrap_or(false),
+        }
+    }
 }
 
 #[async_trait]
@@ -152,10 +162,11 @@ impl<F: Far> Backend for Tiered<F> {
             Mode::Lease(_) => self.near.epoch(),
         };
         let put = self.far.put(key, Arc::clone(&stored)).await;
-        match put {
-            Ok(Put::Kept) => self.near.keep(key, &stored, before),
+        if matches!(put, Ok(Put::Kept)) && self.is_proven(&stored).await {
+            self.near.keep(key, &stored, before);
+        } else {
             // What was there before is not what the handler says now.
-            _ => self.near.forget(key),
+            self.near.forget(key);
         }
         put
     }
