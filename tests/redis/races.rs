@@ -262,3 +262,40 @@ fn what_expires_while_it_is_fetched_is_stale_afterwards() {
         }
     });
 }
+
+#[test]
+fn many_invalidate_one_tag_at_once_and_none_is_lost() {
+    everywhere(async |site| {
+        let place = site.place;
+        let version = Arc::new(AtomicU64::new(0));
+        let (a, b) = site.nodes().await;
+        let app = |cache: &Cache| {
+            let version = Arc::clone(&version);
+            route(minute(cache), async move || version.load(Ordering::SeqCst).to_string())
+        };
+        let apps = [app(&a), app(&b)];
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..80 {
+            let (cache, version) = ([&a, &b][task % 2].clone(), Arc::clone(&version));
+            let app = apps[task % 2].clone();
+            tasks.spawn(async move {
+                for _ in 0..5 {
+                    let value = version.fetch_add(1, Ordering::SeqCst) + 1;
+                    cache.invalidate_tags(["posts"]).await.unwrap_or_else(|error| panic!("{place:?}: {error:?}"));
+                    // The node that invalidates sees it at once in every place.
+                    let answer = get(&app, "/posts/1").await;
+                    let seen: u64 = answer.text().parse().unwrap();
+                    assert!(seen >= value, "{place:?}: {seen} is older than {value}: {answer:?}");
+                }
+            });
+        }
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap();
+        }
+        site.lease_ends().await;
+        for app in apps.iter().chain(&apps) {
+            assert_eq!(get(app, "/posts/1").await.text(), version.load(Ordering::SeqCst).to_string(), "{place:?}");
+        }
+        assert!(get(&apps[0], "/posts/1").await.is_hit(), "{place:?}");
+    });
+}
