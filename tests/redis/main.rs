@@ -7,6 +7,13 @@ mod servers;
 mod support;
 
 mod basics;
+mod failover;
+mod keys;
+mod logs;
+mod outages;
+mod pages;
 mod places;
 mod races;
 mod records;
+mod reigns;
+mod tiers;

@@ -5,7 +5,11 @@ use std::{
 };
 
 use larder::{Cache, Memory, Redis, RedisBuilder, Tiered};
-use redis::{Client, Cmd, ToRedisArgs, aio::{ConnectionManager, ConnectionManagerConfig}, cmd};
+use redis::{
+    Client, Cmd, ToRedisArgs,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    cmd,
+};
 use tokio::time::sleep;
 
 use crate::servers::redis::{Cluster, Redis as Server, Sentinel};
@@ -36,8 +40,8 @@ pub(crate) const LEASE: Duration = Duration::from_millis(400);
 /// Servers, and a namespace on them.
 #[derive(Debug)]
 pub(crate) struct Site<'s> {
-    pub place: Place,
-    pub namespace: String,
+    pub(crate) place: Place,
+    pub(crate) namespace: String,
     running: &'s Running,
 }
 
@@ -51,8 +55,8 @@ enum Running {
 /// One node of an application.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
-    pub cache: Cache,
-    pub redis: Redis,
+    pub(crate) cache: Cache,
+    pub(crate) redis: Redis,
 }
 
 /// Runs a test in every place, in each on servers that are its own, while other places use others.
@@ -89,11 +93,11 @@ impl<'s> Site<'s> {
     }
 
     /// The same servers under a namespace where nothing is stored yet.
-    pub fn apart(&self) -> Self {
+    pub(crate) fn apart(&self) -> Self {
         Self::new(self.place, self.running)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self.running {
             Running::Single(server) => server.url(),
             Running::Sentinel(sentinel) => sentinel.url(),
@@ -102,15 +106,15 @@ impl<'s> Site<'s> {
     }
 
     /// Two nodes, each with a connection of its own.
-    pub async fn nodes(&self) -> (Cache, Cache) {
+    pub(crate) async fn nodes(&self) -> (Cache, Cache) {
         (self.node().await.cache, self.node().await.cache)
     }
 
-    pub async fn node(&self) -> Node {
+    pub(crate) async fn node(&self) -> Node {
         self.node_with(patient()).await
     }
 
-    pub async fn node_with(&self, builder: RedisBuilder) -> Node {
+    pub(crate) async fn node_with(&self, builder: RedisBuilder) -> Node {
         let builder = builder.namespace(&self.namespace);
         let redis = match self.place {
             Place::Manager => builder.from_connection(manager(&self.url()).await),
@@ -126,7 +130,7 @@ impl<'s> Site<'s> {
     }
 
     /// The servers that are written to.
-    pub fn primaries(&self) -> Vec<&'s Server> {
+    pub(crate) fn primaries(&self) -> Vec<&'s Server> {
         match self.running {
             Running::Single(server) => vec![server],
             Running::Sentinel(sentinel) => vec![&sentinel.primary],
@@ -135,46 +139,42 @@ impl<'s> Site<'s> {
     }
 
     /// Runs a command on each server; those that have nothing to do with its key do nothing.
-    pub fn run_everywhere(&self, command: &Cmd) {
+    pub(crate) fn run_everywhere(&self, command: &Cmd) {
         self.primaries().iter().for_each(|server| _ = command.exec(&mut server.connection()));
     }
 
-    pub fn delete(&self, key: impl ToRedisArgs) {
+    pub(crate) fn delete(&self, key: impl ToRedisArgs) {
         self.run_everywhere(cmd("DEL").arg(key));
     }
 
     /// The keys of this namespace, each with the server that has it.
-    pub fn keys(&self) -> Vec<(&'s Server, Vec<u8>)> {
+    pub(crate) fn keys(&self) -> Vec<(&'s Server, Vec<u8>)> {
         let marked = |key: &Vec<u8>| key.windows(self.namespace.len()).any(|part| part == self.namespace.as_bytes());
         let of = |server: &'s Server| all_keys(server).into_iter().filter(marked).map(move |key| (server, key));
         self.primaries().into_iter().flat_map(of).collect()
     }
 
-    pub fn clock(&self) -> String {
+    pub(crate) fn clock(&self) -> String {
         format!("{{{}}}:clock", self.namespace)
     }
 
-    pub fn stream(&self) -> String {
+    pub(crate) fn stream(&self) -> String {
         format!("{{{}}}:stream", self.namespace)
     }
 
     /// What the record of a tag is called that an application names so.
-    pub fn record(&self, tag: &str) -> String {
+    pub(crate) fn record(&self, tag: &str) -> String {
         format!("{}:t:t:{tag}", self.namespace)
     }
 
     /// The keys of entries.
-    pub fn entries(&self) -> Vec<(&'s Server, Vec<u8>)> {
+    pub(crate) fn entries(&self) -> Vec<(&'s Server, Vec<u8>)> {
         let prefix = format!("{}:e:", self.namespace);
         self.keys().into_iter().filter(|(_, key)| key.starts_with(prefix.as_bytes())).collect()
     }
 
-    pub fn is_tiered(&self) -> bool {
-        matches!(self.place, Place::TieredStrict | Place::TieredLease | Place::TieredCluster)
-    }
-
     /// Where copies are used without asking, another node may use them for a while.
-    pub async fn lease_ends(&self) {
+    pub(crate) async fn lease_ends(&self) {
         if self.place == Place::TieredLease {
             // The lease is measured by the system's own clock.
             sleep(LEASE + Duration::from_millis(10)).await;

@@ -69,21 +69,33 @@ local function reading(clock)
     return struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence)
 end
 
+-- The arguments from this one on.
+local function arguments(first)
+    local list = {}
+    for i = first, #ARGV do list[#list + 1] = ARGV[i] end
+    return list
+end
+
 -- Tells near tiers what was invalidated, and keeps the clock. Each announcement has its number for an id, so that one who misses
--- some knows it.
+-- some knows it. Many tags take several, since Lua cannot hand over more than some thousand values at once.
 local function announce(clock, names, what, limits, tags)
-    clock.sequence = clock.sequence + 1
-    set_clock(names.clock, clock)
-    local message = { 'XADD', names.stream, 'MAXLEN', '~', limits.length, string.format('%.0f-0', clock.sequence), 'w', what }
-    for _, tag in ipairs(tags) do
-        message[#message + 1] = 't'
-        message[#message + 1] = tag
-    end
-    local added = redis.pcall(unpack(message))
-    if type(added) == 'table' and added.err then
-        -- Of another clock, or somebody else's: whoever follows it will see that it began anew.
-        redis.call('DEL', names.stream)
-        redis.call(unpack(message))
-    end
+    local at_once, first = 1000, 1
+    repeat
+        clock.sequence = clock.sequence + 1
+        set_clock(names.clock, clock)
+        local number = string.format('%.0f-0', clock.sequence)
+        local message = { 'XADD', names.stream, 'MAXLEN', '~', limits.length, number, 'w', what }
+        for i = first, math.min(first + at_once - 1, #tags) do
+            message[#message + 1] = 't'
+            message[#message + 1] = tags[i]
+        end
+        local added = redis.pcall(unpack(message))
+        if type(added) == 'table' and added.err then
+            -- Of another clock, or somebody else's: whoever follows it will see that it began anew.
+            redis.call('DEL', names.stream)
+            redis.call(unpack(message))
+        end
+        first = first + at_once
+    until first > #tags
     redis.call('EXPIRE', names.stream, limits.life)
 end
