@@ -98,13 +98,13 @@ async fn a_network_that_fails_in_any_way_brings_nothing_back() {
         let (app_a, app_b) = (app(&a, &runs), app(&b, &runs));
         eventually(&what, async || get(&app_a, "/posts/1").await.is_hit()).await;
         let old = get(&app_b, "/posts/1").await.text().to_owned();
+        let connections = proxy.connections();
         proxy.set(fault);
         // The first to notice is an invalidation.
         let error = a.invalidate_tags(["post:1"]).await.unwrap_err();
         assert!(error.is_unavailable() || error.is_timeout(), "{what}: {error:?}");
         assert!(redis.is_suspended(), "{what}");
         assert_it_does_without(&what, &a, &redis, &app_a, &runs).await;
-        let connections = proxy.connections();
         proxy.set(Fault::None);
         eventually(&what, async || {
             assert_ne!(get(&app_a, "/posts/1").await.text(), old, "{what}");
