@@ -5,12 +5,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{Router, extract::Path, routing};
 use larder::{Cache, Memory, Redis, Tiered};
-use tokio::{task::yield_now, time::sleep};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep},
+};
 
 use crate::{
     places::{LEASE, manager, patient},

@@ -8,10 +8,7 @@ mod support;
 
 mod basics;
 mod failover;
-mod keys;
-mod logs;
 mod outages;
-mod pages;
 mod places;
 mod races;
 mod records;

@@ -1,10 +1,10 @@
 //! Redis away, slow, silent or deaf: handlers answer, and what was invalidated meanwhile does not come back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::{Router, routing};
 use larder::{Cache, Redis, RedisBuilder};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     places::{everywhere, patient},
