@@ -8,7 +8,10 @@ mod support;
 
 mod basics;
 mod failover;
+mod keys;
+mod logs;
 mod outages;
+mod pages;
 mod places;
 mod races;
 mod records;
