@@ -8,7 +8,12 @@ mod support;
 
 mod basics;
 mod failover;
+mod keys;
+mod logs;
 mod outages;
+mod pages;
 mod places;
 mod races;
 mod records;
+mod reigns;
+mod tiers;
