@@ -74,7 +74,7 @@ impl Single {
         let entry = self.names.entry(&digest);
         if let Some(note) = note.as_ref().filter(|note| self.memo.may_hold(note)) {
             let (clock, mut values) = self.read(vec![entry.clone()]).await?;
-            let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(clock.epoch)) };
+            let Some((stored, id)) = self.open(key, &note.tags, values.pop()) else { return Ok(miss(clock.epoch)) };
             if note.proves(Proof { id, at: clock.epoch }) {
                 return Ok(Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock.epoch) });
             }
@@ -84,7 +84,7 @@ impl Single {
         let (mut clock, mut values) = self.read(names.collect()).await?;
         let epoch = clock.epoch;
         let mut records = values.split_off(1.min(values.len()));
-        let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(epoch)) };
+        let Some((stored, id)) = self.open(key, asked, values.pop()) else { return Ok(miss(epoch)) };
         let judgement = match judge(clock.epoch, &stored, asked, &records) {
             Some(judgement) => judgement,
             // This node has not met the entry before, or not with these tags.
@@ -110,11 +110,11 @@ impl Single {
         Ok(judge_all(clock.epoch, born, &records))
     }
 
-    /// The entry and the id of this writing of it, unless it is somebody else's or damaged.
-    fn open(&self, key: &Key, value: Option<Value>) -> Option<(Stored, u64)> {
+    /// The entry and the id of this writing of it, unless it is somebody else's or damaged; `tags` are those that it may have.
+    fn open(&self, key: &Key, tags: &[Tag], value: Option<Value>) -> Option<(Stored, u64)> {
         let Value::BulkString(entry) = value? else { return None };
         let entry = Bytes::from(entry);
-        let opened = Head::split(&entry).and_then(|(head, body)| {
+        let opened = Head::split_knowing(&entry, tags).and_then(|(head, body)| {
             let id = head.id;
             Ok((codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?, id))
         });
