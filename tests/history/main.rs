@@ -9,8 +9,10 @@
 #[cfg(feature = "memcached")]
 mod memcached;
 mod nodes;
+#[cfg(feature = "redis")]
+mod redis;
 mod rough;
-#[cfg(feature = "memcached")]
+#[cfg(any(feature = "memcached", feature = "redis"))]
 #[path = "../support/servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]

@@ -8,4 +8,13 @@ mod support;
 
 mod across_nodes;
 mod basics;
+mod failover;
+mod keys;
+mod logs;
+mod outages;
+mod pages;
 mod places;
+mod races;
+mod records;
+mod reigns;
+mod tiers;

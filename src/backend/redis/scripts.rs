@@ -76,11 +76,11 @@ impl Known {
     }
 
     pub(super) fn record() -> Self {
-        Self::new(include_str!("lua/record.lua").to_owned())
+        Self::in_a_reign(include_str!("lua/record.lua"))
     }
 
     pub(super) fn swap() -> Self {
-        Self::new(include_str!("lua/swap.lua").to_owned())
+        Self::in_a_reign(include_str!("lua/swap.lua"))
     }
 
     /// The guard of one term: that of another has another digest, which no server knows by accident.
@@ -91,6 +91,10 @@ impl Known {
 
     fn on_the_clock(body: &str) -> Self {
         Self::new([CLOCK, body].concat())
+    }
+
+    fn in_a_reign(body: &str) -> Self {
+        Self::new([include_str!("lua/reign.lua"), body].concat())
     }
 
     fn new(code: String) -> Self {

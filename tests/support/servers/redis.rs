@@ -19,7 +19,15 @@ impl Redis {
 
     /// The same, with further arguments: `&["--maxmemory", "2mb"]`.
     pub fn start_with(further: &[&str]) -> Self {
-        let (port, folder) = (free_port(), Folder::new());
+        Self::start_at_with(free_port(), further)
+    }
+
+    pub fn start_at(port: u16) -> Self {
+        Self::start_at_with(port, &[])
+    }
+
+    fn start_at_with(port: u16, further: &[&str]) -> Self {
+        let folder = Folder::new();
         let folder_path = folder.0.display().to_string();
         let port_text = port.to_string();
         let own =
