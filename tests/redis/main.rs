@@ -6,6 +6,7 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod across_nodes;
 mod basics;
 mod failover;
 mod keys;
