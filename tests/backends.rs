@@ -1,7 +1,7 @@
 //! Every backend that larder has passes the conformance suite, each in a line of its own.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 #[path = "support/servers/mod.rs"]
 mod servers;
 
@@ -98,5 +98,61 @@ mod redis {
             entry[middle] ^= 1;
             server.query::<()>(cmd("SET").arg(&key).arg(&entry[..]).arg("KEEPTTL"));
         }
+    }
+}
+
+#[cfg(feature = "memcached")]
+mod memcached {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use larder::{Memcached, conformance::Suite};
+
+    use crate::servers::memcached as servers;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn single() {
+        suite(&[server()]).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn several() {
+        suite(&[server(), server(), server()]).run().await.assert();
+    }
+
+    fn server() -> servers::Memcached {
+        servers::Memcached::start_with(&["-I", "4m"])
+    }
+
+    /// Each backend is empty because nobody has used its namespace before.
+    fn suite(servers: &[servers::Memcached]) -> Suite<'_, Memcached> {
+        let url = servers::url(&servers.iter().collect::<Vec<_>>());
+        let namespace = std::sync::Arc::new(AtomicU32::new(0));
+        let connect = move |next| {
+            let (number, url) = (namespace.fetch_add(next, Ordering::Relaxed) + next, url.clone());
+            let builder = Memcached::builder().namespace(&format!("suite-{number}")).max_value(4 << 20);
+            async move { builder.connect(&url).await.unwrap() }
+        };
+        let peer = connect.clone();
+        let each = move |prefix: &'static str, change: fn(&servers::Memcached, &str)| {
+            for server in servers {
+                let items = server.listed("suite-");
+                items.iter().filter(|name| name.contains(prefix)).for_each(|name| change(server, name));
+            }
+        };
+        Suite::new(move || connect(1))
+            .keeps_bodies_up_to(1 << 20)
+            .forgets_expired()
+            .peer(move |_| peer(0))
+            .evict_with(move |_, _| async move { each(":t:", |server, name| server.delete(name)) })
+            .lose_with(move |_| async move { servers.iter().for_each(servers::Memcached::flush) })
+            .corrupt_with(move |_, _| async move { each(":e:", damage) })
+    }
+
+    /// Flips a bit in the middle, unless it has been forgotten meanwhile.
+    fn damage(server: &servers::Memcached, name: &str) {
+        let Some(mut entry) = server.value(name) else { return };
+        let middle = entry.len() / 2;
+        entry[middle] ^= 1;
+        server.set(name, &entry);
     }
 }
