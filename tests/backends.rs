@@ -143,7 +143,7 @@ mod memcached {
             .keeps_bodies_up_to(1 << 20)
             .forgets_expired()
             .peer(move |_| peer(0))
-            .evict_with(move |_, _| async move { each(":t:", |server, name| server.delete(name)) })
+            .evict_with(move |_, _| async move { each(":t:", servers::Memcached::delete) })
             .lose_with(move |_| async move { servers.iter().for_each(servers::Memcached::flush) })
             .corrupt_with(move |_, _| async move { each(":e:", damage) })
     }
