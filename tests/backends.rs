@@ -36,8 +36,8 @@ async fn memory_that_forgets_tags() {
 mod redis {
     use std::time::Duration;
 
-    use larder::{Redis, Tag, conformance::Suite};
-    use redis::cmd;
+    use larder::{Backend, Memory, Redis, Tag, Tiered, conformance::Suite};
+    use redis::{Client, aio::ConnectionManager, cmd};
 
     use crate::servers::redis as servers;
 
@@ -59,20 +59,73 @@ mod redis {
         suite(&cluster.url(), &cluster.nodes.iter().collect::<Vec<_>>()).run().await.assert();
     }
 
+    /// Redis through a connection of the application's own.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn manager() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let connect = move || async move {
+            Redis::from_connection(ConnectionManager::new(Client::open(url.as_str()).unwrap()).await.unwrap())
+        };
+        suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered_strict() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let strict = move || async move { Tiered::new(Memory::new(64 << 20), connected(url).await) };
+        suite_of(&[&server], strict).peer(move |_| strict()).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered_cluster() {
+        let cluster = servers::Cluster::start();
+        let url = &cluster.url();
+        let strict = move || async move { Tiered::new(Memory::new(64 << 20), connected(url).await) };
+        suite_of(&cluster.nodes.iter().collect::<Vec<_>>(), strict).peer(move |_| strict()).run().await.assert();
+    }
+
+    /// Other nodes, and the store itself, are heard of only when the lease has ended: what they do to each other is not tried.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered_lease() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let lease =
+            move || async move { Tiered::new(Memory::new(64 << 20), connected(url).await).lease(Duration::from_millis(200)) };
+        let server = &server;
+        Suite::new(move || {
+            server.run::<()>("FLUSHALL");
+            lease()
+        })
+        .keeps_bodies_up_to(1 << 20)
+        .run()
+        .await
+        .assert();
+    }
+
     /// The suite for the store of that URL, which the servers hold and nobody else uses.
     fn suite<'a>(url: &'a str, servers: &'a [&'a servers::Redis]) -> Suite<'a, Redis> {
+        suite_of(servers, move || connected(url)).peer(move |_| connected(url)).forgets_expired().corrupt_with(
+            move |_, _| async move {
+                servers.iter().for_each(|server| damage_entries(server));
+            },
+        )
+    }
+
+    /// The suite for what `connect` makes on these servers.
+    fn suite_of<'a, B: Backend, F: Future<Output = B> + 'a>(
+        servers: &'a [&'a servers::Redis],
+        connect: impl Fn() -> F + 'a,
+    ) -> Suite<'a, B> {
         let empty = move || servers.iter().for_each(|server| server.run::<()>("FLUSHALL"));
-        let connect = async move || connected(url).await;
         Suite::new(move || {
             empty();
             connect()
         })
         .keeps_bodies_up_to(1 << 20)
-        .forgets_expired()
-        .peer(move |_| connect())
         .evict_with(move |_, tag| async move { servers.iter().for_each(|server| evict_record(server, &tag)) })
         .lose_with(move |_| async move { empty() })
-        .corrupt_with(move |_, _| async move { servers.iter().for_each(|server| damage_entries(server)) })
     }
 
     /// A node that has found its servers, which may take more than a read may.
@@ -105,18 +158,23 @@ mod redis {
 mod memcached {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use larder::{Memcached, conformance::Suite};
+    use larder::{Backend, Memcached, Memory, Tiered, conformance::Suite};
 
     use crate::servers::memcached as servers;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn single() {
-        suite(&[server()]).run().await.assert();
+        entries(&[server()]).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered() {
+        suite(&[server()], |memcached| Tiered::new(Memory::new(64 << 20), memcached)).run().await.assert();
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn several() {
-        suite(&[server(), server(), server()]).run().await.assert();
+        entries(&[server(), server(), server()]).run().await.assert();
     }
 
     fn server() -> servers::Memcached {
@@ -124,28 +182,34 @@ mod memcached {
     }
 
     /// Each backend is empty because nobody has used its namespace before.
-    fn suite(servers: &[servers::Memcached]) -> Suite<'_, Memcached> {
+    fn suite<B: Backend>(servers: &[servers::Memcached], of: fn(Memcached) -> B) -> Suite<'_, B> {
         let url = servers::url(&servers.iter().collect::<Vec<_>>());
         let namespace = std::sync::Arc::new(AtomicU32::new(0));
         let connect = move |next| {
             let (number, url) = (namespace.fetch_add(next, Ordering::Relaxed) + next, url.clone());
             let builder = Memcached::builder().namespace(&format!("suite-{number}")).max_value(4 << 20);
-            async move { builder.connect(&url).await.unwrap() }
+            async move { of(builder.connect(&url).await.unwrap()) }
         };
         let peer = connect.clone();
-        let each = move |prefix: &'static str, change: fn(&servers::Memcached, &str)| {
-            for server in servers {
-                let items = server.listed("suite-");
-                items.iter().filter(|name| name.contains(prefix)).for_each(|name| change(server, name));
-            }
-        };
         Suite::new(move || connect(1))
             .keeps_bodies_up_to(1 << 20)
-            .forgets_expired()
             .peer(move |_| peer(0))
-            .evict_with(move |_, _| async move { each(":t:", servers::Memcached::delete) })
+            .evict_with(move |_, _| async move { each(servers, ":t:", servers::Memcached::delete) })
             .lose_with(move |_| async move { servers.iter().for_each(servers::Memcached::flush) })
-            .corrupt_with(move |_, _| async move { each(":e:", damage) })
+    }
+
+    /// The suite for memcached alone, where what becomes of an entry there can be seen.
+    fn entries(servers: &[servers::Memcached]) -> Suite<'_, Memcached> {
+        suite(servers, |memcached| memcached)
+            .forgets_expired()
+            .corrupt_with(move |_, _| async move { each(servers, ":e:", damage) })
+    }
+
+    fn each(servers: &[servers::Memcached], prefix: &str, change: fn(&servers::Memcached, &str)) {
+        for server in servers {
+            let items = server.listed("suite-");
+            items.iter().filter(|name| name.contains(prefix)).for_each(|name| change(server, name));
+        }
     }
 
     /// Flips a bit in the middle, unless it has been forgotten meanwhile.
