@@ -36,7 +36,7 @@ async fn memory_that_forgets_tags() {
 mod redis {
     use std::time::Duration;
 
-    use larder::{Backend, Memory, Redis, Tag, Tiered, conformance::Suite};
+    use larder::{Backend, Memory, Redis, RedisBuilder, Tag, Tiered, conformance::Suite};
     use redis::{Client, aio::ConnectionManager, cmd};
 
     use crate::servers::redis as servers;
@@ -65,7 +65,7 @@ mod redis {
         let server = servers::Redis::start();
         let url = &server.url();
         let connect = move || async move {
-            Redis::from_connection(ConnectionManager::new(Client::open(url.as_str()).unwrap()).await.unwrap())
+            patient().from_connection(ConnectionManager::new(Client::open(url.as_str()).unwrap()).await.unwrap())
         };
         suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
     }
@@ -128,9 +128,15 @@ mod redis {
         .lose_with(move |_| async move { empty() })
     }
 
+    /// On a busy machine, the limits of every day would make a case fail that is about something else.
+    fn patient() -> RedisBuilder {
+        let limit = Duration::from_secs(20);
+        Redis::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit).connect_timeout(limit)
+    }
+
     /// A node that has found its servers, which may take more than a read may.
     async fn connected(url: &str) -> Redis {
-        let redis = Redis::connect(url).await.unwrap();
+        let redis = patient().connect(url).await.unwrap();
         while redis.is_suspended() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -156,7 +162,10 @@ mod redis {
 
 #[cfg(feature = "memcached")]
 mod memcached {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
 
     use larder::{Backend, Memcached, Memory, Tiered, conformance::Suite};
 
@@ -187,7 +196,10 @@ mod memcached {
         let namespace = std::sync::Arc::new(AtomicU32::new(0));
         let connect = move |next| {
             let (number, url) = (namespace.fetch_add(next, Ordering::Relaxed) + next, url.clone());
-            let builder = Memcached::builder().namespace(&format!("suite-{number}")).max_value(4 << 20);
+            // On a busy machine, the limits of every day would make a case fail that is about something else.
+            let limit = Duration::from_secs(20);
+            let builder = Memcached::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit);
+            let builder = builder.namespace(&format!("suite-{number}")).max_value(4 << 20);
             async move { of(builder.connect(&url).await.unwrap()) }
         };
         let peer = connect.clone();

@@ -160,15 +160,12 @@ impl<F: Far> Backend for Tiered<F> {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let before = match &self.mode {
-            // Proven by the first who uses it.
-            Mode::Strict => UNPROVEN,
-            Mode::Lease(_) => self.near.epoch(),
-        };
         let put = self.far.put(key, Arc::clone(&stored)).await;
-        match put {
-            Ok(Put::Kept) => self.near.keep(key, &stored, before),
-            // What was there before is not what the handler says now.
+        match (&put, &self.mode) {
+            // Proven by the first who uses it.
+            (Ok(Put::Kept), Mode::Strict) => self.near.keep(key, &stored, UNPROVEN),
+            // What was expired while its handler ran is kept, too, and only the far store can tell: the next read copies it. In any
+            // other case, what was there before is not what the handler says now.
             _ => self.near.forget(key),
         }
         put
