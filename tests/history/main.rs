@@ -40,7 +40,7 @@ use http::Method;
 use http_body::Frame;
 use larder::{
     Backend, Cache, Epoch, Error, Invalidate, Key, Memory, Receipt, Stored, Tag,
-    backend::{Invalidation, Put, Read},
+    backend::{Claim, Invalidation, Put, Read},
 };
 use support::{Answer, MINUTE, read, request};
 use tokio::{
@@ -436,6 +436,14 @@ impl Backend for Broken {
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
         self.memory.put(key, stored).await
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.memory.claim(key, life).await
+    }
+
+    async fn release(&self, key: &Key) {
+        self.memory.release(key).await;
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {

@@ -6,5 +6,6 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod across_nodes;
 mod basics;
 mod places;

@@ -67,6 +67,10 @@ impl Known {
         Self::on_the_clock(include_str!("lua/publish.lua"))
     }
 
+    pub(super) fn release() -> Self {
+        Self::new(include_str!("lua/release.lua").to_owned())
+    }
+
     pub(super) fn poll() -> Self {
         Self::on_the_clock(include_str!("lua/poll.lua"))
     }

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Backend, Invalidation, Put, Read, Receipt, Standing,
+    Backend, Claim, Invalidation, Put, Read, Receipt, Standing,
     far::{Far, Followed},
     memory::Memory,
 };
@@ -182,6 +182,14 @@ impl<F: Far> Backend for Tiered<F> {
         // And again: until now, others of this node could read and keep what was there before.
         self.near.invalidate(invalidation);
         receipt
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.far.claim(key, life).await
+    }
+
+    async fn release(&self, key: &Key) {
+        self.far.release(key).await;
     }
 }
 
