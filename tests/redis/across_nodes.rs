@@ -5,7 +5,7 @@ use larder::Cache;
 use tokio::task::JoinSet;
 
 use crate::{
-    places::{Place, patient},
+    places::{everywhere, patient},
     servers::redis::Redis as Server,
     support::{Gate, MINUTE, Runs, get},
 };
@@ -21,14 +21,13 @@ fn app(cache: &Cache, runs: &Runs, gate: &Gate, life: Duration) -> Router {
     Router::new().route("/page", routing::get(handler).layer(layer))
 }
 
-#[tokio::test]
-async fn nodes_that_share_fetches_run_the_handler_once() {
-    for place in [Place::Single, Place::Cluster, Place::TieredLease] {
-        let servers = place.start();
+#[test]
+fn nodes_that_share_fetches_run_the_handler_once() {
+    everywhere(async |site| {
         let (runs, gate) = (Runs::default(), Gate::closed());
         let mut asked = JoinSet::new();
         for _ in 0..3 {
-            let app = app(&servers.node().await, &runs, &gate, MINUTE);
+            let app = app(&site.node().await.cache, &runs, &gate, MINUTE);
             for _ in 0..10 {
                 let app = app.clone();
                 asked.spawn(async move { get(&app, "/page").await });
@@ -37,9 +36,9 @@ async fn nodes_that_share_fetches_run_the_handler_once() {
         gate.arrival().await;
         gate.open(30);
         for answer in asked.join_all().await {
-            assert_eq!(answer.text(), "run 1", "{place:?}");
+            assert_eq!(answer.text(), "run 1", "{:?}", site.place);
         }
-    }
+    });
 }
 
 #[tokio::test]

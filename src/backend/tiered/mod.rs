@@ -2,6 +2,8 @@
 
 mod copies;
 mod follower;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
@@ -37,6 +39,9 @@ use follower::{Follower, follow};
 ///
 /// When the far store cannot be reached, handlers answer: copies are not used beyond their lease, since nobody can tell what was
 /// invalidated meanwhile.
+///
+/// A lease takes a store that announces what is invalidated, as Redis does. memcached does not: in front of it, a lease does not
+/// compile.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -102,13 +107,13 @@ impl<F: Far> Tiered<F> {
         if let Some(copy) = self.near.any(key) {
             let is_proven = copy.born().incarnation() == epoch.incarnation() && copy.validated_at() == epoch;
             if is_proven || self.far.is_alive(copy.born(), copy.tags()).await? {
-                copy.set_validated_at(epoch);
+                copy.set_validated_at(proof(&copy, epoch));
                 return Ok(Read { found: Some((copy, Standing::Current)), epoch: Some(epoch) });
             }
         }
         let read = self.far.get(key, known).await?;
         if let Some((stored, Standing::Current)) = &read.found {
-            self.near.keep(key, stored, epoch);
+            self.near.keep(key, stored, proof(stored, epoch));
         }
         Ok(read)
     }
@@ -126,16 +131,15 @@ impl<F: Far> Tiered<F> {
         }
         Ok(read)
     }
+}
 
-    /// Whether a copy of what the far store has just kept may be used until more is announced: it may have expired while it was fetched,
-    /// which was announced before.
-    async fn is_proven(&self, stored: &Stored) -> bool {
-        match self.mode {
-            // Whoever uses it asks.
-            Mode::Strict => true,
-            Mode::Lease(_) => self.far.is_alive(stored.born(), stored.tags()).await.unwrap_or(false),
-        }
-    }
+/// No clock stands there.
+const UNPROVEN: Epoch = Epoch::new(0);
+
+/// What a copy that was found usable after `epoch` may be noted to be usable at. A copy has the number alone noted: that of another
+/// incarnation, which ended in between, would be taken for one of its own that is yet to come.
+fn proof(copy: &Stored, epoch: Epoch) -> Epoch {
+    if copy.born().incarnation() == epoch.incarnation() { epoch } else { UNPROVEN }
 }
 
 #[async_trait]
@@ -156,17 +160,13 @@ impl<F: Far> Backend for Tiered<F> {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let before = match &self.mode {
-            // Proven by the first who uses it.
-            Mode::Strict => Epoch::new(0),
-            Mode::Lease(_) => self.near.epoch(),
-        };
         let put = self.far.put(key, Arc::clone(&stored)).await;
-        if matches!(put, Ok(Put::Kept)) && self.is_proven(&stored).await {
-            self.near.keep(key, &stored, before);
-        } else {
-            // What was there before is not what the handler says now.
-            self.near.forget(key);
+        match (&put, &self.mode) {
+            // Proven by the first who uses it.
+            (Ok(Put::Kept), Mode::Strict) => self.near.keep(key, &stored, UNPROVEN),
+            // What was expired while its handler ran is kept, too, and only the far store can tell: the next read copies it. In any
+            // other case, what was there before is not what the handler says now.
+            _ => self.near.forget(key),
         }
         put
     }
