@@ -4,11 +4,7 @@ use axum::{Router, routing};
 use larder::{Cache, Memory, Redis, Tiered};
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    places::{LEASE, manager, patient},
-    servers::redis::Redis as Server,
-    support::{Runs, get, minute, numbered},
-};
+use crate::support::{Runs, get, minute, numbered};
 
 /// A node of an application with pages.
 #[derive(Debug)]
@@ -35,18 +31,6 @@ impl Node {
         let layer = minute(&cache).tags(["posts", "post:{id}"]);
         let app = Router::new().route("/posts/{id}", routing::get(numbered(runs)).layer(layer));
         Self { app, cache, redis }
-    }
-
-    /// Nodes of each kind: plain, with copies that are looked at, and with copies that are leased.
-    pub(crate) async fn of_each_kind(url: &str, runs: &Runs) -> Vec<Self> {
-        let connect = async || patient().connect(url).await.unwrap();
-        let plain = [Self::on(connect().await, runs), Self::on(connect().await, runs)];
-        let copying = [Self::strict(connect().await, runs), Self::leased(connect().await, LEASE, runs)];
-        plain.into_iter().chain(copying).collect()
-    }
-
-    pub(crate) async fn on_the_applications_own(server: &Server, runs: &Runs) -> Self {
-        Self::on(patient().from_connection(manager(&server.url()).await), runs)
     }
 
     pub(crate) async fn text(&self, id: u32) -> String {
