@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+#[cfg(feature = "redis")]
+#[path = "support/servers/mod.rs"]
+mod servers;
+
 use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
@@ -25,8 +29,13 @@ struct Example {
 impl Example {
     /// Starts one that cargo has built beside this test, and waits until it says where it listens.
     fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut process =
-            Command::new(built(name)).args(arguments).env("LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(name, arguments, &[])
+    }
+
+    fn start_with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(built(name));
+        command.args(arguments).env("LISTEN", "127.0.0.1:0").envs(variables.iter().copied());
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let listening = lines.find_map(|line| Some(line.unwrap().strip_prefix("listening on http://")?.to_owned())).unwrap();
         // Read on, so that it never waits for us to.
@@ -160,4 +169,32 @@ mod kits {
         let report = run("custom_backend");
         assert!(report.ends_with("cases hold, 0 fail, 0 could not be tried\n"), "{report}");
     }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn quickstart_runs_on_redis_with_no_other_change() {
+    let server = servers::redis::Redis::start();
+    let example = Example::start_with("quickstart", &[], &[("CACHE_URL", &server.url())]);
+    let first = example.get("/posts/7").await;
+    assert_eq!(first.status, StatusCode::OK);
+    let json = [("content-type", "application/json")];
+    let updated = example.ask(Method::PUT, "/posts/7", &json, r#"{"title":"new"}"#).await;
+    assert_eq!(updated.status, StatusCode::NO_CONTENT);
+    assert!(example.get("/posts/7").await.body.contains(r#""new""#));
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn sessions_and_cache_share_a_redis() {
+    let server = servers::redis::Redis::start();
+    let example = Example::start_with("shared_redis", &[], &[("REDIS_URL", &server.url())]);
+    let login = example.ask(Method::POST, "/login/ann", &[], "").await;
+    let cookie = login.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    assert_eq!(example.ask(Method::GET, "/whoami", &[("cookie", cookie)], "").await.body, "ann");
+    assert_eq!(example.ask(Method::GET, "/news", &[("cookie", cookie)], "").await.body, "nothing happened");
+    let published = example.ask(Method::POST, "/news/new", &[], "").await;
+    assert_eq!(published.status, StatusCode::NO_CONTENT);
+    // The session is none of the cache's business.
+    assert_eq!(example.ask(Method::GET, "/whoami", &[("cookie", cookie)], "").await.body, "ann");
 }

@@ -124,6 +124,10 @@ impl<R: Remote> Inner<R> {
                 return false;
             }
         }
+        // A connection is there by now: a store that is still too slow for a read would only open the breaker again.
+        if limited(self.limits.read, self.remote.epoch()).await.is_err() {
+            return false;
+        }
         // Whatever failed to be invalidated since is noted before this looks, or opens the breaker again.
         self.breaker.close(|| self.outbox.is_empty())
     }
