@@ -33,13 +33,18 @@ impl Inquiry {
         let Some(life) = self.settings.across_nodes else { return Err(None) };
         loop {
             let key = missing.key(&self.look).clone();
-            match self.cache.inner.backend.claim(&key, life).await {
-                Ok(Claim::Granted) => return Err(Some(Claimed { cache: self.cache.clone(), key: Box::new(key) })),
-                Ok(Claim::Taken) if Instant::now() + PAUSE < deadline => sleep(PAUSE).await,
+            let claim = match self.cache.inner.backend.claim(&key, life).await {
+                Ok(Claim::Granted) => Some(Claimed { cache: self.cache.clone(), key: Box::new(key) }),
+                Ok(Claim::Taken) if Instant::now() + PAUSE < deadline => {
+                    sleep(PAUSE).await;
+                    None
+                }
                 Ok(Claim::Taken) | Err(_) => return Err(None),
-            }
+            };
+            // Also with the claim: whoever had it may have stored the answer, and given it back, since this node looked last.
             match self.answer_after(Landing::Stored, missing, epoch).await {
                 Ok(Some(response)) => return Ok(response),
+                Ok(None) if claim.is_some() => return Err(claim),
                 Ok(None) => {}
                 Err(_) => return Err(None),
             }

@@ -216,7 +216,7 @@ impl CacheLayer {
     ///
     /// A node that misses claims the key in the store, and gives the claim back when its response is stored; others look for that
     /// response every 20 ms, for at most the [`wait_limit`](Self::wait_limit). Should the node die, its claim ends after `life`, which should
-    /// be as long as the handler takes at most. It costs a round trip more with each miss, and works with Redis; with other stores it
+    /// be as long as the handler takes at most. It costs two round trips more with each miss, and works with Redis; with other stores it
     /// changes nothing. What is right does not depend on it.
     pub fn collapse_across_nodes(self, life: Duration) -> Self {
         self.edit(|settings| settings.across_nodes = Some(life))
