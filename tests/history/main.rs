@@ -8,6 +8,7 @@
 
 #[cfg(feature = "memcached")]
 mod memcached;
+#[cfg_attr(not(any(feature = "redis", feature = "memcached")), allow(dead_code, reason = "for stores that nodes share"))]
 mod nodes;
 #[cfg(feature = "redis")]
 mod redis;
