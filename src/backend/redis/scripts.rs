@@ -5,6 +5,7 @@ use redis::{Cmd, Script, cmd};
 use super::reading::Term;
 use crate::backend::Invalidation;
 
+const REIGN: &str = include_str!("lua/reign.lua");
 const CLOCK: &str = include_str!("lua/clock.lua");
 const INVALIDATE: &str = include_str!("lua/invalidate.lua");
 
@@ -72,11 +73,11 @@ impl Known {
     }
 
     pub(super) fn record() -> Self {
-        Self::new(include_str!("lua/record.lua").to_owned())
+        Self::new([REIGN, include_str!("lua/record.lua")].concat())
     }
 
     pub(super) fn swap() -> Self {
-        Self::new(include_str!("lua/swap.lua").to_owned())
+        Self::new([REIGN, include_str!("lua/swap.lua")].concat())
     }
 
     /// The guard of one term: that of another has another digest, which no server knows by accident.

@@ -120,6 +120,21 @@ impl Cluster {
         format!("redis+cluster://{}", hosts.join(","))
     }
 
+    /// Makes a replica the primary of its slots, and its primary a replica.
+    pub fn promote(&self, replica: &Redis) {
+        wait_until("it follows", || replica.run::<String>("INFO replication").contains("master_link_status:up"));
+        let mut looks = 0;
+        wait_until("it is promoted", || {
+            // On a busy machine the others may not have agreed in time: asked again each five seconds.
+            if looks % 1000 == 0 {
+                let _ = cmd("CLUSTER").arg("FAILOVER").exec(&mut replica.connection());
+            }
+            looks += 1;
+            replica.run::<String>("INFO replication").contains("role:master")
+        });
+        self.wait_until_ready();
+    }
+
     pub fn wait_until_ready(&self) {
         let count = format!("cluster_known_nodes:{}", self.nodes.len());
         for node in &self.nodes {

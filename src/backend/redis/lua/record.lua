@@ -1,4 +1,4 @@
--- KEYS: record. What it says, if this node wrote it: one that another wrote, before a failover, may lack what was invalidated last.
+-- KEYS: record. What it says, if it was written in this reign: one from before a restart or a failover may lack what was invalidated last.
 local raw = redis.call('GET', KEYS[1])
-if raw and string.sub(raw, -40) == redis.call('CLUSTER', 'MYID') then return string.sub(raw, 1, -41) end
+if raw and string.sub(raw, -40) == reign_here() then return string.sub(raw, 1, -41) end
 return false
