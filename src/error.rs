@@ -1,12 +1,12 @@
-use std::{borrow::Cow, error::Error as StdError, fmt};
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
-type Source = Box<dyn StdError + Send + Sync>;
+type Source = Arc<dyn StdError + Send + Sync>;
 
 /// What went wrong in the cache; never what went wrong in a handler.
 ///
 /// A request is never answered with this error: reads fail open and the handler runs. It reaches the code that
 /// asked for something the cache could not promise, such as an invalidation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
@@ -38,8 +38,8 @@ impl Error {
 
     /// Keeps `source` as the cause.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(Arc::from(source.into()));
         self
     }
 

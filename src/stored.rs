@@ -11,7 +11,7 @@ use http::{
 };
 use smallvec::SmallVec;
 
-use crate::{clock::Timestamp, date::http_date, no_vary_search::SearchRule, tag::Tag};
+use crate::{clock::Timestamp, conditional::has_validator, date::http_date, no_vary_search::SearchRule, tag::Tag};
 
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
 ///
@@ -91,9 +91,14 @@ impl Stored {
         self.validated_at.store(epoch.number, Ordering::Relaxed);
     }
 
-    /// When this may be forgotten: it will not be used from then on.
+    /// When this may be forgotten: it will not be used from then on. What can be validated is of use for an hour longer than it may be
+    /// served, since its handler need not make the body again.
     pub fn expires(&self) -> Timestamp {
+        const FOR_VALIDATION: Duration = Duration::from_secs(3600);
         match &self.content {
+            Content::Response(response) if has_validator(&response.headers) => {
+                response.fresh_until + response.stale.longest().max(FOR_VALIDATION)
+            }
             Content::Response(response) => response.fresh_until + response.stale.longest(),
             // As good as any other until the next response says something else.
             Content::Search(_) => Timestamp::from_millis(u64::MAX),

@@ -32,6 +32,11 @@ impl Head {
 
     /// Decodes the head that `bytes` begin with; returns what follows it.
     pub(crate) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), Corrupt> {
+        Self::split_knowing(bytes, &[])
+    }
+
+    /// The same, for one who knows which tags there will most likely be: those need not be made anew.
+    pub(crate) fn split_knowing<'b>(bytes: &'b [u8], known: &[Tag]) -> Result<(Self, &'b [u8]), Corrupt> {
         let mut reader = Reader::new(bytes);
         check_signature(&mut reader)?;
         let id = reader.u64()?;
@@ -45,8 +50,10 @@ impl Head {
         }
         // They have been counted: there is room for as many.
         let mut tags = Vec::with_capacity(count);
-        for _ in 0..count {
-            tags.push(tag(name(&mut names)?)?);
+        for at in 0..count {
+            let name = name(&mut names)?;
+            let known = known.get(at).filter(|tag| tag.as_str().as_bytes() == name);
+            tags.push(known.map_or_else(|| tag(name), |known| Ok(known.clone()))?);
         }
         Ok((Self { id, born, tags }, reader.rest()))
     }

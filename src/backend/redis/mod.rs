@@ -8,6 +8,7 @@ mod memo;
 mod names;
 mod options;
 mod reading;
+mod readings;
 mod record;
 mod registers;
 mod scripts;

@@ -12,6 +12,7 @@ use super::{
     names::Names,
     options::Options,
     reading::Reading,
+    readings::{Moment, Readings},
     record::{judge, judge_all},
     scripts::{Known, force, library},
 };
@@ -31,7 +32,8 @@ use crate::{
 /// clock and entry are enough.
 #[derive(Debug)]
 pub(super) struct Single {
-    link: Link,
+    link: Arc<Link>,
+    readings: Arc<Readings>,
     names: Names,
     options: Options,
     memo: Memo,
@@ -46,42 +48,23 @@ struct Scripts {
     poll: Known,
 }
 
-/// How often a read is begun again because the term of the clock has changed meanwhile.
-const ATTEMPTS: usize = 4;
-
 impl Single {
     pub(super) fn new(link: Link, names: Names, options: Options) -> Self {
         let (prepare, put) = (Known::prepare(), Known::put());
         let scripts = Scripts { prepare, put, invalidate: Known::invalidate(), poll: Known::poll() };
-        Self { link, names, options, memo: Memo::default(), scripts }
+        let link = Arc::new(link);
+        let readings = Readings::new(Arc::clone(&link), &names.clock);
+        Self { link, readings, names, options, memo: Memo::default(), scripts }
     }
 
     pub(super) fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Reads the clock, and what stands under further keys.
-    pub(super) async fn read<'n>(&self, others: impl Iterator<Item = &'n [u8]>) -> Result<(Reading, Vec<Value>), Error> {
-        let mut command = cmd("MGET");
-        command.arg(&self.names.clock);
-        others.for_each(|name| _ = command.arg(name));
-        for _ in 0..ATTEMPTS {
-            let (value, term) = self.link.ask(&command).await.map_err(failed)?;
-            let Value::Array(mut values) = value else { return Err(unexpected()) };
-            let clock = match values.first_mut() {
-                Some(Value::BulkString(clock)) => Reading::split(clock).map(|(reading, _)| reading),
-                _ => None,
-            };
-            match clock.filter(|clock| clock.term == term) {
-                Some(clock) => {
-                    self.memo.saw(clock.epoch);
-                    values.remove(0);
-                    return Ok((clock, values));
-                }
-                None => self.link.greet_again(term),
-            }
-        }
-        Err(Error::unavailable("Redis changes its primary, or loses its clock, again and again"))
+    async fn read(&self, names: Vec<String>) -> Result<Moment, Error> {
+        let moment = self.readings.read(names).await?;
+        self.memo.saw(moment.0.epoch);
+        Ok(moment)
     }
 
     /// The entry if there is one that may be used, how it stands, and the epoch at the read or before it.
@@ -90,19 +73,18 @@ impl Single {
         let note = self.memo.note(&digest);
         let entry = self.names.entry(&digest);
         if let Some(note) = note.as_ref().filter(|note| self.memo.may_hold(note)) {
-            let (clock, mut values) = self.read(iter::once(entry.as_bytes())).await?;
-            let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(clock.epoch)) };
+            let (clock, mut values) = self.read(vec![entry.clone()]).await?;
+            let Some((stored, id)) = self.open(key, &note.tags, values.pop()) else { return Ok(miss(clock.epoch)) };
             if note.proves(Proof { id, at: clock.epoch }) {
                 return Ok(Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock.epoch) });
             }
         }
         let asked = note.as_ref().map_or(known, |note| &note.tags);
-        let records: Vec<_> = asked.iter().map(|tag| self.names.record(tag)).collect();
-        let names = iter::once(entry.as_bytes()).chain(records.iter().map(String::as_bytes));
-        let (mut clock, mut values) = self.read(names).await?;
+        let names = iter::once(entry).chain(asked.iter().map(|tag| self.names.record(tag)));
+        let (mut clock, mut values) = self.read(names.collect()).await?;
         let epoch = clock.epoch;
         let mut records = values.split_off(1.min(values.len()));
-        let Some((stored, id)) = self.open(key, values.pop()) else { return Ok(miss(epoch)) };
+        let Some((stored, id)) = self.open(key, asked, values.pop()) else { return Ok(miss(epoch)) };
         let judgement = match judge(clock.epoch, &stored, asked, &records) {
             Some(judgement) => judgement,
             // This node has not met the entry before, or not with these tags.
@@ -118,9 +100,8 @@ impl Single {
         Ok(Read { found, epoch: Some(epoch) })
     }
 
-    async fn records(&self, tags: &[Tag]) -> Result<(Reading, Vec<Value>), Error> {
-        let names: Vec<_> = tags.iter().map(|tag| self.names.record(tag)).collect();
-        self.read(names.iter().map(String::as_bytes)).await
+    async fn records(&self, tags: &[Tag]) -> Result<Moment, Error> {
+        self.read(tags.iter().map(|tag| self.names.record(tag)).collect()).await
     }
 
     /// How something born at `born` with these tags stands now.
@@ -129,11 +110,11 @@ impl Single {
         Ok(judge_all(clock.epoch, born, &records))
     }
 
-    /// The entry and the id of this writing of it, unless it is somebody else's or damaged.
-    fn open(&self, key: &Key, value: Option<Value>) -> Option<(Stored, u64)> {
+    /// The entry and the id of this writing of it, unless it is somebody else's or damaged; `tags` are those that it may have.
+    fn open(&self, key: &Key, tags: &[Tag], value: Option<Value>) -> Option<(Stored, u64)> {
         let Value::BulkString(entry) = value? else { return None };
         let entry = Bytes::from(entry);
-        let opened = Head::split(&entry).and_then(|(head, body)| {
+        let opened = Head::split_knowing(&entry, tags).and_then(|(head, body)| {
             let id = head.id;
             Ok((codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?, id))
         });
@@ -264,7 +245,7 @@ impl Backend for Single {
 #[async_trait]
 impl Remote for Single {
     async fn epoch(&self) -> Result<Epoch, Error> {
-        Ok(self.read(iter::empty()).await?.0.epoch)
+        Ok(self.read(Vec::new()).await?.0.epoch)
     }
 
     fn reset(&self) {
