@@ -1,6 +1,7 @@
 //! What the benchmarks share: the handler, the requests, the floor, and one way to ask and to time all of them.
 
 mod floor;
+mod redis_server;
 mod requests;
 mod witness;
 
@@ -32,6 +33,7 @@ use tower::Service;
 
 pub use crate::{
     floor::{Entry, Floor, engine},
+    redis_server::RedisServer,
     requests::{Requests, zipf},
     witness::stored,
 };

@@ -4,8 +4,6 @@
 
 use std::{
     future::Future,
-    net::TcpListener,
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -19,7 +17,7 @@ use larder::{
     Backend, Cache, CacheStatus, CacheTags, Epoch, Error, Key, Receipt, Redis, Stored, Tag,
     backend::{Invalidation, Put, Read},
 };
-use larder_benches::{HOUR, KIB};
+use larder_benches::{HOUR, KIB, RedisServer};
 use redis::aio::MultiplexedConnection;
 use tokio::{runtime::Builder, task::JoinSet};
 use tower::ServiceExt as _;
@@ -29,7 +27,7 @@ const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_millis(700);
 
 fn main() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads to start");
     runtime.block_on(async {
         println!(
@@ -41,7 +39,7 @@ fn main() {
     });
 }
 
-async fn compare(server: &Server, size: usize) {
+async fn compare(server: &RedisServer, size: usize) {
     let client = redis::Client::open(server.url()).expect("a valid URL");
     let connection = client.get_multiplexed_async_connection().await.expect("a server that listens");
     let body = noise(size);
@@ -81,7 +79,7 @@ struct Page {
 }
 
 /// A page in the cache, with six fields and two tags besides the automatic ones.
-async fn filled(server: &Server, body: Bytes, of_route: bool) -> Page {
+async fn filled(server: &RedisServer, body: Bytes, of_route: bool) -> Page {
     // On a busy machine the limits of every day would cut rounds short.
     let patient = Redis::builder().read_timeout(HOUR).store_timeout(HOUR).invalidate_timeout(HOUR);
     let redis = patient.namespace(&format!("{} {of_route}", body.len())).connect(&server.url()).await.expect("a valid URL");
@@ -166,35 +164,5 @@ impl Backend for Recorder {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         self.inner.invalidate(invalidation).await
-    }
-}
-
-struct Server {
-    process: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]).stdout(Stdio::null());
-        let server = Self { process: command.spawn().expect("redis-server is installed"), port };
-        let client = redis::Client::open(server.url()).expect("a valid URL");
-        while client.get_connection().is_err() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        server
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

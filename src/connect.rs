@@ -9,6 +9,7 @@ impl Cache {
     /// | `redis://host`, `redis+sentinel://…`, `redis+cluster://…` | Redis, shared by all nodes | `redis` |
     /// | `memcached://a,b:11212` | memcached servers, shared by all nodes | `memcached` |
     /// | `tiered+redis://host`, `tiered+redis+cluster://…`, … | 64 MiB of memory in front of Redis, with a lease of one second | `redis` |
+    /// | `tiered+memcached://a,b:11212` | 64 MiB of memory in front of memcached, each use of which is preceded by a look at its clock | `memcached` |
     ///
     /// A remote store need not be there yet: handlers answer until it is.
     ///
@@ -20,6 +21,7 @@ impl Cache {
             Some((scheme, _)) if is_redis(scheme) => redis(url).await,
             Some((scheme, _)) if scheme.strip_prefix("tiered+").is_some_and(is_redis) => tiered(&url["tiered+".len()..]).await,
             Some(("memcached", _)) => memcached(url).await,
+            Some(("tiered+memcached", _)) => tiered_memcached(&url["tiered+".len()..]).await,
             Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
             None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
         }
@@ -40,10 +42,12 @@ async fn redis(_url: &str) -> Result<Cache, Error> {
     Err(switched_off("redis"))
 }
 
+/// The memory of tiered stores, as the documentation of `connect` says.
+#[cfg(all(feature = "memory", any(feature = "redis", feature = "memcached")))]
+const NEAR: u64 = 64 << 20;
+
 #[cfg(all(feature = "memory", feature = "redis"))]
 async fn tiered(url: &str) -> Result<Cache, Error> {
-    /// As the documentation of `connect` says.
-    const NEAR: u64 = 64 << 20;
     const LEASE: std::time::Duration = std::time::Duration::from_secs(1);
     let near = crate::backend::memory::Memory::new(NEAR);
     let far = crate::backend::redis::Redis::connect(url).await?;
@@ -65,6 +69,20 @@ async fn memcached(url: &str) -> Result<Cache, Error> {
 #[cfg(not(feature = "memcached"))]
 async fn memcached(_url: &str) -> Result<Cache, Error> {
     Err(switched_off("memcached"))
+}
+
+#[cfg(all(feature = "memory", feature = "memcached"))]
+async fn tiered_memcached(url: &str) -> Result<Cache, Error> {
+    let near = crate::backend::memory::Memory::new(NEAR);
+    let far = crate::backend::memcached::Memcached::connect(url).await?;
+    Ok(Cache::new(crate::backend::tiered::Tiered::new(near, far)))
+}
+
+#[cfg(not(all(feature = "memory", feature = "memcached")))]
+async fn tiered_memcached(_url: &str) -> Result<Cache, Error> {
+    Err(Error::invalid_input(
+        "`tiered+memcached:` needs larder's features `memory` and `memcached`: add them to the features in Cargo.toml",
+    ))
 }
 
 #[cfg(not(all(feature = "memory", feature = "redis", feature = "memcached")))]

@@ -10,6 +10,7 @@ mod cache;
 mod cache_control;
 mod cache_policy;
 mod caught;
+mod claim;
 mod clock;
 mod codec;
 mod collapse;

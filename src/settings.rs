@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) collapsing: Collapsing,
     /// How long a request waits for somebody else's fetch.
     pub(crate) wait_limit: Duration,
+    /// How long a claim to fetch for all nodes holds.
+    pub(crate) across_nodes: Option<Duration>,
     pub(crate) soft_timeout: Option<Duration>,
     /// How eagerly what is about to become stale is refreshed.
     pub(crate) refresh_ahead: Option<f64>,
@@ -171,6 +173,7 @@ impl Default for Settings {
             status_field: StatusField::default(),
             collapsing: Collapsing::default(),
             wait_limit: Duration::from_secs(2),
+            across_nodes: None,
             soft_timeout: None,
             refresh_ahead: None,
             query: QueryRule::default(),

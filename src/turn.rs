@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     body::ResponseBody,
     cache::Cache,
+    claim::Claimed,
     collapse::{Landing, Lead, Turn},
     hit::Missing,
     inquiry::Inquiry,
@@ -44,6 +45,7 @@ pub(crate) struct Leader {
     lead: Lead,
     /// Given back when the fetch is over.
     _permit: OwnedSemaphorePermit,
+    _claim: Option<Claimed>,
 }
 
 impl Inquiry {
@@ -56,7 +58,15 @@ impl Inquiry {
         let mut soft_deadline = self.soft_deadline(missing);
         loop {
             let follow = match self.join(missing, epoch).await {
-                Turn::Lead(lead) => return Err(self.take_place(lead, deadline).await),
+                Turn::Lead(lead) => {
+                    return match self.wait_for_nodes(missing, &mut epoch, deadline).await {
+                        Ok(response) => {
+                            lead.land(Landing::Stored);
+                            Ok(response)
+                        }
+                        Err(claim) => Err(self.take_place(lead, claim, deadline).await),
+                    };
+                }
                 Turn::Follow(follow) => follow,
                 Turn::Outdated(_) | Turn::Full => return Err(Role::Bystander),
             };
@@ -120,19 +130,19 @@ impl Inquiry {
     }
 
     /// Takes a place among the fetches that run at once, in the order of arrival.
-    async fn take_place(&self, lead: Lead, deadline: Instant) -> Role {
+    async fn take_place(&self, lead: Lead, claim: Option<Claimed>, deadline: Instant) -> Role {
         let fetches = &self.cache.inner.fetches;
         if let Ok(permit) = Arc::clone(fetches).try_acquire_owned() {
-            return Role::Leader(Leader { lead, _permit: permit });
+            return Role::Leader(Leader { lead, _permit: permit, _claim: claim });
         }
         match timeout_at(deadline, Arc::clone(fetches).acquire_owned()).await {
-            Ok(Ok(permit)) => Role::Leader(Leader { lead, _permit: permit }),
+            Ok(Ok(permit)) => Role::Leader(Leader { lead, _permit: permit, _claim: claim }),
             _ => Role::Bystander,
         }
     }
 
     /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).
-    async fn answer_after<B: Body>(
+    pub(crate) async fn answer_after<B: Body>(
         &self,
         landing: Landing,
         missing: &mut Missing,
@@ -163,6 +173,6 @@ impl Cache {
         Handle::try_current().ok()?;
         let lead = self.inner.flights.lead(missing.key(look).as_bytes(), missing.epoch?.get())?;
         let permit = Arc::clone(&self.inner.fetches).try_acquire_owned().ok()?;
-        Some(Leader { lead, _permit: permit })
+        Some(Leader { lead, _permit: permit, _claim: None })
     }
 }

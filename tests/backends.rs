@@ -1,7 +1,7 @@
 //! Every backend that larder has passes the conformance suite, each in a line of its own.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 #[path = "support/servers/mod.rs"]
 mod servers;
 
@@ -36,8 +36,8 @@ async fn memory_that_forgets_tags() {
 mod redis {
     use std::time::Duration;
 
-    use larder::{Redis, Tag, conformance::Suite};
-    use redis::cmd;
+    use larder::{Backend, Memory, Redis, RedisBuilder, Tag, Tiered, conformance::Suite};
+    use redis::{Client, aio::ConnectionManager, cmd};
 
     use crate::servers::redis as servers;
 
@@ -59,25 +59,84 @@ mod redis {
         suite(&cluster.url(), &cluster.nodes.iter().collect::<Vec<_>>()).run().await.assert();
     }
 
+    /// Redis through a connection of the application's own.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn manager() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let connect = move || async move {
+            patient().from_connection(ConnectionManager::new(Client::open(url.as_str()).unwrap()).await.unwrap())
+        };
+        suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered_strict() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let strict = move || async move { Tiered::new(Memory::new(64 << 20), connected(url).await) };
+        suite_of(&[&server], strict).peer(move |_| strict()).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered_cluster() {
+        let cluster = servers::Cluster::start();
+        let url = &cluster.url();
+        let strict = move || async move { Tiered::new(Memory::new(64 << 20), connected(url).await) };
+        suite_of(&cluster.nodes.iter().collect::<Vec<_>>(), strict).peer(move |_| strict()).run().await.assert();
+    }
+
+    /// Other nodes, and the store itself, are heard of only when the lease has ended: what they do to each other is not tried.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered_lease() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let lease =
+            move || async move { Tiered::new(Memory::new(64 << 20), connected(url).await).lease(Duration::from_millis(200)) };
+        let server = &server;
+        Suite::new(move || {
+            server.run::<()>("FLUSHALL");
+            lease()
+        })
+        .keeps_bodies_up_to(1 << 20)
+        .run()
+        .await
+        .assert();
+    }
+
     /// The suite for the store of that URL, which the servers hold and nobody else uses.
     fn suite<'a>(url: &'a str, servers: &'a [&'a servers::Redis]) -> Suite<'a, Redis> {
+        suite_of(servers, move || connected(url)).peer(move |_| connected(url)).forgets_expired().corrupt_with(
+            move |_, _| async move {
+                servers.iter().for_each(|server| damage_entries(server));
+            },
+        )
+    }
+
+    /// The suite for what `connect` makes on these servers.
+    fn suite_of<'a, B: Backend, F: Future<Output = B> + 'a>(
+        servers: &'a [&'a servers::Redis],
+        connect: impl Fn() -> F + 'a,
+    ) -> Suite<'a, B> {
         let empty = move || servers.iter().for_each(|server| server.run::<()>("FLUSHALL"));
-        let connect = async move || connected(url).await;
         Suite::new(move || {
             empty();
             connect()
         })
         .keeps_bodies_up_to(1 << 20)
-        .forgets_expired()
-        .peer(move |_| connect())
         .evict_with(move |_, tag| async move { servers.iter().for_each(|server| evict_record(server, &tag)) })
         .lose_with(move |_| async move { empty() })
-        .corrupt_with(move |_, _| async move { servers.iter().for_each(|server| damage_entries(server)) })
+    }
+
+    /// On a busy machine, the limits of every day would make a case fail that is about something else.
+    fn patient() -> RedisBuilder {
+        let limit = Duration::from_secs(20);
+        Redis::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit).connect_timeout(limit)
     }
 
     /// A node that has found its servers, which may take more than a read may.
     async fn connected(url: &str) -> Redis {
-        let redis = Redis::connect(url).await.unwrap();
+        let redis = patient().connect(url).await.unwrap();
         while redis.is_suspended() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -98,5 +157,78 @@ mod redis {
             entry[middle] ^= 1;
             server.query::<()>(cmd("SET").arg(&key).arg(&entry[..]).arg("KEEPTTL"));
         }
+    }
+}
+
+#[cfg(feature = "memcached")]
+mod memcached {
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
+
+    use larder::{Backend, Memcached, Memory, Tiered, conformance::Suite};
+
+    use crate::servers::memcached as servers;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn single() {
+        entries(&[server()]).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tiered() {
+        suite(&[server()], |memcached| Tiered::new(Memory::new(64 << 20), memcached)).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn several() {
+        entries(&[server(), server(), server()]).run().await.assert();
+    }
+
+    fn server() -> servers::Memcached {
+        servers::Memcached::start_with(&["-I", "4m"])
+    }
+
+    /// Each backend is empty because nobody has used its namespace before.
+    fn suite<B: Backend>(servers: &[servers::Memcached], of: fn(Memcached) -> B) -> Suite<'_, B> {
+        let url = servers::url(&servers.iter().collect::<Vec<_>>());
+        let namespace = std::sync::Arc::new(AtomicU32::new(0));
+        let connect = move |next| {
+            let (number, url) = (namespace.fetch_add(next, Ordering::Relaxed) + next, url.clone());
+            // On a busy machine, the limits of every day would make a case fail that is about something else.
+            let limit = Duration::from_secs(20);
+            let builder = Memcached::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit);
+            let builder = builder.namespace(&format!("suite-{number}")).max_value(4 << 20);
+            async move { of(builder.connect(&url).await.unwrap()) }
+        };
+        let peer = connect.clone();
+        Suite::new(move || connect(1))
+            .keeps_bodies_up_to(1 << 20)
+            .peer(move |_| peer(0))
+            .evict_with(move |_, _| async move { each(servers, ":t:", servers::Memcached::delete) })
+            .lose_with(move |_| async move { servers.iter().for_each(servers::Memcached::flush) })
+    }
+
+    /// The suite for memcached alone, where what becomes of an entry there can be seen.
+    fn entries(servers: &[servers::Memcached]) -> Suite<'_, Memcached> {
+        suite(servers, |memcached| memcached)
+            .forgets_expired()
+            .corrupt_with(move |_, _| async move { each(servers, ":e:", damage) })
+    }
+
+    fn each(servers: &[servers::Memcached], prefix: &str, change: fn(&servers::Memcached, &str)) {
+        for server in servers {
+            let items = server.listed("suite-");
+            items.iter().filter(|name| name.contains(prefix)).for_each(|name| change(server, name));
+        }
+    }
+
+    /// Flips a bit in the middle, unless it has been forgotten meanwhile.
+    fn damage(server: &servers::Memcached, name: &str) {
+        let Some(mut entry) = server.value(name) else { return };
+        let middle = entry.len() / 2;
+        entry[middle] ^= 1;
+        server.set(name, &entry);
     }
 }

@@ -20,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["attempt", "pass"],
     &["fill", "write"],
     &["turn"],
+    &["claim"],
     &["inquiry", "refresh"],
     &["ahead", "hit"],
     &["respond", "store"],

@@ -22,7 +22,7 @@ mod tag_table;
 #[cfg(feature = "memory")]
 pub(crate) mod tiered;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -83,6 +83,26 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Makes everything unusable that `invalidation` names and whose handler began before now; at a cost that does not
     /// depend on how many entries there are.
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error>;
+
+    /// Asks to be the only node that fetches for `key`, for at most `life`. Provided: without it, every node fetches for itself.
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        let _ = (key, life);
+        Ok(Claim::Granted)
+    }
+
+    /// Gives a claim back, if it is this node's. Provided, as [`claim`](Self::claim) is.
+    async fn release(&self, key: &Key) {
+        let _ = key;
+    }
+}
+
+/// What became of a claim to fetch for all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody else fetches.
+    Granted,
+    /// Another node does.
+    Taken,
 }
 
 /// What a look-up found.

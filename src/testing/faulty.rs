@@ -7,7 +7,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    backend::{Backend, Invalidation, Put, Read, Receipt},
+    backend::{Backend, Claim, Invalidation, Put, Read, Receipt},
     error::Error,
     key::Key,
     stored::{Epoch, Stored},
@@ -183,6 +183,14 @@ impl<B: Backend + ?Sized> Backend for Faulty<B> {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         self.run(Operation::Invalidate, self.inner.invalidate(invalidation)).await
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.inner.claim(key, life).await
+    }
+
+    async fn release(&self, key: &Key) {
+        self.inner.release(key).await;
     }
 }
 

@@ -9,8 +9,10 @@
 #[cfg(feature = "memcached")]
 mod memcached;
 mod nodes;
+#[cfg(feature = "redis")]
+mod redis;
 mod rough;
-#[cfg(feature = "memcached")]
+#[cfg(any(feature = "memcached", feature = "redis"))]
 #[path = "../support/servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
@@ -40,7 +42,7 @@ use http::Method;
 use http_body::Frame;
 use larder::{
     Backend, Cache, Epoch, Error, Invalidate, Key, Memory, Receipt, Stored, Tag,
-    backend::{Invalidation, Put, Read},
+    backend::{Claim, Invalidation, Put, Read},
 };
 use support::{Answer, MINUTE, read, request};
 use tokio::{
@@ -436,6 +438,14 @@ impl Backend for Broken {
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
         self.memory.put(key, stored).await
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.memory.claim(key, life).await
+    }
+
+    async fn release(&self, key: &Key) {
+        self.memory.release(key).await;
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {

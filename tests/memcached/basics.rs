@@ -34,6 +34,26 @@ async fn a_url_makes_a_cache() {
 }
 
 #[tokio::test]
+async fn memory_in_front_of_it_answers_what_no_node_has_invalidated() {
+    let server = Server::start();
+    let (runs, others) = (Runs::default(), Runs::default());
+    let tiered = Cache::connect(&format!("tiered+{}", server.url())).await.unwrap();
+    let layer = minute(&tiered).tags(["page"]);
+    let app = Router::new().route("/", routing::get(numbered(&runs)).layer(layer));
+    let other = Node::new(&[&server], &others).await;
+    for run in ["run 1", "run 2"] {
+        assert!(get(&app, "/").await.is_stored());
+        // From memory: memcached has the entry no more.
+        server.items("larder:e:").iter().for_each(|entry| server.delete(entry));
+        let hit = get(&app, "/").await;
+        assert!(hit.is_hit() && hit.text() == run, "{hit:?}");
+        other.cache.invalidate_tags(["page"]).await.unwrap();
+    }
+    server.flush();
+    assert_eq!(get(&app, "/").await.text(), "run 3", "the clock is lost, and what was born by it used");
+}
+
+#[tokio::test]
 async fn tags_of_the_handler_are_looked_up_too() {
     let server = Server::start();
     let runs = Runs::default();

@@ -6,6 +6,15 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod across_nodes;
 mod basics;
+mod failover;
+mod keys;
+mod logs;
+mod outages;
+mod pages;
 mod places;
+mod races;
+mod records;
 mod reigns;
+mod tiers;

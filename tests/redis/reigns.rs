@@ -1,55 +1,59 @@
-use axum::{Router, routing};
-use larder::Cache;
+//! Nodes of a Cluster that rule over their slots, lose them, and get them back.
+
+use redis::cmd;
 
 use crate::{
+    pages::{Node, resumes_without, warm},
     places::patient,
-    servers::redis::Cluster,
-    support::{Runs, get, minute, numbered},
+    servers::{
+        process::wait_until,
+        redis::{Cluster, Redis as Server},
+    },
+    support::Runs,
 };
 
-/// A tag whose record is on another node than the clock, which so knows nothing of what happens to it; and which node.
-fn tag_away_from_the_clock(cluster: &Cluster) -> (String, usize) {
-    let node = |key: &str| (cluster.nodes[0].run::<usize>(&format!("CLUSTER KEYSLOT {key}")) / 5461).min(2);
-    let clock = node("{larder}:clock");
-    let placed = (0..).map(|number| (format!("post:{number}"), node(&format!("larder:t:t:post:{number}"))));
-    placed.into_iter().find(|(_, at)| *at != clock).unwrap()
+/// So many that each server has records of some.
+const PAGES: std::ops::Range<u32> = 0..12;
+
+/// Waits until the replica follows, and lacks nothing.
+fn caught_up(primary: &Server, replica: &Server) {
+    let offset = |info: &str| info.lines().find_map(|line| line.strip_prefix("master_repl_offset:").map(str::to_owned));
+    wait_until("the replica has caught up", || {
+        let (primary, replica): (String, String) = (primary.run("INFO replication"), replica.run("INFO replication"));
+        replica.contains("master_link_status:up") && offset(&primary) == offset(&replica)
+    });
 }
 
-async fn cache(cluster: &Cluster) -> Cache {
-    Cache::new(patient().connect(&cluster.url()).await.unwrap())
-}
-
-fn app(cache: &Cache, runs: &Runs, tag: &str) -> Router {
-    Router::new().route("/", routing::get(numbered(runs)).layer(minute(cache).tags([tag])))
-}
-
-#[tokio::test]
-async fn a_primary_that_is_one_again_knows_nothing_from_before() {
-    let cluster = Cluster::start().with_replicas();
-    let (tag, at) = tag_away_from_the_clock(&cluster);
-    let (cache, runs) = (cache(&cluster).await, Runs::default());
-    let app = app(&cache, &runs, &tag);
-    assert!(get(&app, "/").await.is_stored());
-    cluster.promote(&cluster.nodes[at + 3]);
-    cache.invalidate_tags([tag]).await.unwrap();
-    cluster.promote(&cluster.nodes[at]);
-    assert_eq!(get(&app, "/").await.text(), "run 2");
-    assert!(get(&app, "/").await.is_hit());
-}
-
-#[tokio::test]
-async fn a_node_that_restarts_from_its_disk_knows_nothing_from_before() {
-    let mut cluster = Cluster::start_with(&["--cluster-node-timeout", "60000"]);
-    let (tag, at) = tag_away_from_the_clock(&cluster);
-    let (before, runs) = (cache(&cluster).await, Runs::default());
-    assert!(get(&app(&before, &runs, &tag), "/").await.is_stored());
-    cluster.nodes[at].run::<()>("SAVE");
-    before.invalidate_tags([&*tag]).await.unwrap();
-    cluster.nodes[at].kill();
-    cluster.nodes[at].start_again();
+fn take_over(cluster: &Cluster, replica: &Server, primary: &Server) {
+    caught_up(primary, replica);
+    cmd("CLUSTER").arg("FAILOVER").arg("TAKEOVER").exec(&mut replica.connection()).unwrap();
+    caught_up(replica, primary);
     cluster.wait_until_ready();
-    // One whose connections are whole: a failed look-up would run the handler, too.
-    let after = cache(&cluster).await;
-    assert_eq!(get(&app(&after, &runs, &tag), "/").await.text(), "run 2");
-    assert!(get(&app(&after, &runs, &tag), "/").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_primary_that_rules_again_knows_what_was_invalidated_meanwhile() {
+    let cluster = Cluster::start().with_replicas();
+    let runs = Runs::default();
+    let connect = async || patient().connect(&cluster.url()).await.unwrap();
+    let nodes = [Node::on(connect().await, &runs), Node::on(connect().await, &runs), Node::strict(connect().await, &runs)];
+    // One after the other, so that the clock stays where it is while records go and come back.
+    for at in 0..3 {
+        let mut old = Vec::new();
+        for id in PAGES {
+            old.push(warm(&nodes, id).await);
+        }
+        let (first, second) = (&cluster.nodes[at], &cluster.nodes[at + 3]);
+        take_over(&cluster, second, first);
+        for id in PAGES {
+            // Until the client has learnt who has the slots.
+            while nodes[0].cache.invalidate_tags([format!("post:{id}")]).await.is_err() {
+                nodes[0].recovered().await;
+            }
+        }
+        take_over(&cluster, first, second);
+        for (id, old) in PAGES.zip(&old) {
+            resumes_without(&nodes, id, old).await;
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 
-use super::{Backend, Invalidation, Put, Read, Receipt};
+use super::{Backend, Claim, Invalidation, Put, Read, Receipt};
 use crate::{
     error::Error,
     key::Key,
@@ -174,6 +174,15 @@ impl<R: Remote> Backend for Guarded<R> {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let task = tokio::spawn(Inner::invalidate(Arc::clone(&self.inner), invalidation.clone()));
         task.await.unwrap_or_else(|failure| Err(Error::unavailable("the invalidation did not finish").with_source(failure)))
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.within(self.inner.limits.read, self.inner.remote.claim(key, life)).await
+    }
+
+    async fn release(&self, key: &Key) {
+        // If it cannot be given back, it ends by itself.
+        let _ = timeout(self.inner.limits.read, self.inner.remote.release(key)).await;
     }
 }
 

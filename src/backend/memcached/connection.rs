@@ -10,7 +10,10 @@ use std::{
     future::poll_fn,
     io,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -70,7 +73,9 @@ impl Connection {
     pub(crate) fn open(address: Arc<str>, connect_limit: Duration) -> Result<Self, Error> {
         let runtime =
             Handle::try_current().map_err(|error| Error::unavailable("memcached needs a tokio runtime").with_source(error))?;
-        let shared = Arc::new(Shared { address, queue: Mutex::default(), wake: Notify::new() });
+        static OPENED: AtomicU16 = AtomicU16::new(0);
+        let line = OPENED.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(Shared { address, line, queue: Mutex::default(), wake: Notify::new() });
         runtime.spawn(drive(Driver(Arc::clone(&shared)), connect_limit));
         Ok(Self { shared })
     }
@@ -82,6 +87,11 @@ impl Connection {
             (Some(closed), 0) => State::Failed(closed.at),
             (Some(_), _) => State::Lost,
         }
+    }
+
+    /// Which connection this is, among those of the last minutes.
+    pub(crate) fn line(&self) -> u16 {
+        self.shared.line
     }
 
     /// Sends `commands` commands, which `write` writes; each is going to have one reply.
@@ -164,13 +174,14 @@ impl fmt::Debug for Connection {
 }
 
 impl Pending {
-    /// The replies, as many as there were commands, and in their order.
+    /// The replies, as many as there were commands, and in their order. Versions are those of this [connection](Connection::line).
     ///
     /// # Errors
     /// If the connection ended first; the commands may have been carried out or not.
     pub(crate) async fn replies(self) -> Result<Vec<Reply>, Error> {
         let Self { replies, shared } = self;
-        replies.await.map_err(|_| shared.ended(&shared.queue()))
+        let replies = replies.await.map_err(|_| shared.ended(&shared.queue()))?;
+        Ok(replies.into_iter().map(|reply| reply.on(shared.line)).collect())
     }
 }
 
@@ -187,6 +198,7 @@ impl Common {
 
 struct Shared {
     address: Arc<str>,
+    line: u16,
     queue: Mutex<Queue>,
     /// Rung when there is something to send where there was nothing.
     wake: Notify,

@@ -59,6 +59,37 @@ use store::{Options, Store};
 /// nothing, as after a [`clear`](crate::Cache::clear), and nothing is left of a server's earlier time on the list. While both
 /// kinds are in service, an invalidation reaches the nodes of its own kind only: invalidate on both, or change all at once.
 ///
+/// # Memory in front of it
+///
+/// [`Tiered`](crate::Tiered) looks at memcached's clock before each use of a copy:
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), larder::Error> {
+/// use larder::{Cache, Memcached, Memory, Tiered};
+///
+/// let memcached = Memcached::connect("memcached://a,b").await?;
+/// let cache = Cache::new(Tiered::new(Memory::new(64 << 20), memcached));
+/// # let _ = cache;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Nothing announces to a node what another has invalidated: with a lease, the promise could not be kept, and it does not compile.
+///
+/// ```compile_fail
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), larder::Error> {
+/// use std::time::Duration;
+/// use larder::{Cache, Memcached, Memory, Tiered};
+///
+/// let memcached = Memcached::connect("memcached://a,b").await?;
+/// let cache = Cache::new(Tiered::new(Memory::new(64 << 20), memcached).lease(Duration::from_secs(1)));
+/// # let _ = cache;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Its client
 ///
 /// larder has a small client of its own. Of those on crates.io that speak the meta protocol and are kept up (`async-memcached` 0.9,

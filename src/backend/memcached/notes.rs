@@ -14,7 +14,7 @@ use crate::stored::Epoch;
 #[derive(Debug)]
 pub(crate) struct Notes {
     /// Where the clock was seen last.
-    latest: [AtomicU64; 2],
+    latest: AtomicU64,
     notes: Box<[Note]>,
     hasher: RandomState,
 }
@@ -36,16 +36,17 @@ impl Notes {
         Self { latest: Default::default(), notes: (0..NOTES).map(|_| Note::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// Where the clock was seen last. Its two parts may be of different moments, which then is an epoch that nothing is noted for.
+    /// Where the clock was seen last.
     pub(crate) fn latest(&self) -> Epoch {
-        let [incarnation, number] = self.latest.each_ref().map(|part| part.load(Ordering::Relaxed));
-        Epoch::of(incarnation, number)
+        let latest = self.latest.load(Ordering::Relaxed);
+        Epoch::of(latest >> 32, latest & u64::from(u32::MAX))
     }
 
+    /// In one piece, as the servers have it: a number beside another one's incarnation could be where the clock is yet to go.
     pub(crate) fn set_latest(&self, clock: Epoch) {
-        if clock != self.latest() {
-            self.latest[0].store(clock.incarnation(), Ordering::Relaxed);
-            self.latest[1].store(clock.get(), Ordering::Relaxed);
+        let clock = clock.incarnation() << 32 | clock.get();
+        if clock != self.latest.load(Ordering::Relaxed) {
+            self.latest.store(clock, Ordering::Relaxed);
         }
     }
 

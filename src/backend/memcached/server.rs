@@ -117,10 +117,10 @@ impl<'c> Command<'c> {
         }
     }
 
-    fn write(&self, into: &mut BytesMut) {
+    fn write(&self, into: &mut BytesMut, line: u16) {
         match *self {
             Self::Get { name, version } => wire::get(into, name.as_bytes(), version),
-            Self::Set { name, data, ttl, condition } => wire::set(into, name.as_bytes(), data, ttl, condition),
+            Self::Set { name, data, ttl, condition } => wire::set(into, name.as_bytes(), data, ttl, condition.on(line)),
             Self::Increment { name } => wire::increment(into, name.as_bytes()),
         }
     }
@@ -151,12 +151,15 @@ impl Server {
     }
 
     fn send<'c>(&self, commands: impl Iterator<Item = Command<'c>> + Clone) -> Result<Pending, Error> {
-        self.connection()?.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into)))
+        let connection = self.connection()?;
+        connection.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into, connection.line())))
     }
 
     fn send_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Common, Pending), Error> {
-        let write = |into: &mut BytesMut| commands.iter().for_each(|command| command.write(into));
-        self.connection()?.send_behind(|into| common.write(into), commands.len(), write)
+        let connection = self.connection()?;
+        let line = connection.line();
+        let write = |into: &mut BytesMut| commands.iter().for_each(|command| command.write(into, line));
+        connection.send_behind(|into| common.write(into, line), commands.len(), write)
     }
 
     fn ping(&self) -> Result<Pending, Error> {

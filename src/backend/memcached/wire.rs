@@ -46,6 +46,36 @@ pub(crate) enum Version {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Desynchronised(pub(crate) &'static str);
 
+/// A version is a count that a server begins anew when it restarts, so that another item may get the same one. Since no connection
+/// outlives a restart, those to and from it carry its number above theirs.
+const VERSION_BITS: u32 = 48;
+
+/// What nothing has.
+const NO_VERSION: u64 = u64::MAX;
+
+impl Reply {
+    /// The same, with a version of this connection.
+    pub(crate) fn on(self, line: u16) -> Self {
+        let on_line = |cas| if cas == 0 { 0 } else { cas & ((1 << VERSION_BITS) - 1) | u64::from(line) << VERSION_BITS };
+        match self {
+            Self::Value { data, cas } => Self::Value { data, cas: on_line(cas) },
+            Self::Done { cas } => Self::Done { cas: on_line(cas) },
+            reply => reply,
+        }
+    }
+}
+
+impl Condition {
+    /// The same as the server knows it, which is never met if the version is one of another connection.
+    pub(crate) fn on(self, line: u16) -> Self {
+        match self {
+            Self::Unchanged(cas) if cas >> VERSION_BITS == u64::from(line) => Self::Unchanged(cas & ((1 << VERSION_BITS) - 1)),
+            Self::Unchanged(_) => Self::Unchanged(NO_VERSION),
+            condition => condition,
+        }
+    }
+}
+
 /// The longest life that can be told as a number of seconds from now.
 pub(crate) const MAX_TTL: u32 = 60 * 60 * 24 * 30;
 

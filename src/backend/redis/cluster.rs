@@ -1,14 +1,14 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join;
 use redis::{Value, cmd};
 
-use super::{failure::failed, options::Options, registers::Slots};
+use super::{claims::Claims, failure::failed, options::Options, registers::Slots};
 use crate::{
     backend::{
-        Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
+        Backend, Claim, Invalidation, Put, Read, Receipt, Scope, Standing,
         guarded::Remote,
         judgement::Judgement,
         stepwise::{self, Registers as _},
@@ -24,11 +24,12 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Cluster {
     slots: Slots,
+    claims: Claims,
 }
 
 impl Cluster {
     pub(super) fn new(slots: Slots) -> Self {
-        Self { slots }
+        Self { slots, claims: Claims::default() }
     }
 
     pub(super) fn slots(&self) -> &Slots {
@@ -98,6 +99,18 @@ impl Backend for Cluster {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let epoch = stepwise::invalidate(&self.slots, invalidation).await?;
         Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, false))
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        let command = self.claims.claim(&self.slots.names.claim(&key.storage_digest()), life);
+        let reply = self.slots.send(command).await.map_err(failed)?;
+        Ok(self.claims.outcome(&reply))
+    }
+
+    async fn release(&self, key: &Key) {
+        let command = self.claims.release(&self.slots.names.claim(&key.storage_digest()));
+        // If it cannot be given back, it ends by itself.
+        let _ = self.slots.send(command).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stored responses in Redis, shared by all nodes that use it.
 
 mod announced;
+mod claims;
 mod cluster;
 mod failure;
 mod link;
@@ -26,7 +27,7 @@ use redis::{aio::ConnectionManager, cluster::ClusterClient};
 use tokio::sync::Mutex;
 
 use super::{
-    Announced, Backend, Far, Followed, Invalidation, Put, Read, Receipt,
+    Announced, Backend, Claim, Far, Followed, Invalidation, Put, Read, Receipt,
     guarded::{Guarded, Remote},
 };
 use crate::{
@@ -71,8 +72,8 @@ pub struct RedisBuilder {
 
 #[derive(Debug)]
 enum Topology {
-    Single(Single),
-    Cluster(Cluster),
+    Single(Box<Single>),
+    Cluster(Box<Cluster>),
 }
 
 impl Redis {
@@ -216,7 +217,7 @@ impl RedisBuilder {
     }
 
     fn single(&self, source: Source, names: Names) -> Topology {
-        Topology::Single(Single::new(Link::new(source, &names.clock, self.connect_limit), names, self.options.clone()))
+        Topology::Single(Box::new(Single::new(Link::new(source, &names.clock, self.connect_limit), names, self.options.clone())))
     }
 
     fn cluster(&self, urls: Vec<String>, names: Names) -> Result<Topology, Error> {
@@ -227,7 +228,7 @@ impl RedisBuilder {
         }
         let client = ClusterClient::builder(urls).connection_timeout(self.connect_limit).retries(2).build();
         let client = client.map_err(|error| Error::invalid_input("the URL names no Cluster").with_source(error))?;
-        Ok(Topology::Cluster(Cluster::new(Slots::new(client, names, self.options.clone()))))
+        Ok(Topology::Cluster(Box::new(Cluster::new(Slots::new(client, names, self.options.clone())))))
     }
 
     fn guarded(&self, topology: Topology) -> Redis {
@@ -252,8 +253,8 @@ impl Topology {
 
     fn backend(&self) -> &dyn Remote {
         match self {
-            Self::Single(single) => single,
-            Self::Cluster(cluster) => cluster,
+            Self::Single(single) => &**single,
+            Self::Cluster(cluster) => &**cluster,
         }
     }
 }
@@ -274,6 +275,14 @@ impl Backend for Topology {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         self.backend().invalidate(invalidation).await
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.backend().claim(key, life).await
+    }
+
+    async fn release(&self, key: &Key) {
+        self.backend().release(key).await;
     }
 }
 
@@ -304,6 +313,14 @@ impl Backend for Redis {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         self.store.invalidate(invalidation).await
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.store.claim(key, life).await
+    }
+
+    async fn release(&self, key: &Key) {
+        self.store.release(key).await;
     }
 }
 

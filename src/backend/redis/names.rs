@@ -10,6 +10,7 @@ pub(super) struct Names {
     /// In front of the name of each tag.
     pub(super) record: String,
     entry: String,
+    claim: String,
 }
 
 impl Names {
@@ -22,22 +23,32 @@ impl Names {
             stream: format!("{{{namespace}}}:stream"),
             record: format!("{namespace}:t:"),
             entry: format!("{namespace}:e:"),
+            claim: format!("{namespace}:c:"),
         })
     }
 
     /// The entry of the key with this digest; the key itself stands in the entry, and is compared.
     pub(super) fn entry(&self, digest: &[u8; 32]) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut name = String::with_capacity(self.entry.len() + 64);
-        name.push_str(&self.entry);
-        for byte in digest {
-            name.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            name.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-        name
+        hexadecimal(&self.entry, digest)
+    }
+
+    /// The claim to fetch for the key with this digest.
+    pub(super) fn claim(&self, digest: &[u8; 32]) -> String {
+        hexadecimal(&self.claim, digest)
     }
 
     pub(super) fn record(&self, tag: &Tag) -> String {
         [&self.record, tag.as_str()].concat()
     }
+}
+
+fn hexadecimal(prefix: &str, digest: &[u8; 32]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut name = String::with_capacity(prefix.len() + 64);
+    name.push_str(prefix);
+    for byte in digest {
+        name.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        name.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    name
 }

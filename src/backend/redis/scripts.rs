@@ -5,7 +5,6 @@ use redis::{Cmd, Script, cmd};
 use super::reading::Term;
 use crate::backend::Invalidation;
 
-const REIGN: &str = include_str!("lua/reign.lua");
 const CLOCK: &str = include_str!("lua/clock.lua");
 const INVALIDATE: &str = include_str!("lua/invalidate.lua");
 
@@ -68,16 +67,20 @@ impl Known {
         Self::on_the_clock(include_str!("lua/publish.lua"))
     }
 
+    pub(super) fn release() -> Self {
+        Self::new(include_str!("lua/release.lua").to_owned())
+    }
+
     pub(super) fn poll() -> Self {
         Self::on_the_clock(include_str!("lua/poll.lua"))
     }
 
     pub(super) fn record() -> Self {
-        Self::new([REIGN, include_str!("lua/record.lua")].concat())
+        Self::in_a_reign(include_str!("lua/record.lua"))
     }
 
     pub(super) fn swap() -> Self {
-        Self::new([REIGN, include_str!("lua/swap.lua")].concat())
+        Self::in_a_reign(include_str!("lua/swap.lua"))
     }
 
     /// The guard of one term: that of another has another digest, which no server knows by accident.
@@ -88,6 +91,10 @@ impl Known {
 
     fn on_the_clock(body: &str) -> Self {
         Self::new([CLOCK, body].concat())
+    }
+
+    fn in_a_reign(body: &str) -> Self {
+        Self::new([include_str!("lua/reign.lua"), body].concat())
     }
 
     fn new(code: String) -> Self {

@@ -1,4 +1,4 @@
-use std::{iter, sync::Arc};
+use std::{iter, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -6,6 +6,7 @@ use redis::{Cmd, Value, cmd, pipe};
 
 use super::{
     announced::{BATCH, announced},
+    claims::Claims,
     failure::{failed, unexpected},
     link::Link,
     memo::{Memo, Proof},
@@ -17,7 +18,9 @@ use super::{
     scripts::{Known, force, library},
 };
 use crate::{
-    backend::{Announced, Backend, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement},
+    backend::{
+        Announced, Backend, Claim, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement,
+    },
     codec::{self, Head},
     error::Error,
     key::Key,
@@ -37,6 +40,7 @@ pub(super) struct Single {
     names: Names,
     options: Options,
     memo: Memo,
+    claims: Claims,
     scripts: Scripts,
 }
 
@@ -54,7 +58,7 @@ impl Single {
         let scripts = Scripts { prepare, put, invalidate: Known::invalidate(), poll: Known::poll() };
         let link = Arc::new(link);
         let readings = Readings::new(Arc::clone(&link), &names.clock);
-        Self { link, readings, names, options, memo: Memo::default(), scripts }
+        Self { link, readings, names, options, memo: Memo::default(), claims: Claims::default(), scripts }
     }
 
     pub(super) fn options(&self) -> &Options {
@@ -239,6 +243,18 @@ impl Backend for Single {
         }
         let epoch = reading(replies.first())?.epoch;
         Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()))
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        let command = self.claims.claim(&self.names.claim(&key.storage_digest()), life);
+        let reply = self.link.ask(&command).await.map(|(reply, _)| reply).map_err(failed)?;
+        Ok(self.claims.outcome(&reply))
+    }
+
+    async fn release(&self, key: &Key) {
+        let command = self.claims.release(&self.names.claim(&key.storage_digest()));
+        // If it cannot be given back, it ends by itself.
+        let _ = self.link.ask(&command).await.map(|(reply, _)| reply);
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod copies;
 mod follower;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
@@ -12,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Backend, Invalidation, Put, Read, Receipt, Standing,
+    Backend, Claim, Invalidation, Put, Read, Receipt, Standing,
     far::{Far, Followed},
     memory::Memory,
 };
@@ -37,6 +39,9 @@ use follower::{Follower, follow};
 ///
 /// When the far store cannot be reached, handlers answer: copies are not used beyond their lease, since nobody can tell what was
 /// invalidated meanwhile.
+///
+/// A lease takes a store that announces what is invalidated, as Redis does. memcached does not: in front of it, a lease does not
+/// compile.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -102,13 +107,13 @@ impl<F: Far> Tiered<F> {
         if let Some(copy) = self.near.any(key) {
             let is_proven = copy.born().incarnation() == epoch.incarnation() && copy.validated_at() == epoch;
             if is_proven || self.far.is_alive(copy.born(), copy.tags()).await? {
-                copy.set_validated_at(epoch);
+                copy.set_validated_at(proof(&copy, epoch));
                 return Ok(Read { found: Some((copy, Standing::Current)), epoch: Some(epoch) });
             }
         }
         let read = self.far.get(key, known).await?;
         if let Some((stored, Standing::Current)) = &read.found {
-            self.near.keep(key, stored, epoch);
+            self.near.keep(key, stored, proof(stored, epoch));
         }
         Ok(read)
     }
@@ -126,6 +131,15 @@ impl<F: Far> Tiered<F> {
         }
         Ok(read)
     }
+}
+
+/// No clock stands there.
+const UNPROVEN: Epoch = Epoch::new(0);
+
+/// What a copy that was found usable after `epoch` may be noted to be usable at. A copy has the number alone noted: that of another
+/// incarnation, which ended in between, would be taken for one of its own that is yet to come.
+fn proof(copy: &Stored, epoch: Epoch) -> Epoch {
+    if copy.born().incarnation() == epoch.incarnation() { epoch } else { UNPROVEN }
 }
 
 #[async_trait]
@@ -146,15 +160,12 @@ impl<F: Far> Backend for Tiered<F> {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let before = match &self.mode {
-            // Proven by the first who uses it.
-            Mode::Strict => Epoch::new(0),
-            Mode::Lease(_) => self.near.epoch(),
-        };
         let put = self.far.put(key, Arc::clone(&stored)).await;
-        match put {
-            Ok(Put::Kept) => self.near.keep(key, &stored, before),
-            // What was there before is not what the handler says now.
+        match (&put, &self.mode) {
+            // Proven by the first who uses it.
+            (Ok(Put::Kept), Mode::Strict) => self.near.keep(key, &stored, UNPROVEN),
+            // What was expired while its handler ran is kept, too, and only the far store can tell: the next read copies it. In any
+            // other case, what was there before is not what the handler says now.
             _ => self.near.forget(key),
         }
         put
@@ -171,6 +182,14 @@ impl<F: Far> Backend for Tiered<F> {
         // And again: until now, others of this node could read and keep what was there before.
         self.near.invalidate(invalidation);
         receipt
+    }
+
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        self.far.claim(key, life).await
+    }
+
+    async fn release(&self, key: &Key) {
+        self.far.release(key).await;
     }
 }
 

@@ -19,7 +19,15 @@ impl Redis {
 
     /// The same, with further arguments: `&["--maxmemory", "2mb"]`.
     pub fn start_with(further: &[&str]) -> Self {
-        let (port, folder) = (free_port(), Folder::new());
+        Self::start_at_with(free_port(), further)
+    }
+
+    pub fn start_at(port: u16) -> Self {
+        Self::start_at_with(port, &[])
+    }
+
+    fn start_at_with(port: u16, further: &[&str]) -> Self {
+        let folder = Folder::new();
         let folder_path = folder.0.display().to_string();
         let port_text = port.to_string();
         let own =
@@ -120,21 +128,6 @@ impl Cluster {
         format!("redis+cluster://{}", hosts.join(","))
     }
 
-    /// Makes a replica the primary of its slots, and its primary a replica.
-    pub fn promote(&self, replica: &Redis) {
-        wait_until("it follows", || replica.run::<String>("INFO replication").contains("master_link_status:up"));
-        let mut looks = 0;
-        wait_until("it is promoted", || {
-            // On a busy machine the others may not have agreed in time: asked again each five seconds.
-            if looks % 1000 == 0 {
-                let _ = cmd("CLUSTER").arg("FAILOVER").exec(&mut replica.connection());
-            }
-            looks += 1;
-            replica.run::<String>("INFO replication").contains("role:master")
-        });
-        self.wait_until_ready();
-    }
-
     pub fn wait_until_ready(&self) {
         let count = format!("cluster_known_nodes:{}", self.nodes.len());
         for node in &self.nodes {
@@ -190,7 +183,11 @@ impl Sentinel {
 
     /// Waits until the replica has been made the primary.
     pub fn wait_for_failover(&self) {
-        wait_until("the replica is promoted", || self.replica.run::<String>("INFO replication").contains("role:master"));
+        // The sentinel ends all connections of whoever it promotes.
+        wait_until("the replica is promoted", || {
+            let Ok(mut connection) = Client::open(self.replica.url()).unwrap().get_connection() else { return false };
+            cmd("INFO").arg("replication").query::<String>(&mut connection).is_ok_and(|info| info.contains("role:master"))
+        });
         let client = Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         wait_until("the sentinel names it", || {
             let mut command = cmd("SENTINEL");

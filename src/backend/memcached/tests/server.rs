@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     time::{advance, pause},
 };
 
@@ -11,7 +11,7 @@ use crate::{
         connection::State,
         name::Names,
         server::{Command, FIRST_REST, Servers},
-        wire::{Reply, Version},
+        wire::{Condition, Reply, Version},
     },
     error::Error,
 };
@@ -62,4 +62,40 @@ async fn a_connection_that_was_lost_is_replaced_at_once() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Versions are counted anew by a server that restarts: what stands there now may have the one that was read before.
+#[tokio::test]
+async fn a_version_of_an_earlier_connection_is_one_that_nothing_has() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let servers = Servers::new(&[listener.local_addr().unwrap().to_string().into()], SECOND);
+    let name = Names::new("").tag("a");
+    let set = |condition| servers.ask_one(Command::Set { name: &name, data: b"", ttl: 0, condition });
+
+    let (reply, (mut stream, asked)) = tokio::join!(set(Condition::Absent), accepted(&listener, b"HD c5\r\n"));
+    assert!(asked.ends_with(" ME\r\n\r\n"), "{asked}");
+    let Reply::Done { cas: version } = reply.unwrap() else { panic!("it was not set") };
+
+    let (reply, asked) = tokio::join!(set(Condition::Unchanged(version)), answered(&mut stream, b"HD c6\r\n"));
+    assert!(asked.ends_with(" C5\r\n\r\n"), "{asked}");
+    let Reply::Done { cas: version } = reply.unwrap() else { panic!("it was not set") };
+
+    servers.servers[0].line().connection.as_ref().unwrap().close();
+    let (reply, (_, asked)) = tokio::join!(set(Condition::Unchanged(version)), accepted(&listener, b"EX\r\n"));
+    assert!(asked.ends_with(&format!(" C{}\r\n\r\n", u64::MAX)), "{asked}");
+    assert_eq!(reply.unwrap(), Reply::Changed);
+}
+
+async fn accepted(listener: &TcpListener, answer: &[u8]) -> (TcpStream, String) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let asked = answered(&mut stream, answer).await;
+    (stream, asked)
+}
+
+/// Answers one command; tells what was asked.
+async fn answered(stream: &mut TcpStream, answer: &[u8]) -> String {
+    let mut asked = vec![0; 1024];
+    let length = stream.read(&mut asked).await.unwrap();
+    stream.write_all(answer).await.unwrap();
+    String::from_utf8(asked[..length].to_vec()).unwrap()
 }

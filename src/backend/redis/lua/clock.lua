@@ -2,6 +2,17 @@
 -- A reign is a server as long as it is the primary: it ends with a restart and with a failover.
 -- A record is one string: incarnation (8), hard (8), soft (8).
 
+-- The string under a key; nothing if there is none, or something else of somebody else's.
+local function text(name)
+    local raw = redis.pcall('GET', name)
+    return type(raw) == 'string' and raw
+end
+
+-- Whether a number can be told from the next one: beyond that it came from nowhere here.
+local function counts(number)
+    return number >= 0 and number < 9007199254740000
+end
+
 local function later(epoch)
     local time = redis.call('TIME')
     local now = time[1] * 1000000 + time[2]
@@ -29,11 +40,15 @@ local function clock_here(name)
     local server = redis.call('INFO', 'server')
     local run, version = string.match(server, 'run_id:(%x+)'), string.match(server, 'redis_version:(%d+)')
     local reign = redis.sha1hex(run .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'))
-    local raw = redis.call('GET', name)
+    local raw = text(name)
     local clock = { epoch = 0, sequence = 0, reign = reign, version = tonumber(version) }
     if raw and #raw == 72 then
         clock.term, clock.incarnation, clock.epoch, clock.sequence = struct.unpack('>c8c8I8I8', raw)
-        if string.sub(raw, 33) == reign then return clock end
+        if not (counts(clock.epoch) and counts(clock.sequence)) then
+            clock.epoch, clock.sequence = 0, 0
+        elseif string.sub(raw, 33) == reign then
+            return clock
+        end
     end
     clock.term = anew(clock)
     set_clock(name, clock)
@@ -54,21 +69,33 @@ local function reading(clock)
     return struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence)
 end
 
+-- The arguments from this one on.
+local function arguments(first)
+    local list = {}
+    for i = first, #ARGV do list[#list + 1] = ARGV[i] end
+    return list
+end
+
 -- Tells near tiers what was invalidated, and keeps the clock. Each announcement has its number for an id, so that one who misses
--- some knows it.
+-- some knows it. Many tags take several, since Lua cannot hand over more than some thousand values at once.
 local function announce(clock, names, what, limits, tags)
-    clock.sequence = clock.sequence + 1
-    set_clock(names.clock, clock)
-    local message = { 'XADD', names.stream, 'MAXLEN', '~', limits.length, string.format('%.0f-0', clock.sequence), 'w', what }
-    for _, tag in ipairs(tags) do
-        message[#message + 1] = 't'
-        message[#message + 1] = tag
-    end
-    local added = redis.pcall(unpack(message))
-    if type(added) == 'table' and added.err then
-        -- Of another clock, or somebody else's: whoever follows it will see that it began anew.
-        redis.call('DEL', names.stream)
-        redis.call(unpack(message))
-    end
+    local at_once, first = 1000, 1
+    repeat
+        clock.sequence = clock.sequence + 1
+        set_clock(names.clock, clock)
+        local number = string.format('%.0f-0', clock.sequence)
+        local message = { 'XADD', names.stream, 'MAXLEN', '~', limits.length, number, 'w', what }
+        for i = first, math.min(first + at_once - 1, #tags) do
+            message[#message + 1] = 't'
+            message[#message + 1] = tags[i]
+        end
+        local added = redis.pcall(unpack(message))
+        if type(added) == 'table' and added.err then
+            -- Of another clock, or somebody else's: whoever follows it will see that it began anew.
+            redis.call('DEL', names.stream)
+            redis.call(unpack(message))
+        end
+        first = first + at_once
+    until first > #tags
     redis.call('EXPIRE', names.stream, limits.life)
 end

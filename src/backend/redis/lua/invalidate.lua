@@ -8,7 +8,7 @@ local function invalidate(names, what, limits, tags)
         for _, tag in ipairs(tags) do
             local key = names.record .. tag
             -- A record that is missing is not created: it makes everything dead that has the tag.
-            local hard, soft = marks(redis.call('GET', key), clock.incarnation)
+            local hard, soft = marks(text(key), clock.incarnation)
             if hard then
                 if what == 'hard' then hard = clock.epoch else soft = clock.epoch end
                 redis.call('SET', key, record(clock.incarnation, hard, soft), 'KEEPTTL')

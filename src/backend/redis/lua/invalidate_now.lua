@@ -1,3 +1,3 @@
 -- KEYS: clock, stream. ARGV: what, prefix of records, length of the stream, its life in seconds, tags.
 local names = { clock = KEYS[1], stream = KEYS[2], record = ARGV[2] }
-return invalidate(names, ARGV[1], { length = ARGV[3], life = ARGV[4] }, { unpack(ARGV, 5) })
+return invalidate(names, ARGV[1], { length = ARGV[3], life = ARGV[4] }, arguments(5))

@@ -8,7 +8,7 @@ for _ = 1, tags do
     local tag
     tag, at = struct.unpack('>I2c0', entry, at)
     local key = prefix .. tag
-    local hard, soft = marks(redis.call('GET', key), clock.incarnation)
+    local hard, soft = marks(text(key), clock.incarnation)
     if not hard then
         -- With the epoch of now, not of the fetch: what was invalidated meanwhile, and its record lost, must not live again.
         hard, soft = clock.epoch, clock.epoch

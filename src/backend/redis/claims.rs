@@ -1,0 +1,37 @@
+use std::time::Duration;
+
+use redis::{Cmd, Value, cmd};
+
+use super::scripts::{Known, Sent};
+use crate::backend::Claim;
+
+/// How this node claims keys: by a name of its own, so that it gives back no other's claim.
+#[derive(Debug)]
+pub(super) struct Claims {
+    node: String,
+    release: Known,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self { node: format!("{:016x}", fastrand::u64(..)), release: Known::release() }
+    }
+}
+
+impl Claims {
+    pub(super) fn claim(&self, name: &str, life: Duration) -> Cmd {
+        let mut command = cmd("SET");
+        command.arg(name).arg(&self.node).arg("NX").arg("PX").arg(life.as_millis().max(1).to_string());
+        command
+    }
+
+    pub(super) fn release(&self, name: &str) -> Cmd {
+        let mut command = self.release.command(Sent::Whole, &[name]);
+        command.arg(&self.node);
+        command
+    }
+
+    pub(super) fn outcome(&self, reply: &Value) -> Claim {
+        if *reply == Value::Nil { Claim::Taken } else { Claim::Granted }
+    }
+}
