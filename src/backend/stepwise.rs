@@ -27,7 +27,10 @@ use crate::{error::Error, stored::Epoch, tag::Tag};
 /// What is asked of a store: the clock and each record change atomically, by themselves. No two do so together, not even
 /// within one call, whose parts may take effect and be read in any order.
 ///
-/// Every record may be lost at any moment. An `Err` says that anything may have happened, or not.
+/// Every record may be lost at any moment, the clock included, but none may become again what it was before: a store that can go
+/// back, by a failover or from its disk, has to know what it wrote before, and count it as lost.
+///
+/// An `Err` says that anything may have happened, or not.
 #[async_trait]
 pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     /// Reads the clock. One that is missing is created, with an incarnation that never was.

@@ -51,8 +51,9 @@ impl Follower {
         if !Lease::until(self.span, valid_until).is_valid(self.clock.now()) {
             return None;
         }
-        // Should the two be of different incarnations, nothing that is born at this epoch is ever used.
-        Some(Epoch::of(self.incarnation.load(Ordering::Relaxed), self.number.load(Ordering::Relaxed)))
+        // The incarnation first: its number was there before it. A number of a later one makes an epoch of which nothing is used.
+        let incarnation = self.incarnation.load(Ordering::Acquire);
+        Some(Epoch::of(incarnation, self.number.load(Ordering::Relaxed)))
     }
 
     /// Applies what a poll has brought, and renews the lease if that was everything.
@@ -62,7 +63,7 @@ impl Follower {
         state.lease.note(sent_at, brought);
         if let Some((epoch, _)) = state.seen {
             self.number.store(epoch.get(), Ordering::Relaxed);
-            self.incarnation.store(epoch.incarnation(), Ordering::Relaxed);
+            self.incarnation.store(epoch.incarnation(), Ordering::Release);
         }
         // What was applied is there for whoever sees the new end.
         self.valid_until.store(state.lease.valid_until().as_millis(), Ordering::Release);
