@@ -3,6 +3,7 @@
 
 #[path = "../tests/support/servers"]
 #[allow(dead_code, unreachable_pub, reason = "tests use the rest")]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a server for tests")]
 mod servers {
     pub mod memcached;
     pub mod process;
@@ -10,7 +11,7 @@ mod servers {
 
 /// larder's own client: raw reads are made by the same code.
 #[path = "../src/backend/memcached"]
-#[allow(dead_code, unreachable_pub, reason = "larder uses the rest")]
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "larder uses the rest")]
 mod client {
     mod connection;
     pub(crate) mod name;
@@ -165,11 +166,14 @@ where
     })
 }
 
+/// What was stored, and where.
+type Page = (Key, Arc<Stored>);
+
 /// Notes what a layer asks of its store.
 #[derive(Debug, Clone)]
 struct Recorder {
     memcached: Memcached,
-    put: Arc<Mutex<Option<(Key, Arc<Stored>)>>>,
+    put: Arc<Mutex<Option<Page>>>,
     known: Arc<Mutex<Vec<Tag>>>,
 }
 

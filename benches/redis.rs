@@ -96,7 +96,7 @@ async fn filled(server: &RedisServer, body: Bytes, of_route: bool) -> Page {
     let app = Router::new().route("/posts/{id}", handler.layer(layer));
     let request = Request::get("/posts/7").header("host", "www.example.com").body(Body::empty()).expect("a valid request");
     let Ok(response) = app.oneshot(request).await;
-    assert!(CacheStatus::of(&response).is_some_and(|status| status.is_stored()), "{:?}", CacheStatus::of(&response));
+    assert!(CacheStatus::of(&response).is_some_and(CacheStatus::is_stored), "{:?}", CacheStatus::of(&response));
     response.into_body().collect().await.expect("a body that never fails");
     // The epoch moves on, so that nothing is judged by having been born just now.
     cache.invalidate_tags(["other"]).await.expect("a store that works");
@@ -140,11 +140,14 @@ fn noise(size: usize) -> Bytes {
     (0..size).map(|_| random.u8(..)).collect()
 }
 
+/// Keys and tags of what was stored.
+type Puts = Vec<(Key, Vec<Tag>)>;
+
 /// Remembers what is stored.
 #[derive(Debug)]
 struct Recorder {
     inner: Redis,
-    puts: Arc<Mutex<Vec<(Key, Vec<Tag>)>>>,
+    puts: Arc<Mutex<Puts>>,
 }
 
 #[async_trait]

@@ -105,8 +105,9 @@ fn who_asks_after_an_invalidation_does_not_wait_for_an_earlier_fetch() {
             let (runs, gate) = (Runs::default(), Gate::closed());
             let (a, b) = site.nodes().await;
             let app = slow(&a, &runs, &gate);
-            let (leader, follower) = (ask(&app), ask(&app));
+            let leader = ask(&app);
             gate.arrival().await;
+            let follower = ask(&app);
             way.give_up(&b).await.unwrap();
             let later = ask(&app);
             // Whether a tag concerns the earlier fetch is known only when its handler has named it.
