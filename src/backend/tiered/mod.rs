@@ -44,6 +44,9 @@ use follower::{Follower, follow};
 /// compile.
 ///
 /// ```no_run
+/// # #[cfg(not(feature = "redis"))]
+/// # fn main() {}
+/// # #[cfg(feature = "redis")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), larder::Error> {
 /// use std::time::Duration;
