@@ -60,7 +60,7 @@ use crate::{
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Looks up without waiting; `None` if this backend has to wait, and [`get`](Self::get) must be asked.
     ///
-    /// The only provided method: it may change how fast an answer comes, never which.
+    /// Provided, as [`claim`](Self::claim) is: it may change how fast an answer comes, never which.
     fn get_now(&self, key: &Key) -> Option<Read> {
         let _ = key;
         None

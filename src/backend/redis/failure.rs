@@ -4,8 +4,10 @@ use crate::error::Error;
 
 /// A failure of Redis, or of the way to it.
 pub(super) fn failed(error: RedisError) -> Error {
-    let message = if error.is_timeout() { "Redis did not answer in time" } else { "Redis failed" };
-    if error.is_timeout() { Error::timeout(message).with_source(error) } else { Error::unavailable(message).with_source(error) }
+    match error.is_timeout() {
+        true => Error::timeout("Redis did not answer in time").with_source(error),
+        false => Error::unavailable("Redis failed").with_source(error),
+    }
 }
 
 /// An answer that no server gives which runs larder's scripts.
