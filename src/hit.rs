@@ -53,6 +53,9 @@ pub(crate) struct Seeker<'r> {
 
 impl Seeker<'_> {
     /// Answers from what was found, if this request may be (RFC 9111 §4).
+    ///
+    /// In line, as [`respond`] is: a response is large, and each hand-over of it is a copy.
+    #[inline(always)]
     pub(crate) fn answer<B: Body>(&self, look_up: LookUp) -> Answer<B> {
         let LookUp { found, why, epoch, at } = look_up;
         let Some((stored, standing)) = found else { return self.miss(Missing { why, epoch, at, stored: None }) };

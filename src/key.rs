@@ -27,14 +27,20 @@ impl Key {
 
     /// A key of any bytes, to try a backend with.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut key = Self(Text::Short { bytes: [0; SHORT], length: 0 });
-        key.0.extend(bytes);
+        let mut key = Self::new();
+        key.extend(bytes);
         key
     }
 
-    /// Begins with what a layer's settings put in front of all its keys.
-    pub(crate) fn begin(prefix: &[u8]) -> Self {
-        Self::from_bytes(prefix)
+    /// Without a part so far.
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self(Text::Short { bytes: [0; SHORT], length: 0 })
+    }
+
+    /// Bytes as they are, which need no length: what all keys of a cache begin with.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
     }
 
     #[inline]

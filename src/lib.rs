@@ -14,6 +14,7 @@ mod claim;
 mod clock;
 mod codec;
 mod collapse;
+mod common_value;
 mod conditional;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// Makes a response of what is stored; `selecting` are the fields of a request that has preconditions or a range.
+#[inline(always)]
 pub(crate) fn respond<B: Body>(
     stored: &StoredResponse,
     method: LookMethod,
@@ -31,10 +32,7 @@ pub(crate) fn respond<B: Body>(
     let mut response = Response::new(ResponseBody::stored(body));
     *response.status_mut() = stored.status;
     let mut headers = stored.headers.clone();
-    // Through its slot: an insertion would make room in a full map first.
-    if let Some(age) = headers.get_mut(AGE) {
-        *age = age_value(stored.age(now));
-    }
+    set_age(&mut headers, stored.age(now));
     status.attach_field(field, &mut headers);
     *response.headers_mut() = headers;
     response.extensions_mut().insert(status);
@@ -42,6 +40,14 @@ pub(crate) fn respond<B: Body>(
         reduce(&mut response, stored, method, request);
     }
     response
+}
+
+/// Fills the slot, which stands first: to look for it would cost more than to fill it.
+fn set_age(headers: &mut HeaderMap, age: u64) {
+    match headers.iter_mut().next() {
+        Some((name, slot)) if *name == AGE => *slot = age_value(age),
+        _ => _ = headers.insert(AGE, age_value(age)),
+    }
 }
 
 /// Reduces a response to what the request selects of it.

@@ -129,16 +129,19 @@ pub(crate) struct Search {
 
 impl Look {
     /// Begins with what all keys of a cache begin with, and is completed by [`Settings::look`].
+    #[inline]
     pub(crate) fn begin(prefix: &[u8]) -> Self {
-        Self {
-            key: Key::begin(prefix),
+        let mut look = Self {
+            key: Key::new(),
             search: None,
             authorized: false,
             selective: false,
             within: false,
             demands: None,
             method: LookMethod::Get,
-        }
+        };
+        look.key.extend(prefix);
+        look
     }
 
     pub(crate) fn demands(&self) -> Demands {
@@ -554,7 +557,7 @@ mod tests {
             let plain = Settings::default();
             let part = |asked: &Asked, settings: &Settings| {
                 let parts = asked.parts();
-                let mut key = Key::begin(b"prefix");
+                let mut key = Key::from_bytes(b"prefix");
                 let span = settings.push_key(&mut key, &parts, &Facts::read(&parts.headers), None).unwrap();
                 (key, span)
             };

@@ -11,7 +11,14 @@ use http::{
 };
 use smallvec::SmallVec;
 
-use crate::{clock::Timestamp, conditional::has_validator, date::http_date, no_vary_search::SearchRule, tag::Tag};
+use crate::{
+    clock::Timestamp,
+    common_value::{is_common, shared},
+    conditional::has_validator,
+    date::http_date,
+    no_vary_search::SearchRule,
+    tag::Tag,
+};
 
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
 ///
@@ -258,14 +265,15 @@ pub(crate) fn is_of_a_request(name: &HeaderName) -> bool {
     matches!(name.as_str(), "x-request-id" | "x-correlation-id" | "traceparent" | "tracestate" | "server-timing")
 }
 
-/// The fields of a response that outlive the exchange it came in, without those `left_out`.
+/// The fields of a response that outlive the exchange it came in, without those `left_out`; a slot for `Age` stands first.
 pub(crate) fn lasting_fields(response: &HeaderMap, left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    /// `Date`, `Content-Length` and `Age` follow.
+    /// `Age`, `Date` and `Content-Length`.
     const MORE: usize = 3;
     let named: Vec<_> = connection_options(response).collect();
     let mut headers = HeaderMap::with_capacity(response.len() + MORE);
+    headers.insert(AGE, HeaderValue::from_static("0"));
     for (name, value) in response {
-        if !is_of_a_connection(name) && !named.contains(name) && !left_out(name) {
+        if *name != AGE && !is_of_a_connection(name) && !named.contains(name) && !left_out(name) {
             headers.append(name, value.clone());
         }
     }
@@ -293,7 +301,6 @@ pub(crate) fn complete_fields(mut headers: HeaderMap, status: StatusCode, length
         headers.insert(CONTENT_LENGTH, length.into());
     }
     compact(&mut headers);
-    headers.insert(AGE, HeaderValue::from_static("0"));
     // The clone has room for these fields and no more.
     headers.clone()
 }
@@ -311,17 +318,22 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
 }
 
 /// Moves all values into one allocation of the exact size: a stored header must not keep a connection's whole read
-/// buffer alive.
+/// buffer alive. Those that other responses have too are shared with them.
 fn compact(headers: &mut HeaderMap) {
-    let size = headers.values().map(HeaderValue::len).sum();
-    let mut text = Vec::with_capacity(size);
-    headers.values().for_each(|value| text.extend_from_slice(value.as_bytes()));
-    let mut text = Bytes::from(text);
-    for value in headers.values_mut() {
+    let mut own: Vec<u8> = Vec::with_capacity(own_values(headers).map(HeaderValue::len).sum());
+    own_values(headers).for_each(|value| own.extend_from_slice(value.as_bytes()));
+    let mut own = Bytes::from(own);
+    for (name, value) in headers.iter_mut() {
+        if is_common(name, value) {
+            *value = shared(value);
         // The bytes were a header value a moment ago, so they still are.
-        if let Ok(mut copy) = HeaderValue::from_maybe_shared(text.split_to(value.len())) {
+        } else if let Ok(mut copy) = HeaderValue::from_maybe_shared(own.split_to(value.len())) {
             copy.set_sensitive(value.is_sensitive());
             *value = copy;
         }
     }
+}
+
+fn own_values(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
+    headers.iter().filter(|(name, value)| !is_common(name, value)).map(|(_, value)| value)
 }

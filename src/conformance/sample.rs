@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE}
 use crate::{
     clock::{Clock, Timestamp},
     no_vary_search::SearchRule,
-    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants, complete_fields},
+    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants, complete_fields, lasting_fields},
     tag::Tag,
 };
 
@@ -97,7 +97,7 @@ fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
     let now = Clock::default().now();
     StoredResponse {
         status: StatusCode::OK,
-        headers: complete_fields(headers, StatusCode::OK, body.len(), now),
+        headers: complete_fields(lasting_fields(&headers, |_| false), StatusCode::OK, body.len(), now),
         body,
         generated: now,
         fresh_until,
