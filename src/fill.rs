@@ -27,11 +27,12 @@ use crate::{
     caught::caught,
     collapse::Landing,
     etag::entity_tag,
+    lasting::LastingFields,
     policy::{Lifetime, fields_left_out},
     settings::Settings,
     status::Reason,
     store::Filled,
-    stored::{Content, Stored, StoredResponse, complete_fields, lasting_fields},
+    stored::{Content, Stored, StoredResponse},
     turn::Role,
 };
 
@@ -42,7 +43,7 @@ pub(crate) struct Fill {
     filled: Box<Filled>,
     lifetime: Lifetime,
     status: StatusCode,
-    headers: HeaderMap,
+    headers: LastingFields,
     /// The body's length, as `Content-Length` states it.
     stated: Option<u64>,
     role: Role,
@@ -60,7 +61,7 @@ impl Fill {
         response: &response::Parts,
         role: Role,
     ) -> Box<Self> {
-        let headers = lasting_fields(&response.headers, fields_left_out(&settings.store, &response.headers));
+        let headers = LastingFields::of(&response.headers, fields_left_out(&settings.store, &response.headers));
         let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         Box::new(Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role })
     }
@@ -144,7 +145,7 @@ impl Fill {
     pub(crate) fn response(&mut self, body: Bytes) -> StoredResponse {
         StoredResponse {
             status: self.status,
-            headers: complete_fields(mem::take(&mut self.headers), self.status, body.len(), self.lifetime.received),
+            headers: mem::take(&mut self.headers).complete(self.status, body.len(), self.lifetime.received),
             body,
             generated: self.lifetime.generated,
             fresh_until: self.lifetime.fresh_until,
@@ -201,14 +202,14 @@ impl Fill {
 
     /// Gives a body without an entity tag one of its own, where the route asks for that.
     fn tag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
-        if !self.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains_key(ETAG) {
+        if !self.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains(&ETAG) {
             return;
         }
         let etag = entity_tag(body);
         if let Some(sent) = sent {
             sent.insert(ETAG, etag.clone());
         }
-        self.headers.insert(ETAG, etag);
+        self.headers.push(ETAG, etag);
     }
 
     fn give_up(self, reason: Reason) {

@@ -14,10 +14,11 @@ use crate::{
     collapse::Landing,
     conditional::{contradicts, resembles},
     date::http_date,
+    lasting::{LastingFields, remove_connection_fields},
     policy::{Exchange, fields_left_out},
     respond::failed,
     status::{CacheStatus, Reason},
-    stored::{StoredResponse, complete_fields, lasting_fields, remove_connection_fields},
+    stored::StoredResponse,
     tag::deduplicate,
     write::invalidate_after,
 };
@@ -63,8 +64,8 @@ impl Attempt {
             }
             Err(reason) => {
                 let left_out = fields_left_out(&inquiry.settings.store, &parts.headers);
-                let headers = lasting_fields(&parts.headers, left_out);
-                let headers = complete_fields(headers, old.status, old.body.len(), exchange.received);
+                let headers = LastingFields::of(&parts.headers, left_out);
+                let headers = headers.complete(old.status, old.body.len(), exchange.received);
                 let unstored = StoredResponse { headers, generated: exchange.received, fresh_until: exchange.received, ..old };
                 self.give_up(&parts, reason).await;
                 inquiry.seeker().respond(&unstored, CacheStatus::not_stored(why, reason))

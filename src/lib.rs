@@ -35,6 +35,7 @@ mod hit;
 mod inquiry;
 mod invalidate;
 mod key;
+mod lasting;
 mod layer;
 mod method;
 mod mode;

@@ -15,8 +15,9 @@ use crate::{
     clock::Timestamp,
     conditional::has_validator,
     date::parse_date,
+    lasting::is_of_a_request,
     status::{CacheStatus, Reason},
-    stored::{StaleWindows, is_of_a_request},
+    stored::StaleWindows,
     vary::Vary,
 };
 

@@ -5,20 +5,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{AGE, CONNECTION, CONTENT_LENGTH, DATE},
-};
+use http::{HeaderMap, HeaderName, StatusCode};
 use smallvec::SmallVec;
 
-use crate::{
-    clock::Timestamp,
-    common_value::{is_common, shared},
-    conditional::has_validator,
-    date::http_date,
-    no_vary_search::SearchRule,
-    tag::Tag,
-};
+use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
 
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
 ///
@@ -241,99 +231,4 @@ impl Variants {
         let nominations: usize = self.nominations.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
         nominations + self.members.len() * size_of::<(Member, Timestamp)>()
     }
-}
-
-/// Whether a field belongs to one connection, never to a stored response (RFC 9111 §3.1, RFC 9110 §7.6.1).
-fn is_of_a_connection(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-/// Whether a field describes the request which filled the cache, and would lie about every later one.
-pub(crate) fn is_of_a_request(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "x-request-id" | "x-correlation-id" | "traceparent" | "tracestate" | "server-timing")
-}
-
-/// The fields of a response that outlive the exchange it came in, without those `left_out`; a slot for `Age` stands first.
-pub(crate) fn lasting_fields(response: &HeaderMap, left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    /// `Age`, `Date` and `Content-Length`.
-    const MORE: usize = 3;
-    let named: Vec<_> = connection_options(response).collect();
-    let mut headers = HeaderMap::with_capacity(response.len() + MORE);
-    headers.insert(AGE, HeaderValue::from_static("0"));
-    for (name, value) in response {
-        if *name != AGE && !is_of_a_connection(name) && !named.contains(name) && !left_out(name) {
-            headers.append(name, value.clone());
-        }
-    }
-    headers
-}
-
-/// Removes what belongs to one connection, and what its `Connection` names.
-pub(crate) fn remove_connection_fields(headers: &mut HeaderMap) {
-    let named: Vec<_> = connection_options(headers).collect();
-    remove_all(headers, |name| is_of_a_connection(name) || named.contains(name));
-}
-
-/// Removes the few fields, if any, that are found: looking for each of many names would cost more.
-fn remove_all(headers: &mut HeaderMap, found: impl Fn(&HeaderName) -> bool) {
-    let removed: Vec<_> = headers.keys().filter(|name| found(name)).cloned().collect();
-    removed.iter().for_each(|name| drop(headers.remove(name)));
-}
-
-/// Completes the fields of a response whose body has `length` bytes, in their final form.
-pub(crate) fn complete_fields(mut headers: HeaderMap, status: StatusCode, length: usize, now: Timestamp) -> HeaderMap {
-    if !headers.contains_key(DATE) {
-        headers.insert(DATE, http_date(now));
-    }
-    if has_content_length(status) {
-        headers.insert(CONTENT_LENGTH, length.into());
-    }
-    compact(&mut headers);
-    // The clone has room for these fields and no more.
-    headers.clone()
-}
-
-/// RFC 9110 §8.6: no `Content-Length` with 204 and 1xx.
-fn has_content_length(status: StatusCode) -> bool {
-    !(status.is_informational() || status == StatusCode::NO_CONTENT)
-}
-
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    let lines = headers.get_all(CONNECTION).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-}
-
-/// Moves all values into one allocation of the exact size: a stored header must not keep a connection's whole read
-/// buffer alive. Those that other responses have too are shared with them.
-fn compact(headers: &mut HeaderMap) {
-    let mut own: Vec<u8> = Vec::with_capacity(own_values(headers).map(HeaderValue::len).sum());
-    own_values(headers).for_each(|value| own.extend_from_slice(value.as_bytes()));
-    let mut own = Bytes::from(own);
-    for (name, value) in headers.iter_mut() {
-        if is_common(name, value) {
-            *value = shared(value);
-        // The bytes were a header value a moment ago, so they still are.
-        } else if let Ok(mut copy) = HeaderValue::from_maybe_shared(own.split_to(value.len())) {
-            copy.set_sensitive(value.is_sensitive());
-            *value = copy;
-        }
-    }
-}
-
-fn own_values(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
-    headers.iter().filter(|(name, value)| !is_common(name, value)).map(|(_, value)| value)
 }

@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE}
 
 use crate::{
     clock::{Clock, Timestamp},
+    lasting::LastingFields,
     no_vary_search::SearchRule,
-    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants, complete_fields, lasting_fields},
+    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants},
     tag::Tag,
 };
 
@@ -97,7 +98,7 @@ fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
     let now = Clock::default().now();
     StoredResponse {
         status: StatusCode::OK,
-        headers: complete_fields(lasting_fields(&headers, |_| false), StatusCode::OK, body.len(), now),
+        headers: LastingFields::of(&headers, |_| false).complete(StatusCode::OK, body.len(), now),
         body,
         generated: now,
         fresh_until,
