@@ -1,7 +1,8 @@
-use http::{HeaderMap, header::CACHE_CONTROL, request, response};
+use http::{HeaderMap, header::CACHE_CONTROL, request};
 
 use crate::{
     cache_control::CacheControl,
+    candidate::Candidate,
     groups::{CACHE_GROUPS, group_names},
     request::Target,
     router,
@@ -41,16 +42,18 @@ impl Ahead {
     }
 
     /// Every tag of the response, or why it cannot be tagged: what could not be invalidated must not be stored.
-    pub(crate) fn all_tags(&self, settings: &Settings, space: &TagSpace, response: &response::Parts) -> Result<Vec<Tag>, Reason> {
+    pub(crate) fn all_tags(&self, settings: &Settings, space: &TagSpace, response: &Candidate<'_>) -> Result<Vec<Tag>, Reason> {
         let mut tags = self.route_tags.clone()?;
         let known = tags.len();
-        if let Some(from_handler) = response.extensions.get::<CacheTags>() {
+        if let Some(from_handler) = response.parts.extensions.get::<CacheTags>() {
             for tag in from_handler.iter() {
                 tags.push(space.tag(tag).map_err(|_| refused_tag(tag))?);
             }
         }
-        let groups = group_names(&response.headers, &CACHE_GROUPS);
-        tags.extend(groups.iter().map(|group| space.group(&self.target.authority, group)));
+        if response.may_have(&CACHE_GROUPS) {
+            let groups = group_names(&response.parts.headers, &CACHE_GROUPS);
+            tags.extend(groups.iter().map(|group| space.group(&self.target.authority, group)));
+        }
         settings.note_handler_tags(tags.len() > known);
         deduplicate(&mut tags);
         if tags.len() > MAX_TAGS {

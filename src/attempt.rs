@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
+    candidate::Candidate,
     caught::caught,
     clock::Timestamp,
     collapse::Landing,
@@ -26,7 +27,6 @@ use crate::{
     store::Filled,
     stored::{Content, Stored, StoredResponse},
     turn::Role,
-    vary::Vary,
     write::invalidate_after,
 };
 
@@ -127,22 +127,22 @@ impl Attempt {
             return Err(Reason::Head);
         }
         cache.may_store()?;
-        let vary = Vary::parse(&response.headers);
+        let candidate = Candidate::new(response, length);
         let terms = RequestTerms { authorized: look.authorized, no_store: ahead.says_no_store() };
-        let lifetime = storable(&settings.store, terms, response, &vary, length, exchange)?;
+        let lifetime = storable(&settings.store, terms, &candidate, exchange)?;
         if matches!(self.role, Role::Bystander) {
             return Err(Reason::WaitLimit);
         }
         let rule = look.rule_key().and_then(|key| Some((key, SearchRule::parse(&response.headers)?)));
         let key = rule.as_ref().and_then(|(_, rule)| look.key_by(rule)).unwrap_or_else(|| look.key.clone());
         let filled = Box::new(Filled {
-            variant: settings.normalizers.variant(&key, &ahead.request, vary.fields()),
+            variant: settings.normalizers.variant(&key, &ahead.request, candidate.vary.fields()),
             key,
-            vary,
             rule,
             born: self.missing.epoch.ok_or(Reason::Backend)?,
-            tags: ahead.all_tags(settings, cache.space(), response)?,
+            tags: ahead.all_tags(settings, cache.space(), &candidate)?,
             target_tags: ahead.target_tags.clone(),
+            vary: candidate.vary,
         });
         Ok((filled, lifetime))
     }

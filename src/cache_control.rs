@@ -380,9 +380,9 @@ mod properties {
 
     use super::*;
     use crate::{
+        candidate::Candidate,
         clock::Timestamp,
         policy::{Exchange, RequestTerms, StoreRules, storable},
-        vary::Vary,
     };
 
     proptest! {
@@ -515,8 +515,7 @@ mod properties {
             let at: Timestamp = received().into();
             let exchange = Exchange { requested: at, received: at, chance: 0.0 };
             let terms = RequestTerms { authorized: self.authorized, no_store: false };
-            let vary = Vary::parse(&response.headers);
-            let lifetime = storable(&StoreRules::default(), terms, &response, &vary, Some(0), exchange).ok()?;
+            let lifetime = storable(&StoreRules::default(), terms, &Candidate::new(&response, Some(0)), exchange).ok()?;
             Some(lifetime.fresh_until.since(at))
         }
 

@@ -61,7 +61,7 @@ impl Fill {
         response: &response::Parts,
         role: Role,
     ) -> Box<Self> {
-        let headers = LastingFields::of(&response.headers, fields_left_out(&settings.store, &response.headers));
+        let headers = LastingFields::of(&response.headers, fields_left_out(&settings.store, response));
         let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         Box::new(Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role })
     }

@@ -63,7 +63,7 @@ impl Attempt {
                 inquiry.seeker().respond(&fresh, status)
             }
             Err(reason) => {
-                let left_out = fields_left_out(&inquiry.settings.store, &parts.headers);
+                let left_out = fields_left_out(&inquiry.settings.store, &parts);
                 let headers = LastingFields::of(&parts.headers, left_out);
                 let headers = headers.complete(old.status, old.body.len(), exchange.received);
                 let unstored = StoredResponse { headers, generated: exchange.received, fresh_until: exchange.received, ..old };

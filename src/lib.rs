@@ -9,6 +9,7 @@ mod body;
 mod cache;
 mod cache_control;
 mod cache_policy;
+mod candidate;
 mod caught;
 mod claim;
 mod clock;

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, StatusCode,
+    HeaderName, StatusCode,
     header::{
         ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
         CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, ORIGIN, SET_COOKIE, TRAILER,
@@ -12,6 +12,7 @@ use http::{
 use crate::{
     cache_control::{CacheControl, delta_seconds, named_fields},
     cache_policy::{CachePolicy, Directive, Private},
+    candidate::Candidate,
     clock::Timestamp,
     conditional::has_validator,
     date::parse_date,
@@ -142,24 +143,23 @@ pub(crate) struct Exchange {
 pub(crate) fn storable(
     rules: &StoreRules,
     request: RequestTerms,
-    response: &response::Parts,
-    vary: &Vary,
-    length: Option<u64>,
+    response: &Candidate<'_>,
     exchange: Exchange,
 ) -> Result<Lifetime, Reason> {
-    let (control, field) = directives(rules, &response.headers);
-    let policy = response.extensions.get::<CachePolicy>().map(CachePolicy::directive);
-    if response.extensions.get::<CacheStatus>().is_some() {
+    let Candidate { parts, length, .. } = *response;
+    let (control, field) = directives(rules, response);
+    let policy = parts.extensions.get::<CachePolicy>().map(CachePolicy::directive);
+    if parts.extensions.get::<CacheStatus>().is_some() {
         return Err(Reason::InnerLayer);
     }
-    check_status(rules, response.status)?;
+    check_status(rules, parts.status)?;
     check_privacy(rules, request, response, (&control, &field), policy)?;
-    check_shape(rules, response, vary)?;
+    check_shape(rules, response)?;
     let lifetime = lifetime(rules, policy, response, (&control, &field), exchange)?;
     if length.is_some_and(|length| length > rules.max_body) {
         return Err(Reason::TooLarge);
     }
-    if rules.store_if.as_ref().is_some_and(|store_if| !store_if(response, length)) {
+    if rules.store_if.as_ref().is_some_and(|store_if| !store_if(parts, length)) {
         return Err(Reason::StoreIf);
     }
     Ok(lifetime)
@@ -169,23 +169,30 @@ pub(crate) fn storable(
 ///
 /// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`. One that
 /// cannot be read does not, but larder's own is not for that allowed to hide what it forbids.
-fn directives(rules: &StoreRules, headers: &HeaderMap) -> (CacheControl, HeaderName) {
+fn directives(rules: &StoreRules, response: &Candidate<'_>) -> (CacheControl, HeaderName) {
+    let headers = &response.parts.headers;
     let targets: &[HeaderName] = match rules.profile {
         Profile::Safe => &[LARDER_CACHE_CONTROL],
         Profile::Strict => &[LARDER_CACHE_CONTROL, CDN_CACHE_CONTROL],
     };
-    let targeted = targets.iter().find_map(|field| Some((CacheControl::parse_targeted(headers, field)?, field.clone())));
+    let targeted = targets
+        .iter()
+        .filter(|field| response.may_have(field))
+        .find_map(|field| Some((CacheControl::parse_targeted(headers, field)?, field.clone())));
     targeted.unwrap_or_else(|| {
-        let vetoes = CacheControl::parse(headers, &LARDER_CACHE_CONTROL);
-        (CacheControl::parse(headers, &CACHE_CONTROL).with_vetoes_of(vetoes), CACHE_CONTROL)
+        let said = |field| if response.may_have(field) { CacheControl::parse(headers, field) } else { CacheControl::default() };
+        (said(&CACHE_CONTROL).with_vetoes_of(said(&LARDER_CACHE_CONTROL)), CACHE_CONTROL)
     })
 }
 
 /// The fields of a response that are not stored with it: by name, in its own directives, or because they are another's.
-pub(crate) fn fields_left_out<'r>(rules: &'r StoreRules, response: &HeaderMap) -> impl Fn(&HeaderName) -> bool + use<'r> {
+pub(crate) fn fields_left_out<'r>(rules: &'r StoreRules, response: &response::Parts) -> impl Fn(&HeaderName) -> bool + use<'r> {
     let named = match rules.profile {
         Profile::Safe => Vec::new(),
-        Profile::Strict => named_fields(response, &directives(rules, response).1).unwrap_or_default(),
+        Profile::Strict => {
+            let (_, field) = directives(rules, &Candidate::new(response, None));
+            named_fields(&response.headers, &field).unwrap_or_default()
+        }
     };
     move |name| {
         *name == LARDER_CACHE_CONTROL
@@ -232,12 +239,12 @@ fn check_status(rules: &StoreRules, status: StatusCode) -> Result<(), Reason> {
 fn check_privacy(
     rules: &StoreRules,
     request: RequestTerms,
-    response: &response::Parts,
+    response: &Candidate<'_>,
     (control, field): (&CacheControl, &HeaderName),
     policy: Option<Directive>,
 ) -> Result<(), Reason> {
     // RFC 9111 §5.2.2.3: who must understand the status and does may disregard "no-store".
-    let understood = response.status.canonical_reason().is_some();
+    let understood = response.parts.status.canonical_reason().is_some();
     if policy == Some(Directive::NoStore)
         || (control.no_store && !control.must_understand)
         || (control.must_understand && !understood)
@@ -246,11 +253,11 @@ fn check_privacy(
     }
     if (control.private && !names_fields(rules, response, field))
         || policy == Some(Directive::Private)
-        || response.extensions.get::<Private>().is_some()
+        || response.parts.extensions.get::<Private>().is_some()
     {
         return Err(Reason::Private);
     }
-    if rules.set_cookie == SetCookie::Refuse && response.headers.contains_key(SET_COOKIE) {
+    if rules.set_cookie == SetCookie::Refuse && response.has(&SET_COOKIE) {
         return Err(Reason::SetCookie);
     }
     if request.authorized && !control.allows_authorized() {
@@ -263,50 +270,50 @@ fn check_privacy(
 }
 
 /// What cannot be right for a second request, whatever it says about itself.
-fn check_shape(rules: &StoreRules, response: &response::Parts, vary: &Vary) -> Result<(), Reason> {
+fn check_shape(rules: &StoreRules, response: &Candidate<'_>) -> Result<(), Reason> {
+    let vary = &response.vary;
     if *vary == Vary::Everything {
         return Err(Reason::VaryStar);
     }
-    if is_endless(&response.headers) {
+    if is_endless(response) {
         return Err(Reason::EventStream);
     }
-    if response.headers.contains_key(TRAILER) {
+    if response.has(&TRAILER) {
         return Err(Reason::Trailers);
     }
-    if is_dictionary_compressed(&response.headers) && !(vary.nominates(&ACCEPT_ENCODING) && vary.nominates(&AVAILABLE_DICTIONARY))
-    {
+    if is_dictionary_compressed(response) && !(vary.nominates(&ACCEPT_ENCODING) && vary.nominates(&AVAILABLE_DICTIONARY)) {
         return Err(Reason::Dictionary);
     }
     if rules.profile == Profile::Strict {
         return Ok(());
     }
-    let allowed_origin = response.headers.get(ACCESS_CONTROL_ALLOW_ORIGIN);
+    let allowed_origin = response.get(&ACCESS_CONTROL_ALLOW_ORIGIN);
     if allowed_origin.is_some_and(|origin| origin != "*") && !vary.nominates(&ORIGIN) {
         return Err(Reason::CorsOrigin);
     }
-    if has_nonce(&response.headers) {
+    if has_nonce(response) {
         return Err(Reason::Nonce);
     }
     Ok(())
 }
 
 /// RFC 9842 §6.2: who has not the dictionary cannot read it.
-fn is_dictionary_compressed(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+fn is_dictionary_compressed(response: &Candidate<'_>) -> bool {
+    let codings = response.lines(&CONTENT_ENCODING).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
 }
 
-fn is_endless(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+fn is_endless(response: &Candidate<'_>) -> bool {
+    let media_type = response.get(&CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     ["text/event-stream", "multipart/x-mixed-replace"]
         .iter()
         .any(|endless| media_type.get(..endless.len()).is_some_and(|start| start.eq_ignore_ascii_case(endless.as_bytes())))
 }
 
-fn has_nonce(headers: &HeaderMap) -> bool {
+fn has_nonce(response: &Candidate<'_>) -> bool {
     const REPORT_ONLY: HeaderName = HeaderName::from_static("content-security-policy-report-only");
-    let policies = headers.get_all(CONTENT_SECURITY_POLICY).iter().chain(headers.get_all(REPORT_ONLY));
-    policies.into_iter().any(|policy| contains_ignoring_case(policy.as_bytes(), b"'nonce-"))
+    let mut policies = response.lines(&CONTENT_SECURITY_POLICY).chain(response.lines(&REPORT_ONLY));
+    policies.any(|policy| contains_ignoring_case(policy.as_bytes(), b"'nonce-"))
 }
 
 fn contains_ignoring_case(text: &[u8], part: &[u8]) -> bool {
@@ -316,17 +323,17 @@ fn contains_ignoring_case(text: &[u8], part: &[u8]) -> bool {
 fn lifetime(
     rules: &StoreRules,
     policy: Option<Directive>,
-    response: &response::Parts,
+    response: &Candidate<'_>,
     (control, field): (&CacheControl, &HeaderName),
     exchange: Exchange,
 ) -> Result<Lifetime, Reason> {
     let own = match policy {
         Some(Directive::Ttl(ttl)) => Some(ttl),
         // RFC 9213 §2.2: where a targeted field decides, `Expires` does not.
-        _ => control.lifetime().or_else(|| (*field == CACHE_CONTROL).then(|| expires(&response.headers, exchange.received))?),
+        _ => control.lifetime().or_else(|| (*field == CACHE_CONTROL).then(|| expires(response, exchange.received))?),
     };
-    let given = own.or_else(|| route_ttl(rules, response.status)).or_else(|| heuristic(rules, response, control, exchange));
-    let age = initial_age(rules, &response.headers, exchange);
+    let given = own.or_else(|| route_ttl(rules, response.parts.status)).or_else(|| heuristic(rules, response, control, exchange));
+    let age = initial_age(rules, response, exchange);
     let must_validate = control.no_cache && !names_fields(rules, response, field);
     let left = match given {
         None => None,
@@ -365,22 +372,23 @@ fn lifetime(
 }
 
 /// Whether a response without freshness is stored to be validated. The safe profile wants to be told that it may be stored.
-fn is_worth_validating(rules: &StoreRules, response: &response::Parts, told: bool) -> bool {
-    let cacheable = told || (rules.profile == Profile::Strict && HEURISTICALLY_CACHEABLE.contains(&response.status));
-    cacheable && has_validator(&response.headers)
+fn is_worth_validating(rules: &StoreRules, response: &Candidate<'_>, told: bool) -> bool {
+    let cacheable = told || (rules.profile == Profile::Strict && HEURISTICALLY_CACHEABLE.contains(&response.parts.status));
+    cacheable && has_validator(&response.parts.headers)
 }
 
 /// Whether the directives leave out fields of the response rather than the response.
-fn names_fields(rules: &StoreRules, response: &response::Parts, field: &HeaderName) -> bool {
-    rules.profile == Profile::Strict && named_fields(&response.headers, field).is_some()
+fn names_fields(rules: &StoreRules, response: &Candidate<'_>, field: &HeaderName) -> bool {
+    rules.profile == Profile::Strict && named_fields(&response.parts.headers, field).is_some()
 }
 
 /// A tenth of the time since the last modification, a day at most (RFC 9111 §4.2.2).
-fn heuristic(rules: &StoreRules, response: &response::Parts, control: &CacheControl, exchange: Exchange) -> Option<Duration> {
+fn heuristic(rules: &StoreRules, response: &Candidate<'_>, control: &CacheControl, exchange: Exchange) -> Option<Duration> {
     const AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
-    let may_guess = rules.profile == Profile::Strict && (control.public || HEURISTICALLY_CACHEABLE.contains(&response.status));
-    let modified = parse_date(response.headers.get(LAST_MODIFIED).filter(|_| may_guess)?.as_bytes())?;
-    Some((date(&response.headers).unwrap_or(exchange.received).since(modified) / 10).min(AT_MOST))
+    let may_guess =
+        rules.profile == Profile::Strict && (control.public || HEURISTICALLY_CACHEABLE.contains(&response.parts.status));
+    let modified = parse_date(response.get(&LAST_MODIFIED).filter(|_| may_guess)?.as_bytes())?;
+    Some((date(response).unwrap_or(exchange.received).since(modified) / 10).min(AT_MOST))
 }
 
 /// The response's own windows go before the route's; what forbids stale use forbids both (RFC 9111 §4.2.4).
@@ -405,18 +413,18 @@ fn route_ttl(rules: &StoreRules, status: StatusCode) -> Option<Duration> {
 }
 
 /// `Expires` less `Date`; a value that is no date, `0` among them, is a time in the past (RFC 9111 §5.3).
-fn expires(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let lines = headers.get_all(EXPIRES).iter();
-    let date = date(headers).unwrap_or(now);
+fn expires(response: &Candidate<'_>, now: Timestamp) -> Option<Duration> {
+    let lines = response.lines(&EXPIRES);
+    let date = date(response).unwrap_or(now);
     lines.map(|line| parse_date(line.as_bytes()).map_or(Duration::ZERO, |expires| expires.since(date))).min()
 }
 
 /// RFC 9111 §4.2.3, the corrected initial age.
-fn initial_age(rules: &StoreRules, headers: &HeaderMap, exchange: Exchange) -> Duration {
+fn initial_age(rules: &StoreRules, response: &Candidate<'_>, exchange: Exchange) -> Duration {
     // `Date` has no fractions of a second, so that they do not count here either.
-    let apparent = date(headers).map_or(Duration::ZERO, |date| exchange.received.whole_seconds().since(date));
+    let apparent = date(response).map_or(Duration::ZERO, |date| exchange.received.whole_seconds().since(date));
     let delay = exchange.received.since(exchange.requested);
-    match (age_value(headers), rules.profile) {
+    match (age_value(response), rules.profile) {
         (Some(age), _) => apparent.max(age + delay),
         (None, Profile::Strict) => apparent.max(delay),
         // An application's own handler has no upstream: what it makes is new when it is made.
@@ -425,11 +433,11 @@ fn initial_age(rules: &StoreRules, headers: &HeaderMap, exchange: Exchange) -> D
 }
 
 /// The first member; an invalid one is ignored (RFC 9111 §5.1).
-fn age_value(headers: &HeaderMap) -> Option<Duration> {
-    let first = headers.get(AGE)?.as_bytes().split(|&byte| byte == b',').next()?;
+fn age_value(response: &Candidate<'_>) -> Option<Duration> {
+    let first = response.get(&AGE)?.as_bytes().split(|&byte| byte == b',').next()?;
     delta_seconds(first.trim_ascii()).map(Duration::from_secs)
 }
 
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    parse_date(headers.get(DATE)?.as_bytes())
+fn date(response: &Candidate<'_>) -> Option<Timestamp> {
+    parse_date(response.get(&DATE)?.as_bytes())
 }
