@@ -96,7 +96,8 @@ pub(crate) enum Record {
     Settled { incarnation: u64, hard: u64, soft: u64 },
 }
 
-/// How often records are raised that somebody else replaces at the same time, before the invalidation fails.
+/// How often records are raised that somebody else replaces at the same time, before the invalidation fails: of many who do so at
+/// once, half are done after each round.
 const RAISES: usize = 64;
 
 /// Creates the records that `reading` lacks, so that what is fetched next can be used; returns what is known then.
@@ -177,11 +178,15 @@ async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Re
 /// Makes sure that whatever has one of the tags and was born before `at` is not used.
 async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Force) -> Result<(), Error> {
     let mut tags = tags.to_vec();
-    for _ in 0..RAISES {
+    for again in (0..RAISES).map(|round| round > 0) {
         let records = registers.read(&tags).await?;
         let changes = tags.iter().zip(records).filter_map(|(tag, seen)| {
             // No record: whatever has the tag is dead. Creating one now could undo a later invalidation.
             let seen = seen?;
+            // Written since this epoch was taken, or it would not have been in the way: who settles it reads a later clock.
+            if again && seen.is_pending() {
+                return None;
+            }
             let record = seen.raised(at, force, registers.nonce())?;
             Some(Change { tag, seen: Some(seen), record })
         });
@@ -248,6 +253,10 @@ impl Seen {
     /// `None` for bytes that mean nothing here: they count as no record, and can be replaced like one.
     fn record(&self) -> Option<Record> {
         Record::parse(&self.bytes)
+    }
+
+    fn is_pending(&self) -> bool {
+        matches!(self.record(), Some(Record::Pending { .. }))
     }
 
     /// The record that has to replace this one when its tag is invalidated at `at`; `None` if nothing has to.

@@ -176,7 +176,7 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
 const SHARD_BY_FIRST_BYTE: (&str, &str) =
     ("usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0)", "usize::from(key[0])");
 
-const STEPWISE_SLIPS: [Slip; 21] = [
+const STEPWISE_SLIPS: [Slip; 22] = [
     Slip {
         name: "created_with_born",
         edits: &[
@@ -217,6 +217,7 @@ const STEPWISE_SLIPS: [Slip; 21] = [
         name: "expired_is_alive",
         edits: &[("born.get() < soft => Judgement::Stale", "born.get() < soft => Judgement::Alive")],
     },
+    Slip { name: "pending_left_at_first_sight", edits: &[("if again && seen", "if seen")] },
     Slip {
         name: "pending_left_as_it_is",
         edits: &[(

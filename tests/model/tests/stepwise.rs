@@ -826,6 +826,7 @@ mod slips {
         lowered_softly: TWO_EXPIRIES, "served";
         lost_and_not_raised: EVICTED, "served";
         pending_left_as_it_is: EVICTED, "served";
+        pending_left_at_first_sight: EVICTED, "served";
         pending_settled_by_an_invalidation: TWO_WRITES, "served";
         advanced_once: NEAR, "served";
         advanced_before_the_records: NEAR, "served";
