@@ -14,7 +14,10 @@ mod servers {
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "larder uses the rest")]
 mod client {
     mod connection;
+    mod driver;
     pub(crate) mod name;
+    mod question;
+    mod queue;
     mod ring;
     pub(crate) mod server;
     pub(crate) mod wire;
@@ -25,7 +28,6 @@ mod client {
 mod error;
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -48,27 +50,34 @@ use tokio::{
 };
 use tower::{Layer as _, ServiceExt as _};
 
-const TASKS: u64 = 64;
+const TASKS: usize = 64;
 
 const ROUNDS: usize = 15;
 
+/// What takes turns.
+const WAYS: [Way; 3] = [Way::Raw, Way::RawAll, Way::Hit];
+
 fn main() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    println!("{TASKS} tasks, microseconds each; ratios are medians of {ROUNDS} rounds in which all take turns");
-    for (size, length, times) in [("1 KiB", KIB, 50_000), ("64 KiB", 64 * KIB, 5_000)] {
-        for tags in [0, 4] {
+    println!(
+        "{TASKS} tasks; microseconds each, and of the client's CPU; ratios are medians of {ROUNDS} rounds, all ways in turn"
+    );
+    for (size, length, times, many) in [("1 KiB", KIB, 50_000, 1_000), ("64 KiB", 64 * KIB, 5_000, 200)] {
+        for (tags, pages) in [(0, 1), (2, 1), (2, many)] {
             let server = Server::start();
-            let entry = Arc::new(runtime.block_on(Entry::store(&server, length, tags)));
-            let known = entry.known.len();
-            let mut rounds: Vec<[f64; 3]> = (0..=ROUNDS).map(|_| entry.round(&runtime, times)).collect();
+            let shop = Arc::new(runtime.block_on(Shop::open(&server, length, tags, pages)));
+            let mut rounds: Vec<_> = (0..=ROUNDS).map(|_| WAYS.map(|way| time(&runtime, &shop, times, way))).collect();
             rounds.remove(0);
-            let [raw, all, hit] = [0, 1, 2].map(|which| median(rounds.iter().map(|round| round[which])));
-            let of_raw = median(rounds.iter().map(|round| round[0] / round[2]));
-            let of_all = median(rounds.iter().map(|round| round[1] / round[2]));
-            println!(
-                "{size}, {known} known tags: mg {raw:.2}, mg of entry, clock and {known} records {all:.2}, hit {hit:.2}: \
-                 {of_raw:.2} and {of_all:.2} x as many hits"
-            );
+            let known = shop.pages[0].known.len();
+            println!("{size}, {known} known tags, keys: {pages}");
+            for (which, way) in WAYS.iter().enumerate() {
+                let [wall, cpu] = [|cost: Cost| cost.wall, |cost: Cost| cost.cpu].map(|of| {
+                    let ratio = |raw: usize| median(rounds.iter().map(|round| of(round[raw]) / of(round[which])));
+                    let each = median(rounds.iter().map(|round| of(round[which])));
+                    format!("{each:6.2} ({:.2} x mg, {:.2} x mg of all)", ratio(0), ratio(1))
+                });
+                println!("  {:<12} {wall}, CPU {cpu}", way.name());
+            }
         }
     }
 }
@@ -79,101 +88,145 @@ fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// One entry, the same bytes twice: as larder keeps it, and under a name that only the client knows.
-struct Entry {
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// The entry alone.
+    Raw,
+    /// The entry, an item like the clock, and as many as there are known tags.
+    RawAll,
+    Hit,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "mg",
+            Self::RawAll => "mg of all",
+            Self::Hit => "hit",
+        }
+    }
+}
+
+/// Entries, each the same bytes twice: as larder keeps it, and under a name that only the client knows.
+struct Shop {
     memcached: Memcached,
-    key: Key,
-    known: Vec<Tag>,
+    pages: Vec<Page>,
     servers: Servers,
-    name: Name,
     /// What is as long as a record.
     small: Name,
+}
+
+struct Page {
+    key: Key,
+    known: Vec<Tag>,
+    name: Name,
     bytes: usize,
 }
 
-impl Entry {
+impl Shop {
     /// With `tags` tags beside those that every entry has.
-    async fn store(server: &Server, length: usize, tags: usize) -> Self {
+    async fn open(server: &Server, length: usize, tags: usize, pages: usize) -> Self {
         let memcached = Memcached::builder().compress_from(None).read_timeout(HOUR).connect(&server.url()).await.expect("a URL");
-        let recorder = Recorder { memcached: memcached.clone(), put: Arc::default(), known: Arc::default() };
-        let layer = Cache::new(recorder.clone()).layer().ttl(HOUR).tags((0..tags).map(|tag| format!("tag-{tag}")));
-        let service = layer.layer(Handler::new(length));
-        service.oneshot(Requests::for_one().get(0)).await.expect("a service that never fails");
-        let (key, stored) = recorder.put.lock().expect("no panic").take().expect("something was stored");
-        let known = recorder.known.lock().expect("no panic").clone();
-        let bytes = stored.to_bytes(&key).expect("it has few tags");
         let servers = Servers::new(&[server.address().into()], HOUR);
-        let name = Names::new("raw").entry(key.as_bytes());
         let small = Names::new("raw").tag("small");
         let record = Command::Set { name: &small, data: &[0; 38], ttl: 0, condition: Condition::Always };
         servers.ask_one(record).await.expect("the server answers");
+        let mut shop = Self { memcached, pages: Vec::new(), servers, small };
+        for number in 0..pages {
+            let page = shop.stock(length, tags, number).await;
+            shop.pages.push(page);
+        }
+        shop
+    }
+
+    async fn stock(&self, length: usize, tags: usize, number: usize) -> Page {
+        let recorder = Recorder { memcached: self.memcached.clone(), put: Arc::default(), known: Arc::default() };
+        let layer = Cache::new(recorder.clone()).layer().ttl(HOUR).tags((0..tags).map(|tag| format!("tag-{tag}")));
+        let service = layer.layer(Handler::new(length));
+        service.oneshot(Requests::for_one().fresh(number)).await.expect("a service that never fails");
+        let (key, stored) = recorder.put.lock().expect("no panic").take().expect("something was stored");
+        let known = recorder.known.lock().expect("no panic").clone();
+        let bytes = stored.to_bytes(&key).expect("it has few tags");
+        let name = Names::new("raw").entry(key.as_bytes());
         let set = Command::Set { name: &name, data: &bytes, ttl: 0, condition: Condition::Always };
-        let reply = servers.ask_one(set).await.expect("the server answers");
+        let reply = self.servers.ask_one(set).await.expect("the server answers");
         assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
-        Self { memcached, key, known, servers, name, small, bytes: bytes.len() }
+        Page { key, known, name, bytes: bytes.len() }
     }
 
-    fn round(self: &Arc<Self>, runtime: &Runtime, times: u64) -> [f64; 3] {
-        let round = [
-            time(runtime, self, times, Self::raw),
-            time(runtime, self, times, Self::raw_all),
-            time(runtime, self, times, Self::hit),
-        ];
-        round.map(|took| took.as_secs_f64() * 1e6 / times as f64)
+    async fn go(&self, way: Way, page: &Page) {
+        match way {
+            Way::Raw => self.raw(page).await,
+            Way::RawAll => self.raw_all(page).await,
+            Way::Hit => self.hit(page).await,
+        }
     }
 
-    async fn raw(self: Arc<Self>) {
-        let reply = self.servers.ask_one(Command::Get { name: &self.name, version: Version::Untold }).await;
-        assert!(matches!(reply, Ok(Reply::Value { data, .. }) if data.len() == self.bytes));
+    async fn raw(&self, page: &Page) {
+        let reply = self.servers.ask_one(Command::Get { name: &page.name, version: Version::Untold }).await;
+        assert!(matches!(reply, Ok(Reply::Value { data, .. }) if data.len() == page.bytes));
     }
 
-    /// As many small items beside it as a hit reads, and as much of them.
-    async fn raw_all(self: Arc<Self>) {
+    /// As many small items beside it as a hit may read, and as much of them.
+    async fn raw_all(&self, page: &Page) {
         let get = |name, version| Command::Get { name, version };
-        let mut commands = vec![get(&self.name, Version::Untold), get(&self.small, Version::Untold)];
-        commands.extend(self.known.iter().map(|_| get(&self.small, Version::Told)));
+        let mut commands = vec![get(&page.name, Version::Untold), get(&self.small, Version::Untold)];
+        commands.extend(page.known.iter().map(|_| get(&self.small, Version::Told)));
         let replies = self.servers.ask(&commands).await.expect("the server answers");
-        assert!(matches!(&replies[0], Reply::Value { data, .. } if data.len() == self.bytes));
+        assert!(matches!(&replies[0], Reply::Value { data, .. } if data.len() == page.bytes));
     }
 
-    async fn hit(self: Arc<Self>) {
-        let read = self.memcached.get(&self.key, &self.known).await.expect("the server answers");
+    async fn hit(&self, page: &Page) {
+        let read = self.memcached.get(&page.key, &page.known).await.expect("the server answers");
         assert!(read.found.is_some());
     }
 }
 
-/// How long it takes until all tasks together have done it `times` times.
+/// What one of many took, in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    wall: f64,
+    cpu: f64,
+}
+
+/// What it takes until all tasks together have done it `times` times, each of them as one in so many.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time, it does not decide by it")]
-fn time<F>(runtime: &Runtime, entry: &Arc<Entry>, times: u64, what: fn(Arc<Entry>) -> F) -> Duration
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+fn time(runtime: &Runtime, shop: &Arc<Shop>, times: usize, way: Way) -> Cost {
     runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_time());
         for task in 0..TASKS {
-            let (entry, share) = (Arc::clone(entry), times / TASKS + u64::from(task < times % TASKS));
+            let shop = Arc::clone(shop);
             tasks.spawn(async move {
-                for _ in 0..share {
-                    what(Arc::clone(&entry)).await;
+                for at in (task..times).step_by(TASKS) {
+                    shop.go(way, &shop.pages[at % shop.pages.len()]).await;
                 }
             });
         }
         while let Some(done) = tasks.join_next().await {
             done.expect("no task panics");
         }
-        started.elapsed()
+        let each = |took: Duration| took.as_secs_f64() * 1e6 / times as f64;
+        Cost { wall: each(started.elapsed()), cpu: each(cpu_time().saturating_sub(cpu)) }
     })
 }
 
+/// What this process's threads have spent on a processor, in the kernel and out of it; nothing where that is not to be learnt.
+fn cpu_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let spent = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+    spent.filter_map(|spent| spent.split(' ').next()?.parse().ok()).map(Duration::from_nanos).sum()
+}
+
 /// What was stored, and where.
-type Page = (Key, Arc<Stored>);
+type Kept = (Key, Arc<Stored>);
 
 /// Notes what a layer asks of its store.
 #[derive(Debug, Clone)]
 struct Recorder {
     memcached: Memcached,
-    put: Arc<Mutex<Option<Page>>>,
+    put: Arc<Mutex<Option<Kept>>>,
     known: Arc<Mutex<Vec<Tag>>>,
 }
 

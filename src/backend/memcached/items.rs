@@ -57,14 +57,19 @@ impl Items {
         tags.iter().map(|tag| self.names.tag(tag.as_str())).collect()
     }
 
-    /// Asks for the clock.
-    pub(crate) const fn ask_clock(&self) -> Command<'_> {
-        Command::Get { name: &self.clock, version: Version::Untold }
+    /// What the clock is called.
+    pub(crate) const fn clock_name(&self) -> &Name {
+        &self.clock
     }
 
-    /// The clock in the reply to [`ask_clock`](Self::ask_clock); a new one if there was none.
-    pub(crate) async fn clock_in(&self, reply: Reply) -> Result<Epoch, Error> {
-        match value(reply)?.and_then(|(data, _)| parse_clock(&data)) {
+    /// The clock in a reply; a new one if there was none.
+    pub(crate) async fn clock_in(&self, reply: &Reply) -> Result<Epoch, Error> {
+        let clock = match reply {
+            Reply::Value { data, .. } => parse_clock(data),
+            Reply::Missing => None,
+            reply => return Err(refusal(reply.clone())),
+        };
+        match clock {
             Some(epoch) => Ok(epoch),
             None => self.begin_clock().await,
         }
@@ -101,8 +106,8 @@ impl Items {
 #[async_trait]
 impl Registers for Items {
     async fn clock(&self) -> Result<Epoch, Error> {
-        let reply = self.servers.ask_one(self.ask_clock()).await?;
-        self.clock_in(reply).await
+        let (reply, _) = self.servers.ask_behind(&self.clock, &[]).await?;
+        self.clock_in(&reply).await
     }
 
     async fn advance(&self) -> Result<Epoch, Error> {
@@ -134,8 +139,8 @@ impl Registers for Items {
     async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error> {
         let names = self.records_of(tags);
         let ask: Vec<_> = names.iter().map(ask_record).collect();
-        let (clock, replies) = self.servers.ask_behind(self.ask_clock(), &ask).await?;
-        Ok(Reading { clock: self.clock_in(clock).await?, records: records_in(&names, replies)? })
+        let (clock, replies) = self.servers.ask_behind(&self.clock, &ask).await?;
+        Ok(Reading { clock: self.clock_in(&clock).await?, records: records_in(&names, replies)? })
     }
 
     async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error> {

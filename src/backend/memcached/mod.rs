@@ -2,9 +2,12 @@
 
 mod address;
 mod connection;
+mod driver;
 mod items;
 mod name;
 mod notes;
+mod question;
+mod queue;
 mod ring;
 mod server;
 mod store;
@@ -95,7 +98,7 @@ use store::{Options, Store};
 /// larder has a small client of its own. Of those on crates.io that speak the meta protocol and are kept up (`async-memcached` 0.9,
 /// `memcache` 0.21) each takes a connection for one caller at a time, and gives it up when a caller stops waiting: with a limit of 50 ms a
 /// server that is slow would be met by a storm of reconnecting. A hit needs the clock, an entry and records in one
-/// pipeline, of different kinds, and shares the question for the clock with all hits of the same moment; values are to be
+/// pipeline, of different kinds, and shares the question for the clock, and that for the entry, with all hits of the same moment; values are to be
 /// slices of what was received, not copies. Here, all requests share one connection per server; what they ask at
 /// the same time is sent by one system call, and replies that nobody waits for any more are skipped. A connection on which
 /// anything is out of order is given up whole.

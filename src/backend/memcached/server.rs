@@ -8,8 +8,9 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
-    connection::{Common, Connection, Pending, State},
+    connection::{Connection, Joined, Pending, State},
     name::Name,
+    question::Question,
     ring::Ring,
     wire::{self, Condition, Reply, Version},
 };
@@ -64,23 +65,32 @@ impl Servers {
         Ok(holders.iter().filter_map(|holder| answers[*holder].next()).collect())
     }
 
-    /// The same, behind a question that is asked once for all who ask it at the same time, always the same one. With one server it
-    /// is answered before the commands; with several, in any order.
-    pub(crate) async fn ask_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
-        let no_reply = || Error::unavailable("memcached gave no reply");
-        if commands.is_empty() {
-            return Ok((self.ask_one(common).await?, Vec::new()));
-        }
-        if let [server] = &*self.servers {
+    /// The same, behind the question for an item, asked once for all who ask it at the same time. With one server it is answered
+    /// before the commands; with several, in any order.
+    pub(crate) async fn ask_behind(&self, common: &Name, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
+        if let [server] = &*self.servers
+            && !commands.is_empty()
+        {
             let (common, pending) = server.send_behind(common, commands)?;
             let replies = pending.replies().await?;
-            return Ok((common.reply().ok_or_else(no_reply)?, replies));
+            // It was asked before them.
+            return Ok((common.reply().cloned().ok_or_else(no_reply)?, replies));
         }
-        let mut replies = self.ask(&[&[common], commands].concat()).await?;
-        if replies.is_empty() {
-            return Err(no_reply());
+        let common = self.holder(common).join([common])?;
+        let replies = self.ask(commands).await?;
+        let [common] = common.answered().await?;
+        Ok((common.reply().cloned().ok_or_else(no_reply)?, replies))
+    }
+
+    /// Questions for two items, answered; each is asked once for all who ask it at the same time.
+    pub(crate) async fn ask_together(&self, names: [&Name; 2]) -> Result<[Question; 2], Error> {
+        if let [server] = &*self.servers {
+            return server.join(names)?.answered().await;
         }
-        Ok((replies.remove(0), replies))
+        let [one, other] = names.map(|name| self.holder(name).join([name]));
+        let (one, other) = (one?, other?);
+        let ([one], [other]) = (one.answered().await?, other.answered().await?);
+        Ok([one, other])
     }
 
     /// Whether replies come in the order of commands.
@@ -90,9 +100,12 @@ impl Servers {
 
     /// The reply to one command.
     pub(crate) async fn ask_one(&self, command: Command<'_>) -> Result<Reply, Error> {
-        let server = &self.servers[self.ring.server(command.name().hash())];
-        let replies = server.send(std::iter::once(command))?.replies().await?;
-        replies.into_iter().next().ok_or_else(|| Error::unavailable("memcached gave no reply"))
+        let replies = self.holder(command.name()).send(std::iter::once(command))?.replies().await?;
+        replies.into_iter().next().ok_or_else(no_reply)
+    }
+
+    fn holder(&self, name: &Name) -> &Server {
+        &self.servers[self.ring.server(name.hash())]
     }
 
     /// Waits until every server has answered.
@@ -108,6 +121,10 @@ impl Servers {
     pub(crate) fn reset(&self) {
         self.servers.iter().for_each(Server::reset);
     }
+}
+
+fn no_reply() -> Error {
+    Error::unavailable("memcached gave no reply")
 }
 
 impl<'c> Command<'c> {
@@ -155,11 +172,14 @@ impl Server {
         connection.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into, connection.line())))
     }
 
-    fn send_behind(&self, common: Command<'_>, commands: &[Command<'_>]) -> Result<(Common, Pending), Error> {
+    fn send_behind(&self, common: &Name, commands: &[Command<'_>]) -> Result<(Question, Pending), Error> {
         let connection = self.connection()?;
         let line = connection.line();
-        let write = |into: &mut BytesMut| commands.iter().for_each(|command| command.write(into, line));
-        connection.send_behind(|into| common.write(into, line), commands.len(), write)
+        connection.send_behind(common, commands.len(), |into| commands.iter().for_each(|command| command.write(into, line)))
+    }
+
+    fn join<const N: usize>(&self, names: [&Name; N]) -> Result<Joined<N>, Error> {
+        self.connection()?.join(names)
     }
 
     fn ping(&self) -> Result<Pending, Error> {

@@ -14,6 +14,7 @@ use super::{
     items::{Items, ask_record, no_reply, records_in, refusal, value},
     name::Name,
     notes::Notes,
+    question::Question,
     server::Command,
     wire::{Condition, MAX_TTL, Reply, Version},
 };
@@ -43,6 +44,9 @@ pub(crate) struct Store {
     refused: AtomicU64,
 }
 
+/// An entry, and the id by which this writing of it is known.
+type Found = (Arc<Stored>, u64);
+
 /// What may be set about entries.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -69,20 +73,18 @@ impl Store {
         self.items.clock().await
     }
 
-    /// What is usable under `name` by what this node has noted, and the clock; one item is read, and the clock together with all who
-    /// read it at the same time.
-    async fn noted(&self, key: &Key, name: &Name) -> Result<Option<Read>, Error> {
+    /// What is usable under `name` by what this node has noted, and the clock; both are read together with all who read them at
+    /// the same time.
+    async fn noted(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Option<Read>, Error> {
         if !self.notes.expect(name.hash(), self.notes.latest()) {
             return Ok(None);
         }
-        let ask = [Command::Get { name, version: Version::Untold }];
-        let (clock, replies) = self.items.servers.ask_behind(self.items.ask_clock(), &ask).await?;
-        let clock = self.items.clock_in(clock).await?;
+        let [clock, entry] = self.items.servers.ask_together([self.items.clock_name(), name]).await?;
+        let clock = self.items.clock_in(clock.reply().ok_or_else(no_reply)?).await?;
         self.notes.set_latest(clock);
-        let entry = replies.into_iter().next().ok_or_else(no_reply)?;
-        let Some((stored, id)) = self.entry_in(key, entry)? else { return Ok(None) };
+        let Some((stored, id)) = self.entry_in_common(key, known, &entry)? else { return Ok(None) };
         let is_usable = self.notes.prove(name.hash(), id, clock);
-        Ok(is_usable.then(|| Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock) }))
+        Ok(is_usable.then(|| Read { found: Some((stored, Standing::Current)), epoch: Some(clock) }))
     }
 
     /// What is usable under `name` by the records of its tags, the `known` ones of which are read with it.
@@ -91,11 +93,11 @@ impl Store {
         let names = self.items.records_of(known);
         let mut ask = vec![Command::Get { name, version: Version::Untold }];
         ask.extend(names.iter().map(ask_record));
-        let (clock, replies) = self.items.servers.ask_behind(self.items.ask_clock(), &ask).await?;
-        let clock = self.items.clock_in(clock).await?;
+        let (clock, replies) = self.items.servers.ask_behind(self.items.clock_name(), &ask).await?;
+        let clock = self.items.clock_in(&clock).await?;
         self.notes.set_latest(clock);
         let mut replies = replies.into_iter();
-        let entry = self.entry_in(key, replies.next().ok_or_else(no_reply)?)?;
+        let entry = self.entry_in(key, known, replies.next().ok_or_else(no_reply)?)?;
         let reading = Reading { clock, records: records_in(&names, replies)? };
         if let Some((stored, id)) = entry
             && let Some(standing) = self.standing(&stored, known, &reading).await?
@@ -104,7 +106,7 @@ impl Store {
             if standing == Standing::Current && (self.items.servers.answer_in_order() || before == clock) {
                 self.notes.add(name.hash(), id, clock);
             }
-            return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(clock) });
+            return Ok(Read { found: Some((stored, standing)), epoch: Some(clock) });
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
         let reading = stepwise::ensure(&self.items, known, reading).await?;
@@ -128,12 +130,25 @@ impl Store {
         Ok(Standing::of(judgement))
     }
 
-    /// The entry in a reply, and the id by which this writing of it is known; none if it is not what it should be.
-    fn entry_in(&self, key: &Key, reply: Reply) -> Result<Option<(Stored, u64)>, Error> {
+    /// The entry that several have asked for, of whom the first reads it.
+    fn entry_in_common(&self, key: &Key, known: &[Tag], entry: &Question) -> Result<Option<Found>, Error> {
+        // Names are digests of keys: only the keys tell for certain.
+        if let Some((_, found)) = entry.made::<(Key, Found)>().filter(|(other, _)| other == key) {
+            return Ok(Some(found.clone()));
+        }
+        let found = self.entry_in(key, known, entry.reply().cloned().ok_or_else(no_reply)?)?;
+        if let Some(found) = &found {
+            entry.leave(|| (key.clone(), found.clone()));
+        }
+        Ok(found)
+    }
+
+    /// The entry in a reply; none if it is not what it should be.
+    fn entry_in(&self, key: &Key, known: &[Tag], reply: Reply) -> Result<Option<Found>, Error> {
         let Some((data, _)) = value(reply)? else { return Ok(None) };
-        let decoded = Head::split(&data).and_then(|(head, body)| {
+        let decoded = Head::split_knowing(&data, known).and_then(|(head, body)| {
             let id = head.id;
-            Ok((decode(key, head, &data.slice_ref(body), Limits::default())?, id))
+            Ok((Arc::new(decode(key, head, &data.slice_ref(body), Limits::default())?), id))
         });
         if let Err(corrupt) = &decoded {
             self.corrupt.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +180,7 @@ impl Store {
     async fn has_newer(&self, key: &Key, born: Epoch) -> Result<bool, Error> {
         let name = self.items.names.entry(key.as_bytes());
         let reply = self.items.servers.ask_one(Command::Get { name: &name, version: Version::Untold }).await?;
-        let present = self.entry_in(key, reply)?;
+        let present = self.entry_in(key, &[], reply)?;
         Ok(present.is_some_and(|(present, _)| present.born().incarnation() == born.incarnation() && born < present.born()))
     }
 }
@@ -174,9 +189,10 @@ impl Store {
 impl Backend for Store {
     async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
         let name = self.items.names.entry(key.as_bytes());
-        match self.noted(key, &name).await? {
+        match self.noted(key, &name, known).await? {
             Some(read) => Ok(read),
-            None => self.judged(key, &name, known).await,
+            // Rare, and large: it would make every look-up large.
+            None => Box::pin(self.judged(key, &name, known)).await,
         }
     }
 

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -8,8 +7,9 @@ use tokio::{
 };
 
 use crate::backend::memcached::{
-    connection::{Connection, MAX_UNANSWERED, Pending, State},
-    wire::{Reply, Version, get, increment},
+    connection::{Connection, Joined, MAX_UNANSWERED, Pending, State},
+    name::Names,
+    wire::{Reply, Version, get},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,6 +41,11 @@ fn ask(connection: &Connection, key: &str) -> Pending {
     connection.send(1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap()
 }
 
+/// The answers to what was joined.
+async fn answers<const N: usize>(joined: Joined<N>) -> Vec<Reply> {
+    joined.answered().await.unwrap().iter().map(|question| question.reply().unwrap().clone()).collect()
+}
+
 fn value(data: &'static str) -> Vec<Reply> {
     vec![Reply::Value { data: data.into(), cas: 0 }]
 }
@@ -61,22 +66,60 @@ async fn replies_go_to_those_who_asked_also_when_others_have_left() {
 async fn a_common_question_is_asked_once_by_all_who_ask_at_the_same_time() {
     let server = Server::new().await;
     let connection = server.connect();
-    let ask = |key: &'static str| {
-        let common = |into: &mut BytesMut| increment(into, b"clock");
-        connection.send_behind(common, 1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap()
-    };
-    let ((common_a, a), (common_b, b)) = (ask("a"), ask("b"));
-    let says = "VA 1\r\n1\r\nVA 1\r\na\r\nVA 1\r\nb\r\n";
-    let mut stream = server.say("ma clock v\r\nmg a v\r\nmg b v\r\n", says).await;
+    let (names, clock) = (Names::new("x"), Names::new("x").clock());
+    let clock_text = String::from_utf8(clock.as_bytes().to_vec()).unwrap();
+    let entry = names.entry(b"a");
+    let entry_text = String::from_utf8(entry.as_bytes().to_vec()).unwrap();
+    let behind =
+        |key: &'static str| connection.send_behind(&clock, 1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap();
+    let (common_a, a) = behind("a");
+    let joined = [(); 2].map(|()| connection.join([&clock, &entry]).unwrap());
+    let (common_b, b) = behind("b");
+    let asks = format!("mg {clock_text} v\r\nmg a v\r\nmg {entry_text} v\r\nmg b v\r\n");
+    let mut stream = server.say(&asks, "VA 1\r\n1\r\nVA 1\r\na\r\nVA 1\r\ne\r\nVA 1\r\nb\r\n").await;
+    let [first, second] = joined;
+    // Who leaves takes nothing from the others.
+    drop(first);
+    assert_eq!(answers(second).await, [value("1"), value("e")].concat());
     assert_eq!((a.replies().await.unwrap(), b.replies().await.unwrap()), (value("a"), value("b")));
-    assert_eq!((common_a.reply(), common_b.reply()), (value("1").pop(), value("1").pop()));
+    assert_eq!((common_a.reply(), common_b.reply()), (value("1").first(), value("1").first()));
     // Who asks later is not told how it was before.
-    let (common, later) = ask("c");
-    let mut heard = [0; "ma clock v\r\nmg c v\r\n".len()];
+    let later = connection.join([&clock, &entry]).unwrap();
+    let mut heard = vec![0; format!("mg {clock_text} v\r\nmg {entry_text} v\r\n").len()];
     stream.read_exact(&mut heard).await.unwrap();
     stream.write_all(b"VA 1\r\n2\r\nEN\r\n").await.unwrap();
-    assert_eq!(later.replies().await.unwrap(), [Reply::Missing]);
-    assert_eq!(common.reply(), value("2").pop());
+    assert_eq!(answers(later).await, [value("2"), vec![Reply::Missing]].concat());
+}
+
+#[tokio::test]
+async fn a_question_that_was_sent_is_not_joined_though_it_has_no_answer_yet() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let entry = Names::new("x").entry(b"a");
+    let ask = format!("mg {} v\r\n", String::from_utf8_lossy(entry.as_bytes()));
+    let early = connection.join([&entry]).unwrap();
+    let mut stream = server.say(&ask, "").await;
+    let late = connection.join([&entry]).unwrap();
+    let mut heard = vec![0; ask.len()];
+    stream.read_exact(&mut heard).await.unwrap();
+    assert_eq!(heard, ask.as_bytes());
+    stream.write_all(b"VA 3\r\nold\r\nVA 3\r\nnew\r\n").await.unwrap();
+    assert_eq!(answers(early).await, value("old"));
+    assert_eq!(answers(late).await, value("new"));
+}
+
+#[tokio::test]
+async fn all_who_joined_a_question_learn_that_the_connection_ended() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let entry = Names::new("x").entry(b"a");
+    let joined = [(); 3].map(|()| connection.join([&entry]).unwrap());
+    let ask = format!("mg {} v\r\n", String::from_utf8_lossy(entry.as_bytes()));
+    drop(server.say(&ask, "VA 5\r\nhal").await);
+    for joined in joined {
+        assert!(joined.answered().await.unwrap_err().is_unavailable());
+    }
+    assert!(connection.join([&entry]).is_err());
 }
 
 #[tokio::test]
