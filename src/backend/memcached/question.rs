@@ -55,9 +55,14 @@ impl Question {
 
     /// Leaves what was made of the answer to the others, if there are any. Nobody waits for it: of several the first counts.
     pub(crate) fn leave<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) {
-        if Arc::strong_count(&self.0) > 1 {
+        if !self.is_alone() {
             let _ = self.0.made.set(Box::new(make()));
         }
+    }
+
+    /// Whether nobody else asks it, and it has been answered.
+    pub(super) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 

@@ -67,15 +67,13 @@ async fn a_common_question_is_asked_once_by_all_who_ask_at_the_same_time() {
     let server = Server::new().await;
     let connection = server.connect();
     let (names, clock) = (Names::new("x"), Names::new("x").clock());
-    let clock_text = String::from_utf8(clock.as_bytes().to_vec()).unwrap();
     let entry = names.entry(b"a");
-    let entry_text = String::from_utf8(entry.as_bytes().to_vec()).unwrap();
     let behind =
         |key: &'static str| connection.send_behind(&clock, 1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap();
     let (common_a, a) = behind("a");
     let joined = [(); 2].map(|()| connection.join([&clock, &entry]).unwrap());
     let (common_b, b) = behind("b");
-    let asks = format!("mg {clock_text} v\r\nmg a v\r\nmg {entry_text} v\r\nmg b v\r\n");
+    let asks = format!("mg {clock:?} v\r\nmg a v\r\nmg {entry:?} v\r\nmg b v\r\n");
     let mut stream = server.say(&asks, "VA 1\r\n1\r\nVA 1\r\na\r\nVA 1\r\ne\r\nVA 1\r\nb\r\n").await;
     let [first, second] = joined;
     // Who leaves takes nothing from the others.
@@ -85,7 +83,7 @@ async fn a_common_question_is_asked_once_by_all_who_ask_at_the_same_time() {
     assert_eq!((common_a.reply(), common_b.reply()), (value("1").first(), value("1").first()));
     // Who asks later is not told how it was before.
     let later = connection.join([&clock, &entry]).unwrap();
-    let mut heard = vec![0; format!("mg {clock_text} v\r\nmg {entry_text} v\r\n").len()];
+    let mut heard = vec![0; format!("mg {clock:?} v\r\nmg {entry:?} v\r\n").len()];
     stream.read_exact(&mut heard).await.unwrap();
     stream.write_all(b"VA 1\r\n2\r\nEN\r\n").await.unwrap();
     assert_eq!(answers(later).await, [value("2"), vec![Reply::Missing]].concat());
@@ -96,7 +94,7 @@ async fn a_question_that_was_sent_is_not_joined_though_it_has_no_answer_yet() {
     let server = Server::new().await;
     let connection = server.connect();
     let entry = Names::new("x").entry(b"a");
-    let ask = format!("mg {} v\r\n", String::from_utf8_lossy(entry.as_bytes()));
+    let ask = format!("mg {entry:?} v\r\n");
     let early = connection.join([&entry]).unwrap();
     let mut stream = server.say(&ask, "").await;
     let late = connection.join([&entry]).unwrap();
@@ -109,12 +107,33 @@ async fn a_question_that_was_sent_is_not_joined_though_it_has_no_answer_yet() {
 }
 
 #[tokio::test]
+async fn what_one_makes_of_an_answer_is_left_to_the_others_if_there_are_any() {
+    let server = Server::new().await;
+    let connection = server.connect();
+    let (shared, own) = (Names::new("x").entry(b"a"), Names::new("x").entry(b"b"));
+    let (one, other, alone) = (connection.join([&shared]), connection.join([&shared]), connection.join([&own]));
+    let asks = [&shared, &own].map(|name| format!("mg {name:?} v\r\n")).concat();
+    let stream = server.say(&asks, "VA 1\r\na\r\nVA 1\r\nb\r\n").await;
+    let [alone] = alone.unwrap().answered().await.unwrap();
+    let ([one], [other]) = (one.unwrap().answered().await.unwrap(), other.unwrap().answered().await.unwrap());
+    one.leave(|| 7_u8);
+    other.leave(|| 8_u8);
+    assert_eq!((one.made::<u8>(), other.made::<u8>(), other.made::<u16>()), (Some(&7), Some(&7), None));
+    // The connection lets go of what it has sent and heard.
+    drop((connection, stream));
+    while !alone.is_alone() {
+        yield_now().await;
+    }
+    alone.leave(|| -> u8 { unreachable!("nobody else would see it") });
+}
+
+#[tokio::test]
 async fn all_who_joined_a_question_learn_that_the_connection_ended() {
     let server = Server::new().await;
     let connection = server.connect();
     let entry = Names::new("x").entry(b"a");
     let joined = [(); 3].map(|()| connection.join([&entry]).unwrap());
-    let ask = format!("mg {} v\r\n", String::from_utf8_lossy(entry.as_bytes()));
+    let ask = format!("mg {entry:?} v\r\n");
     drop(server.say(&ask, "VA 5\r\nhal").await);
     for joined in joined {
         assert!(joined.answered().await.unwrap_err().is_unavailable());
