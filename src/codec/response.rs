@@ -1,7 +1,10 @@
 use bytes::{BufMut as _, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{AGE, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    header::{
+        AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, SERVER,
+        TRANSFER_ENCODING, VARY,
+    },
 };
 
 use super::{corrupt::Corrupt, packing::Packing, reader::Reader, writer::Write as _};
@@ -88,7 +91,7 @@ fn read_fields(fields: &Bytes, length: u64) -> Result<HeaderMap, Corrupt> {
     let count = reader.count(FIELD)?;
     let mut headers = HeaderMap::try_with_capacity(count + 1).map_err(|_| Corrupt::Malformed)?;
     for _ in 0..count {
-        let name = HeaderName::from_bytes(reader.part()?).map_err(|_| Corrupt::Malformed)?;
+        let name = read_name(reader.part()?)?;
         let sensitive = reader.bool()?;
         let value = fields.slice_ref(reader.part()?);
         let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| Corrupt::Malformed)?;
@@ -99,6 +102,22 @@ fn read_fields(fields: &Bytes, length: u64) -> Result<HeaderMap, Corrupt> {
     reader.end()?;
     headers.try_insert(AGE, HeaderValue::from_static("0")).map_err(|_| Corrupt::Malformed)?;
     Ok(headers)
+}
+
+/// The names that most responses have are known at once; any other is checked byte by byte.
+fn read_name(name: &[u8]) -> Result<HeaderName, Corrupt> {
+    match name {
+        b"date" => Ok(DATE),
+        b"etag" => Ok(ETAG),
+        b"vary" => Ok(VARY),
+        b"server" => Ok(SERVER),
+        b"content-type" => Ok(CONTENT_TYPE),
+        b"cache-control" => Ok(CACHE_CONTROL),
+        b"last-modified" => Ok(LAST_MODIFIED),
+        b"content-length" => Ok(CONTENT_LENGTH),
+        b"content-encoding" => Ok(CONTENT_ENCODING),
+        name => HeaderName::from_bytes(name).map_err(|_| Corrupt::Malformed),
+    }
 }
 
 /// A field that says otherwise than the body where the response ends would make the client read the rest as another's.
