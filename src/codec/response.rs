@@ -85,11 +85,12 @@ fn put_fields(out: &mut Vec<u8>, headers: &HeaderMap) -> Option<()> {
     Some(())
 }
 
-/// The fields, with a slot for `Age`, as they will be sent; their values are slices of `fields`.
+/// The fields, behind a slot for `Age`, as they will be sent; their values are slices of `fields`.
 fn read_fields(fields: &Bytes, length: u64) -> Result<HeaderMap, Corrupt> {
     let mut reader = Reader::new(fields);
     let count = reader.count(FIELD)?;
     let mut headers = HeaderMap::try_with_capacity(count + 1).map_err(|_| Corrupt::Malformed)?;
+    headers.try_insert(AGE, HeaderValue::from_static("0")).map_err(|_| Corrupt::Malformed)?;
     for _ in 0..count {
         let name = read_name(reader.part()?)?;
         let sensitive = reader.bool()?;
@@ -100,7 +101,6 @@ fn read_fields(fields: &Bytes, length: u64) -> Result<HeaderMap, Corrupt> {
         headers.try_append(name, value).map_err(|_| Corrupt::Malformed)?;
     }
     reader.end()?;
-    headers.try_insert(AGE, HeaderValue::from_static("0")).map_err(|_| Corrupt::Malformed)?;
     Ok(headers)
 }
 

@@ -58,7 +58,6 @@ fn response() -> impl Strategy<Value = StoredResponse> {
         let (generated, fresh_until, while_revalidate, if_error, cost) = times;
         let [answers_authorized, forbids_stale, immutable] = flags;
         headers.insert(CONTENT_LENGTH, body.len().into());
-        headers.insert(AGE, HeaderValue::from_static("0"));
         StoredResponse {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
@@ -81,7 +80,7 @@ fn name() -> impl Strategy<Value = HeaderName> {
 fn headers() -> impl Strategy<Value = HeaderMap> {
     let value = vec(prop_oneof![Just(b'\t'), 32..=126_u8, 128..=255_u8], 0..30);
     vec((name(), value, any::<bool>()), 0..12).prop_map(|fields| {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::from_iter([(AGE, HeaderValue::from_static("0"))]);
         for (name, value, sensitive) in fields {
             let mut value = HeaderValue::from_bytes(&value).unwrap();
             value.set_sensitive(sensitive);
@@ -177,10 +176,9 @@ pub(super) fn seal(body: &mut [u8]) {
 
 /// A response whose every part is another than the default.
 pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredResponse {
-    let mut headers: HeaderMap =
-        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect();
+    let mut headers = HeaderMap::from_iter([(AGE, HeaderValue::from_static("0"))]);
+    headers.extend(fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())));
     headers.insert(CONTENT_LENGTH, body.len().into());
-    headers.insert(AGE, HeaderValue::from_static("0"));
     StoredResponse {
         status: StatusCode::OK,
         headers,
@@ -245,12 +243,12 @@ fn w10_a_stored_field_does_not_say_that_the_response_ends_elsewhere() {
 }
 
 #[test]
-fn a_decoded_response_has_the_slot_for_its_age() {
+fn a_decoded_response_begins_with_the_slot_for_its_age() {
     let mut response = page(b"body", &[("etag", "\"a\"")]);
     response.headers.remove(AGE);
     let stored = changed(response, |_| {}).unwrap();
     let Content::Response(response) = stored.content() else { panic!("{stored:?}") };
-    assert_eq!(response.headers.keys().last(), Some(&AGE));
+    assert_eq!(response.headers.keys().next(), Some(&AGE));
     let room = response.headers.capacity();
     assert!(room < 8, "room for {room}");
 }
