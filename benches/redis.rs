@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::{Router, body::Body, routing::get};
+use axum::{Router, body::Body, extract::Path, routing::get};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;
@@ -24,7 +24,9 @@ use tower::ServiceExt as _;
 
 const TASKS: usize = 64;
 const ROUNDS: usize = 9;
-const ROUND: Duration = Duration::from_millis(700);
+const ROUND: Duration = Duration::from_millis(500);
+/// One page that all tasks ask for, and more than are asked for at any moment.
+const PAGES: [usize; 2] = [1, 1000];
 
 fn main() {
     let server = RedisServer::start();
@@ -34,75 +36,101 @@ fn main() {
             "{TASKS} tasks, {ROUNDS} rounds of {ROUND:?} each; operations per second, the median, and the median ratio to GET"
         );
         for size in [KIB, 64 * KIB] {
-            compare(&server, size).await;
+            for pages in PAGES {
+                compare(&server, size, pages).await;
+            }
         }
     });
 }
 
-async fn compare(server: &RedisServer, size: usize) {
+async fn compare(server: &RedisServer, size: usize, pages: usize) {
     let client = redis::Client::open(server.url()).expect("a valid URL");
-    let connection = client.get_multiplexed_async_connection().await.expect("a server that listens");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a server that listens");
+    redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("a server that works");
     let body = noise(size);
-    redis::cmd("SET").arg("raw").arg(&body[..]).exec_async(&mut connection.clone()).await.expect("a server that works");
-    let of_route = filled(server, body.clone(), true).await;
-    let of_entry = filled(server, body, false).await;
+    for number in 0..pages {
+        let set = redis::cmd("SET").arg(format!("raw:{number}")).arg(&body[..]).exec_async(&mut connection).await;
+        set.expect("a server that works");
+    }
+    let raw_values = Raw { connection, names: (0..pages).map(|number| format!("raw:{number}")).collect() };
+    let of_route = filled(server, body.clone(), pages, true).await;
+    let of_entry = filled(server, body, pages, false).await;
     let (mut raw, mut hits) = (Vec::new(), [Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
-        raw.push(rate(&connection, get_raw).await);
-        for (page, rates) in [&of_route, &of_entry].into_iter().zip(&mut hits) {
-            rates.push(rate(page, hit).await);
+        raw.push(rate(&raw_values, get_raw).await);
+        for (pages, rates) in [&of_route, &of_entry].into_iter().zip(&mut hits) {
+            rates.push(rate(pages, hit).await);
         }
     }
-    println!("{:>3} KiB  {:<20} {:>9.0}", size / KIB, "GET", median(raw.clone()));
+    let shape = format!("{:>3} KiB  {pages:>4} keys", size / KIB);
+    println!("{shape}  {:<20} {:>9.0}", "GET", median(raw.clone()));
     for (name, rates) in ["tags of the route", "tags of the entry"].into_iter().zip(hits) {
         let ratios = rates.iter().zip(&raw).map(|(rate, raw)| rate / raw).collect();
-        println!("{:>3} KiB  {:<20} {:>9.0} {:>6.2}", size / KIB, name, median(rates), median(ratios));
+        println!("{shape}  {name:<20} {:>9.0} {:>6.2}", median(rates), median(ratios));
     }
 }
 
-async fn get_raw(mut connection: MultiplexedConnection) {
-    let value: Vec<u8> = redis::cmd("GET").arg("raw").query_async(&mut connection).await.expect("a value");
+/// Values without anything around them.
+#[derive(Clone)]
+struct Raw {
+    connection: MultiplexedConnection,
+    names: Arc<[String]>,
+}
+
+async fn get_raw(mut raw: Raw) {
+    let name = &raw.names[fastrand::usize(..raw.names.len())];
+    let value: Vec<u8> = redis::cmd("GET").arg(name).query_async(&mut raw.connection).await.expect("a value");
     std::hint::black_box(value);
 }
 
-async fn hit(page: Page) {
-    let read = page.redis.get(&page.key, &page.known).await.expect("a store that works");
+async fn hit(pages: Pages) {
+    let page = &pages.all[fastrand::usize(..pages.all.len())];
+    let read = pages.redis.get(&page.key, &page.known).await.expect("a store that works");
     assert!(std::hint::black_box(read).found.is_some());
 }
 
-/// A page that is stored.
+/// Pages that are stored.
 #[derive(Clone)]
-struct Page {
+struct Pages {
     redis: Redis,
-    key: Arc<Key>,
-    known: Arc<[Tag]>,
+    all: Arc<[Page]>,
 }
 
-/// A page in the cache, with six fields and two tags besides the automatic ones.
-async fn filled(server: &RedisServer, body: Bytes, of_route: bool) -> Page {
+struct Page {
+    key: Key,
+    known: Vec<Tag>,
+}
+
+/// Pages in the cache, each with six fields and two tags besides the automatic ones.
+async fn filled(server: &RedisServer, body: Bytes, pages: usize, of_route: bool) -> Pages {
     // On a busy machine the limits of every day would cut rounds short.
     let patient = Redis::builder().read_timeout(HOUR).store_timeout(HOUR).invalidate_timeout(HOUR);
-    let redis = patient.namespace(&format!("{} {of_route}", body.len())).connect(&server.url()).await.expect("a valid URL");
+    let namespace = format!("{} {pages} {of_route}", body.len());
+    let redis = patient.namespace(&namespace).connect(&server.url()).await.expect("a valid URL");
     let recorder = Recorder { inner: redis.clone(), puts: Arc::default() };
     let puts = Arc::clone(&recorder.puts);
     let cache = Cache::new(recorder);
     let layer = cache.layer().ttl(HOUR);
     let layer = if of_route { layer.tags(["posts", "post:{id}"]) } else { layer };
-    let handler = get(move || async move {
-        let tags = if of_route { CacheTags::default() } else { CacheTags::new(["posts", "post:7"]) };
+    let handler = get(move |Path(id): Path<String>| async move {
+        let tags = if of_route { CacheTags::default() } else { CacheTags::new(["posts".to_owned(), format!("post:{id}")]) };
         let fields = [("content-type", "text/plain"), ("etag", "\"1\""), ("cache-control", "max-age=3600"), ("x-a", "1")];
         (tags, fields, body)
     });
     let app = Router::new().route("/posts/{id}", handler.layer(layer));
-    let request = Request::get("/posts/7").header("host", "www.example.com").body(Body::empty()).expect("a valid request");
-    let Ok(response) = app.oneshot(request).await;
-    assert!(CacheStatus::of(&response).is_some_and(CacheStatus::is_stored), "{:?}", CacheStatus::of(&response));
-    response.into_body().collect().await.expect("a body that never fails");
+    for id in 0..pages {
+        let request = Request::get(format!("/posts/{id}")).header("host", "www.example.com");
+        let Ok(response) = app.clone().oneshot(request.body(Body::empty()).expect("a valid request")).await;
+        assert!(CacheStatus::of(&response).is_some_and(CacheStatus::is_stored), "{:?}", CacheStatus::of(&response));
+        response.into_body().collect().await.expect("a body that never fails");
+    }
     // The epoch moves on, so that nothing is judged by having been born just now.
     cache.invalidate_tags(["other"]).await.expect("a store that works");
-    let (key, tags) = puts.lock().expect("nobody panics").pop().expect("a page that is stored");
-    let known = if of_route { tags } else { Vec::new() };
-    Page { redis, key: Arc::new(key), known: known.into() }
+    let puts = std::mem::take(&mut *puts.lock().expect("nobody panics"));
+    let all: Arc<[_]> =
+        puts.into_iter().map(|(key, tags)| Page { key, known: if of_route { tags } else { Vec::new() } }).collect();
+    assert_eq!(all.len(), pages);
+    Pages { redis, all }
 }
 
 /// How often in a second `operation` is done by all tasks together.
