@@ -6,17 +6,20 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use redis::{Value, cmd};
-use tokio::{sync::oneshot, task::yield_now};
+use tokio::task::yield_now;
 
 use super::{
     failure::{failed, unexpected},
     link::Link,
+    moment::Moment,
+    question::{Question, Questions},
     reading::Reading,
 };
 use crate::error::Error;
 
-/// Reads keys together with the clock; what is asked for at the same time goes in one command.
+/// Reads keys together with the clock; what is asked for at the same time goes in one command, and what several ask for, once.
 ///
 /// Each command costs its way through the client, the kernel and the server; a key more costs a fraction of that. Nobody waits
 /// for company: whoever else is ready to ask at this moment comes along.
@@ -24,18 +27,9 @@ use crate::error::Error;
 pub(super) struct Readings {
     link: Arc<Link>,
     clock: String,
-    asked: Mutex<Vec<Asked>>,
-    /// How many bytes were answered lately, on an average, to one who asked.
+    asked: Mutex<Questions>,
+    /// How many bytes were answered lately, on an average, to one question.
     typical: AtomicUsize,
-}
-
-/// The clock, and what stands under each of the keys, in one moment.
-pub(super) type Moment = (Reading, Vec<Value>);
-
-#[derive(Debug)]
-struct Asked {
-    names: Vec<String>,
-    answer: oneshot::Sender<Result<Moment, Error>>,
 }
 
 /// As many go in one command at the most.
@@ -51,13 +45,8 @@ impl Readings {
     }
 
     /// Reads the keys of these names, after now.
-    pub(super) async fn read(self: &Arc<Self>, names: Vec<String>) -> Result<Moment, Error> {
-        let (answer, answered) = oneshot::channel();
-        let is_first = {
-            let mut asked = self.lock();
-            asked.push(Asked { names, answer });
-            asked.len() == 1
-        };
+    pub(super) async fn read(self: &Arc<Self>, names: Vec<String>) -> Result<Arc<Moment>, Error> {
+        let (answered, is_first) = self.lock().join(names);
         if is_first {
             // A task of its own: whoever leaves does not leave the others without an answer.
             tokio::spawn(Arc::clone(self).ask());
@@ -68,7 +57,8 @@ impl Readings {
     async fn ask(self: Arc<Self>) {
         // Those who are ready to run come first, and maybe along.
         yield_now().await;
-        let mut asked = mem::take(&mut *self.lock());
+        // Who asks from here on is answered by another command.
+        let mut asked = mem::take(&mut *self.lock()).into_inner();
         let most = (ANSWER / self.typical.load(Ordering::Relaxed).max(1)).clamp(1, COMPANY);
         while asked.len() > most {
             let company = asked.split_off(asked.len() - most);
@@ -78,50 +68,50 @@ impl Readings {
         self.answer(asked).await;
     }
 
-    async fn answer(&self, mut asked: Vec<Asked>) {
-        asked.retain(|asked| !asked.answer.is_closed());
-        let names = asked.iter().flat_map(|asked| &asked.names);
-        match self.read_together(names.map(String::as_str)).await {
+    async fn answer(&self, mut asked: Vec<Question>) {
+        asked.retain(Question::matters);
+        match self.read_together(asked.iter().flat_map(Question::names)).await {
             Ok((clock, values)) => {
                 self.note_size(&values, asked.len());
                 let mut values = values.into_iter();
-                for Asked { names, answer } in asked {
-                    let own = values.by_ref().take(names.len()).collect();
-                    // Who has left meanwhile does not need it.
-                    let _ = answer.send(Ok((clock, own)));
-                }
+                asked.into_iter().for_each(|question| question.answer(clock, &mut values));
             }
-            Err(error) => asked.into_iter().for_each(|asked| _ = asked.answer.send(Err(error.clone()))),
+            Err(error) => asked.into_iter().for_each(|question| question.fail(&error)),
         }
     }
 
-    async fn read_together(&self, names: impl Iterator<Item = &str>) -> Result<Moment, Error> {
+    async fn read_together(&self, names: impl Iterator<Item = &str>) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
         let mut command = cmd("MGET");
         command.arg(&self.clock);
         names.for_each(|name| _ = command.arg(name));
         for _ in 0..ATTEMPTS {
             let (value, term) = self.link.ask(&command).await.map_err(failed)?;
-            let Value::Array(mut values) = value else { return Err(unexpected()) };
-            let others = values.split_off(1.min(values.len()));
-            let clock = match values.pop() {
-                Some(Value::BulkString(clock)) => Reading::split(&clock).map(|(reading, _)| reading),
-                _ => None,
-            };
+            let Value::Array(values) = value else { return Err(unexpected()) };
+            let mut values = values.into_iter().map(bytes);
+            let clock = values.next().flatten().and_then(|clock| Some(Reading::split(&clock)?.0));
             match clock.filter(|clock| clock.term == term) {
-                Some(clock) => return Ok((clock, others)),
+                Some(clock) => return Ok((clock, values.collect())),
                 None => self.link.greet_again(term),
             }
         }
         Err(Error::unavailable("Redis changes its primary, or loses its clock, again and again"))
     }
 
-    fn note_size(&self, values: &[Value], asked: usize) {
-        let bytes: usize = values.iter().map(|value| if let Value::BulkString(bytes) = value { bytes.len() } else { 0 }).sum();
+    fn note_size(&self, values: &[Option<Bytes>], asked: usize) {
+        let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
         let typical = self.typical.load(Ordering::Relaxed);
         self.typical.store((typical * 7 + bytes / asked.max(1)).div_ceil(8), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Asked>> {
+    fn lock(&self) -> MutexGuard<'_, Questions> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What stands under a key, as far as larder can have written it.
+fn bytes(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes.into()),
+        _ => None,
     }
 }

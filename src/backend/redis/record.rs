@@ -1,4 +1,4 @@
-use redis::Value;
+use bytes::Bytes;
 
 use crate::{
     backend::judgement::Judgement,
@@ -7,8 +7,8 @@ use crate::{
 };
 
 /// How an entry stands by the records that were read for the tags `asked`; `None` if it has others, too.
-pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Value]) -> Option<Judgement> {
-    let record = |tag| Some(&records[asked.iter().position(|asked| asked == tag)?]);
+pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Option<Bytes>]) -> Option<Judgement> {
+    let record = |tag| Some(records[asked.iter().position(|asked| asked == tag)?].as_ref());
     // Mostly they are the same, in the same order.
     if stored.tags() == asked {
         return Some(judge_all(clock, stored.born(), records));
@@ -18,8 +18,8 @@ pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Val
 }
 
 /// How something born at `born` stands by the records of all its tags.
-pub(super) fn judge_all(clock: Epoch, born: Epoch, records: &[Value]) -> Judgement {
-    let judgements = records.iter().map(|record| Some(judge_by(clock, born, record)));
+pub(super) fn judge_all(clock: Epoch, born: Epoch, records: &[Option<Bytes>]) -> Judgement {
+    let judgements = records.iter().map(|record| Some(judge_by(clock, born, record.as_ref())));
     worst(born, clock, judgements).unwrap_or(Judgement::Dead)
 }
 
@@ -31,7 +31,7 @@ fn worst(born: Epoch, clock: Epoch, judgements: impl Iterator<Item = Option<Judg
 }
 
 /// A record that is missing, or of another form, may have been invalidated: whatever has its tag is dead.
-fn judge_by(clock: Epoch, born: Epoch, record: &Value) -> Judgement {
+fn judge_by(clock: Epoch, born: Epoch, record: Option<&Bytes>) -> Judgement {
     match marks(clock, record) {
         Some((hard, _)) if born.get() < hard => Judgement::Dead,
         Some((_, soft)) if born.get() < soft => Judgement::Stale,
@@ -41,8 +41,7 @@ fn judge_by(clock: Epoch, born: Epoch, record: &Value) -> Judgement {
 }
 
 /// The epochs of the last invalidations, hard and soft, if they are of this incarnation.
-fn marks(clock: Epoch, record: &Value) -> Option<(u64, u64)> {
-    let Value::BulkString(record) = record else { return None };
-    let (&[incarnation, hard, soft], []) = record.as_chunks::<8>() else { return None };
+fn marks(clock: Epoch, record: Option<&Bytes>) -> Option<(u64, u64)> {
+    let (&[incarnation, hard, soft], []) = record?.as_chunks::<8>() else { return None };
     (u64::from_be_bytes(incarnation) == clock.incarnation()).then(|| (u64::from_be_bytes(hard), u64::from_be_bytes(soft)))
 }

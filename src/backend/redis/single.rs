@@ -1,7 +1,6 @@
 use std::{iter, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use redis::{Cmd, Value, cmd, pipe};
 
 use super::{
@@ -10,10 +9,11 @@ use super::{
     failure::{failed, unexpected},
     link::Link,
     memo::{Memo, Proof},
+    moment::{Moment, Opened},
     names::Names,
     options::Options,
     reading::Reading,
-    readings::{Moment, Readings},
+    readings::Readings,
     record::{judge, judge_all},
     scripts::{Known, force, library},
 };
@@ -65,9 +65,9 @@ impl Single {
         &self.options
     }
 
-    async fn read(&self, names: Vec<String>) -> Result<Moment, Error> {
+    async fn read(&self, names: Vec<String>) -> Result<Arc<Moment>, Error> {
         let moment = self.readings.read(names).await?;
-        self.memo.saw(moment.0.epoch);
+        self.memo.saw(moment.clock.epoch);
         Ok(moment)
     }
 
@@ -77,52 +77,57 @@ impl Single {
         let note = self.memo.note(&digest);
         let entry = self.names.entry(&digest);
         if let Some(note) = note.as_ref().filter(|note| self.memo.may_hold(note)) {
-            let (clock, mut values) = self.read(vec![entry.clone()]).await?;
-            let Some((stored, id)) = self.open(key, &note.tags, values.pop()) else { return Ok(miss(clock.epoch)) };
-            if note.proves(Proof { id, at: clock.epoch }) {
-                return Ok(Read { found: Some((Arc::new(stored), Standing::Current)), epoch: Some(clock.epoch) });
+            let moment = self.read(vec![entry.clone()]).await?;
+            let epoch = moment.clock.epoch;
+            let Some(Opened { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(miss(epoch)) };
+            if note.proves(Proof { id, at: epoch }) {
+                return Ok(Read { found: Some((stored, Standing::Current)), epoch: Some(epoch) });
             }
         }
         let asked = note.as_ref().map_or(known, |note| &note.tags);
         let names = iter::once(entry).chain(asked.iter().map(|tag| self.names.record(tag)));
-        let (mut clock, mut values) = self.read(names.collect()).await?;
-        let epoch = clock.epoch;
-        let mut records = values.split_off(1.min(values.len()));
-        let Some((stored, id)) = self.open(key, asked, values.pop()) else { return Ok(miss(epoch)) };
-        let judgement = match judge(clock.epoch, &stored, asked, &records) {
+        let mut moment = self.read(names.collect()).await?;
+        let epoch = moment.clock.epoch;
+        let Some(Opened { stored, id }) = self.open(key, asked, &moment) else { return Ok(miss(epoch)) };
+        let judgement = match judge(epoch, &stored, asked, moment.values.get(1..).unwrap_or_default()) {
             Some(judgement) => judgement,
             // This node has not met the entry before, or not with these tags.
             None => {
-                (clock, records) = self.records(stored.tags()).await?;
-                judge_all(clock.epoch, stored.born(), &records)
+                moment = self.records(stored.tags()).await?;
+                judge_all(moment.clock.epoch, stored.born(), &moment.values)
             }
         };
         // The records were read together with the clock.
-        let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: clock.epoch });
+        let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: moment.clock.epoch });
         self.memo.remember(&digest, stored.tags(), proof);
-        let found = Standing::of(judgement).map(|standing| (Arc::new(stored), standing));
+        let found = Standing::of(judgement).map(|standing| (stored, standing));
         Ok(Read { found, epoch: Some(epoch) })
     }
 
-    async fn records(&self, tags: &[Tag]) -> Result<Moment, Error> {
+    async fn records(&self, tags: &[Tag]) -> Result<Arc<Moment>, Error> {
         self.read(tags.iter().map(|tag| self.names.record(tag)).collect()).await
     }
 
     /// How something born at `born` with these tags stands now.
     async fn judge(&self, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-        let (clock, records) = self.records(tags).await?;
-        Ok(judge_all(clock.epoch, born, &records))
+        let moment = self.records(tags).await?;
+        Ok(judge_all(moment.clock.epoch, born, &moment.values))
     }
 
-    /// The entry and the id of this writing of it, unless it is somebody else's or damaged; `tags` are those that it may have.
-    fn open(&self, key: &Key, tags: &[Tag], value: Option<Value>) -> Option<(Stored, u64)> {
-        let Value::BulkString(entry) = value? else { return None };
-        let entry = Bytes::from(entry);
-        let opened = Head::split_knowing(&entry, tags).and_then(|(head, body)| {
+    /// The entry that was read first, unless it is somebody else's or damaged; `tags` are those that it may have.
+    fn open(&self, key: &Key, tags: &[Tag], moment: &Moment) -> Option<Opened> {
+        if let Some(opened) = moment.opened(key) {
+            return Some(opened);
+        }
+        let entry = moment.values.first()?.as_ref()?;
+        let opened = Head::split_knowing(entry, tags).and_then(|(head, body)| {
             let id = head.id;
-            Ok((codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?, id))
+            let stored = codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?;
+            Ok(Opened { stored: Arc::new(stored), id })
         });
-        opened.ok().or_else(|| self.options.note_corrupt())
+        let opened = opened.ok().or_else(|| self.options.note_corrupt())?;
+        moment.leave(key, &opened);
+        Some(opened)
     }
 
     /// Creates the records of these tags that are missing, and reads the epoch for a fetch that is about to begin.
@@ -261,7 +266,7 @@ impl Backend for Single {
 #[async_trait]
 impl Remote for Single {
     async fn epoch(&self) -> Result<Epoch, Error> {
-        Ok(self.read(Vec::new()).await?.0.epoch)
+        Ok(self.read(Vec::new()).await?.clock.epoch)
     }
 
     fn reset(&self) {
