@@ -182,10 +182,15 @@ impl RedisBuilder {
         self
     }
 
-    /// Calls an invalidation done only when so many replicas have it (`WAIT`); default: none. Then even a failover that nobody
+    /// Calls an invalidation done only when so many replicas have it (`WAIT`); default: 0, none. Then even a failover that nobody
     /// notices in time loses no acknowledged invalidation.
+    ///
+    /// With fewer replicas than that, an invalidation is an error after four fifths of [`invalidate_timeout`](Self::invalidate_timeout)
+    /// and, like every other that failed, carried out until they have it; until then this node uses nothing from Redis. While
+    /// Redis waits for replicas, what else is asked on the same connection waits too, also what the application asks on one of its own:
+    /// look-ups that take longer than [`read_timeout`](Self::read_timeout) are answered by the handler.
     pub fn durability(mut self, replicas: u32) -> Self {
-        self.options.replicas = Some(replicas);
+        self.options.replicas = (replicas > 0).then_some(replicas);
         self
     }
 

@@ -15,7 +15,7 @@ use super::{
     reading::Reading,
     readings::Readings,
     record::{judge, judge_all},
-    scripts::{Known, force, library},
+    scripts::{Known, Sent, force, library},
 };
 use crate::{
     backend::{
@@ -150,6 +150,8 @@ impl Single {
         further: Option<Cmd>,
     ) -> Result<Vec<Value>, Error> {
         let commands = |sent| {
+            // Behind a script that is not known, a command that waits would wait for nothing, and once more behind the script.
+            let sent = if further.is_some() { Sent::Whole } else { sent };
             let mut command = script.command(sent, keys);
             arguments(&mut command);
             let mut commands = pipe();
@@ -177,8 +179,10 @@ impl Single {
 
     /// Waits until as many replicas have what was written as the options ask for.
     fn confirmation(&self) -> Option<Cmd> {
+        // Shorter than our own limit, so that Redis says who is missing; and never 0, which is for ever.
+        let limit = self.options.limits.invalidate.mul_f64(0.8).as_millis().max(1);
         let mut wait = cmd("WAIT");
-        wait.arg(self.options.replicas?).arg(self.options.limits.invalidate.as_millis().to_string());
+        wait.arg(self.options.replicas?).arg(limit.to_string());
         Some(wait)
     }
 }
@@ -244,7 +248,10 @@ impl Backend for Single {
         if let (Some(Value::Int(had)), Some(wanted)) = (replies.get(1), self.options.replicas)
             && *had < i64::from(wanted)
         {
-            return Err(Error::unavailable(format!("only {had} of {wanted} replicas have confirmed the invalidation")));
+            return Err(Error::unavailable(format!(
+                "only {had} of {wanted} replicas have confirmed the invalidation, which is carried out again until they do: \
+                 see to the replicas, or ask `durability` for fewer"
+            )));
         }
         let epoch = reading(replies.first())?.epoch;
         Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()))

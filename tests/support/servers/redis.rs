@@ -1,4 +1,4 @@
-use redis::{Client, Cmd, Connection, FromRedisValue, cmd};
+use redis::{Client, Cmd, Connection, FromRedisValue, cmd, pipe};
 
 use super::process::{Folder, Process, free_port, wait_until};
 
@@ -20,6 +20,24 @@ impl Redis {
     /// The same, with further arguments: `&["--maxmemory", "2mb"]`.
     pub fn start_with(further: &[&str]) -> Self {
         Self::start_at_with(free_port(), further)
+    }
+
+    /// A replica that has everything its primary has by now.
+    pub fn start_replica_of(primary: &Self) -> Self {
+        let replica = Self::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string(), "--replica-priority", "1"]);
+        replica.wait_until_it_follows();
+        // Until it has confirmed something, it is sent nothing.
+        let (_, confirmed): (i64, i64) = pipe()
+            .cmd("PUBLISH")
+            .arg("to")
+            .arg("replicas")
+            .cmd("WAIT")
+            .arg(1)
+            .arg(30_000)
+            .query(&mut primary.connection())
+            .unwrap();
+        assert_eq!(confirmed, 1, "the replica confirms nothing");
+        replica
     }
 
     pub fn start_at(port: u16) -> Self {
@@ -77,6 +95,10 @@ impl Redis {
         self.wait_until_ready();
     }
 
+    pub fn wait_until_it_follows(&self) {
+        wait_until("the replica follows", || self.run::<String>("INFO replication").contains("master_link_status:up"));
+    }
+
     fn wait_until_ready(&self) {
         let client = Client::open(self.url()).unwrap();
         wait_until("redis-server answers", || {
@@ -116,7 +138,7 @@ impl Cluster {
             let id: String = self.nodes[primary].run("CLUSTER MYID");
             wait_until("the replica knows its primary", || replica.run::<String>("CLUSTER NODES").contains(&id));
             replica.run::<()>(&format!("CLUSTER REPLICATE {id}"));
-            wait_until("the replica follows", || replica.run::<String>("INFO replication").contains("master_link_status:up"));
+            replica.wait_until_it_follows();
             self.nodes.push(replica);
         }
         self.wait_until_ready();
@@ -152,8 +174,7 @@ pub struct Sentinel {
 impl Sentinel {
     pub fn start() -> Self {
         let primary = Redis::start();
-        let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string(), "--replica-priority", "1"]);
-        wait_until("the replica follows", || replica.run::<String>("INFO replication").contains("master_link_status:up"));
+        let replica = Redis::start_replica_of(&primary);
         let (port, folder) = (free_port(), Folder::new());
         let config = folder.0.join("sentinel.conf");
         let lines = [
