@@ -19,3 +19,5 @@ mod races;
 mod records;
 mod reigns;
 mod tiers;
+#[cfg(feature = "redis-tls")]
+mod tls;

@@ -4,10 +4,17 @@ use crate::error::Error;
 
 /// A failure of Redis, or of the way to it.
 pub(super) fn failed(error: RedisError) -> Error {
-    match error.is_timeout() {
-        true => Error::timeout("Redis did not answer in time").with_source(error),
-        false => Error::unavailable("Redis failed").with_source(error),
+    if error.is_timeout() {
+        return Error::timeout("Redis did not answer in time").with_source(error);
     }
+    // What rustls calls it; the `redis` crate has no kind for it.
+    if error.to_string().contains("invalid peer certificate") {
+        return Error::unavailable(
+            "the certificate of Redis is not trusted: if an authority of your own has signed it, name that to `root_certificates`",
+        )
+        .with_source(error);
+    }
+    Error::unavailable("Redis failed").with_source(error)
 }
 
 /// An answer that no server gives which runs larder's scripts.

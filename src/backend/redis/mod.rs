@@ -16,6 +16,11 @@ mod record;
 mod registers;
 mod scripts;
 mod single;
+#[cfg(feature = "redis-tls")]
+mod tls;
+#[cfg(not(feature = "redis-tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 mod url;
 
 use std::{
@@ -44,6 +49,7 @@ use names::Names;
 use options::Options;
 use registers::Slots;
 use single::Single;
+use tls::Trust;
 use url::Place;
 
 /// Stored responses in Redis, shared by every node that uses the same server and namespace.
@@ -69,6 +75,7 @@ pub struct Redis {
 pub struct RedisBuilder {
     namespace: String,
     connect_limit: Duration,
+    trust: Trust,
     options: Options,
 }
 
@@ -87,7 +94,8 @@ impl Redis {
     /// | `redis+sentinel://user:password@a:26379,b:26379/mymaster/0` | the primary that sentinels name |
     /// | `redis+cluster://user:password@a:6379,b:6379` | a Redis Cluster |
     ///
-    /// With `rediss` in place of `redis`, and the feature `redis-tls`, by TLS.
+    /// With `rediss` in place of `redis`, and the feature `redis-tls`, by TLS; `RedisBuilder::root_certificates` names an authority of
+    /// your own.
     ///
     /// Redis need not be there yet: handlers answer until it is.
     ///
@@ -105,7 +113,12 @@ impl Redis {
 
     /// Settings to begin with.
     pub fn builder() -> RedisBuilder {
-        RedisBuilder { namespace: "larder".to_owned(), connect_limit: Duration::from_secs(1), options: Options::default() }
+        RedisBuilder {
+            namespace: "larder".to_owned(),
+            connect_limit: Duration::from_secs(1),
+            trust: Trust::default(),
+            options: Options::default(),
+        }
     }
 
     /// Makes a function known to the server by which any other program can invalidate tags, safely and in one line:
@@ -200,9 +213,14 @@ impl RedisBuilder {
     /// If the URL or the namespace cannot be used.
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         let names = Names::new(&self.namespace)?;
-        let topology = match Place::parse(url)? {
-            Place::Single(client) => self.single(Source::Client(*client), names),
-            Place::Sentinel(builder) => self.single(Source::Sentinel(Mutex::new(Place::sentinel(*builder)?)), names),
+        let place = Place::parse(url)?;
+        self.trust.prepare(url)?;
+        let topology = match place {
+            Place::Single(client) => self.single(Source::Client(self.trust.single(*client)?), names),
+            Place::Sentinel(builder) => {
+                let client = Place::sentinel(self.trust.sentinel(*builder))?;
+                self.single(Source::Sentinel(Mutex::new(client)), names)
+            }
             Place::Cluster(urls) => self.cluster(urls, names)?,
         };
         let redis = self.guarded(topology);
@@ -233,7 +251,8 @@ impl RedisBuilder {
                 "`durability` is for one server or sentinels: a Cluster has no single replica to wait for",
             ));
         }
-        let client = ClusterClient::builder(urls).connection_timeout(self.connect_limit).retries(2).build();
+        let builder = ClusterClient::builder(urls).connection_timeout(self.connect_limit).retries(2);
+        let client = self.trust.cluster(builder).build();
         let client = client.map_err(|error| Error::invalid_input("the URL names no Cluster").with_source(error))?;
         Ok(Topology::Cluster(Box::new(Cluster::new(Slots::new(client, names, self.options.clone())))))
     }

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "in a test it is an assertion; real servers take real time")]
 
+#[cfg(feature = "redis-tls")]
+pub mod authority;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod process;

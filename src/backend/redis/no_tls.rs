@@ -1,0 +1,26 @@
+//! What stands in for TLS without its feature.
+
+use redis::{Client, cluster::ClusterClientBuilder, sentinel::SentinelClientBuilder};
+
+use crate::error::Error;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trust(());
+
+impl Trust {
+    pub(super) fn prepare(&self, _url: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    pub(super) fn single(&self, client: Client) -> Result<Client, Error> {
+        Ok(client)
+    }
+
+    pub(super) fn sentinel(&self, builder: SentinelClientBuilder) -> SentinelClientBuilder {
+        builder
+    }
+
+    pub(super) fn cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
+        builder
+    }
+}
