@@ -18,6 +18,7 @@ mod places;
 mod races;
 mod records;
 mod reigns;
+mod reshards;
 mod tiers;
 #[cfg(feature = "redis-tls")]
 mod tls;

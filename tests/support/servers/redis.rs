@@ -1,4 +1,4 @@
-use redis::{Client, Cmd, Connection, FromRedisValue, cmd, pipe};
+use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult, cmd, pipe};
 
 use super::process::{Folder, Process, free_port, wait_until};
 
@@ -107,6 +107,10 @@ impl Redis {
     }
 }
 
+fn query_on<T: FromRedisValue>(server: &Redis, command: &Cmd) -> RedisResult<T> {
+    command.query(&mut server.connection())
+}
+
 /// Three primaries that share the slots.
 #[derive(Debug)]
 pub struct Cluster {
@@ -148,6 +152,36 @@ impl Cluster {
     pub fn url(&self) -> String {
         let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis+cluster://{}", hosts.join(","))
+    }
+
+    /// Which of the primaries has the slot of this key.
+    pub fn owner(&self, key: &[u8]) -> usize {
+        let has = |node: &Redis| query_on::<redis::Value>(node, cmd("TYPE").arg(key)).is_ok();
+        (0..self.nodes.len()).find(|node| has(&self.nodes[*node])).unwrap()
+    }
+
+    /// Moves the slot of a key and all that is in it to another primary, as `redis-cli --cluster reshard` does; `halfway` happens when
+    /// each of both has a part of it.
+    pub fn move_slot(&self, key: &[u8], to: usize, halfway: impl FnOnce()) {
+        let (source, target) = (&self.nodes[self.owner(key)], &self.nodes[to]);
+        let slot: u16 = source.query(cmd("CLUSTER").arg("KEYSLOT").arg(key));
+        let [source_id, target_id]: [String; 2] = [source, target].map(|node| node.run("CLUSTER MYID"));
+        target.run::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {source_id}"));
+        source.run::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {target_id}"));
+        let mut halfway = Some(halfway);
+        loop {
+            let keys: Vec<Vec<u8>> = source.run(&format!("CLUSTER GETKEYSINSLOT {slot} 1"));
+            if keys.is_empty() {
+                break;
+            }
+            let mut migrate = cmd("MIGRATE");
+            migrate.arg("127.0.0.1").arg(target.port).arg("").arg(0).arg(5000).arg("KEYS").arg(&keys);
+            source.query::<redis::Value>(&migrate);
+            halfway.take().map(|halfway| halfway());
+        }
+        for node in [target, source].into_iter().chain(&self.nodes) {
+            node.run::<()>(&format!("CLUSTER SETSLOT {slot} NODE {target_id}"));
+        }
     }
 
     pub fn wait_until_ready(&self) {
