@@ -1,11 +1,13 @@
 //! The promise on several nodes that share a store, while the store has accidents: whatever was acknowledged on one node,
 //! every node knows.
 //!
-//! An invalidation may fail then, and is not acknowledged; a read never fails.
+//! An invalidation may fail then, and is not acknowledged; a read never fails. A node that uses copies without asking may know what
+//! another has invalidated a while later.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -15,7 +17,7 @@ use axum::Router;
 use larder::Cache;
 use tokio::{
     task::{JoinSet, spawn_blocking},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{Answers, Chance, Report, SEEDS, Slip, World, app, broken, invalidate, soak, support::get};
@@ -73,22 +75,80 @@ impl Outcome {
     }
 }
 
+/// A cache, and how long after another has invalidated something it may still answer with it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) cache: Cache,
+    pub(crate) lag: Duration,
+}
+
+impl From<Cache> for Member {
+    fn from(cache: Cache) -> Self {
+        Self { cache, lag: Duration::ZERO }
+    }
+}
+
 /// One node, and whether the history is over.
 #[derive(Debug, Clone)]
 struct Node {
     world: World,
     app: Router,
+    number: usize,
+    lag: Duration,
+    acknowledged: Arc<[Mutex<Acknowledged>]>,
     over: Arc<AtomicBool>,
 }
 
+/// Longer than any node may lag.
+const LONGEST_LAG: Duration = Duration::from_secs(1);
+
+/// What writes of one register were acknowledged, where and when.
+#[derive(Debug, Default)]
+struct Acknowledged {
+    /// The highest of those that every node has to know.
+    settled: u64,
+    recent: VecDeque<(Instant, usize, u64)>,
+}
+
+impl Acknowledged {
+    fn note(&mut self, node: usize, value: u64) {
+        self.recent.push_back((Instant::now(), node, value));
+    }
+
+    /// What a node has to know now.
+    fn owed(&mut self, node: usize, lag: Duration) -> u64 {
+        let now = Instant::now();
+        while let Some((_, _, value)) = self.recent.pop_front_if(|(at, ..)| now - *at >= LONGEST_LAG) {
+            self.settled = self.settled.max(value);
+        }
+        let known = self.recent.iter().filter(|(at, by, _)| *by == node || now - *at >= lag);
+        known.map(|(_, _, value)| *value).max().map_or(self.settled, |value| value.max(self.settled))
+    }
+}
+
+impl Node {
+    fn acknowledged(&self, register: u64) -> std::sync::MutexGuard<'_, Acknowledged> {
+        self.acknowledged[usize::try_from(register).unwrap()].lock().unwrap()
+    }
+}
+
 /// Plays a history on `nodes`; `accident` makes one happen and lets some time pass, on a thread of its own.
-pub(crate) async fn play(plan: Plan, nodes: Vec<Cache>, mut accident: impl FnMut(&Chance) + Send + 'static) -> Outcome {
+pub(crate) async fn play(
+    plan: Plan,
+    nodes: Vec<impl Into<Member>>,
+    mut accident: impl FnMut(&Chance) + Send + 'static,
+) -> Outcome {
     let over = Arc::<AtomicBool>::default();
-    let first =
-        World { delay: Duration::from_millis(2), ..World::new(plan.registers, nodes[0].clone(), Answers::Whole, plan.seed) };
-    let nodes = nodes.into_iter().map(|cache| {
+    let acknowledged: Arc<[_]> = (0..plan.registers).map(|_| Mutex::default()).collect();
+    let members: Vec<Member> = nodes.into_iter().map(Into::into).collect();
+    let first = World {
+        delay: Duration::from_millis(2),
+        ..World::new(plan.registers, members[0].cache.clone(), Answers::Whole, plan.seed)
+    };
+    let nodes = members.into_iter().enumerate().map(|(number, Member { cache, lag })| {
         let world = World { cache, ..first.clone() };
-        Node { app: app(world.clone()), world, over: Arc::clone(&over) }
+        let (app, acknowledged, over) = (app(world.clone()), Arc::clone(&acknowledged), Arc::clone(&over));
+        Node { world, app, number, lag, acknowledged, over }
     });
     let nodes: Arc<[Node]> = nodes.collect();
     let mut tasks = JoinSet::new();
@@ -112,13 +172,14 @@ pub(crate) async fn play(plan: Plan, nodes: Vec<Cache>, mut accident: impl FnMut
 async fn write_until_it_is_over(plan: Plan, nodes: Arc<[Node]>, chance: Chance) -> Outcome {
     let mut outcome = Outcome::default();
     while !nodes[0].over.load(Ordering::SeqCst) {
-        let (world, register) = (&any(&nodes, &chance).world, chance.below(plan.registers));
+        let (node, register) = (any(&nodes, &chance), chance.below(plan.registers));
+        let world = &node.world;
         let value = world.increment(register).await;
         // Everything at once is for seldom: there would be nothing left to hit.
         let way = chance.below(if chance.below(8) == 0 { 8 } else { 6 });
         match invalidate(&world.cache, way, register).await {
             Ok(_) => {
-                world.register(register).acknowledged.fetch_max(value, Ordering::SeqCst);
+                node.acknowledged(register).note(node.number, value);
                 outcome.acknowledged += 1;
             }
             Err(_) => outcome.failed += 1,
@@ -132,7 +193,7 @@ async fn read_until_it_is_over(plan: Plan, nodes: Arc<[Node]>, chance: Chance) -
     let mut outcome = Outcome::default();
     while !nodes[0].over.load(Ordering::SeqCst) {
         let (node, register) = (any(&nodes, &chance), chance.below(plan.registers));
-        let acknowledged = node.world.register(register).acknowledged.load(Ordering::SeqCst);
+        let acknowledged = node.acknowledged(register).owed(node.number, node.lag);
         let answer = get(&node.app, &format!("/registers/{register}")).await;
         outcome.reads.note(register, acknowledged, &answer);
         sleep(Duration::from_micros(chance.below(2000))).await;

@@ -1,34 +1,54 @@
-//! Nodes that share Redis, which is killed, stopped, emptied, brought back from snapshots and robbed of single keys, and whose clocks
-//! are an hour apart.
+//! Nodes that share Redis, which is killed, stopped, emptied, brought back from snapshots, robbed of single keys, cut off,
+//! and whose slots move; and whose clocks are an hour apart.
 
 use std::{thread, time::Duration};
 
-use larder::{Cache, ManualClock, Memory, Redis, Tiered};
+use larder::{Cache, ManualClock, Memory, Redis, RedisBuilder, Tiered};
 use redis::{Client, Cmd, aio::ConnectionManager, cmd};
 
 use super::{
     Chance, SEEDS,
-    nodes::{Outcome, Plan, play},
-    servers::redis::{Cluster, Redis as Server},
+    nodes::{Member, Outcome, Plan, play},
+    servers::{
+        proxy::{Fault, Proxy},
+        redis::{Cluster, Redis as Server},
+    },
+    soak,
 };
 
+fn hasty() -> RedisBuilder {
+    Redis::builder().invalidate_timeout(Duration::from_millis(200))
+}
+
+async fn connected(builder: RedisBuilder, url: &str) -> Redis {
+    builder.connect(url).await.unwrap()
+}
+
+/// A node that uses copies without asking, and may know a while later what another has invalidated.
+fn leased(redis: Redis) -> Member {
+    const LEASE: Duration = Duration::from_millis(300);
+    // A lease is measured in milliseconds.
+    const TICK: Duration = Duration::from_millis(2);
+    Member { cache: Cache::new(Tiered::new(Memory::new(16 << 20), redis).lease(LEASE)), lag: LEASE + TICK }
+}
+
 /// Each on connections of its own, as they would be on several machines.
-async fn nodes(url: &str, further: Option<Cache>) -> Vec<Cache> {
-    let redis = async || Redis::builder().invalidate_timeout(Duration::from_millis(200)).connect(url).await.unwrap();
+async fn nodes(builder: RedisBuilder, url: &str) -> Vec<Member> {
+    let redis = async || connected(builder.clone(), url).await;
     let ahead = ManualClock::new();
     ahead.advance(Duration::from_secs(3600));
-    let nodes = [
-        Cache::new(redis().await),
-        Cache::new(redis().await).clock(&ahead),
-        Cache::new(Tiered::new(Memory::new(16 << 20), redis().await)).clock(&ManualClock::new()),
-    ];
-    nodes.into_iter().chain(further).collect()
+    vec![
+        Cache::new(redis().await).into(),
+        Cache::new(redis().await).clock(&ahead).into(),
+        Cache::new(Tiered::new(Memory::new(16 << 20), redis().await)).clock(&ManualClock::new()).into(),
+        leased(redis().await),
+    ]
 }
 
 /// A node on a connection of the application's own.
-async fn on_a_manager(server: &Server) -> Cache {
+async fn on_a_manager(server: &Server) -> Member {
     let manager = ConnectionManager::new(Client::open(server.url()).unwrap()).await.unwrap();
-    Cache::new(Redis::builder().invalidate_timeout(Duration::from_millis(200)).from_connection(manager))
+    Cache::new(hasty().from_connection(manager)).into()
 }
 
 fn accident(servers: &mut [Server], chance: &Chance) {
@@ -74,14 +94,13 @@ fn pass(chance: &Chance, milliseconds: u64) {
     thread::sleep(Duration::from_millis(chance.below(milliseconds)));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_read_is_older_while_a_server_has_accidents() {
+/// Plays a history for each seed; `begin` starts the servers, and says which nodes use them and what happens to them.
+async fn histories<A: FnMut(&Chance) + Send + 'static>(accidents: u64, begin: impl AsyncFn() -> (Vec<Member>, A)) {
     let mut all = Outcome::default();
     for seed in SEEDS {
-        let plan = Plan::new(seed);
-        let mut server = [Server::start()];
-        let nodes = nodes(&server[0].url(), Some(on_a_manager(&server[0]).await)).await;
-        let outcome = play(plan, nodes, move |chance| accident(&mut server, chance)).await;
+        let plan = Plan { accidents: accidents * soak(), ..Plan::new(seed) };
+        let (nodes, accident) = begin().await;
+        let outcome = play(plan, nodes, accident).await;
         outcome.assert_kept(plan);
         all.add(outcome);
     }
@@ -90,22 +109,76 @@ async fn no_read_is_older_while_a_server_has_accidents() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_a_server_has_accidents() {
+    histories(16, async || {
+        let mut server = [Server::start()];
+        let mut nodes = nodes(hasty(), &server[0].url()).await;
+        nodes.push(on_a_manager(&server[0]).await);
+        (nodes, move |chance: &Chance| accident(&mut server, chance))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_a_cluster_has_accidents() {
-    let mut all = Outcome::default();
-    for seed in SEEDS {
-        let plan = Plan::new(seed);
+    histories(16, async || {
         let mut cluster = Cluster::start();
-        let nodes = nodes(&cluster.url(), None).await;
-        let outcome = play(plan, nodes, move |chance| {
+        let nodes = nodes(hasty(), &cluster.url()).await;
+        let accident = move |chance: &Chance| {
             accident(&mut cluster.nodes, chance);
             // It serves nobody until its nodes have found each other again; then there is something to keep.
             cluster.wait_until_ready();
             pass(chance, 800);
-        });
-        let outcome = outcome.await;
-        outcome.assert_kept(plan);
-        all.add(outcome);
-    }
-    all.assert_lively();
-    assert_ne!(all.failed(), 0, "no invalidation failed: the accidents were harmless");
+        };
+        (nodes, accident)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_slots_of_a_cluster_move() {
+    histories(12, async || {
+        let cluster = Cluster::start();
+        let nodes = nodes(hasty(), &cluster.url()).await;
+        let accident = move |chance: &Chance| {
+            let key = match chance.below(4) {
+                0 | 1 => "{larder}:clock".to_owned(),
+                2 => format!("larder:t:t:register:{}", chance.below(8)),
+                _ => "larder:t:t:registers".to_owned(),
+            };
+            let to = (cluster.owner(key.as_bytes()) + 1 + usize::try_from(chance.below(2)).unwrap()) % 3;
+            cluster.move_slot(key.as_bytes(), to, || pass(chance, 300));
+            pass(chance, 300);
+        };
+        (nodes, accident)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_the_network_has_faults() {
+    histories(12, async || {
+        let server = Server::start();
+        let proxies = [Proxy::start(server.port).await, Proxy::start(server.port).await];
+        let mut nodes = nodes(hasty(), &proxies[0].url()).await;
+        nodes.push(leased(connected(hasty(), &proxies[1].url()).await));
+        nodes.push(Cache::new(connected(hasty(), &server.url()).await).into());
+        let accident = move |chance: &Chance| {
+            let _server = &server;
+            let proxy = &proxies[usize::try_from(chance.below(2)).unwrap()];
+            proxy.set(match chance.below(6) {
+                0 => Fault::Delay(Duration::from_millis(chance.below(30))),
+                1 => Fault::Delay(Duration::from_millis(100 + chance.below(200))),
+                2 => Fault::Silence,
+                3 => Fault::Deaf,
+                4 => Fault::Cut,
+                _ => Fault::HalfClosed,
+            });
+            pass(chance, 400);
+            proxy.set(Fault::None);
+            pass(chance, 400);
+        };
+        (nodes, accident)
+    })
+    .await;
 }

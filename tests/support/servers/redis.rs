@@ -177,7 +177,9 @@ impl Cluster {
             let mut migrate = cmd("MIGRATE");
             migrate.arg("127.0.0.1").arg(target.port).arg("").arg(0).arg(5000).arg("KEYS").arg(&keys);
             source.query::<redis::Value>(&migrate);
-            halfway.take().map(|halfway| halfway());
+            if let Some(halfway) = halfway.take() {
+                halfway();
+            }
         }
         for node in [target, source].into_iter().chain(&self.nodes) {
             node.run::<()>(&format!("CLUSTER SETSLOT {slot} NODE {target_id}"));
