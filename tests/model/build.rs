@@ -217,7 +217,7 @@ const STEPWISE_SLIPS: [Slip; 22] = [
         name: "expired_is_alive",
         edits: &[("born.get() < soft => Judgement::Stale", "born.get() < soft => Judgement::Alive")],
     },
-    Slip { name: "pending_left_at_first_sight", edits: &[("if again && seen", "if seen")] },
+    Slip { name: "pending_left_at_first_sight", edits: &[("if again && seen", "let _ = again;\nif seen")] },
     Slip {
         name: "pending_left_as_it_is",
         edits: &[(

@@ -73,3 +73,58 @@ impl Question {
         self.askers.into_iter().for_each(|asker| _ = asker.send(Err(error.clone())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{backend::redis::reading::Term, stored::Epoch};
+
+    const CLOCK: Reading = Reading { term: Term([0; 8]), epoch: Epoch::new(7), sequence: 0 };
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_same_question_is_asked_once_and_answered_to_all() {
+        let mut questions = Questions::default();
+        let (first, is_first) = questions.join(names(&["entry", "tag"]));
+        let (other, is_also_first) = questions.join(names(&["entry"]));
+        let (again, is_first_again) = questions.join(names(&["entry", "tag"]));
+        assert_eq!([is_first, is_also_first, is_first_again], [true, false, false]);
+
+        let asked = questions.into_inner();
+        assert_eq!(asked.iter().flat_map(Question::names).collect::<Vec<_>>(), ["entry", "tag", "entry"]);
+        let mut values = ["a", "b", "c"].map(|value| Some(Bytes::from_static(value.as_bytes()))).into_iter();
+        asked.into_iter().for_each(|question| question.answer(CLOCK, &mut values));
+
+        let (first, other, again) = (first.await.unwrap().unwrap(), other.await.unwrap().unwrap(), again.await.unwrap().unwrap());
+        assert_eq!(first.values, [Some("a".into()), Some("b".into())]);
+        assert_eq!(other.values, [Some(Bytes::from("c"))]);
+        assert!(Arc::ptr_eq(&first, &again) && first.shared.is_some() && other.shared.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_takes_nothing_from_those_who_stay() {
+        let mut questions = Questions::default();
+        let (left, _) = questions.join(names(&["entry"]));
+        let (stays, _) = questions.join(names(&["entry"]));
+        let (alone, _) = questions.join(names(&["other"]));
+        drop((left, alone));
+
+        let [question, unwanted]: [Question; 2] = questions.into_inner().try_into().unwrap();
+        assert!(question.matters() && !unwanted.matters());
+        question.answer(CLOCK, &mut std::iter::once(None));
+        assert_eq!(stays.await.unwrap().unwrap().values, [None]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_to_all() {
+        let mut questions = Questions::default();
+        let askers = [questions.join(names(&["entry"])).0, questions.join(names(&["entry"])).0];
+        questions.into_inner().into_iter().for_each(|question| question.fail(&Error::unavailable("gone")));
+        for asker in askers {
+            assert!(asker.await.unwrap().is_err());
+        }
+    }
+}
