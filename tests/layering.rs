@@ -35,14 +35,15 @@ const FLOORS: &[&[&str]] = &[
     &["policy"],
     &["codec"],
     &["stored"],
-    &["cache_control", "groups", "vary", "request"],
+    &["candidate"],
+    &["cache_control", "groups", "lasting", "request", "vary"],
     &["forwarded"],
     &["key"],
     &["router"],
     &["validators"],
     &["conditional"],
     &["age", "body", "date", "detached", "etag", "no_vary_search", "query", "range", "uncacheable"],
-    &["cache_policy", "caught", "collapse", "errand", "invalidate", "failure", "method", "mode", "tag", "status"],
+    &["cache_policy", "caught", "collapse", "common_value", "errand", "invalidate", "failure", "method", "mode", "tag", "status"],
     &["clock", "error", "secret", "sync"],
 ];
 
