@@ -37,12 +37,13 @@ impl Questions {
     /// Asks, or joins those who ask the same; tells whether this is the first question of all.
     pub(super) fn join(&mut self, names: Vec<String>) -> (Receiver<Answer>, bool) {
         let (asker, answered) = oneshot::channel();
+        let is_first = self.asked.is_empty();
         let hash = self.hasher.hash_one(&names);
         match self.asked.iter_mut().find(|question| question.hash == hash && question.names == names) {
             Some(question) => question.askers.push(asker),
             None => self.asked.push(Question { hash, names, askers: smallvec![asker] }),
         }
-        (answered, matches!(&self.asked[..], [only] if only.askers.len() == 1))
+        (answered, is_first)
     }
 
     pub(super) fn into_inner(self) -> Vec<Question> {
