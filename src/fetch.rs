@@ -16,7 +16,7 @@ use crate::{
     cache::Cache,
     detached::{Detached, patiently},
     errand::Errand,
-    hit::{Answer, Missing},
+    hit::{Missing, Validation, Verdict, unavailable},
     inquiry::Inquiry,
     refresh::Refresh,
     settings::{Look, LookMethod, Settings},
@@ -101,10 +101,25 @@ where
     }
 }
 
+enum Answer<B: Body> {
+    Hit(Response<ResponseBody<B>>),
+    HitAndRefresh(Response<ResponseBody<B>>, Missing),
+    Miss(Missing),
+}
+
 async fn first_answer<B: Body>(inquiry: &Inquiry) -> Answer<B> {
-    match inquiry.look_up().await {
-        Some(look_up) => inquiry.seeker().answer(look_up),
-        None => Answer::Miss(Missing { why: Forward::UriMiss, epoch: None, at: None, stored: None }),
+    let Some(look_up) = inquiry.look_up().await else {
+        return Answer::Miss(Missing { why: Forward::UriMiss, epoch: None, at: None, stored: None });
+    };
+    let seeker = inquiry.seeker();
+    match seeker.judge(&look_up) {
+        Verdict::Hit(stored, status) => Answer::Hit(seeker.respond(stored, status)),
+        Verdict::HitAndRefresh(stored, status) => {
+            let response = seeker.respond(stored, status);
+            Answer::HitAndRefresh(response, Missing::after(look_up, Forward::Stale, Validation::Possible))
+        }
+        Verdict::Miss(why, validation) => Answer::Miss(Missing::after(look_up, why, validation)),
+        Verdict::Unavailable(why) => Answer::Hit(unavailable(why)),
     }
 }
 

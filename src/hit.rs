@@ -17,11 +17,21 @@ use crate::{
 };
 
 /// What a look-up means for a request.
-pub(crate) enum Answer<B: Body> {
-    Hit(Response<ResponseBody<B>>),
+pub(crate) enum Verdict<'f> {
+    Hit(&'f StoredResponse, CacheStatus),
     /// The answer is there, and is to be fetched anew for those who come later.
-    HitAndRefresh(Response<ResponseBody<B>>, Missing),
-    Miss(Missing),
+    HitAndRefresh(&'f StoredResponse, CacheStatus),
+    /// What was found may be validated if it is so.
+    Miss(Forward, Validation),
+    /// Nothing may be fetched either (RFC 9111 §5.2.1.7).
+    Unavailable(Forward),
+}
+
+/// Whether what is stored is of use for a fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Validation {
+    Possible,
+    Impossible,
 }
 
 /// Why a fetch is needed, and what it may store.
@@ -37,6 +47,13 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
+    /// After a look-up that does not answer the request.
+    pub(crate) fn after(look_up: LookUp, why: Forward, validation: Validation) -> Self {
+        let LookUp { found, epoch, at, .. } = look_up;
+        let stored = found.filter(|_| validation == Validation::Possible).map(|(stored, _)| stored);
+        Self { why, epoch, at, stored }
+    }
+
     /// The key under which the response is missing or stale.
     pub(crate) fn key<'k>(&'k self, look: &'k Look) -> &'k Key {
         self.at.as_deref().unwrap_or(&look.key)
@@ -52,39 +69,33 @@ pub(crate) struct Seeker<'r> {
 }
 
 impl Seeker<'_> {
-    /// Answers from what was found, if this request may be (RFC 9111 §4).
-    ///
-    /// In line, as [`respond`] is: a response is large, and each hand-over of it is a copy.
-    #[inline(always)]
-    pub(crate) fn answer<B: Body>(&self, look_up: LookUp) -> Answer<B> {
-        let LookUp { found, why, epoch, at } = look_up;
-        let Some((stored, standing)) = found else { return self.miss(Missing { why, epoch, at, stored: None }) };
+    /// Whether what was found answers this request (RFC 9111 §4).
+    #[inline]
+    pub(crate) fn judge<'f>(&self, look_up: &'f LookUp) -> Verdict<'f> {
+        let Some((stored, standing)) = &look_up.found else { return self.miss(look_up.why, Validation::Impossible) };
         let Content::Response(response) = stored.content() else {
-            return self.miss(Missing { why, epoch, at, stored: None });
+            return self.miss(look_up.why, Validation::Impossible);
         };
         if self.look.authorized && !response.answers_authorized {
-            return self.miss(Missing { why: Forward::Request, epoch, at, stored: None });
+            return self.miss(Forward::Request, Validation::Impossible);
         }
         let ttl = response.ttl(self.now);
-        if standing == Standing::Current && response.is_fresh(self.now) {
+        if *standing == Standing::Current && response.is_fresh(self.now) {
             if self.look.demands.as_ref().is_some_and(|demands| !accept(demands, response, self.now)) {
-                return self.miss(Missing { why: Forward::Request, epoch, at, stored: Some(stored) });
+                return self.miss(Forward::Request, Validation::Possible);
             }
-            if !is_due(response, self) {
-                return Answer::Hit(self.respond(response, CacheStatus::hit(ttl)));
-            }
-            let hit = self.respond(response, CacheStatus::hit(ttl));
-            return Answer::HitAndRefresh(hit, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) });
+            let due = is_due(response, self);
+            let status = CacheStatus::hit(ttl);
+            return if due { Verdict::HitAndRefresh(response, status) } else { Verdict::Hit(response, status) };
         }
         let demands = self.look.demands();
         if response.is_usable_while_revalidating(self.now) && demands.accept_fresh(response.age(self.now), ttl) {
-            let stale = self.respond(response, CacheStatus::hit(ttl));
-            return Answer::HitAndRefresh(stale, Missing { why: Forward::Stale, epoch, at, stored: Some(stored) });
+            return Verdict::HitAndRefresh(response, CacheStatus::hit(ttl));
         }
-        if standing == Standing::Current && !response.forbids_stale && demands.accept_stale(response.age(self.now), ttl) {
-            return Answer::Hit(self.respond(response, CacheStatus::hit(ttl)));
+        if *standing == Standing::Current && !response.forbids_stale && demands.accept_stale(response.age(self.now), ttl) {
+            return Verdict::Hit(response, CacheStatus::hit(ttl));
         }
-        self.miss(Missing { why: Forward::Stale, epoch, at, stored: Some(stored) })
+        self.miss(Forward::Stale, Validation::Possible)
     }
 
     /// Answers from what another request's fetch has stored meanwhile.
@@ -106,24 +117,28 @@ impl Seeker<'_> {
         allowed.then(|| self.respond(response, CacheStatus::stale(reason, response.ttl(self.now))))
     }
 
-    /// Answers from what the handler has just found to be unchanged.
+    /// Answers from what is stored.
+    ///
+    /// In line, as [`respond`] is: a response is large, and each hand-over of it is a copy.
+    #[inline(always)]
     pub(crate) fn respond<B: Body>(&self, stored: &StoredResponse, status: CacheStatus) -> Response<ResponseBody<B>> {
         let selecting = self.look.selective.then_some(self.headers);
         respond(stored, self.look.method, selecting, status, self.now, self.settings.status_field)
     }
 
-    fn miss<B: Body>(&self, missing: Missing) -> Answer<B> {
-        match self.look.demands().only_if_cached {
-            // RFC 9111 §5.2.1.7.
-            true => Answer::Hit(failed(StatusCode::GATEWAY_TIMEOUT, CacheStatus::not_stored(missing.why, Reason::OnlyIfCached))),
-            false => Answer::Miss(missing),
-        }
+    fn miss(&self, why: Forward, validation: Validation) -> Verdict<'static> {
+        if self.look.demands().only_if_cached { Verdict::Unavailable(why) } else { Verdict::Miss(why, validation) }
     }
 
     fn usable<'s>(&self, stored: &'s Stored) -> Option<&'s StoredResponse> {
         let Content::Response(response) = stored.content() else { return None };
         (!self.look.authorized || response.answers_authorized).then_some(response)
     }
+}
+
+/// The answer to a request that is to be answered only from the cache, and cannot be.
+pub(crate) fn unavailable<B: Body>(why: Forward) -> Response<ResponseBody<B>> {
+    failed(StatusCode::GATEWAY_TIMEOUT, CacheStatus::not_stored(why, Reason::OnlyIfCached))
 }
 
 /// Whether a fresh response meets a client's demands. Of what does not change, a reload asks in vain, unless it insists

@@ -49,8 +49,7 @@ impl Key {
     }
 
     pub(crate) fn push(&mut self, part: &[u8]) {
-        self.push_length(part.len());
-        self.0.extend(part);
+        self.0.extend_together(&length(part.len()), part);
     }
 
     /// A part that may be absent, which is not the same as empty.
@@ -81,21 +80,15 @@ impl Key {
     /// The authority in lower case, without the scheme's default port; `Err` if it is not a host at all.
     pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), NotAHost> {
         let authority = scheme.without_default_port(authority);
-        self.push(authority);
-        let start = self.as_bytes().len() - authority.len();
-        for byte in &mut self.0.as_mut_slice()[start..] {
-            *byte = HOST_BYTES[usize::from(*byte)];
-            if *byte == 0 {
-                return Err(NotAHost);
-            }
+        // To the end in any case: almost every authority is as it should be, and a loop without an exit takes less.
+        let is_normal =
+            authority.iter().fold(true, |normal, &byte| normal & (byte != 0) & (HOST_BYTES[usize::from(byte)] == byte));
+        if is_normal && !authority.is_empty() {
+            self.push(authority);
+        } else {
+            self.push(in_lower_case(authority).ok_or(NotAHost)?.as_bytes());
         }
-        if authority.is_empty() { Err(NotAHost) } else { Ok(()) }
-    }
-
-    /// Lengths beyond `u32` do not occur: header fields are bounded far below.
-    fn push_length(&mut self, length: usize) {
-        let length = u32::try_from(length).unwrap_or(u32::MAX - 2);
-        self.0.extend(&length.to_le_bytes());
+        Ok(())
     }
 
     /// This key with another query, which stands at `span`.
@@ -109,7 +102,7 @@ impl Key {
     /// The key of a path whatever the query: no request has it.
     pub(crate) fn without_query(&self, span: &Range<usize>) -> Self {
         let mut key = Self::from_bytes(&self.as_bytes()[..span.start]);
-        key.push_length(NO_LENGTH);
+        key.0.extend(&length(NO_LENGTH));
         key.0.extend(&self.as_bytes()[span.end..]);
         key
     }
@@ -124,6 +117,11 @@ impl Key {
         static KEY: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
         KEY.hash_one(self.as_bytes())
     }
+}
+
+/// Lengths beyond `u32` do not occur: header fields are bounded far below.
+fn length(length: usize) -> [u8; 4] {
+    u32::try_from(length).unwrap_or(u32::MAX - 2).to_le_bytes()
 }
 
 /// A length that no part has, next to that of an absent one.
@@ -169,13 +167,6 @@ impl Text {
         }
     }
 
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        match self {
-            Self::Short { bytes, length } => &mut bytes[..*length],
-            Self::Long(bytes) => bytes,
-        }
-    }
-
     #[inline(always)]
     fn extend(&mut self, more: &[u8]) {
         match self {
@@ -184,6 +175,22 @@ impl Text {
                 *length += more.len();
             }
             _ => self.extend_long(more),
+        }
+    }
+
+    #[inline(always)]
+    fn extend_together(&mut self, head: &[u8; 4], tail: &[u8]) {
+        match self {
+            Self::Short { bytes, length } if tail.len() <= SHORT - *length && 4 <= SHORT - *length - tail.len() => {
+                let free = &mut bytes[*length..][..4 + tail.len()];
+                free[..4].copy_from_slice(head);
+                free[4..].copy_from_slice(tail);
+                *length += 4 + tail.len();
+            }
+            _ => {
+                self.extend_long(head);
+                self.extend_long(tail);
+            }
         }
     }
 
@@ -245,7 +252,11 @@ impl Scheme {
 
 /// The authority as keys and tags have it, or `None` if it is not one.
 pub(crate) fn normal_authority(authority: &[u8], scheme: Scheme) -> Option<String> {
-    let authority = scheme.without_default_port(authority);
+    in_lower_case(scheme.without_default_port(authority))
+}
+
+#[cold]
+fn in_lower_case(authority: &[u8]) -> Option<String> {
     let normal: Vec<u8> = authority.iter().map(|&byte| HOST_BYTES[usize::from(byte)]).collect();
     let valid = !normal.is_empty() && !normal.contains(&0);
     valid.then(|| String::from_utf8(normal).ok())?

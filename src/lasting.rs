@@ -10,6 +10,7 @@ use crate::{
     clock::Timestamp,
     common_value::{is_common, shared},
     date::http_date,
+    decimal::small_decimal,
 };
 
 /// The fields of a response that outlive the exchange it came in, until its body is known.
@@ -47,16 +48,19 @@ impl LastingFields {
         if !self.contains(&DATE) {
             self.push(DATE, http_date(now));
         }
-        if has_content_length(status) {
+        let length = has_content_length(status).then_some(length as u64);
+        let short_length = length.and_then(small_decimal);
+        if let (Some(length), None) = (length, &short_length) {
             self.push(CONTENT_LENGTH, length.into());
         }
         let mut values = self.own_values();
-        let mut headers = HeaderMap::with_capacity(self.0.len() + 1);
+        let mut headers = HeaderMap::with_capacity(self.0.len() + 2);
         headers.insert(AGE, HeaderValue::from_static("0"));
         for (name, value) in self.0 {
             let value = if is_common(&name, &value) { shared(&value) } else { moved(&value, &mut values) };
             headers.append(name, value);
         }
+        headers.extend(short_length.map(|length| (CONTENT_LENGTH, length)));
         // The clone has room for these fields and no more.
         headers.clone()
     }

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod age;
 mod ahead;
 mod attempt;
 pub mod backend;
@@ -21,6 +20,7 @@ mod conditional;
 pub mod conformance;
 mod connect;
 mod date;
+mod decimal;
 mod detached;
 mod errand;
 mod error;

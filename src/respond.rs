@@ -1,3 +1,5 @@
+use std::mem;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
@@ -6,10 +8,10 @@ use http::{
 use http_body::Body;
 
 use crate::{
-    age::age_value,
     body::ResponseBody,
     clock::Timestamp,
     conditional::{Selection, keep_not_modified, select},
+    decimal::decimal,
     settings::LookMethod,
     status::{CACHE_STATUS, CacheStatus, StatusField},
     stored::StoredResponse,
@@ -34,7 +36,8 @@ pub(crate) fn respond<B: Body>(
     let mut headers = stored.headers.clone();
     set_age(&mut headers, stored.age(now));
     status.attach_field(field, &mut headers);
-    *response.headers_mut() = headers;
+    // The empty map that was there holds nothing to be given back.
+    mem::forget(mem::replace(response.headers_mut(), headers));
     response.extensions_mut().insert(status);
     if let Some(request) = selecting {
         reduce(&mut response, stored, method, request);
@@ -45,8 +48,8 @@ pub(crate) fn respond<B: Body>(
 /// Fills the slot, which stands first: to look for it would cost more than to fill it.
 fn set_age(headers: &mut HeaderMap, age: u64) {
     match headers.iter_mut().next() {
-        Some((name, slot)) if *name == AGE => *slot = age_value(age),
-        _ => _ = headers.insert(AGE, age_value(age)),
+        Some((name, slot)) if *name == AGE => *slot = decimal(age),
+        _ => _ = headers.insert(AGE, decimal(age)),
     }
 }
 

@@ -14,12 +14,12 @@ use crate::{
     errand::Errand,
     fetch::Fetch,
     future::ResponseFuture,
-    hit::{Answer, Seeker},
+    hit::{Missing, Seeker, Validation, Verdict, unavailable},
     method::is_safe,
     pass::pass,
     refresh::{Refresh, Within},
     settings::{Look, Settings},
-    status::CacheStatus,
+    status::{CacheStatus, Forward},
     write::write_through,
 };
 
@@ -71,7 +71,8 @@ where
             let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
             return ResponseFuture::waiting(Detached::new(Box::pin(write)));
         }
-        let mut look = Look::begin(&self.cache.inner.prefix);
+        let mut look = Look::new();
+        look.key.extend(&self.cache.inner.prefix);
         let looked = self.cache.is_on().and_then(|()| self.settings.look(&mut look, &parts, body.is_end_stream()));
         if let Err((why, reason)) = looked {
             return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
@@ -85,13 +86,19 @@ where
             return ResponseFuture::waiting(self.fetch(look, parts, body).run(None));
         };
         let seeker = Seeker { look: &look, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
-        match seeker.answer(look_up) {
-            Answer::Hit(response) => ResponseFuture::hit(response),
-            Answer::HitAndRefresh(response, missing) => {
+        match seeker.judge(&look_up) {
+            Verdict::Hit(stored, status) => ResponseFuture::hit(seeker.respond(stored, status)),
+            Verdict::HitAndRefresh(stored, status) => {
+                let response = seeker.respond(stored, status);
+                let missing = Missing::after(look_up, Forward::Stale, Validation::Possible);
                 self.fetch(look, parts, body).refresh_in_background(missing);
                 ResponseFuture::hit(response)
             }
-            Answer::Miss(missing) => ResponseFuture::waiting(self.fetch(look, parts, body).run(Some(missing))),
+            Verdict::Miss(why, validation) => {
+                let missing = Missing::after(look_up, why, validation);
+                ResponseFuture::waiting(self.fetch(look, parts, body).run(Some(missing)))
+            }
+            Verdict::Unavailable(why) => ResponseFuture::hit(unavailable(why)),
         }
     }
 }

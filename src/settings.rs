@@ -128,10 +128,10 @@ pub(crate) struct Search {
 }
 
 impl Look {
-    /// Begins with what all keys of a cache begin with, and is completed by [`Settings::look`].
-    #[inline]
-    pub(crate) fn begin(prefix: &[u8]) -> Self {
-        let mut look = Self {
+    /// Without anything so far; completed by [`Settings::look`].
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self {
             key: Key::new(),
             search: None,
             authorized: false,
@@ -139,9 +139,7 @@ impl Look {
             within: false,
             demands: None,
             method: LookMethod::Get,
-        };
-        look.key.extend(prefix);
-        look
+        }
     }
 
     pub(crate) fn demands(&self) -> Demands {
@@ -530,7 +528,8 @@ mod tests {
     }
 
     fn key(settings: &Settings, asked: &Asked) -> Key {
-        let mut look = Look::begin(b"prefix");
+        let mut look = Look::new();
+        look.key.extend(b"prefix");
         settings.look(&mut look, &asked.parts(), true).unwrap();
         look.key
     }
