@@ -1,4 +1,4 @@
-use std::{panic::resume_unwind, pin::pin, sync::Arc};
+use std::{future::Future, panic::resume_unwind, pin::pin, sync::Arc};
 
 use http::{
     HeaderName, Method, Request, Response, StatusCode,
@@ -30,7 +30,7 @@ use crate::{
     write::invalidate_after,
 };
 
-/// One run of the handler for a request that the cache could not answer.
+/// One run of the handler for a request that the cache could not answer; boxed, since it is handed on from future to future.
 pub(crate) struct Attempt {
     pub(crate) inquiry: Arc<Inquiry>,
     pub(crate) missing: Missing,
@@ -40,7 +40,7 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Runs the handler, stores its response if it may be, and tells those who wait.
     pub(crate) async fn make<S, ReqBody, ResBody>(
-        self,
+        self: Box<Self>,
         mut errand: Box<Errand<S, ReqBody>>,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
     where
@@ -65,7 +65,8 @@ impl Attempt {
                 return Ok(Box::pin(self.freshen(response, requested)).await);
             }
             Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.receive(response, requested).await),
-            failure => failure,
+            // In a box, for which this future is the smaller.
+            failure => Box::new(failure),
         };
         // RFC 5861 §4. Whoever waits for this attempt is told by the drop of its lead, and decides likewise.
         if self.missing.why == Forward::Stale
@@ -73,7 +74,7 @@ impl Attempt {
         {
             return Ok(stale);
         }
-        match outcome {
+        match *outcome {
             Ok(Ok(response)) => Ok(self.receive(response, requested).await),
             Ok(Err(error)) => Err(error),
             Err(panic) => resume_unwind(panic),
@@ -87,32 +88,39 @@ impl Attempt {
         (response.status == StatusCode::OK && has_validator(&response.headers)).then_some((stored, response))
     }
 
-    async fn receive<B>(self, response: Response<B>, requested: Timestamp) -> Response<ResponseBody<B>>
+    /// No `async fn`, whose future would have room for the response twice: where it was given, and taken apart.
+    fn receive<B>(
+        self: Box<Self>,
+        response: Response<B>,
+        requested: Timestamp,
+    ) -> impl Future<Output = Response<ResponseBody<B>>> + Send
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let inquiry = Arc::clone(&self.inquiry);
-        let exchange = Exchange { requested, received: inquiry.cache.now(), chance: fastrand::f64() };
+        let exchange = Exchange { requested, received: self.inquiry.cache.now(), chance: fastrand::f64() };
         let (mut parts, body) = response.into_parts();
-        let invalidated = invalidate_after(&inquiry.cache, &inquiry.ahead.target, &Method::GET, &mut parts).await;
-        let length = body.size_hint().exact();
-        let plan = invalidated.and_then(|()| self.plan(&parts, length, exchange));
-        parts.headers.remove(LARDER_CACHE_CONTROL);
-        let why = self.missing.why;
-        let (outcome, body) = match plan {
-            Ok(filled) => self.fill(filled, &parts).run(body, length, &mut parts.headers).await,
-            Err(reason) => {
-                self.give_up(&parts, reason).await;
-                (Err(reason), ResponseBody::passing(body))
-            }
-        };
-        let status = match outcome {
-            Ok(ttl) => CacheStatus::stored(why, ttl),
-            Err(reason) => CacheStatus::not_stored(why, reason),
-        };
-        status.attach(inquiry.settings.status_field, &mut parts);
-        Response::from_parts(parts, body)
+        async move {
+            let inquiry = Arc::clone(&self.inquiry);
+            let invalidated = invalidate_after(&inquiry.cache, &inquiry.ahead.target, &Method::GET, &mut parts).await;
+            let length = body.size_hint().exact();
+            let plan = invalidated.and_then(|()| self.plan(&parts, length, exchange));
+            parts.headers.remove(LARDER_CACHE_CONTROL);
+            let why = self.missing.why;
+            let (outcome, body) = match plan {
+                Ok(filled) => self.fill(filled, &parts).run(body, length, &mut parts.headers).await,
+                Err(reason) => {
+                    self.give_up(&parts, reason).await;
+                    (Err(reason), ResponseBody::passing(body))
+                }
+            };
+            let status = match outcome {
+                Ok(ttl) => CacheStatus::stored(why, ttl),
+                Err(reason) => CacheStatus::not_stored(why, reason),
+            };
+            status.attach(inquiry.settings.status_field, &mut parts);
+            Response::from_parts(parts, body)
+        }
     }
 
     /// Decides what will be stored, or why nothing will be.
@@ -133,10 +141,12 @@ impl Attempt {
         if matches!(self.role, Role::Bystander) {
             return Err(Reason::WaitLimit);
         }
-        let rule = look.rule_key().and_then(|key| Some((key, SearchRule::parse(&response.headers)?)));
-        let key = rule.as_ref().and_then(|(_, rule)| look.key_by(rule)).unwrap_or_else(|| look.key.clone());
+        let rule = look.rule_key().and_then(|key| Some(Box::new((key, SearchRule::parse(&response.headers)?))));
+        let key = rule.as_deref().and_then(|(_, rule)| look.key_by(rule)).unwrap_or_else(|| look.key.clone());
+        let fields = candidate.vary.fields();
+        let variant = (!fields.is_empty()).then(|| Box::new(settings.normalizers.variant(&key, &ahead.request, fields)));
         let filled = Box::new(Filled {
-            variant: settings.normalizers.variant(&key, &ahead.request, candidate.vary.fields()),
+            variant,
             key,
             rule,
             born: self.missing.epoch.ok_or(Reason::Backend)?,
@@ -147,13 +157,13 @@ impl Attempt {
         Ok((filled, lifetime))
     }
 
-    pub(crate) fn fill(self, (filled, lifetime): (Box<Filled>, Lifetime), response: &response::Parts) -> Box<Fill> {
+    pub(crate) fn fill(self: Box<Self>, (filled, lifetime): (Box<Filled>, Lifetime), response: &response::Parts) -> Box<Fill> {
         let Inquiry { cache, settings, .. } = &*self.inquiry;
         Fill::new(cache.clone(), Arc::clone(settings), filled, lifetime, response, self.role)
     }
 
     /// Tells those who wait that there is nothing for them, and remembers it.
-    pub(crate) async fn give_up(self, response: &response::Parts, reason: Reason) {
+    pub(crate) async fn give_up(self: Box<Self>, response: &response::Parts, reason: Reason) {
         let Inquiry { cache, look, ahead, .. } = &*self.inquiry;
         let landing = if response.status.is_server_error() { Landing::ServerError } else { Landing::Uncacheable };
         let replaces = landing == Landing::Uncacheable && reason.is_the_response();

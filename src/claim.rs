@@ -26,11 +26,11 @@ impl Inquiry {
     /// too long, or the store does not tell. Advisory: what is right does not depend on it.
     pub(crate) async fn wait_for_nodes<B: Body>(
         &self,
+        life: Duration,
         missing: &mut Missing,
         epoch: &mut Epoch,
         deadline: Instant,
     ) -> Result<Response<ResponseBody<B>>, Option<Claimed>> {
-        let Some(life) = self.settings.across_nodes else { return Err(None) };
         loop {
             let key = missing.key(&self.look).clone();
             let claim = match self.cache.inner.backend.claim(&key, life).await {

@@ -141,7 +141,7 @@ async fn refresh<S, ReqBody, ResBody>(
     if let Some(inquiry) = Arc::get_mut(&mut inquiry) {
         inquiry.look.method = LookMethod::Get;
     }
-    let attempt = Attempt { inquiry, missing, role: Role::Leader(leader) };
+    let attempt = Box::new(Attempt { inquiry, missing, role: Role::Leader(leader) });
     drop(attempt.make(errand).await);
 }
 
@@ -162,7 +162,8 @@ where
     let leads = matches!(role, Role::Leader(_));
     let goes_on = leads || Handle::try_current().is_ok();
     let soft_timeout = inquiry.settings.soft_timeout.filter(|_| goes_on && missing.why == Forward::Stale);
-    let attempt = Box::pin(Attempt { inquiry: Arc::clone(&inquiry), missing, role }.make(errand));
+    let attempt = Box::new(Attempt { inquiry: Arc::clone(&inquiry), missing, role });
+    let attempt = Box::pin(attempt.make(errand));
     if !leads && soft_timeout.is_none() {
         return attempt.await;
     }

@@ -69,34 +69,45 @@ impl Fill {
     /// Stores a body that is there at once before it is answered, and any other as it passes.
     ///
     /// Tells the seconds of freshness that are left, or why nothing is stored; `headers` are those of the response that goes out.
-    pub(crate) async fn run<B>(
+    pub(crate) fn run<B>(
         mut self: Box<Self>,
         body: B,
         length: Option<u64>,
         headers: &mut HeaderMap,
-    ) -> (Result<i64, Reason>, ResponseBody<B>)
+    ) -> impl Future<Output = (Result<i64, Reason>, ResponseBody<B>)> + Send
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
         let ttl = self.lifetime.ttl();
         let mut filling = Filling::new(body, self.stated, self.settings.store.max_body);
-        if length.is_some()
-            && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
-        {
-            self.tag(&whole, Some(headers));
-            let outcome = self.store(&whole).await.map(|()| ttl);
-            let body = if filling.may_go_on() { passed_on(filling) } else { ResponseBody::stored(whole) };
-            return (outcome, body);
+        async move {
+            if length.is_some()
+                && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
+            {
+                self.tag(&whole, Some(headers));
+                let outcome = self.store(&whole).await.map(|()| ttl);
+                let body = if filling.may_go_on() { passed_on(filling) } else { ResponseBody::stored(whole) };
+                return (outcome, body);
+            }
+            if let Some(reason) = filling.ended() {
+                self.give_up(reason);
+                return (Err(reason), passed_on(filling));
+            }
+            // Nobody could read it on for others.
+            if Handle::try_current().is_err() {
+                return (Err(Reason::Incomplete), passed_on(filling));
+            }
+            (Ok(ttl), self.pumped(filling))
         }
-        if let Some(reason) = filling.ended() {
-            self.give_up(reason);
-            return (Err(reason), passed_on(filling));
-        }
-        // Nobody could read it on for others.
-        if Handle::try_current().is_err() {
-            return (Err(Reason::Incomplete), passed_on(filling));
-        }
+    }
+
+    /// The body, which a task of its own reads on and stores.
+    fn pumped<B>(self: Box<Self>, filling: Filling<B>) -> ResponseBody<B>
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
         let (pieces, received) = unbounded_channel();
         let body = ResponseBody::piped(&filling, received);
         let pumping = async move {
@@ -105,7 +116,7 @@ impl Fill {
             }
         };
         tokio::spawn(pumping.in_current_span());
-        (Ok(ttl), body)
+        body
     }
 
     /// Reads the body, passes it on, and stores it before its last frame has left.

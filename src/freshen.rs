@@ -27,7 +27,11 @@ impl Attempt {
     /// Answers from what is stored, which the handler says has not changed, and makes it fresh again (RFC 9111 §4.3.3, §4.3.4).
     ///
     /// It takes the epoch of this attempt: the handler has judged it as of now. Its tags are the old ones and the new.
-    pub(crate) async fn freshen<B, N>(self, not_modified: Response<N>, requested: Timestamp) -> Response<ResponseBody<B>>
+    pub(crate) async fn freshen<B, N>(
+        self: Box<Self>,
+        not_modified: Response<N>,
+        requested: Timestamp,
+    ) -> Response<ResponseBody<B>>
     where
         B: Body,
     {

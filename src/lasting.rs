@@ -15,7 +15,15 @@ use crate::{
 
 /// The fields of a response that outlive the exchange it came in, until its body is known.
 #[derive(Debug, Default)]
-pub(crate) struct LastingFields(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct LastingFields(Vec<Field>);
+
+#[derive(Debug)]
+struct Field {
+    name: HeaderName,
+    value: HeaderValue,
+    /// Whether other responses share it.
+    is_common: bool,
+}
 
 impl LastingFields {
     /// The fields of a response, without those `left_out`.
@@ -28,18 +36,20 @@ impl LastingFields {
             // Those two are of this moment and this body; others will stand in their place.
             let is_written_anew = matches!(*name, AGE | CONTENT_LENGTH);
             if !is_written_anew && !is_of_a_connection(name) && !named.contains(name) && !left_out(name) {
-                fields.push((name.clone(), value.clone()));
+                let is_common = is_common(name, value);
+                let value = if is_common { shared(value) } else { value.clone() };
+                fields.push(Field { name: name.clone(), value, is_common });
             }
         }
         Self(fields)
     }
 
     pub(crate) fn contains(&self, field: &HeaderName) -> bool {
-        self.0.iter().any(|(name, _)| name == field)
+        self.0.iter().any(|Field { name, .. }| name == field)
     }
 
     pub(crate) fn push(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.push((name, value));
+        self.0.push(Field { name, value, is_common: false });
     }
 
     /// The fields of a response whose body has `length` bytes, in their final form: a slot for `Age`, which stands first, and all values
@@ -56,8 +66,8 @@ impl LastingFields {
         let mut values = self.own_values();
         let mut headers = HeaderMap::with_capacity(self.0.len() + 2);
         headers.insert(AGE, HeaderValue::from_static("0"));
-        for (name, value) in self.0 {
-            let value = if is_common(&name, &value) { shared(&value) } else { moved(&value, &mut values) };
+        for Field { name, value, is_common } in self.0 {
+            let value = if is_common { value } else { moved(&value, &mut values) };
             headers.append(name, value);
         }
         headers.extend(short_length.map(|length| (CONTENT_LENGTH, length)));
@@ -67,7 +77,7 @@ impl LastingFields {
 
     /// The values that no other response shares, one after the other.
     fn own_values(&self) -> Bytes {
-        let own = || self.0.iter().filter(|(name, value)| !is_common(name, value)).map(|(_, value)| value);
+        let own = || self.0.iter().filter(|field| !field.is_common).map(|field| &field.value);
         let mut values = Vec::with_capacity(own().map(HeaderValue::len).sum());
         own().for_each(|value| values.extend_from_slice(value.as_bytes()));
         values.into()

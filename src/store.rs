@@ -14,7 +14,7 @@ use crate::{
     status::{Forward, Reason},
     stored::{Content, Epoch, Member, Stored, Variants},
     tag::Tag,
-    vary::Vary,
+    vary::{Vary, unvaried},
 };
 
 type Found = (Arc<Stored>, Standing);
@@ -36,14 +36,20 @@ pub(crate) struct LookUp {
 pub(crate) struct Filled {
     pub(crate) key: Key,
     pub(crate) vary: Vary,
-    /// The key of the variant that the request selects by `vary`.
-    pub(crate) variant: Key,
+    /// The key of the variant that the request selects by `vary`, if that names any field.
+    pub(crate) variant: Option<Box<Key>>,
     pub(crate) born: Epoch,
     pub(crate) tags: Vec<Tag>,
     /// How the response treats the query, and where that is kept.
-    pub(crate) rule: Option<(Key, SearchRule)>,
+    pub(crate) rule: Option<Box<(Key, SearchRule)>>,
     /// The tags of the target alone, for what is stored about all its variants.
     pub(crate) target_tags: Vec<Tag>,
+}
+
+impl Filled {
+    fn variant(&self) -> Box<Key> {
+        self.variant.clone().unwrap_or_else(|| Box::new(unvaried(&self.key)))
+    }
 }
 
 /// Storing and finding; variants (RFC 9111 §4.1) are dealt with here, so that a backend only has keys and values.
@@ -111,14 +117,14 @@ impl Cache {
         fresh_until: Timestamp,
     ) -> Result<(), Reason> {
         let about_all = |content| Arc::new(Stored::new(filled.born, filled.target_tags.clone(), content));
-        if let Some((key, rule)) = &filled.rule {
+        if let Some((key, rule)) = filled.rule.as_deref() {
             self.put(key, about_all(Content::Search(rule.clone()))).await?;
         }
         let Some(variants) = self.place(settings, filled, fresh_until).await? else {
             return self.put(&filled.key, response).await;
         };
         let variants = about_all(Content::Variants(variants));
-        self.put(&filled.variant, response).await?;
+        self.put(&filled.variant(), response).await?;
         self.put(&filled.key, variants).await
     }
 
@@ -145,7 +151,7 @@ impl Cache {
             _ if fields.is_empty() => return Ok(None),
             _ => Variants::default(),
         };
-        let with_it = variants.with(fields, member(&filled.variant), expires, self.now(), settings.max_variants);
+        let with_it = variants.with(fields, member(&filled.variant()), expires, self.now(), settings.max_variants);
         with_it.map(Some).ok_or(Reason::VariantLimit)
     }
 

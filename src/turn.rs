@@ -59,12 +59,20 @@ impl Inquiry {
         loop {
             let follow = match self.join(missing, epoch).await {
                 Turn::Lead(lead) => {
-                    return match self.wait_for_nodes(missing, &mut epoch, deadline).await {
+                    // In a box, because it is large and seldom needed.
+                    let waited = match self.settings.across_nodes {
+                        Some(life) => Box::pin(self.wait_for_nodes(life, missing, &mut epoch, deadline)).await,
+                        None => Err(None),
+                    };
+                    return match waited {
                         Ok(response) => {
                             lead.land(Landing::Stored);
                             Ok(response)
                         }
-                        Err(claim) => Err(self.take_place(lead, claim, deadline).await),
+                        Err(claim) => Err(match self.take_place(deadline).await {
+                            Some(permit) => Role::Leader(Leader { lead, _permit: permit, _claim: claim }),
+                            None => Role::Bystander,
+                        }),
                     };
                 }
                 Turn::Follow(follow) => follow,
@@ -129,16 +137,14 @@ impl Inquiry {
         flights.supersede(key, epoch.get())
     }
 
-    /// Takes a place among the fetches that run at once, in the order of arrival.
-    async fn take_place(&self, lead: Lead, claim: Option<Claimed>, deadline: Instant) -> Role {
+    /// Takes a place among the fetches that run at once, in the order of arrival; `None` if it would be too late.
+    async fn take_place(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
         let fetches = &self.cache.inner.fetches;
         if let Ok(permit) = Arc::clone(fetches).try_acquire_owned() {
-            return Role::Leader(Leader { lead, _permit: permit, _claim: claim });
+            return Some(permit);
         }
-        match timeout_at(deadline, Arc::clone(fetches).acquire_owned()).await {
-            Ok(Ok(permit)) => Role::Leader(Leader { lead, _permit: permit, _claim: claim }),
-            _ => Role::Bystander,
-        }
+        // In a box, because it is large and seldom needed.
+        Box::pin(timeout_at(deadline, Arc::clone(fetches).acquire_owned())).await.ok()?.ok()
     }
 
     /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).

@@ -98,14 +98,20 @@ impl Normalizers {
 
     /// The key of the variant that this request selects.
     pub(crate) fn variant(&self, key: &Key, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
-        let mut variant = key.clone();
-        variant.push_byte(b'V');
+        let mut variant = unvaried(key);
         for field in fields {
             variant.push(field.as_str().as_bytes());
             self.push(&mut variant, headers, field);
         }
         variant
     }
+}
+
+/// The key of the variant that a response without `Vary` is among others that have it.
+pub(crate) fn unvaried(key: &Key) -> Key {
+    let mut variant = key.clone();
+    variant.push_byte(b'V');
+    variant
 }
 
 impl std::fmt::Debug for Normalizers {
