@@ -158,7 +158,7 @@ async fn a_replica_of_a_cluster_that_lacks_invalidations_serves_nothing_old() {
             let offset = |name: &str| info.split(name).nth(1).unwrap().split([',', '\r']).next().unwrap().to_owned();
             offset(",offset=") == offset("master_repl_offset:")
         });
-        cluster.nodes[node + 3].pause();
+        cluster.nodes[node].cut_off(&cluster.nodes[node + 3]);
         version.change(&caches[1]).await;
         cluster.nodes[node].kill();
         cluster.nodes[node + 3].resume();
@@ -185,7 +185,7 @@ async fn a_replica_that_lacks_acknowledged_invalidations_serves_nothing_old() {
         let apps: Vec<_> = caches.iter().map(|cache| version.app(cache)).collect();
         warm(&apps).await;
         sentinel.primary.run::<i64>("WAIT 1 10000");
-        sentinel.replica.pause();
+        sentinel.primary.cut_off(&sentinel.replica);
         version.change(&caches[1]).await;
         sentinel.primary.kill();
         sentinel.replica.resume();

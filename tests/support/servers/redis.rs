@@ -89,6 +89,12 @@ impl Redis {
         self.process.resume();
     }
 
+    /// Stops a replica, and hangs up on it: what has been sent to it by now it would still read when it goes on.
+    pub fn cut_off(&self, replica: &Self) {
+        replica.pause();
+        self.run::<i64>("CLIENT KILL TYPE replica");
+    }
+
     /// Starts again on the same port, with what is on disk.
     pub fn start_again(&mut self) {
         self.process = Process::start("redis-server", &self.arguments);
