@@ -29,13 +29,16 @@ pub(crate) struct Plan {
     pub(crate) registers: u64,
     pub(crate) writers: u64,
     pub(crate) readers: u64,
+    /// How long a writer rests whose invalidation has failed. It is carried out before its node reads again, which hides what a server
+    /// has forgotten of the same registers.
+    pub(crate) respite: Duration,
     /// How many accidents there are; when they are over, so is the history.
     pub(crate) accidents: u64,
 }
 
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, registers: 8, writers: 4, readers: 12, accidents: 16 * soak() }
+        Self { seed, registers: 8, writers: 4, readers: 12, respite: Duration::ZERO, accidents: 16 * soak() }
     }
 }
 
@@ -182,7 +185,10 @@ async fn write_until_it_is_over(plan: Plan, nodes: Arc<[Node]>, chance: Chance) 
                 node.acknowledged(register).note(node.number, value);
                 outcome.acknowledged += 1;
             }
-            Err(_) => outcome.failed += 1,
+            Err(_) => {
+                outcome.failed += 1;
+                sleep(plan.respite).await;
+            }
         }
         sleep(Duration::from_millis(chance.below(30))).await;
     }

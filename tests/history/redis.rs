@@ -1,5 +1,5 @@
 //! Nodes that share Redis, which is killed, stopped, emptied, brought back from snapshots, robbed of single keys, cut off,
-//! and whose slots move; and whose clocks are an hour apart.
+//! replaced by a replica that lacks something, and whose slots move; and whose clocks are an hour apart.
 
 use std::{thread, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
     nodes::{Member, Outcome, Plan, play},
     servers::{
         proxy::{Fault, Proxy},
-        redis::{Cluster, Redis as Server},
+        redis::{Cluster, Redis as Server, Sentinel},
     },
     soak,
 };
@@ -94,11 +94,17 @@ fn pass(chance: &Chance, milliseconds: u64) {
     thread::sleep(Duration::from_millis(chance.below(milliseconds)));
 }
 
-/// Plays a history for each seed; `begin` starts the servers, and says which nodes use them and what happens to them.
-async fn histories<A: FnMut(&Chance) + Send + 'static>(accidents: u64, begin: impl AsyncFn() -> (Vec<Member>, A)) {
+fn plans(accidents: u64) -> impl Iterator<Item = Plan> {
+    SEEDS.into_iter().map(move |seed| Plan { accidents: accidents * soak(), ..Plan::new(seed) })
+}
+
+/// Plays a history for each plan; `begin` starts the servers, and says which nodes use them and what happens to them.
+async fn histories<A: FnMut(&Chance) + Send + 'static>(
+    plans: impl IntoIterator<Item = Plan>,
+    begin: impl AsyncFn() -> (Vec<Member>, A),
+) {
     let mut all = Outcome::default();
-    for seed in SEEDS {
-        let plan = Plan { accidents: accidents * soak(), ..Plan::new(seed) };
+    for plan in plans {
         let (nodes, accident) = begin().await;
         let outcome = play(plan, nodes, accident).await;
         outcome.assert_kept(plan);
@@ -110,7 +116,7 @@ async fn histories<A: FnMut(&Chance) + Send + 'static>(accidents: u64, begin: im
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_a_server_has_accidents() {
-    histories(16, async || {
+    histories(plans(16), async || {
         let mut server = [Server::start()];
         let mut nodes = nodes(hasty(), &server[0].url()).await;
         nodes.push(on_a_manager(&server[0]).await);
@@ -121,7 +127,7 @@ async fn no_read_is_older_while_a_server_has_accidents() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_a_cluster_has_accidents() {
-    histories(16, async || {
+    histories(plans(16), async || {
         let mut cluster = Cluster::start();
         let nodes = nodes(hasty(), &cluster.url()).await;
         let accident = move |chance: &Chance| {
@@ -137,7 +143,7 @@ async fn no_read_is_older_while_a_cluster_has_accidents() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_slots_of_a_cluster_move() {
-    histories(12, async || {
+    histories(plans(12), async || {
         let cluster = Cluster::start();
         let nodes = nodes(hasty(), &cluster.url()).await;
         let accident = move |chance: &Chance| {
@@ -157,7 +163,7 @@ async fn no_read_is_older_while_slots_of_a_cluster_move() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_the_network_has_faults() {
-    histories(12, async || {
+    histories(plans(12), async || {
         let server = Server::start();
         let proxies = [Proxy::start(server.port).await, Proxy::start(server.port).await];
         let mut nodes = nodes(hasty(), &proxies[0].url()).await;
@@ -181,4 +187,57 @@ async fn no_read_is_older_while_the_network_has_faults() {
         (nodes, accident)
     })
     .await;
+}
+
+fn accident_under_a_sentinel(sentinel: &mut Sentinel, chance: &Chance) {
+    // There must be something to lose.
+    thread::sleep(Duration::from_millis(400));
+    pass(chance, 600);
+    match chance.below(8) {
+        0..=2 => {
+            sentinel.primary.cut_off(&sentinel.replica);
+            // What is acknowledged from here on is lost.
+            thread::sleep(Duration::from_millis(100));
+            fail_over(sentinel, chance);
+        }
+        3 => fail_over(sentinel, chance),
+        4 => {
+            sentinel.replica.pause();
+            pass(chance, 400);
+            sentinel.replica.resume();
+        }
+        5 => attempt(&sentinel.primary, cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal")),
+        6 => delete(&sentinel.primary, "*clock", chance),
+        _ => delete(&sentinel.primary, "larder:t:*", chance),
+    }
+}
+
+/// A replica takes the place of its primary, with what it has.
+fn fail_over(sentinel: &mut Sentinel, chance: &Chance) {
+    pass(chance, 300);
+    sentinel.primary.kill();
+    sentinel.replica.resume();
+    sentinel.take_over();
+}
+
+async fn histories_under_a_sentinel(builder: RedisBuilder) {
+    // Longer than nobody rules.
+    let respite = Duration::from_secs(2);
+    let plans = plans(5).map(|plan| Plan { registers: 24, readers: 4, respite, ..plan });
+    histories(plans, async || {
+        let mut sentinel = Sentinel::start_obedient();
+        let nodes = nodes(builder.clone(), &sentinel.url()).await;
+        (nodes, move |chance: &Chance| accident_under_a_sentinel(&mut sentinel, chance))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_replicas_take_over() {
+    histories_under_a_sentinel(hasty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_replicas_take_over_that_had_to_confirm() {
+    histories_under_a_sentinel(hasty().durability(1)).await;
 }

@@ -1,3 +1,5 @@
+use std::{collections::HashMap, mem::replace};
+
 use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult, cmd, pipe};
 
 use super::process::{Folder, Process, free_port, wait_until};
@@ -229,14 +231,17 @@ impl Sentinel {
         std::fs::write(&config, lines.join("\n") + "\n").unwrap();
         let sentinel = Process::start("redis-server", &[config.display().to_string(), "--sentinel".to_owned()]);
         let this = Self { primary, replica, _sentinel: sentinel, port, _folder: folder };
-        wait_until("the sentinel knows primary and replica", || {
-            let Ok(mut connection) = Client::open(format!("redis://127.0.0.1:{port}")).unwrap().get_connection() else {
-                return false;
-            };
-            let mut command = cmd("SENTINEL");
-            command.arg("REPLICAS").arg("mymaster");
-            command.query::<Vec<redis::Value>>(&mut connection).is_ok_and(|replicas| !replicas.is_empty())
-        });
+        wait_until("the sentinel knows primary and replica", || !this.replicas().is_empty());
+        this
+    }
+
+    /// The same, for one failover after another: the primary is replaced when [`take_over`](Self::take_over) says so, and not because
+    /// the machine is slow.
+    pub fn start_obedient() -> Self {
+        let this = Self::start();
+        this.tell::<()>("SET mymaster down-after-milliseconds 600000").unwrap();
+        // How often it asks a primary who follows it, in milliseconds: ten seconds are the default.
+        this.tell::<()>("DEBUG info-period 100").unwrap();
         this
     }
 
@@ -251,12 +256,41 @@ impl Sentinel {
             let Ok(mut connection) = Client::open(self.replica.url()).unwrap().get_connection() else { return false };
             cmd("INFO").arg("replication").query::<String>(&mut connection).is_ok_and(|info| info.contains("role:master"))
         });
-        let client = Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         wait_until("the sentinel names it", || {
-            let mut command = cmd("SENTINEL");
-            command.arg("GET-MASTER-ADDR-BY-NAME").arg("mymaster");
-            let address = command.query::<Vec<String>>(&mut client.get_connection().unwrap()).unwrap();
+            let address: [String; 2] = self.tell("GET-MASTER-ADDR-BY-NAME mymaster").unwrap();
             address[1] == self.replica.port.to_string()
         });
+    }
+
+    /// Makes the replica the primary in place of the one that was killed, and starts another replica.
+    pub fn take_over(&mut self) {
+        wait_until("the sentinel begins", || self.tell::<()>("FAILOVER mymaster").is_ok());
+        self.wait_for_failover();
+        let replica = Redis::start_replica_of(&self.replica);
+        self.primary = replace(&mut self.replica, replica);
+        let port = self.primary.port.to_string();
+        wait_until("the sentinel has ended the failover", || {
+            let primary: HashMap<String, String> = self.tell("MASTER mymaster").unwrap();
+            primary["port"] == port && primary["flags"] == "master"
+        });
+        // The dead would be waited for.
+        self.tell::<()>("RESET mymaster").unwrap();
+        let port = self.replica.port.to_string();
+        wait_until("the sentinel knows the new replica", || {
+            let ready = |replica: &HashMap<String, String>| {
+                replica["port"] == port && replica["flags"] == "slave" && replica["master-link-status"] == "ok"
+            };
+            self.replicas().iter().any(ready)
+        });
+    }
+
+    fn replicas(&self) -> Vec<HashMap<String, String>> {
+        self.tell("REPLICAS mymaster").unwrap_or_default()
+    }
+
+    /// Gives the sentinel a command of its own: `tell::<()>("RESET mymaster")`.
+    fn tell<T: FromRedisValue>(&self, command: &str) -> RedisResult<T> {
+        let mut connection = Client::open(format!("redis://127.0.0.1:{}", self.port))?.get_connection()?;
+        cmd("SENTINEL").arg(command.split(' ').collect::<Vec<_>>()).query(&mut connection)
     }
 }
