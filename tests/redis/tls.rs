@@ -14,7 +14,7 @@ use crate::{
     servers::{
         authority::Authority,
         process::{free_port, wait_until},
-        redis::Redis as Server,
+        redis::{Redis as Server, Sentinel},
     },
     support::{Runs, get},
 };
@@ -65,6 +65,35 @@ async fn the_promise_holds_on_a_cluster_by_tls() {
     site.server.run::<()>("CLUSTER ADDSLOTSRANGE 0 16383");
     wait_until("the cluster is whole", || site.server.run::<String>("CLUSTER INFO").contains("cluster_state:ok"));
     site.assert_kept("rediss+cluster").await;
+}
+
+#[tokio::test]
+async fn the_promise_holds_under_a_sentinel_by_tls_and_across_a_failover() {
+    let (authority, ports) = (Authority::new(), [(); 3].map(|()| free_port()));
+    let [primary, mut replica, sentinel] =
+        ports.map(|port| [authority.arguments(port), vec!["--tls-replication".to_owned(), "yes".to_owned()]].concat());
+    replica.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), ports[0].to_string()]);
+    let [primary, replica] =
+        [primary, replica].map(|arguments| Server::start_with(&arguments.iter().map(String::as_str).collect::<Vec<_>>()));
+    replica.wait_until_it_follows();
+    let mut sentinel = Sentinel::watch(primary, replica, ports[0], &sentinel);
+    let url = format!("rediss+sentinel://127.0.0.1:{}/mymaster", ports[2]);
+
+    let runs = Runs::default();
+    let node = async || Node::on(patient().root_certificates(authority.pem()).connect(&url).await.unwrap(), &runs);
+    let nodes = [node().await, node().await];
+    let old = warm(&nodes, 1).await;
+    assert!(get(&nodes[1].app, "/posts/1").await.is_hit());
+    nodes[0].cache.invalidate_tags(["post:1"]).await.unwrap();
+    resumes_without(&nodes, 1, &old).await;
+
+    let old = warm(&nodes, 1).await;
+    sentinel.primary.kill();
+    while nodes[0].cache.invalidate_tags(["post:1"]).await.is_err() {
+        nodes[0].recovered().await;
+    }
+    resumes_without(&nodes, 1, &old).await;
+    assert!(patient().connect(&url).await.unwrap().is_suspended(), "whoever signs the certificates is trusted");
 }
 
 #[tokio::test]

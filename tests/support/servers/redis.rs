@@ -219,17 +219,24 @@ impl Sentinel {
     pub fn start() -> Self {
         let primary = Redis::start();
         let replica = Redis::start_replica_of(&primary);
+        let at = primary.port;
+        Self::watch(primary, replica, at, &[])
+    }
+
+    /// A sentinel, with further arguments, to which the primary is known by this port.
+    pub fn watch(primary: Redis, replica: Redis, at: u16, further: &[String]) -> Self {
         let (port, folder) = (free_port(), Folder::new());
         let config = folder.0.join("sentinel.conf");
         let lines = [
             format!("port {port}"),
             format!("dir {}", folder.0.display()),
-            format!("sentinel monitor mymaster 127.0.0.1 {} 1", primary.port),
+            format!("sentinel monitor mymaster 127.0.0.1 {at} 1"),
             "sentinel down-after-milliseconds mymaster 500".to_owned(),
             "sentinel failover-timeout mymaster 3000".to_owned(),
         ];
         std::fs::write(&config, lines.join("\n") + "\n").unwrap();
-        let sentinel = Process::start("redis-server", &[config.display().to_string(), "--sentinel".to_owned()]);
+        let arguments = [&[config.display().to_string(), "--sentinel".to_owned()], further].concat();
+        let sentinel = Process::start("redis-server", &arguments);
         let this = Self { primary, replica, _sentinel: sentinel, port, _folder: folder };
         wait_until("the sentinel knows primary and replica", || !this.replicas().is_empty());
         this
