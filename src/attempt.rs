@@ -50,7 +50,7 @@ impl Attempt {
     {
         self.inquiry.settings.rewrite(&mut errand.parts);
         let validating = match self.validated() {
-            Some((_, stored)) => validate(&mut errand.parts.headers, &stored.headers),
+            Some((_, stored)) => validate(&mut errand.parts.headers, &stored.head.headers),
             None => false,
         };
         let Inquiry { cache, look, .. } = &*self.inquiry;
@@ -85,7 +85,7 @@ impl Attempt {
     pub(crate) fn validated(&self) -> Option<(&Arc<Stored>, &StoredResponse)> {
         let stored = self.missing.stored.as_ref().filter(|_| self.inquiry.look.method == LookMethod::Get)?;
         let Content::Response(response) = stored.content() else { return None };
-        (response.status == StatusCode::OK && has_validator(&response.headers)).then_some((stored, response))
+        (response.head.status == StatusCode::OK && has_validator(&response.head.headers)).then_some((stored, response))
     }
 
     /// No `async fn`, whose future would have room for the response twice: where it was given, and taken apart.
@@ -157,7 +157,7 @@ impl Attempt {
         Ok((filled, lifetime))
     }
 
-    pub(crate) fn fill(self: Box<Self>, (filled, lifetime): (Box<Filled>, Lifetime), response: &response::Parts) -> Box<Fill> {
+    pub(crate) fn fill(self, (filled, lifetime): (Box<Filled>, Lifetime), response: &response::Parts) -> Box<Fill> {
         let Inquiry { cache, settings, .. } = &*self.inquiry;
         Fill::new(cache.clone(), Arc::clone(settings), filled, lifetime, response, self.role)
     }
@@ -187,7 +187,7 @@ fn is_outdated_by(stored: &Stored, response: &response::Parts, reason: Reason) -
     let Content::Response(stored) = stored.content() else { return false };
     let differs = |field: &HeaderName| {
         let new = response.headers.get(field);
-        new.is_some() && new != stored.headers.get(field)
+        new.is_some() && new != stored.head.headers.get(field)
     };
     reason != Reason::Head || (response.status == StatusCode::OK && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().any(differs))
 }

@@ -32,7 +32,7 @@ use crate::{
     settings::Settings,
     status::Reason,
     store::Filled,
-    stored::{Content, Stored, StoredResponse},
+    stored::{Content, Stored, StoredResponse, response_head},
     turn::Role,
 };
 
@@ -154,9 +154,9 @@ impl Fill {
 
     /// The response as it will be stored and answered, made once.
     pub(crate) fn response(&mut self, body: Bytes) -> StoredResponse {
+        let headers = mem::take(&mut self.headers).complete(self.status, body.len(), self.lifetime.received);
         StoredResponse {
-            status: self.status,
-            headers: mem::take(&mut self.headers).complete(self.status, body.len(), self.lifetime.received),
+            head: response_head(self.status, headers),
             body,
             generated: self.lifetime.generated,
             fresh_until: self.lifetime.fresh_until,

@@ -18,7 +18,7 @@ use crate::{
     policy::{Exchange, fields_left_out},
     respond::failed,
     status::{CacheStatus, Reason},
-    stored::StoredResponse,
+    stored::{StoredResponse, response_head},
     tag::deduplicate,
     write::invalidate_after,
 };
@@ -43,11 +43,11 @@ impl Attempt {
         let Some((stored, old)) = self.validated().map(|(stored, old)| (Arc::clone(stored), old.clone())) else {
             return Response::from_parts(not_modified, ResponseBody::stored(bytes::Bytes::new()));
         };
-        if contradicts(&not_modified.headers, &old.headers) {
+        if contradicts(&not_modified.headers, &old.head.headers) {
             // It is about another representation, and updates nothing.
             self.role.land(Landing::Failed);
             let status = CacheStatus::not_stored(why, Reason::NotModified);
-            return match resembles(&not_modified.headers, &old.headers) {
+            return match resembles(&not_modified.headers, &old.head.headers) {
                 true => inquiry.seeker().respond(&old, status),
                 // Nothing has validated what is stored, and there is nothing else.
                 false => failed(StatusCode::BAD_GATEWAY, status),
@@ -69,8 +69,13 @@ impl Attempt {
             Err(reason) => {
                 let left_out = fields_left_out(&inquiry.settings.store, &parts);
                 let headers = LastingFields::of(&parts.headers, left_out);
-                let headers = headers.complete(old.status, old.body.len(), exchange.received);
-                let unstored = StoredResponse { headers, generated: exchange.received, fresh_until: exchange.received, ..old };
+                let headers = headers.complete(old.head.status, old.body.len(), exchange.received);
+                let unstored = StoredResponse {
+                    head: response_head(old.head.status, headers),
+                    generated: exchange.received,
+                    fresh_until: exchange.received,
+                    ..old
+                };
                 self.give_up(&parts, reason).await;
                 inquiry.seeker().respond(&unstored, CacheStatus::not_stored(why, reason))
             }
@@ -80,7 +85,7 @@ impl Attempt {
 
 /// The stored head with every field of the 304 in place of its own, but for the length and what belongs to the connection.
 fn freshened(old: &StoredResponse, not_modified: response::Parts, now: Timestamp) -> response::Parts {
-    let mut headers = old.headers.clone();
+    let mut headers = old.head.headers.clone();
     headers.remove(AGE);
     let mut new = not_modified.headers;
     remove_connection_fields(&mut new);
@@ -90,7 +95,7 @@ fn freshened(old: &StoredResponse, not_modified: response::Parts, now: Timestamp
         headers.insert(DATE, http_date(now));
     }
     let mut parts = Response::new(()).into_parts().0;
-    parts.status = old.status;
+    parts.status = old.head.status;
     parts.headers = headers;
     parts.extensions = not_modified.extensions;
     parts

@@ -1,5 +1,7 @@
 //! Which fields of a response are stored, and in what form.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -11,11 +13,20 @@ use crate::{
     common_value::{is_common, shared},
     date::http_date,
     decimal::small_decimal,
+    sieve::Sieve,
 };
 
 /// The fields of a response that outlive the exchange it came in, until its body is known.
 #[derive(Debug, Default)]
 pub(crate) struct LastingFields(Vec<Field>);
+
+/// How many fields the map has room for that is kept: a copy has the index of the original, whatever it holds.
+const SCRATCH_ROOM: usize = 12;
+
+thread_local! {
+    /// A map without fields, to gather them in: one of their exact number can only be had by copying.
+    static SCRATCH: Cell<HeaderMap> = Cell::default();
+}
 
 #[derive(Debug)]
 struct Field {
@@ -64,15 +75,21 @@ impl LastingFields {
             self.push(CONTENT_LENGTH, length.into());
         }
         let mut values = self.own_values();
-        let mut headers = HeaderMap::with_capacity(self.0.len() + 2);
+        let mut headers = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        headers.reserve(self.0.len() + 2);
         headers.insert(AGE, HeaderValue::from_static("0"));
         for Field { name, value, is_common } in self.0 {
             let value = if is_common { value } else { moved(&value, &mut values) };
             headers.append(name, value);
         }
         headers.extend(short_length.map(|length| (CONTENT_LENGTH, length)));
-        // The clone has room for these fields and no more.
-        headers.clone()
+        let exact = headers.clone();
+        if headers.capacity() <= SCRATCH_ROOM {
+            headers.clear();
+            // Without it, the next is made anew.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(headers));
+        }
+        exact
     }
 
     /// The values that no other response shares, one after the other.
@@ -94,24 +111,27 @@ fn moved(value: &HeaderValue, values: &mut Bytes) -> HeaderValue {
 
 /// Whether a field belongs to one connection, never to a stored response (RFC 9111 §3.1, RFC 9110 §7.6.1).
 fn is_of_a_connection(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+    const NAMES: [&str; 10] = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    static SIEVE: Sieve = Sieve::of(&NAMES);
+    SIEVE.passes(name.as_str()) && NAMES.contains(&name.as_str())
 }
 
 /// Whether a field describes the request which filled the cache, and would lie about every later one.
 pub(crate) fn is_of_a_request(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "x-request-id" | "x-correlation-id" | "traceparent" | "tracestate" | "server-timing")
+    const NAMES: [&str; 5] = ["x-request-id", "x-correlation-id", "traceparent", "tracestate", "server-timing"];
+    static SIEVE: Sieve = Sieve::of(&NAMES);
+    SIEVE.passes(name.as_str()) && NAMES.contains(&name.as_str())
 }
 
 /// Removes what belongs to one connection, and what its `Connection` names.

@@ -57,6 +57,7 @@ mod router;
 mod secret;
 mod service;
 mod settings;
+mod sieve;
 mod status;
 mod store;
 mod stored;

@@ -4,6 +4,7 @@ use crate::{
     forwarded::{FORWARDING_INITIALS, is_forwarding},
     key::{Scheme, normal_authority},
     router,
+    sieve::Sieve,
 };
 
 /// What the header fields of a request say about its way through the cache, read in one pass.
@@ -49,33 +50,21 @@ const NOTES: [(&str, Note); 18] = [
 
 type Note = for<'r> fn(&mut Facts<'r>, &'r HeaderValue);
 
-/// How long the names are that may have something to say, a bit for each length, by their first letter. Almost every field of
-/// a request is told apart by this alone.
-static LENGTHS: [u32; 256] = {
-    let mut lengths = [0; 256];
+/// Almost every field of a request is told apart by this alone.
+static NOTED: Sieve = {
+    let mut names = [""; NOTES.len()];
     let mut at = 0;
     while at < NOTES.len() {
-        let name = NOTES[at].0.as_bytes();
-        lengths[name[0] as usize] |= 1 << name.len();
+        names[at] = NOTES[at].0;
         at += 1;
     }
-    let mut at = 0;
-    while at < FORWARDING_INITIALS.len() {
-        lengths[FORWARDING_INITIALS[at] as usize] = u32::MAX;
-        at += 1;
-    }
-    lengths
+    Sieve::of(&names).and_all_with(&FORWARDING_INITIALS)
 };
-
-fn may_matter(name: &[u8]) -> bool {
-    name.first()
-        .is_some_and(|&first| LENGTHS[usize::from(first)].checked_shr(name.len() as u32).is_some_and(|bits| bits & 1 == 1))
-}
 
 impl<'r> Facts<'r> {
     pub(crate) fn read(headers: &'r HeaderMap) -> Self {
         let mut facts = Self::default();
-        for (name, value) in headers.iter().filter(|(name, _)| may_matter(name.as_str().as_bytes())) {
+        for (name, value) in headers.iter().filter(|(name, _)| NOTED.passes(name.as_str())) {
             facts.note(name.as_str(), value);
         }
         facts
@@ -135,6 +124,6 @@ mod tests {
     #[test]
     fn no_field_that_says_something_is_passed_over() {
         let names = NOTES.iter().map(|(name, _)| *name).chain(FIELDS.iter().map(HeaderName::as_str));
-        assert_eq!(names.filter(|name| !may_matter(name.as_bytes())).collect::<Vec<_>>(), [""; 0]);
+        assert_eq!(names.filter(|name| !NOTED.passes(name)).collect::<Vec<_>>(), [""; 0]);
     }
 }

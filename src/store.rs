@@ -196,7 +196,7 @@ impl Candidates {
 /// Of several responses that match, one with a `Vary` goes before one without, and then the newest (RFC 9111 §4, §4.1).
 fn rank(stored: &Stored) -> Option<(bool, Timestamp)> {
     match stored.content() {
-        Content::Response(response) => Some((response.headers.contains_key(VARY), response.generated)),
+        Content::Response(response) => Some((response.head.headers.contains_key(VARY), response.generated)),
         _ => None,
     }
 }

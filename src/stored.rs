@@ -1,11 +1,11 @@
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode, response};
 use smallvec::SmallVec;
 
 use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
@@ -50,6 +50,8 @@ pub struct Stored {
     born: Epoch,
     tags: Box<[Tag]>,
     validated_at: AtomicU64,
+    /// In bytes, or 0 as long as nobody has asked.
+    weight: AtomicUsize,
     content: Content,
 }
 
@@ -65,7 +67,7 @@ pub(crate) enum Content {
 
 impl Stored {
     pub(crate) fn new(born: Epoch, tags: Vec<Tag>, content: Content) -> Self {
-        Self { born, tags: tags.into(), validated_at: AtomicU64::new(0), content }
+        Self { born, tags: tags.into(), validated_at: AtomicU64::new(0), weight: AtomicUsize::new(0), content }
     }
 
     /// The epoch that was read before the handler was called.
@@ -93,7 +95,7 @@ impl Stored {
     pub fn expires(&self) -> Timestamp {
         const FOR_VALIDATION: Duration = Duration::from_secs(3600);
         match &self.content {
-            Content::Response(response) if has_validator(&response.headers) => {
+            Content::Response(response) if has_validator(&response.head.headers) => {
                 response.fresh_until + response.stale.longest().max(FOR_VALIDATION)
             }
             Content::Response(response) => response.fresh_until + response.stale.longest(),
@@ -106,8 +108,17 @@ impl Stored {
 
     /// How many bytes this takes in memory, its own bookkeeping included.
     pub fn weight(&self) -> usize {
+        match self.weight.load(Ordering::Relaxed) {
+            0 => self.weigh(),
+            weight => weight,
+        }
+    }
+
+    fn weigh(&self) -> usize {
         let tags: usize = self.tags.iter().map(|tag| size_of::<Tag>() + tag.as_str().len()).sum();
-        size_of::<Self>() + tags + self.content.weight()
+        let weight = size_of::<Self>() + tags + self.content.weight();
+        self.weight.store(weight, Ordering::Relaxed);
+        weight
     }
 
     pub(crate) fn content(&self) -> &Content {
@@ -134,9 +145,8 @@ impl Content {
 /// A response as it will be sent again: nothing is parsed, formatted or rebuilt when it is.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredResponse {
-    pub(crate) status: StatusCode,
     /// With a slot for `Age`, so that a hit overwrites rather than inserts.
-    pub(crate) headers: HeaderMap,
+    pub(crate) head: response::Parts,
     pub(crate) body: Bytes,
     /// The moment at which the response was of age zero.
     pub(crate) generated: Timestamp,
@@ -149,6 +159,14 @@ pub(crate) struct StoredResponse {
     pub(crate) immutable: bool,
     /// How long the handler took, in milliseconds.
     pub(crate) cost: u32,
+}
+
+/// The head of a response, without extensions.
+pub(crate) fn response_head(status: StatusCode, headers: HeaderMap) -> response::Parts {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = status;
+    head.headers = headers;
+    head
 }
 
 impl StoredResponse {
@@ -185,7 +203,7 @@ impl StoredResponse {
     fn weight(&self) -> usize {
         /// What one field takes in a `HeaderMap`, its index included.
         const FIELD: usize = 112;
-        let headers: usize = self.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
+        let headers: usize = self.head.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
         headers + self.body.len()
     }
 }

@@ -1,4 +1,4 @@
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use http::Response;
 use http_body::Body;
@@ -48,20 +48,32 @@ pub(crate) struct Leader {
     _claim: Option<Claimed>,
 }
 
+/// When a request that waits has waited long enough; the clock is read when it begins to wait, which it mostly does not.
+struct Deadline {
+    limit: Duration,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    fn at(&mut self) -> Instant {
+        *self.at.get_or_insert_with(|| Instant::now() + self.limit)
+    }
+}
+
 impl Inquiry {
     /// Waits until somebody else's fetch has brought the answer, or until it is this request's turn to fetch.
     ///
     /// `missing` is what the request found; it is brought up to date when the request looks again.
     pub(crate) async fn wait_for_turn<B: Body>(&self, missing: &mut Missing) -> Result<Response<ResponseBody<B>>, Role> {
         let Some(mut epoch) = missing.epoch.filter(|_| self.collapses(missing)) else { return Err(Role::Single) };
-        let deadline = Instant::now() + self.settings.wait_limit;
+        let mut deadline = Deadline { limit: self.settings.wait_limit, at: None };
         let mut soft_deadline = self.soft_deadline(missing);
         loop {
             let follow = match self.join(missing, epoch).await {
                 Turn::Lead(lead) => {
                     // In a box, because it is large and seldom needed.
                     let waited = match self.settings.across_nodes {
-                        Some(life) => Box::pin(self.wait_for_nodes(life, missing, &mut epoch, deadline)).await,
+                        Some(life) => Box::pin(self.wait_for_nodes(life, missing, &mut epoch, deadline.at())).await,
                         None => Err(None),
                     };
                     return match waited {
@@ -69,7 +81,7 @@ impl Inquiry {
                             lead.land(Landing::Stored);
                             Ok(response)
                         }
-                        Err(claim) => Err(match self.take_place(deadline).await {
+                        Err(claim) => Err(match self.take_place(&mut deadline).await {
                             Some(permit) => Role::Leader(Leader { lead, _permit: permit, _claim: claim }),
                             None => Role::Bystander,
                         }),
@@ -78,7 +90,7 @@ impl Inquiry {
                 Turn::Follow(follow) => follow,
                 Turn::Outdated(_) | Turn::Full => return Err(Role::Bystander),
             };
-            let mut follow = pin!(follow);
+            let (mut follow, deadline) = (pin!(follow), deadline.at());
             let mut landing = None;
             if let Some(soft_deadline) = soft_deadline.take_if(|at| *at < deadline) {
                 landing = timeout_at(soft_deadline, follow.as_mut()).await.ok();
@@ -138,13 +150,13 @@ impl Inquiry {
     }
 
     /// Takes a place among the fetches that run at once, in the order of arrival; `None` if it would be too late.
-    async fn take_place(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+    async fn take_place(&self, deadline: &mut Deadline) -> Option<OwnedSemaphorePermit> {
         let fetches = &self.cache.inner.fetches;
         if let Ok(permit) = Arc::clone(fetches).try_acquire_owned() {
             return Some(permit);
         }
         // In a box, because it is large and seldom needed.
-        Box::pin(timeout_at(deadline, Arc::clone(fetches).acquire_owned())).await.ok()?.ok()
+        Box::pin(timeout_at(deadline.at(), Arc::clone(fetches).acquire_owned())).await.ok()?.ok()
     }
 
     /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).

@@ -42,7 +42,7 @@ const FLOORS: &[&[&str]] = &[
     &["router"],
     &["validators"],
     &["conditional"],
-    &["body", "date", "decimal", "detached", "etag", "no_vary_search", "query", "range", "uncacheable"],
+    &["body", "date", "decimal", "detached", "etag", "no_vary_search", "query", "range", "sieve", "uncacheable"],
     &["cache_policy", "caught", "collapse", "common_value", "errand", "invalidate", "failure", "method", "mode", "tag", "status"],
     &["clock", "error", "secret", "sync"],
 ];

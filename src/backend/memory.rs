@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        stored::{Content, StaleWindows, StoredResponse},
+        stored::{Content, StaleWindows, StoredResponse, response_head},
     };
 
     /// Gives every key the same hash.
@@ -202,8 +202,7 @@ mod tests {
 
     fn response(body: &'static str) -> StoredResponse {
         StoredResponse {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
+            head: response_head(StatusCode::OK, HeaderMap::new()),
             body: Bytes::from_static(body.as_bytes()),
             generated: Timestamp::from_millis(0),
             fresh_until: Timestamp::from_millis(1),

@@ -31,7 +31,7 @@ pub(super) fn kind(content: &Content) -> u8 {
 /// How many bytes to reserve for it.
 pub(super) fn size(content: &Content) -> usize {
     match content {
-        Content::Response(response) => size_of_fields(&response.headers) + 64,
+        Content::Response(response) => size_of_fields(&response.head.headers) + 64,
         Content::Variants(variants) => variants.members.len() * MEMBER + 64,
         Content::Search(_) | Content::Vacant => 64,
     }

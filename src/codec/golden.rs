@@ -42,9 +42,9 @@ fn response() -> Content {
         page(b"{\"posts\":[1,2,3]}", &[("content-type", "application/json"), ("etag", "\"v1\""), ("x-latin", "caf\u{e9}")]);
     let mut session = http::HeaderValue::from_static("session");
     session.set_sensitive(true);
-    response.headers.insert("x-session", session);
-    response.headers.append("vary", "accept".parse().unwrap());
-    response.headers.append("vary", "accept-language".parse().unwrap());
+    response.head.headers.insert("x-session", session);
+    response.head.headers.append("vary", "accept".parse().unwrap());
+    response.head.headers.append("vary", "accept-language".parse().unwrap());
     Content::Response(response)
 }
 

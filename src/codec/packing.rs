@@ -12,7 +12,7 @@ use crate::stored::StoredResponse;
 pub(super) fn pack(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {
     let length = response.body.len();
     // What is encoded already gets no smaller.
-    if length < compression.threshold? || response.headers.contains_key(CONTENT_ENCODING) {
+    if length < compression.threshold? || response.head.headers.contains_key(CONTENT_ENCODING) {
         return None;
     }
     let packed = compress(&response.body, compression.level)?;

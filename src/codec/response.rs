@@ -10,7 +10,7 @@ use http::{
 use super::{corrupt::Corrupt, packing::Packing, reader::Reader, writer::Write as _};
 use crate::{
     clock::Timestamp,
-    stored::{StaleWindows, StoredResponse},
+    stored::{StaleWindows, StoredResponse, response_head},
 };
 
 const ANSWERS_AUTHORIZED: u8 = 1;
@@ -21,7 +21,7 @@ const FLAGS: u8 = ANSWERS_AUTHORIZED | FORBIDS_STALE | IMMUTABLE;
 /// All of it up to the HTTP body, of which only the length is put.
 pub(super) fn put_response(out: &mut Vec<u8>, response: &StoredResponse) -> Option<()> {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    out.put_u16(response.status.as_u16());
+    out.put_u16(response.head.status.as_u16());
     out.put_u8(
         flag(response.answers_authorized, ANSWERS_AUTHORIZED)
             | flag(response.forbids_stale, FORBIDS_STALE)
@@ -32,7 +32,7 @@ pub(super) fn put_response(out: &mut Vec<u8>, response: &StoredResponse) -> Opti
     out.put_u32(response.stale.while_revalidate);
     out.put_u32(response.stale.if_error);
     out.put_u32(response.cost);
-    put_fields(out, &response.headers)?;
+    put_fields(out, &response.head.headers)?;
     out.put_u64(response.body.len() as u64);
     Some(())
 }
@@ -50,8 +50,7 @@ pub(super) fn read_response(reader: &mut Reader<'_>, packing: Packing<'_>) -> Re
     let fields = packing.keep(reader.part()?);
     let length = reader.u64()?;
     Ok(StoredResponse {
-        status,
-        headers: read_fields(&fields, length)?,
+        head: response_head(status, read_fields(&fields, length)?),
         body: packing.unpack(reader.rest(), length)?,
         generated,
         fresh_until,

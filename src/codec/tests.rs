@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     clock::Timestamp,
     no_vary_search::{Order, Parameters, SearchRule},
-    stored::{Content, Epoch, StaleWindows, StoredResponse, Variants},
+    stored::{Content, Epoch, StaleWindows, StoredResponse, Variants, response_head},
     tag::Tag,
 };
 
@@ -18,12 +18,13 @@ pub(super) fn facts(stored: &Stored) -> impl PartialEq + std::fmt::Debug + use<>
     let content = match stored.content() {
         Content::Response(response) => {
             let fields: Vec<_> = response
+                .head
                 .headers
                 .iter()
                 .map(|(name, value)| (name.clone(), value.as_bytes().to_vec(), value.is_sensitive()))
                 .collect();
             // The map's own `Debug` hides what is sensitive.
-            let response = StoredResponse { headers: HeaderMap::new(), ..response.clone() };
+            let response = StoredResponse { head: response_head(response.head.status, HeaderMap::new()), ..response.clone() };
             (format!("{response:?}"), fields)
         }
         other => (format!("{other:?}"), Vec::new()),
@@ -59,8 +60,7 @@ fn response() -> impl Strategy<Value = StoredResponse> {
         let [answers_authorized, forbids_stale, immutable] = flags;
         headers.insert(CONTENT_LENGTH, body.len().into());
         StoredResponse {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers,
+            head: response_head(StatusCode::from_u16(status).unwrap(), headers),
             body: body.into(),
             generated: Timestamp::from_millis(generated),
             fresh_until: Timestamp::from_millis(fresh_until),
@@ -180,8 +180,7 @@ pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredRespon
     headers.extend(fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())));
     headers.insert(CONTENT_LENGTH, body.len().into());
     StoredResponse {
-        status: StatusCode::OK,
-        headers,
+        head: response_head(StatusCode::OK, headers),
         body: Bytes::copy_from_slice(body),
         generated: Timestamp::from_millis(1_700_000_000_000),
         fresh_until: Timestamp::from_millis(1_700_000_060_000),
@@ -226,7 +225,7 @@ fn w10_control_bytes_in_a_stored_field_do_not_reach_a_client() {
 fn w10_a_stored_field_does_not_say_that_the_response_ends_elsewhere() {
     let with = |name: &'static str, value: &'static str| {
         let mut response = page(b"fifteen bytes..", &[]);
-        response.headers.insert(name, HeaderValue::from_static(value));
+        response.head.headers.insert(name, HeaderValue::from_static(value));
         changed(response, |_| {}).err()
     };
     assert_eq!(with("content-length", "15"), None);
@@ -245,11 +244,11 @@ fn w10_a_stored_field_does_not_say_that_the_response_ends_elsewhere() {
 #[test]
 fn a_decoded_response_begins_with_the_slot_for_its_age() {
     let mut response = page(b"body", &[("etag", "\"a\"")]);
-    response.headers.remove(AGE);
+    response.head.headers.remove(AGE);
     let stored = changed(response, |_| {}).unwrap();
     let Content::Response(response) = stored.content() else { panic!("{stored:?}") };
-    assert_eq!(response.headers.keys().next(), Some(&AGE));
-    let room = response.headers.capacity();
+    assert_eq!(response.head.headers.keys().next(), Some(&AGE));
+    let room = response.head.headers.capacity();
     assert!(room < 8, "room for {room}");
 }
 
@@ -261,7 +260,7 @@ fn a_decoded_body_and_its_fields_are_slices_of_what_was_read() {
     let Content::Response(response) = stored.content() else { panic!("{stored:?}") };
     let range = whole.as_ptr_range();
     assert!(range.contains(&response.body.as_ptr()));
-    assert!(range.contains(&response.headers["etag"].as_bytes().as_ptr()));
+    assert!(range.contains(&response.head.headers["etag"].as_bytes().as_ptr()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     clock::{Clock, Timestamp},
     lasting::LastingFields,
     no_vary_search::SearchRule,
-    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants},
+    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants, response_head},
     tag::Tag,
 };
 
@@ -73,8 +73,8 @@ pub(super) fn difference(one: &Stored, other: &Stored) -> Option<&'static str> {
 
 fn response_difference(one: &StoredResponse, other: &StoredResponse) -> Option<&'static str> {
     [
-        (one.status == other.status, "status"),
-        (one.headers == other.headers, "header fields"),
+        (one.head.status == other.head.status, "status"),
+        (one.head.headers == other.head.headers, "header fields"),
         (one.body == other.body, "body"),
         (one.generated == other.generated, "moment of age zero"),
         (one.fresh_until == other.fresh_until, "freshness"),
@@ -97,8 +97,7 @@ fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
     }
     let now = Clock::default().now();
     StoredResponse {
-        status: StatusCode::OK,
-        headers: LastingFields::of(&headers, |_| false).complete(StatusCode::OK, body.len(), now),
+        head: response_head(StatusCode::OK, LastingFields::of(&headers, |_| false).complete(StatusCode::OK, body.len(), now)),
         body,
         generated: now,
         fresh_until,
