@@ -23,10 +23,10 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    pub(crate) async fn of(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Self {
+    pub(crate) fn of(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Self {
         let target = Target::of(parts);
         let target_tags = target_tags(space, &target, router::route(&parts.extensions));
-        let route_tags = if settings.tags.is_empty() { Ok(Vec::new()) } else { route_tags(settings, space, parts).await };
+        let route_tags = if settings.tags.is_empty() { Ok(Vec::new()) } else { route_tags(settings, space, parts) };
         Self { target, target_tags, route_tags, request: parts.headers.clone() }
     }
 
@@ -76,8 +76,8 @@ fn target_tags(space: &TagSpace, target: &Target, route: Option<&str>) -> Vec<Ta
     uri.into_iter().chain(route.map(|route| space.route(route))).chain(space.everything()).collect()
 }
 
-async fn route_tags(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {
-    let captures = router::captures(parts).await;
+fn route_tags(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {
+    let captures = router::captures(parts);
     let captures: Vec<(&str, &str)> = captures.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let route = router::route(&parts.extensions).unwrap_or("(no route: the layer stands outside the router)");
     let expand = |template: &crate::tag::TagTemplate| {

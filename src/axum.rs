@@ -1,4 +1,9 @@
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    future::Future as _,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, OriginalUri, RawPathParams},
@@ -32,9 +37,10 @@ pub(crate) fn route(extensions: &Extensions) -> Option<&str> {
 }
 
 /// The captures of the matched route, decoded.
-pub(crate) async fn captures(parts: &mut Parts) -> Vec<(String, String)> {
-    // Fails where no route has matched yet, or where a capture is not UTF-8: then there are none to use.
-    let Ok(captures) = RawPathParams::from_request_parts(parts, &()).await else { return Vec::new() };
+pub(crate) fn captures(parts: &mut Parts) -> Vec<(String, String)> {
+    // It never waits. It fails where no route has matched yet, or where a capture is not UTF-8: then there are none to use.
+    let reading = pin!(RawPathParams::from_request_parts(parts, &()));
+    let Poll::Ready(Ok(captures)) = reading.poll(&mut Context::from_waker(Waker::noop())) else { return Vec::new() };
     captures.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 

@@ -21,7 +21,7 @@ use crate::{
     refresh::Refresh,
     settings::{Look, LookMethod, Settings},
     status::{CacheStatus, Forward, Reason},
-    turn::{Leader, Role},
+    turn::{FirstTurn, Leader, Role},
 };
 
 /// A request that is not answered at once.
@@ -44,7 +44,7 @@ where
     /// Answers from a backend that has to be waited for, from another request's fetch, or from the handler. `missing` is what
     /// has been looked up already.
     pub(crate) async fn run(self, missing: Option<Missing>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let (inquiry, errand) = self.look_ahead().await;
+        let (inquiry, errand) = self.look_ahead();
         let mut missing = match missing {
             Some(missing) => missing,
             None => match first_answer(&inquiry).await {
@@ -58,17 +58,22 @@ where
                 }
             },
         };
-        match inquiry.wait_for_turn(&mut missing).await {
-            Ok(response) => Ok(response),
-            Err(role) => answer_by_handler(inquiry, errand, missing, role).await,
-        }
+        let role = match inquiry.first_turn(&missing) {
+            FirstTurn::Fetch(role) => role,
+            // In a box, because it is large and seldom needed.
+            FirstTurn::Wait(epoch, turn) => match Box::pin(inquiry.wait_for_turn(&mut missing, epoch, turn)).await {
+                Ok(response) => return Ok(response),
+                Err(role) => role,
+            },
+        };
+        answer_by_handler(inquiry, errand, missing, role).await
     }
 
     /// Fetches anew what has just been answered, with nobody waiting for it.
     pub(crate) fn refresh_in_background(self, missing: Missing) {
         let Some(leader) = self.cache.lead_in_background(&self.look, &missing) else { return };
         let refreshing = async move {
-            let (inquiry, errand) = self.look_ahead().await;
+            let (inquiry, errand) = self.look_ahead();
             refresh(inquiry, errand, missing, leader).await;
         };
         tokio::spawn(patiently(refreshing).in_current_span());
@@ -76,7 +81,7 @@ where
 
     /// Fetches anew at once, for a caller that waits until it is stored.
     async fn refresh_now(self) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let (inquiry, errand) = self.look_ahead().await;
+        let (inquiry, errand) = self.look_ahead();
         let look_up = inquiry.look_up().await;
         let (epoch, at, found) = look_up.map_or((None, None, None), |look_up| (look_up.epoch, look_up.at, look_up.found));
         let missing = Missing { why: Forward::Request, epoch, at, stored: found.map(|(stored, _)| stored) };
@@ -94,8 +99,8 @@ where
         Ok(response)
     }
 
-    async fn look_ahead(mut self) -> (Arc<Inquiry>, Box<Errand<S, ReqBody>>) {
-        let ahead = Ahead::of(&self.settings, self.cache.space(), &mut self.errand.parts).await;
+    fn look_ahead(mut self) -> (Arc<Inquiry>, Box<Errand<S, ReqBody>>) {
+        let ahead = Ahead::of(&self.settings, self.cache.space(), &mut self.errand.parts);
         let inquiry = Inquiry { cache: self.cache, settings: self.settings, look: self.look, ahead };
         (Arc::new(inquiry), self.errand)
     }

@@ -14,7 +14,6 @@ pub(crate) fn route(_extensions: &Extensions) -> Option<&str> {
     None
 }
 
-#[expect(clippy::unused_async, reason = "the same signature as with a router")]
-pub(crate) async fn captures(_parts: &mut Parts) -> Vec<(String, String)> {
+pub(crate) fn captures(_parts: &mut Parts) -> Vec<(String, String)> {
     Vec::new()
 }

@@ -39,6 +39,14 @@ impl Role {
     }
 }
 
+/// What a request is to do that nothing was found for.
+pub(crate) enum FirstTurn {
+    /// To fetch, at once.
+    Fetch(Role),
+    /// To wait: for others, or, if it is to fetch for all, for its place.
+    Wait(Epoch, Turn),
+}
+
 /// The duty to fetch for all, and a place among the fetches that run at once.
 #[derive(Debug)]
 pub(crate) struct Leader {
@@ -61,19 +69,37 @@ impl Deadline {
 }
 
 impl Inquiry {
+    /// The part of this request, if it need not wait: mostly nobody else fetches the same.
+    pub(crate) fn first_turn(&self, missing: &Missing) -> FirstTurn {
+        let Some(epoch) = missing.epoch.filter(|_| self.collapses(missing)) else { return FirstTurn::Fetch(Role::Single) };
+        let lead = match self.join(missing, epoch) {
+            Turn::Lead(lead) if self.settings.across_nodes.is_none() => lead,
+            turn => return FirstTurn::Wait(epoch, turn),
+        };
+        match Arc::clone(&self.cache.inner.fetches).try_acquire_owned() {
+            Ok(permit) => FirstTurn::Fetch(Role::Leader(Leader { lead, _permit: permit, _claim: None })),
+            Err(_) => FirstTurn::Wait(epoch, Turn::Lead(lead)),
+        }
+    }
+
     /// Waits until somebody else's fetch has brought the answer, or until it is this request's turn to fetch.
     ///
     /// `missing` is what the request found; it is brought up to date when the request looks again.
-    pub(crate) async fn wait_for_turn<B: Body>(&self, missing: &mut Missing) -> Result<Response<ResponseBody<B>>, Role> {
-        let Some(mut epoch) = missing.epoch.filter(|_| self.collapses(missing)) else { return Err(Role::Single) };
+    pub(crate) async fn wait_for_turn<B: Body>(
+        &self,
+        missing: &mut Missing,
+        mut epoch: Epoch,
+        turn: Turn,
+    ) -> Result<Response<ResponseBody<B>>, Role> {
         let mut deadline = Deadline { limit: self.settings.wait_limit, at: None };
         let mut soft_deadline = self.soft_deadline(missing);
+        let mut turn = Some(turn);
         loop {
-            let follow = match self.join(missing, epoch).await {
+            let turn = turn.take().unwrap_or_else(|| self.join(missing, epoch));
+            let follow = match self.in_place_of_an_outdated(turn, missing, epoch).await {
                 Turn::Lead(lead) => {
-                    // In a box, because it is large and seldom needed.
                     let waited = match self.settings.across_nodes {
-                        Some(life) => Box::pin(self.wait_for_nodes(life, missing, &mut epoch, deadline.at())).await,
+                        Some(life) => self.wait_for_nodes(life, missing, &mut epoch, deadline.at()).await,
                         None => Err(None),
                     };
                     return match waited {
@@ -133,13 +159,17 @@ impl Inquiry {
             && Handle::try_current().is_ok()
     }
 
-    /// Joins a fetch that began at this request's epoch or later, or one that began earlier if its tags are known ahead and
-    /// none of them has been invalidated since. (Should its handler add one this time, the look-up afterwards will tell.)
-    async fn join(&self, missing: &Missing, epoch: Epoch) -> Turn {
+    /// Joins a fetch that began at this request's epoch or later.
+    fn join(&self, missing: &Missing, epoch: Epoch) -> Turn {
+        self.cache.inner.flights.join(missing.key(&self.look).as_bytes(), epoch.get(), epoch.get())
+    }
+
+    /// Joins a fetch that began earlier, too, if its tags are known ahead and none of them has been invalidated since. (Should its
+    /// handler add one this time, the look-up afterwards will tell.)
+    async fn in_place_of_an_outdated(&self, turn: Turn, missing: &Missing, epoch: Epoch) -> Turn {
+        let Turn::Outdated(began) = turn else { return turn };
         let flights = &self.cache.inner.flights;
         let key = missing.key(&self.look).as_bytes();
-        let turn = flights.join(key, epoch.get(), epoch.get());
-        let Turn::Outdated(began) = turn else { return turn };
         if self.settings.tags_are_known_ahead()
             && self.cache.is_alive(Epoch::of(epoch.incarnation(), began), &self.ahead.known_tags()).await
         {
@@ -155,8 +185,7 @@ impl Inquiry {
         if let Ok(permit) = Arc::clone(fetches).try_acquire_owned() {
             return Some(permit);
         }
-        // In a box, because it is large and seldom needed.
-        Box::pin(timeout_at(deadline.at(), Arc::clone(fetches).acquire_owned())).await.ok()?.ok()
+        timeout_at(deadline.at(), Arc::clone(fetches).acquire_owned()).await.ok()?.ok()
     }
 
     /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).
