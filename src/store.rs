@@ -56,6 +56,10 @@ impl Filled {
 impl Cache {
     /// `None` if the backend has to wait for its answer.
     pub(crate) fn look_up_now(&self, settings: &Settings, look: &Look, request: &HeaderMap) -> Option<LookUp> {
+        if look.search.is_none() {
+            // As it is found: taken apart and put together, it would be copied on its way.
+            return self.find_now(settings, &look.key, request);
+        }
         let by_url = self.find_now(settings, &look.key, request)?;
         let Some(rule_key) = look.rule_key().filter(|_| by_url.found.is_none()) else { return Some(by_url) };
         let rule = self.inner.backend.get_now(&rule_key)?;
