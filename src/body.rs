@@ -82,10 +82,8 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().state.project() {
-            Projected::Stored { bytes } => {
-                let all = std::mem::take(bytes);
-                Poll::Ready((!all.is_empty()).then(|| Ok(Frame::data(all))))
-            }
+            Projected::Stored { bytes } if bytes.is_empty() => Poll::Ready(None),
+            Projected::Stored { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Projected::Passing { body } => body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
             Projected::Piped { piped } => piped.poll_frame(cx),
         }
