@@ -48,13 +48,13 @@ async fn compare(server: &RedisServer, size: usize, pages: usize) {
     let mut connection = client.get_multiplexed_async_connection().await.expect("a server that listens");
     redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("a server that works");
     let body = noise(size);
-    for number in 0..pages {
-        let set = redis::cmd("SET").arg(format!("raw:{number}")).arg(&body[..]).exec_async(&mut connection).await;
+    let of_route = filled(server, body.clone(), pages, true).await;
+    let of_entry = filled(server, body, pages, false).await;
+    for (number, page) in of_entry.all.iter().enumerate() {
+        let set = redis::cmd("SET").arg(format!("raw:{number}")).arg(&page.entry).exec_async(&mut connection).await;
         set.expect("a server that works");
     }
     let raw_values = Raw { connection, names: (0..pages).map(|number| format!("raw:{number}")).collect() };
-    let of_route = filled(server, body.clone(), pages, true).await;
-    let of_entry = filled(server, body, pages, false).await;
     let (mut raw, mut hits) = (Vec::new(), [Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
         raw.push(rate(&raw_values, get_raw).await);
@@ -99,6 +99,8 @@ struct Pages {
 struct Page {
     key: Key,
     known: Vec<Tag>,
+    /// As it stands in Redis: head, fields and body.
+    entry: Vec<u8>,
 }
 
 /// Pages in the cache, each with six fields and two tags besides the automatic ones.
@@ -128,7 +130,7 @@ async fn filled(server: &RedisServer, body: Bytes, pages: usize, of_route: bool)
     cache.invalidate_tags(["other"]).await.expect("a store that works");
     let puts = std::mem::take(&mut *puts.lock().expect("nobody panics"));
     let all: Arc<[_]> =
-        puts.into_iter().map(|(key, tags)| Page { key, known: if of_route { tags } else { Vec::new() } }).collect();
+        puts.into_iter().map(|(key, tags, entry)| Page { key, known: if of_route { tags } else { Vec::new() }, entry }).collect();
     assert_eq!(all.len(), pages);
     Pages { redis, all }
 }
@@ -168,8 +170,8 @@ fn noise(size: usize) -> Bytes {
     (0..size).map(|_| random.u8(..)).collect()
 }
 
-/// Keys and tags of what was stored.
-type Puts = Vec<(Key, Vec<Tag>)>;
+/// Keys, tags and bytes of what was stored.
+type Puts = Vec<(Key, Vec<Tag>, Vec<u8>)>;
 
 /// Remembers what is stored.
 #[derive(Debug)]
@@ -185,7 +187,8 @@ impl Backend for Recorder {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        self.puts.lock().expect("nobody panics").push((key.clone(), stored.tags().to_vec()));
+        let entry = stored.to_bytes(key).expect("a small entry");
+        self.puts.lock().expect("nobody panics").push((key.clone(), stored.tags().to_vec(), entry));
         self.inner.put(key, stored).await
     }
 
