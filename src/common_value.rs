@@ -52,7 +52,7 @@ pub(crate) fn shared(value: &HeaderValue) -> HeaderValue {
     static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let first = HASHER.hash_one(value.as_bytes()) as usize;
     for probe in 0..PROBES {
-        let place = &VALUES[(first + probe) % MOST];
+        let place = &VALUES[first.wrapping_add(probe) % MOST];
         match place.get().or_else(|| keep(value, place)) {
             Some(kept) if kept == value => return kept.clone(),
             Some(_) => {}

@@ -17,6 +17,9 @@ use crate::{
     tag::TagTemplate,
 };
 
+/// Longer than this nobody waits; a moment that far away can still be told.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Answers requests from a [`Cache`], and stores what handlers answer.
 ///
 /// It is its own builder. Only GET and HEAD are answered from the cache; every other method goes to the handler, and if
@@ -191,7 +194,7 @@ impl CacheLayer {
     /// Answers from a stale response if the handler needs longer than `limit`, where one of the two windows above allows a stale
     /// one; the handler goes on, and what it answers is stored. Default: waits for the handler.
     pub fn soft_timeout(self, limit: Duration) -> Self {
-        self.edit(|settings| settings.soft_timeout = Some(limit))
+        self.edit(|settings| settings.soft_timeout = Some(limit.min(LONGEST_WAIT)))
     }
 
     /// Fetches a response anew in the background before it expires, with a chance that grows towards its end and with the time
@@ -206,10 +209,10 @@ impl CacheLayer {
         self.edit(|settings| settings.store.jitter = share.clamp(0.0, 1.0))
     }
 
-    /// How long a request waits for another's fetch of the same key before it asks the handler itself, without storing;
-    /// default: 2 seconds.
+    /// How long a request waits for another's fetch of the same key before it asks the handler itself, without storing, a year at
+    /// most; default: 2 seconds.
     pub fn wait_limit(self, limit: Duration) -> Self {
-        self.edit(|settings| settings.wait_limit = limit)
+        self.edit(|settings| settings.wait_limit = limit.min(LONGEST_WAIT))
     }
 
     /// Lets one node fetch for all that share a store; default: each node fetches for itself, once.

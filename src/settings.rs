@@ -128,7 +128,7 @@ pub(crate) struct Search {
 }
 
 impl Look {
-    /// Without anything so far; completed by [`Settings::look`].
+    /// Without anything so far; its key begins with what all keys of a cache begin with, and [`Settings::look`] adds the rest.
     #[inline(always)]
     pub(crate) const fn new() -> Self {
         Self {

@@ -17,7 +17,7 @@ impl Sieve {
         Self { lengths }
     }
 
-    /// Lets every name through that begins with one of these letters, too.
+    /// Lets every name of at most 31 bytes through that begins with one of these letters, too.
     pub(crate) const fn and_all_with(mut self, initials: &[u8]) -> Self {
         let mut at = 0;
         while at < initials.len() {

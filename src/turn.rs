@@ -1,4 +1,4 @@
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc};
 
 use http::Response;
 use http_body::Body;
@@ -43,7 +43,7 @@ impl Role {
 pub(crate) enum FirstTurn {
     /// To fetch, at once.
     Fetch(Role),
-    /// To wait: for others, or, if it is to fetch for all, for its place.
+    /// To settle what may have to be waited for: others' fetch, other nodes, or a place among the fetches that run at once.
     Wait(Epoch, Turn),
 }
 
@@ -54,18 +54,6 @@ pub(crate) struct Leader {
     /// Given back when the fetch is over.
     _permit: OwnedSemaphorePermit,
     _claim: Option<Claimed>,
-}
-
-/// When a request that waits has waited long enough; the clock is read when it begins to wait, which it mostly does not.
-struct Deadline {
-    limit: Duration,
-    at: Option<Instant>,
-}
-
-impl Deadline {
-    fn at(&mut self) -> Instant {
-        *self.at.get_or_insert_with(|| Instant::now() + self.limit)
-    }
 }
 
 impl Inquiry {
@@ -91,7 +79,7 @@ impl Inquiry {
         mut epoch: Epoch,
         turn: Turn,
     ) -> Result<Response<ResponseBody<B>>, Role> {
-        let mut deadline = Deadline { limit: self.settings.wait_limit, at: None };
+        let deadline = Instant::now() + self.settings.wait_limit;
         let mut soft_deadline = self.soft_deadline(missing);
         let mut turn = Some(turn);
         loop {
@@ -99,7 +87,7 @@ impl Inquiry {
             let follow = match self.in_place_of_an_outdated(turn, missing, epoch).await {
                 Turn::Lead(lead) => {
                     let waited = match self.settings.across_nodes {
-                        Some(life) => self.wait_for_nodes(life, missing, &mut epoch, deadline.at()).await,
+                        Some(life) => self.wait_for_nodes(life, missing, &mut epoch, deadline).await,
                         None => Err(None),
                     };
                     return match waited {
@@ -107,7 +95,7 @@ impl Inquiry {
                             lead.land(Landing::Stored);
                             Ok(response)
                         }
-                        Err(claim) => Err(match self.take_place(&mut deadline).await {
+                        Err(claim) => Err(match self.take_place(deadline).await {
                             Some(permit) => Role::Leader(Leader { lead, _permit: permit, _claim: claim }),
                             None => Role::Bystander,
                         }),
@@ -116,7 +104,7 @@ impl Inquiry {
                 Turn::Follow(follow) => follow,
                 Turn::Outdated(_) | Turn::Full => return Err(Role::Bystander),
             };
-            let (mut follow, deadline) = (pin!(follow), deadline.at());
+            let mut follow = pin!(follow);
             let mut landing = None;
             if let Some(soft_deadline) = soft_deadline.take_if(|at| *at < deadline) {
                 landing = timeout_at(soft_deadline, follow.as_mut()).await.ok();
@@ -180,12 +168,12 @@ impl Inquiry {
     }
 
     /// Takes a place among the fetches that run at once, in the order of arrival; `None` if it would be too late.
-    async fn take_place(&self, deadline: &mut Deadline) -> Option<OwnedSemaphorePermit> {
+    async fn take_place(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
         let fetches = &self.cache.inner.fetches;
         if let Ok(permit) = Arc::clone(fetches).try_acquire_owned() {
             return Some(permit);
         }
-        timeout_at(deadline.at(), Arc::clone(fetches).acquire_owned()).await.ok()?.ok()
+        timeout_at(deadline, Arc::clone(fetches).acquire_owned()).await.ok()?.ok()
     }
 
     /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).

@@ -348,6 +348,24 @@ async fn a_request_waits_as_long_as_its_layer_says_and_then_asks_for_itself_with
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_longest_limits_there_are_do_no_harm() {
+    let ((cache, clock), gate, runs) = (cache(), Gate::closed(), Runs::default());
+    let layer = minute(&cache).wait_limit(Duration::MAX).soft_timeout(Duration::MAX).stale_while_revalidate(MINUTE);
+    let app = page(layer, gated_first(&gate, &runs));
+    let first = ask(&app, "/page");
+    gate.arrival().await;
+    let waiting = ask(&app, "/page");
+    tokio::task::yield_now().await;
+    gate.open(1);
+    assert!(first.await.unwrap().is_stored());
+    assert_eq!(waiting.await.unwrap().text(), "run 1");
+
+    // Past the window, so that a request waits for the handler, and might do with what is stale.
+    clock.advance(3 * MINUTE);
+    assert_eq!(get(&app, "/page").await.text(), "run 2");
+}
+
 /// Whatever happens meanwhile: the limit counts from the request's arrival.
 #[tokio::test(start_paused = true)]
 async fn the_wait_limit_does_not_begin_anew_with_each_fetch() {
