@@ -2,16 +2,10 @@ use http::HeaderValue;
 
 /// A number as a field's value; one of up to four digits takes no allocation, and its copies count no references.
 pub(crate) fn decimal(number: u64) -> HeaderValue {
-    match small_decimal(number) {
-        Some(value) => value,
-        None => HeaderValue::from(number),
+    match usize::try_from(number) {
+        Ok(number) if number < COUNT => HeaderValue::from_static(digits(number)),
+        _ => HeaderValue::from(number),
     }
-}
-
-/// The same for a number of up to four digits.
-pub(crate) fn small_decimal(number: u64) -> Option<HeaderValue> {
-    let number = usize::try_from(number).ok().filter(|&number| number < COUNT)?;
-    Some(HeaderValue::from_static(digits(number)))
 }
 
 const COUNT: usize = 10_000;

@@ -48,10 +48,11 @@ where
         let mut missing = match missing {
             Some(missing) => missing,
             None => match first_answer(&inquiry).await {
-                Answer::Miss(missing) => missing,
-                Answer::Hit(response) => return Ok(response),
-                Answer::HitAndRefresh(response, missing) => {
-                    if let Some(leader) = inquiry.cache.lead_in_background(&inquiry.look, &missing) {
+                Err(missing) => missing,
+                Ok((response, outdated)) => {
+                    if let Some(missing) = outdated
+                        && let Some(leader) = inquiry.cache.lead_in_background(&inquiry.look, &missing)
+                    {
                         tokio::spawn(patiently(refresh(inquiry, errand, missing, leader)).in_current_span());
                     }
                     return Ok(response);
@@ -106,25 +107,20 @@ where
     }
 }
 
-enum Answer<B: Body> {
-    Hit(Response<ResponseBody<B>>),
-    HitAndRefresh(Response<ResponseBody<B>>, Missing),
-    Miss(Missing),
-}
-
-async fn first_answer<B: Body>(inquiry: &Inquiry) -> Answer<B> {
+/// The answer, with what is to be fetched anew for those who come later; or what is missing.
+async fn first_answer<B: Body>(inquiry: &Inquiry) -> Result<(Response<ResponseBody<B>>, Option<Missing>), Missing> {
     let Some(look_up) = inquiry.look_up().await else {
-        return Answer::Miss(Missing { why: Forward::UriMiss, epoch: None, at: None, stored: None });
+        return Err(Missing { why: Forward::UriMiss, epoch: None, at: None, stored: None });
     };
     let seeker = inquiry.seeker();
     match seeker.judge(&look_up) {
-        Verdict::Hit(stored, status) => Answer::Hit(seeker.respond(stored, status)),
+        Verdict::Hit(stored, status) => Ok((seeker.respond(stored, status), None)),
         Verdict::HitAndRefresh(stored, status) => {
             let response = seeker.respond(stored, status);
-            Answer::HitAndRefresh(response, Missing::after(look_up, Forward::Stale, Validation::Possible))
+            Ok((response, Some(Missing::after(look_up, Forward::Stale, Validation::Possible))))
         }
-        Verdict::Miss(why, validation) => Answer::Miss(Missing::after(look_up, why, validation)),
-        Verdict::Unavailable(why) => Answer::Hit(unavailable(why)),
+        Verdict::Miss(why, validation) => Err(Missing::after(look_up, why, validation)),
+        Verdict::Unavailable(why) => Ok((unavailable(why), None)),
     }
 }
 

@@ -178,7 +178,7 @@ impl Text {
     #[inline(always)]
     fn extend_together(&mut self, head: &[u8; 4], tail: &[u8]) {
         match self {
-            Self::Short { bytes, length } if tail.len() <= SHORT - *length && 4 <= SHORT - *length - tail.len() => {
+            Self::Short { bytes, length } if 4 + tail.len() <= SHORT - *length => {
                 let free = &mut bytes[*length..][..4 + tail.len()];
                 free[..4].copy_from_slice(head);
                 free[4..].copy_from_slice(tail);

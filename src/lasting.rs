@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     common_value::{is_common, shared},
     date::http_date,
-    decimal::small_decimal,
+    decimal::decimal,
     sieve::Sieve,
 };
 
@@ -63,16 +63,11 @@ impl LastingFields {
         self.0.push(Field { name, value, is_common: false });
     }
 
-    /// The fields of a response whose body has `length` bytes, in their final form: a slot for `Age`, which stands first, and all values
-    /// in one allocation of the exact size. A stored field must not keep a connection's whole read buffer alive.
+    /// The fields of a response whose body has `length` bytes, in their final form: a slot for `Age`, which stands first, and the
+    /// values that came with the response in one allocation of the exact size. A stored field must not keep a connection's whole read buffer alive.
     pub(crate) fn complete(mut self, status: StatusCode, length: usize, now: Timestamp) -> HeaderMap {
         if !self.contains(&DATE) {
             self.push(DATE, http_date(now));
-        }
-        let length = has_content_length(status).then_some(length as u64);
-        let short_length = length.and_then(small_decimal);
-        if let (Some(length), None) = (length, &short_length) {
-            self.push(CONTENT_LENGTH, length.into());
         }
         let mut values = self.own_values();
         let mut headers = SCRATCH.try_with(Cell::take).unwrap_or_default();
@@ -82,7 +77,9 @@ impl LastingFields {
             let value = if is_common { value } else { moved(&value, &mut values) };
             headers.append(name, value);
         }
-        headers.extend(short_length.map(|length| (CONTENT_LENGTH, length)));
+        if has_content_length(status) {
+            headers.append(CONTENT_LENGTH, decimal(length as u64));
+        }
         let exact = headers.clone();
         if headers.capacity() <= SCRATCH_ROOM {
             headers.clear();

@@ -1,6 +1,9 @@
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -50,8 +53,8 @@ pub struct Stored {
     born: Epoch,
     tags: Box<[Tag]>,
     validated_at: AtomicU64,
-    /// In bytes, or 0 as long as nobody has asked.
-    weight: AtomicUsize,
+    /// Once somebody has asked.
+    weight: OnceLock<usize>,
     content: Content,
 }
 
@@ -67,7 +70,7 @@ pub(crate) enum Content {
 
 impl Stored {
     pub(crate) fn new(born: Epoch, tags: Vec<Tag>, content: Content) -> Self {
-        Self { born, tags: tags.into(), validated_at: AtomicU64::new(0), weight: AtomicUsize::new(0), content }
+        Self { born, tags: tags.into(), validated_at: AtomicU64::new(0), weight: OnceLock::new(), content }
     }
 
     /// The epoch that was read before the handler was called.
@@ -108,17 +111,10 @@ impl Stored {
 
     /// How many bytes this takes in memory, its own bookkeeping included.
     pub fn weight(&self) -> usize {
-        match self.weight.load(Ordering::Relaxed) {
-            0 => self.weigh(),
-            weight => weight,
-        }
-    }
-
-    fn weigh(&self) -> usize {
-        let tags: usize = self.tags.iter().map(|tag| size_of::<Tag>() + tag.as_str().len()).sum();
-        let weight = size_of::<Self>() + tags + self.content.weight();
-        self.weight.store(weight, Ordering::Relaxed);
-        weight
+        *self.weight.get_or_init(|| {
+            let tags: usize = self.tags.iter().map(|tag| size_of::<Tag>() + tag.as_str().len()).sum();
+            size_of::<Self>() + tags + self.content.weight()
+        })
     }
 
     pub(crate) fn content(&self) -> &Content {

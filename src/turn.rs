@@ -169,11 +169,7 @@ impl Inquiry {
 
     /// Takes a place among the fetches that run at once, in the order of arrival; `None` if it would be too late.
     async fn take_place(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
-        let fetches = &self.cache.inner.fetches;
-        if let Ok(permit) = Arc::clone(fetches).try_acquire_owned() {
-            return Some(permit);
-        }
-        timeout_at(deadline, Arc::clone(fetches).acquire_owned()).await.ok()?.ok()
+        timeout_at(deadline, Arc::clone(&self.cache.inner.fetches).acquire_owned()).await.ok()?.ok()
     }
 
     /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).
