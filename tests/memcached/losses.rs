@@ -1,5 +1,7 @@
 //! What memcached forgets costs a miss, and never a stale answer.
 
+use larder::Memcached;
+
 use crate::{Node, Server, support::Runs};
 
 /// Two nodes that both have `/pages/1`, as the first run answered it.
@@ -94,6 +96,26 @@ async fn a_clock_that_is_none_begins_anew() {
         server.set(&clock, nonsense.as_bytes());
         nodes[0].cache.invalidate_tags(["page:1"]).await.unwrap();
         assert_fetched_anew(&nodes, &runs).await;
+    }
+}
+
+/// memcached reads beyond the end of such a number, and does not count it up if it finds a minus sign there.
+#[tokio::test]
+async fn a_clock_beyond_what_memcached_counts_begins_anew() {
+    let server = Server::start();
+    let runs = Runs::default();
+    // With a name of this length the clock leaves some of its piece of memory as it was.
+    let store = Memcached::builder().namespace("app").connect(&server.url()).await.unwrap();
+    let node = Node::on(store, &runs);
+    assert!(node.get("/pages/1").await.is_stored());
+    let clock = server.items("app:c:").remove(0);
+    for number in ["9223372036854775808", "18446744073709551614"] {
+        server.set(&clock, &[b'-'; 23]);
+        server.delete(&clock);
+        server.set(&clock, number.as_bytes());
+        node.cache.invalidate_tags(["page:1"]).await.unwrap();
+        assert!(node.get("/pages/1").await.is_stored());
+        assert!(node.get("/pages/1").await.is_hit());
     }
 }
 

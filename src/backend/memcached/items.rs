@@ -2,6 +2,8 @@
 //!
 //! The clock is one number that `ma` counts up: its incarnation in the upper 32 bits, a random one that is never 0, the
 //! epoch's number in the lower. A count that overflows ends up as another incarnation, as a clock that was lost would.
+//! It stays below 2⁶³: in a greater number memcached (at least 1.6.18) looks for a minus sign, does not stop at the number's
+//! end, and refuses to count if an item that was there before has left one behind.
 //! No wall clock has a part in it: those of several nodes may differ.
 
 use std::{
@@ -42,6 +44,9 @@ const PENDING_TTL: u32 = 10;
 /// How long any other record lives after it was written. A record that has ended is dead like one that was evicted: it
 /// costs everything that has the tag one miss a month, and the server need not keep what nobody asks for.
 const RECORD_TTL: u32 = MAX_TTL;
+
+/// Incarnations are shorter than half of the clock's number, which stays below 2⁶³.
+const INCARNATION_BITS: u32 = 31;
 
 /// How often the clock is begun while others begin and lose it at the same time.
 const BEGINNINGS: usize = 8;
@@ -95,7 +100,7 @@ impl Items {
 
     /// Begins a new incarnation; `None` if the condition was not met.
     async fn set_clock(&self, condition: Condition) -> Result<Option<Epoch>, Error> {
-        let number = u64::from(new_incarnation()) << 32 | 1;
+        let number = new_incarnation() << 32 | 1;
         let digits = number.to_string();
         let set = Command::Set { name: &self.clock, data: digits.as_bytes(), ttl: 0, condition };
         let done = is_done(&self.servers.ask_one(set).await?)?;
@@ -256,11 +261,11 @@ fn parse_clock(data: &[u8]) -> Option<Epoch> {
 
 fn epoch(number: u64) -> Option<Epoch> {
     let (incarnation, number) = (number >> 32, number & u64::from(u32::MAX));
-    (incarnation != 0).then(|| Epoch::of(incarnation, number))
+    (1..1 << INCARNATION_BITS).contains(&incarnation).then(|| Epoch::of(incarnation, number))
 }
 
 /// Drawn by the operating system: other nodes, and earlier lives of this one, must not come up with the same.
-fn new_incarnation() -> u32 {
+fn new_incarnation() -> u64 {
     let random = RandomState::new().hash_one(());
-    u32::try_from(random >> 32).unwrap_or_default().max(1)
+    (random >> (u64::BITS - INCARNATION_BITS)).max(1)
 }
