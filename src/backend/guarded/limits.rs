@@ -1,4 +1,8 @@
-use std::time::Duration;
+use std::{future::Future, time::Duration};
+
+use tokio::time::{error::Elapsed, timeout};
+
+use crate::error::Error;
 
 /// How long a remote store may take, and when it is given up for a while.
 #[derive(Debug, Clone)]
@@ -27,4 +31,13 @@ impl Default for Limits {
             longest_pause: Duration::from_secs(1),
         }
     }
+}
+
+/// Gives up after `limit`.
+pub(crate) async fn limited<T>(limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(limit, what).await.unwrap_or_else(|elapsed| Err(too_slow(limit, elapsed)))
+}
+
+pub(crate) fn too_slow(limit: Duration, elapsed: Elapsed) -> Error {
+    Error::timeout(format!("the store did not answer within {} ms", limit.as_millis())).with_source(elapsed)
 }

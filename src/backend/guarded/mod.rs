@@ -6,10 +6,13 @@ mod outbox;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
+#[cfg(feature = "redis")]
+use tokio::time::timeout;
 
-use super::{Backend, Claim, Invalidation, Put, Read, Receipt};
+#[cfg(feature = "redis")]
+use super::Claim;
+use super::{Invalidation, Put, Read, Receipt};
 use crate::{
     error::Error,
     key::Key,
@@ -17,17 +20,37 @@ use crate::{
     tag::Tag,
 };
 use breaker::Breaker;
-pub(crate) use limits::Limits;
+#[cfg(feature = "redis")]
+pub(crate) use limits::too_slow;
+pub(crate) use limits::{Limits, limited};
 use outbox::Outbox;
 
-/// A store over the network, with no limits of its own: its operations may wait for as long as they like.
-#[async_trait]
-pub(crate) trait Remote: Backend {
+/// A store over the network: it does what a [`Backend`](super::Backend) does, without a box around each future. Its operations may
+/// wait for as long as they like, but for a look-up.
+pub(crate) trait Remote: Send + Sync + 'static {
+    /// Looks up within `limit`: a store that asks for many at once keeps the time for all of them, at a fraction of what it costs
+    /// to keep it for each.
+    fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> impl Future<Output = Result<Read, Error>> + Send;
+
+    fn put(&self, key: &Key, stored: Arc<Stored>) -> impl Future<Output = Result<Put, Error>> + Send;
+
+    fn is_alive(&self, born: Epoch, tags: &[Tag]) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    fn invalidate(&self, invalidation: &Invalidation) -> impl Future<Output = Result<Receipt, Error>> + Send;
+
     /// Reads the clock: the cheapest sign of life.
-    async fn epoch(&self) -> Result<Epoch, Error>;
+    fn epoch(&self) -> impl Future<Output = Result<Epoch, Error>> + Send;
 
     /// Gives up connections that no longer answer; the next operation makes new ones.
     fn reset(&self);
+}
+
+/// A remote store by which nodes can agree on who fetches.
+#[cfg(feature = "redis")]
+pub(crate) trait Arbiter: Remote {
+    fn claim(&self, key: &Key, life: Duration) -> impl Future<Output = Result<Claim, Error>> + Send;
+
+    fn release(&self, key: &Key) -> impl Future<Output = ()> + Send;
 }
 
 /// A remote store that fails fast and forgets no invalidation.
@@ -74,7 +97,11 @@ impl<R: Remote> Guarded<R> {
         if self.is_open() {
             return Err(Error::unavailable("the store was unreachable a moment ago, and is not asked until it answers again"));
         }
-        let outcome = limited(limit, what).await;
+        self.noted(limited(limit, what).await)
+    }
+
+    /// Learns from the outcome whether the store works.
+    fn noted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
         if Inner::note(&self.inner, &outcome) {
             Inner::open(&self.inner);
         }
@@ -147,44 +174,37 @@ impl<R: Remote> Inner<R> {
     }
 }
 
-async fn limited<T>(limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match timeout(limit, what).await {
-        Ok(outcome) => outcome,
-        Err(elapsed) => {
-            Err(Error::timeout(format!("the store did not answer within {} ms", limit.as_millis())).with_source(elapsed))
-        }
-    }
-}
-
-#[async_trait]
-impl<R: Remote> Backend for Guarded<R> {
+impl<R: Remote> Guarded<R> {
     /// Misses at once while the breaker is open: a request is not held up, and nothing is stored.
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    pub(crate) async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
         if self.is_open() {
             return Ok(Read { found: None, epoch: None });
         }
-        self.within(self.inner.limits.read, self.inner.remote.get(key, known)).await
+        self.noted(self.inner.remote.get(key, known, self.inner.limits.read).await)
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    pub(crate) async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
         self.within(self.inner.limits.store, self.inner.remote.put(key, stored)).await
     }
 
-    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+    pub(crate) async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         self.within(self.inner.limits.read, self.inner.remote.is_alive(born, tags)).await
     }
 
     /// In a task of its own: a caller that leaves must not leave an invalidation half done and unremembered.
-    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+    pub(crate) async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let task = tokio::spawn(Inner::invalidate(Arc::clone(&self.inner), invalidation.clone()));
         task.await.unwrap_or_else(|failure| Err(Error::unavailable("the invalidation did not finish").with_source(failure)))
     }
+}
 
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+#[cfg(feature = "redis")]
+impl<R: Arbiter> Guarded<R> {
+    pub(crate) async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
         self.within(self.inner.limits.read, self.inner.remote.claim(key, life)).await
     }
 
-    async fn release(&self, key: &Key) {
+    pub(crate) async fn release(&self, key: &Key) {
         // If it cannot be given back, it ends by itself.
         let _ = timeout(self.inner.limits.read, self.inner.remote.release(key)).await;
     }

@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-
 use super::{
     items::{Items, ask_record, no_reply, records_in, refusal, value},
     name::Name,
@@ -20,8 +18,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
-        guarded::Remote,
+        Invalidation, Put, Read, Receipt, Scope, Standing,
+        guarded::{Remote, limited},
         judgement::Judgement,
         stepwise::{self, Reading, Registers as _},
     },
@@ -183,17 +181,20 @@ impl Store {
         let present = self.entry_in(key, &[], reply)?;
         Ok(present.is_some_and(|(present, _)| present.born().incarnation() == born.incarnation() && born < present.born()))
     }
-}
 
-#[async_trait]
-impl Backend for Store {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
         let name = self.items.names.entry(key.as_bytes());
         match self.noted(key, &name, known).await? {
             Some(read) => Ok(read),
             // Rare, and large: it would make every look-up large.
             None => Box::pin(self.judged(key, &name, known)).await,
         }
+    }
+}
+
+impl Remote for Store {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
+        limited(limit, self.look_up(key, known)).await
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
@@ -214,10 +215,7 @@ impl Backend for Store {
         // Durable: a server that restarts has lost its records, or the entries, or both; without a record nothing is used.
         Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, true))
     }
-}
 
-#[async_trait]
-impl Remote for Store {
     /// With a sign of life from every server: with one of them away, hardly anything could be used.
     async fn epoch(&self) -> Result<Epoch, Error> {
         self.items.servers.ping().await?;

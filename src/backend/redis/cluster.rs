@@ -1,6 +1,5 @@
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join;
 use redis::{Value, cmd};
@@ -8,8 +7,8 @@ use redis::{Value, cmd};
 use super::{claims::Claims, failure::failed, options::Options, registers::Slots};
 use crate::{
     backend::{
-        Backend, Claim, Invalidation, Put, Read, Receipt, Scope, Standing,
-        guarded::Remote,
+        Claim, Invalidation, Put, Read, Receipt, Scope, Standing,
+        guarded::{Arbiter, Remote, limited},
         judgement::Judgement,
         stepwise::{self, Registers as _},
     },
@@ -53,12 +52,9 @@ impl Cluster {
         let stored = codec::decode_whole(key, &entry, self.options().decoding);
         Ok(stored.ok().or_else(|| self.options().note_corrupt()))
     }
-}
 
-#[async_trait]
-impl Backend for Cluster {
     /// One round trip if all tags are known beforehand, else two.
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
         let (entry, reading) = join(self.entry(key), self.slots.survey(known)).await;
         let (entry, reading) = (entry?, reading?);
         if let Some(stored) = entry {
@@ -73,6 +69,12 @@ impl Backend for Cluster {
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
         let reading = stepwise::ensure(&self.slots, known, reading).await?;
         Ok(Read { found: None, epoch: Some(reading.clock) })
+    }
+}
+
+impl Remote for Cluster {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
+        limited(limit, self.look_up(key, known)).await
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
@@ -101,6 +103,16 @@ impl Backend for Cluster {
         Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, false))
     }
 
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        self.slots.clock().await
+    }
+
+    fn reset(&self) {
+        self.slots.reset();
+    }
+}
+
+impl Arbiter for Cluster {
     async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
         let command = self.claims.claim(&self.slots.names.claim(&key.storage_digest()), life);
         let reply = self.slots.send(command).await.map_err(failed)?;
@@ -111,16 +123,5 @@ impl Backend for Cluster {
         let command = self.claims.release(&self.slots.names.claim(&key.storage_digest()));
         // If it cannot be given back, it ends by itself.
         let _ = self.slots.send(command).await;
-    }
-}
-
-#[async_trait]
-impl Remote for Cluster {
-    async fn epoch(&self) -> Result<Epoch, Error> {
-        self.slots.clock().await
-    }
-
-    fn reset(&self) {
-        self.slots.reset();
     }
 }

@@ -35,7 +35,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Announced, Backend, Claim, Far, Followed, Invalidation, Put, Read, Receipt,
-    guarded::{Guarded, Remote},
+    guarded::{Arbiter, Guarded, Remote},
 };
 use crate::{
     error::Error,
@@ -276,50 +276,51 @@ impl Topology {
             Self::Cluster(cluster) => cluster.slots().announced_since(last).await,
         }
     }
-
-    fn backend(&self) -> &dyn Remote {
-        match self {
-            Self::Single(single) => &**single,
-            Self::Cluster(cluster) => &**cluster,
-        }
-    }
 }
 
-#[async_trait]
-impl Backend for Topology {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
-        self.backend().get(key, known).await
+/// The same of whichever it is.
+macro_rules! whichever {
+    ($topology:expr, $remote:ident => $does:expr) => {
+        match $topology {
+            Topology::Single($remote) => $does,
+            Topology::Cluster($remote) => $does,
+        }
+    };
+}
+
+impl Remote for Topology {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
+        whichever!(self, remote => remote.get(key, known, limit).await)
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        self.backend().put(key, stored).await
+        whichever!(self, remote => remote.put(key, stored).await)
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        self.backend().is_alive(born, tags).await
+        whichever!(self, remote => remote.is_alive(born, tags).await)
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        self.backend().invalidate(invalidation).await
+        whichever!(self, remote => remote.invalidate(invalidation).await)
     }
 
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        self.backend().claim(key, life).await
-    }
-
-    async fn release(&self, key: &Key) {
-        self.backend().release(key).await;
-    }
-}
-
-#[async_trait]
-impl Remote for Topology {
     async fn epoch(&self) -> Result<Epoch, Error> {
-        self.backend().epoch().await
+        whichever!(self, remote => remote.epoch().await)
     }
 
     fn reset(&self) {
-        self.backend().reset();
+        whichever!(self, remote => remote.reset());
+    }
+}
+
+impl Arbiter for Topology {
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        whichever!(self, remote => remote.claim(key, life).await)
+    }
+
+    async fn release(&self, key: &Key) {
+        whichever!(self, remote => remote.release(key).await);
     }
 }
 

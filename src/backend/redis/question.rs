@@ -4,7 +4,7 @@
 
 use std::{
     hash::BuildHasher as _,
-    iter,
+    iter, mem,
     sync::{Arc, OnceLock},
 };
 
@@ -27,27 +27,35 @@ pub(super) struct Questions {
 #[derive(Debug)]
 pub(super) struct Question {
     hash: u64,
-    names: Vec<String>,
+    names: Keys,
     askers: SmallVec<[Sender<Answer>; 1]>,
 }
 
-type Answer = Result<Arc<Moment>, Error>;
+/// The names of the keys that a question asks for: mostly an entry's alone.
+pub(super) type Keys = SmallVec<[String; 1]>;
+
+pub(super) type Answer = Result<Arc<Moment>, Error>;
 
 impl Questions {
-    /// Asks, or joins those who ask the same; tells whether this is the first question of all.
-    pub(super) fn join(&mut self, names: Vec<String>) -> (Receiver<Answer>, bool) {
+    /// Asks, or joins those who ask the same; a question that nobody has asked yet is told its number.
+    pub(super) fn join(&mut self, names: Keys) -> (Receiver<Answer>, Option<usize>) {
         let (asker, answered) = oneshot::channel();
-        let is_first = self.asked.is_empty();
         let hash = self.hasher.hash_one(&names);
         match self.asked.iter_mut().find(|question| question.hash == hash && question.names == names) {
-            Some(question) => question.askers.push(asker),
-            None => self.asked.push(Question { hash, names, askers: smallvec![asker] }),
+            Some(question) => {
+                question.askers.push(asker);
+                (answered, None)
+            }
+            None => {
+                self.asked.push(Question { hash, names, askers: smallvec![asker] });
+                (answered, Some(self.asked.len()))
+            }
         }
-        (answered, is_first)
     }
 
-    pub(super) fn into_inner(self) -> Vec<Question> {
-        self.asked
+    /// Takes them, to be sent.
+    pub(super) fn take(&mut self) -> Vec<Question> {
+        mem::take(&mut self.asked)
     }
 }
 
@@ -82,19 +90,19 @@ mod tests {
 
     const CLOCK: Reading = Reading { term: Term([0; 8]), epoch: Epoch::new(7), sequence: 0 };
 
-    fn names(names: &[&str]) -> Vec<String> {
+    fn names(names: &[&str]) -> Keys {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     #[tokio::test]
     async fn the_same_question_is_asked_once_and_answered_to_all() {
         let mut questions = Questions::default();
-        let (first, is_first) = questions.join(names(&["entry", "tag"]));
-        let (other, is_also_first) = questions.join(names(&["entry"]));
-        let (again, is_first_again) = questions.join(names(&["entry", "tag"]));
-        assert_eq!([is_first, is_also_first, is_first_again], [true, false, false]);
+        let (first, number_of_first) = questions.join(names(&["entry", "tag"]));
+        let (other, number_of_other) = questions.join(names(&["entry"]));
+        let (again, number_of_again) = questions.join(names(&["entry", "tag"]));
+        assert_eq!([number_of_first, number_of_other, number_of_again], [Some(1), Some(2), None]);
 
-        let asked = questions.into_inner();
+        let asked = questions.take();
         assert_eq!(asked.iter().flat_map(Question::names).collect::<Vec<_>>(), ["entry", "tag", "entry"]);
         let mut values = ["a", "b", "c"].map(|value| Some(Bytes::from_static(value.as_bytes()))).into_iter();
         asked.into_iter().for_each(|question| question.answer(CLOCK, &mut values));
@@ -113,7 +121,7 @@ mod tests {
         let (alone, _) = questions.join(names(&["other"]));
         drop((left, alone));
 
-        let [question, unwanted]: [Question; 2] = questions.into_inner().try_into().unwrap();
+        let [question, unwanted]: [Question; 2] = questions.take().try_into().unwrap();
         assert!(question.matters() && !unwanted.matters());
         question.answer(CLOCK, &mut std::iter::once(None));
         assert_eq!(stays.await.unwrap().unwrap().values, [None]);
@@ -123,7 +131,7 @@ mod tests {
     async fn a_failure_is_told_to_all() {
         let mut questions = Questions::default();
         let askers = [questions.join(names(&["entry"])).0, questions.join(names(&["entry"])).0];
-        questions.into_inner().into_iter().for_each(|question| question.fail(&Error::unavailable("gone")));
+        questions.take().into_iter().for_each(|question| question.fail(&Error::unavailable("gone")));
         for asker in askers {
             assert!(asker.await.unwrap().is_err());
         }

@@ -1,64 +1,93 @@
 use std::{
-    mem,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use redis::{Value, cmd};
-use tokio::task::yield_now;
+use redis::{Cmd, Value, cmd};
+use tokio::{sync::oneshot::Receiver, task::yield_now, time::timeout};
 
 use super::{
     failure::{failed, unexpected},
     link::Link,
     moment::Moment,
-    question::{Question, Questions},
+    question::{Answer, Keys, Question, Questions},
     reading::Reading,
 };
-use crate::error::Error;
+use crate::{backend::guarded::too_slow, error::Error};
 
 /// Reads keys together with the clock; what is asked for at the same time goes in one command, and what several ask for, once.
 ///
 /// Each command costs its way through the client, the kernel and the server; a key more costs a fraction of that. Nobody waits
-/// for company: whoever else is ready to ask at this moment comes along.
+/// for company: whoever else is ready to ask at this moment comes along. Once they are enough they go ahead, so that the server has
+/// something to do while others still make their questions.
 #[derive(Debug)]
 pub(super) struct Readings {
     link: Arc<Link>,
     clock: String,
+    limit: Duration,
     asked: Mutex<Questions>,
     /// How many bytes were answered lately, on an average, to one question.
     typical: AtomicUsize,
 }
 
-/// As many go in one command at the most.
-const COMPANY: usize = 64;
+/// What it is to those who ask together that one more has joined them.
+enum Joined {
+    First,
+    Between,
+    /// They are enough, and are to go.
+    Last(Vec<Question>),
+}
+
+/// As many go in one command at the most. With more, the server would be asked less often, and wait for longer.
+const COMPANY: usize = 16;
 /// As many bytes are to be answered to one command: of a long answer, the first who asked waits for the last.
 const ANSWER: usize = 64 << 10;
 /// How often a reading is begun again because the term of the clock has changed meanwhile.
 const ATTEMPTS: usize = 4;
 
 impl Readings {
-    pub(super) fn new(link: Arc<Link>, clock: &str) -> Arc<Self> {
-        Arc::new(Self { link, clock: clock.to_owned(), asked: Mutex::default(), typical: AtomicUsize::new(1) })
+    /// `clock` is the name of the clock, and `limit` for each command.
+    pub(super) fn new(link: Arc<Link>, clock: &str, limit: Duration) -> Arc<Self> {
+        Arc::new(Self { link, clock: clock.to_owned(), limit, asked: Mutex::default(), typical: AtomicUsize::new(1) })
     }
 
-    /// Reads the keys of these names, after now.
-    pub(super) async fn read(self: &Arc<Self>, names: Vec<String>) -> Result<Arc<Moment>, Error> {
-        let (answered, is_first) = self.lock().join(names);
-        if is_first {
-            // A task of its own: whoever leaves does not leave the others without an answer.
-            tokio::spawn(Arc::clone(self).ask());
+    /// Reads the keys of these names, after now, and fails if that takes longer than the limit.
+    pub(super) async fn read(self: &Arc<Self>, names: Keys) -> Result<Arc<Moment>, Error> {
+        let (answered, joined) = self.join(names);
+        // A task of its own: whoever leaves does not leave the others without an answer.
+        match joined {
+            Joined::First => _ = tokio::spawn(Arc::clone(self).ask()),
+            Joined::Last(asked) => _ = tokio::spawn(Arc::clone(self).send(asked)),
+            Joined::Between => {}
         }
         answered.await.map_err(|gone| Error::unavailable("Redis was asked, and nobody took the answer").with_source(gone))?
+    }
+
+    fn join(&self, names: Keys) -> (Receiver<Answer>, Joined) {
+        let mut questions = self.lock();
+        let (answered, number) = questions.join(names);
+        let joined = match number {
+            Some(1) => Joined::First,
+            Some(COMPANY) => Joined::Last(questions.take()),
+            _ => Joined::Between,
+        };
+        (answered, joined)
     }
 
     async fn ask(self: Arc<Self>) {
         // Those who are ready to run come first, and maybe along.
         yield_now().await;
-        // Who asks from here on is answered by another command.
-        let mut asked = mem::take(&mut *self.lock()).into_inner();
+        // Who asks from here on is answered by another command; who has asked before may have gone ahead.
+        let asked = self.lock().take();
+        self.send(asked).await;
+    }
+
+    async fn send(self: Arc<Self>, mut asked: Vec<Question>) {
         let most = (ANSWER / self.typical.load(Ordering::Relaxed).max(1)).clamp(1, COMPANY);
         while asked.len() > most {
             let company = asked.split_off(asked.len() - most);
@@ -70,22 +99,31 @@ impl Readings {
 
     async fn answer(&self, mut asked: Vec<Question>) {
         asked.retain(Question::matters);
-        match self.read_together(asked.iter().flat_map(Question::names)).await {
-            Ok((clock, values)) => {
+        if asked.is_empty() {
+            return;
+        }
+        let mut command = cmd("MGET");
+        command.arg(&self.clock);
+        asked.iter().flat_map(Question::names).for_each(|name| _ = command.arg(name));
+        let mut reading = pin!(self.read_together(&command));
+        match timeout(self.limit, reading.as_mut()).await {
+            Ok(Ok((clock, values))) => {
                 self.note_size(&values, asked.len());
                 let mut values = values.into_iter();
                 asked.into_iter().for_each(|question| question.answer(clock, &mut values));
             }
-            Err(error) => asked.into_iter().for_each(|question| question.fail(&error)),
+            Ok(Err(error)) => fail(asked, &error),
+            Err(elapsed) => {
+                fail(asked, &too_slow(self.limit, elapsed));
+                // If a connection is being made for it, the next ones have it.
+                let _ = reading.await;
+            }
         }
     }
 
-    async fn read_together(&self, names: impl Iterator<Item = &str>) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
-        let mut command = cmd("MGET");
-        command.arg(&self.clock);
-        names.for_each(|name| _ = command.arg(name));
+    async fn read_together(&self, command: &Cmd) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
         for _ in 0..ATTEMPTS {
-            let (value, term) = self.link.ask(&command).await.map_err(failed)?;
+            let (value, term) = self.link.ask(command).await.map_err(failed)?;
             let Value::Array(values) = value else { return Err(unexpected()) };
             let mut values = values.into_iter().map(bytes);
             let clock = values.next().flatten().and_then(|clock| Some(Reading::split(&clock)?.0));
@@ -106,6 +144,10 @@ impl Readings {
     fn lock(&self) -> MutexGuard<'_, Questions> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn fail(asked: Vec<Question>, error: &Error) {
+    asked.into_iter().for_each(|question| question.fail(error));
 }
 
 /// What stands under a key, as far as larder can have written it.

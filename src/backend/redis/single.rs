@@ -1,17 +1,19 @@
 use std::{iter, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use redis::{Cmd, Value, cmd, pipe};
+use smallvec::smallvec;
+use tokio::time::Instant;
 
 use super::{
     announced::{BATCH, announced},
     claims::Claims,
     failure::{failed, unexpected},
     link::Link,
-    memo::{Memo, Proof},
+    memo::{Memo, Note, Proof},
     moment::{Moment, Opened},
     names::Names,
     options::Options,
+    question::Keys,
     reading::Reading,
     readings::Readings,
     record::{judge, judge_all},
@@ -19,7 +21,9 @@ use super::{
 };
 use crate::{
     backend::{
-        Announced, Backend, Claim, Invalidation, Put, Read, Receipt, Scope, Standing, guarded::Remote, judgement::Judgement,
+        Announced, Claim, Invalidation, Put, Read, Receipt, Scope, Standing,
+        guarded::{Arbiter, Remote, limited},
+        judgement::Judgement,
     },
     codec::{self, Head},
     error::Error,
@@ -52,12 +56,20 @@ struct Scripts {
     poll: Known,
 }
 
+/// What is stored under a key by what this node has noted of it.
+enum Noted {
+    Usable(Read),
+    Missing(Epoch),
+    /// Its records have to be read.
+    Doubtful,
+}
+
 impl Single {
     pub(super) fn new(link: Link, names: Names, options: Options) -> Self {
         let (prepare, put) = (Known::prepare(), Known::put());
         let scripts = Scripts { prepare, put, invalidate: Known::invalidate(), poll: Known::poll() };
         let link = Arc::new(link);
-        let readings = Readings::new(Arc::clone(&link), &names.clock);
+        let readings = Readings::new(Arc::clone(&link), &names.clock, options.limits.read);
         Self { link, readings, names, options, memo: Memo::default(), claims: Claims::default(), scripts }
     }
 
@@ -65,30 +77,31 @@ impl Single {
         &self.options
     }
 
-    async fn read(&self, names: Vec<String>) -> Result<Arc<Moment>, Error> {
+    async fn read(&self, names: Keys) -> Result<Arc<Moment>, Error> {
         let moment = self.readings.read(names).await?;
         self.memo.saw(moment.clock.epoch);
         Ok(moment)
     }
 
-    /// The entry if there is one that may be used, how it stands, and the epoch at the read or before it.
-    async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    /// What is usable by what this node has noted: while nothing is invalidated, clock and entry are enough.
+    async fn noted(&self, key: &Key, note: &Note, entry: String) -> Result<Noted, Error> {
+        let moment = self.read(smallvec![entry]).await?;
+        let epoch = moment.clock.epoch;
+        let Some(Opened { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(Noted::Missing(epoch)) };
+        Ok(match note.proves(Proof { id, at: epoch }) {
+            true => Noted::Usable(Read { found: Some((stored, Standing::Current)), epoch: Some(epoch) }),
+            false => Noted::Doubtful,
+        })
+    }
+
+    /// What is usable by the records of its tags, which are read with it as far as they are known.
+    async fn judged(&self, key: &Key, known: &[Tag], note: Option<Note>) -> Result<Read, Error> {
         let digest = key.storage_digest();
-        let note = self.memo.note(&digest);
-        let entry = self.names.entry(&digest);
-        if let Some(note) = note.as_ref().filter(|note| self.memo.may_hold(note)) {
-            let moment = self.read(vec![entry.clone()]).await?;
-            let epoch = moment.clock.epoch;
-            let Some(Opened { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(miss(epoch)) };
-            if note.proves(Proof { id, at: epoch }) {
-                return Ok(Read { found: Some((stored, Standing::Current)), epoch: Some(epoch) });
-            }
-        }
         let asked = note.as_ref().map_or(known, |note| &note.tags);
-        let names = iter::once(entry).chain(asked.iter().map(|tag| self.names.record(tag)));
+        let names = iter::once(self.names.entry(&digest)).chain(asked.iter().map(|tag| self.names.record(tag)));
         let mut moment = self.read(names.collect()).await?;
         let epoch = moment.clock.epoch;
-        let Some(Opened { stored, id }) = self.open(key, asked, &moment) else { return Ok(miss(epoch)) };
+        let Some(Opened { stored, id }) = self.open(key, asked, &moment) else { return self.missing(known, epoch).await };
         let judgement = match judge(epoch, &stored, asked, moment.values.get(1..).unwrap_or_default()) {
             Some(judgement) => judgement,
             // This node has not met the entry before, or not with these tags.
@@ -100,8 +113,17 @@ impl Single {
         // The records were read together with the clock.
         let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: moment.clock.epoch });
         self.memo.remember(&digest, stored.tags(), proof);
-        let found = Standing::of(judgement).map(|standing| (stored, standing));
-        Ok(Read { found, epoch: Some(epoch) })
+        match Standing::of(judgement) {
+            Some(standing) => Ok(Read { found: Some((stored, standing)), epoch: Some(epoch) }),
+            None => self.missing(known, epoch).await,
+        }
+    }
+
+    /// A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
+    async fn missing(&self, known: &[Tag], epoch: Epoch) -> Result<Read, Error> {
+        // Read anew, since the records that are created now have the epoch of now.
+        let epoch = if known.is_empty() { epoch } else { self.prepare(known).await? };
+        Ok(Read { found: None, epoch: Some(epoch) })
     }
 
     async fn records(&self, tags: &[Tag]) -> Result<Arc<Moment>, Error> {
@@ -187,10 +209,6 @@ impl Single {
     }
 }
 
-fn miss(epoch: Epoch) -> Read {
-    Read { found: None, epoch: Some(epoch) }
-}
-
 fn reading(reply: Option<&Value>) -> Result<Reading, Error> {
     match reply {
         Some(Value::BulkString(answer)) => Ok(Reading::split(answer).ok_or_else(unexpected)?.0),
@@ -198,15 +216,22 @@ fn reading(reply: Option<&Value>) -> Result<Reading, Error> {
     }
 }
 
-#[async_trait]
-impl Backend for Single {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
-        let mut read = self.look_up(key, known).await?;
-        if read.found.is_none() && !known.is_empty() {
-            // Read anew, since the records that are created now have the epoch of now.
-            read.epoch = Some(self.prepare(known).await?);
+impl Remote for Single {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
+        let began = Instant::now();
+        let digest = key.storage_digest();
+        let note = self.memo.note(&digest);
+        let noted = match note.as_ref().filter(|note| self.memo.may_hold(note)) {
+            Some(note) => self.noted(key, note, self.names.entry(&digest)).await?,
+            None => Noted::Doubtful,
+        };
+        let rest = limit.saturating_sub(began.elapsed());
+        match noted {
+            Noted::Usable(read) => Ok(read),
+            // Rare, and large: they would make every look-up large.
+            Noted::Missing(epoch) => limited(rest, Box::pin(self.missing(known, epoch))).await,
+            Noted::Doubtful => limited(rest, Box::pin(self.judged(key, known, note))).await,
         }
-        Ok(read)
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
@@ -257,6 +282,18 @@ impl Backend for Single {
         Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()))
     }
 
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        // To connect may take longer than to read.
+        self.link.ready().await.map_err(failed)?;
+        Ok(self.read(Keys::new()).await?.clock.epoch)
+    }
+
+    fn reset(&self) {
+        self.link.reset();
+    }
+}
+
+impl Arbiter for Single {
     async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
         let command = self.claims.claim(&self.names.claim(&key.storage_digest()), life);
         let reply = self.link.ask(&command).await.map(|(reply, _)| reply).map_err(failed)?;
@@ -267,16 +304,5 @@ impl Backend for Single {
         let command = self.claims.release(&self.names.claim(&key.storage_digest()));
         // If it cannot be given back, it ends by itself.
         let _ = self.link.ask(&command).await.map(|(reply, _)| reply);
-    }
-}
-
-#[async_trait]
-impl Remote for Single {
-    async fn epoch(&self) -> Result<Epoch, Error> {
-        Ok(self.read(Vec::new()).await?.clock.epoch)
-    }
-
-    fn reset(&self) {
-        self.link.reset();
     }
 }
