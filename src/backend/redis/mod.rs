@@ -290,7 +290,11 @@ macro_rules! whichever {
 
 impl Remote for Topology {
     async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
-        whichever!(self, remote => remote.get(key, known, limit).await)
+        match self {
+            Self::Single(single) => single.get(key, known, limit).await,
+            // Large: it would make every look-up large.
+            Self::Cluster(cluster) => Box::pin(cluster.get(key, known, limit)).await,
+        }
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
