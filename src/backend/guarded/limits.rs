@@ -1,6 +1,12 @@
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::time::{error::Elapsed, timeout};
+use pin_project_lite::pin_project;
+use tokio::time::{Timeout, error::Elapsed, timeout};
 
 use crate::error::Error;
 
@@ -34,8 +40,26 @@ impl Default for Limits {
 }
 
 /// Gives up after `limit`.
-pub(crate) async fn limited<T>(limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(limit, what).await.unwrap_or_else(|elapsed| Err(too_slow(limit, elapsed)))
+pub(crate) fn limited<F: Future>(limit: Duration, what: F) -> Limited<F> {
+    Limited { limit, timed: timeout(limit, what) }
+}
+
+pin_project! {
+    /// An async function that awaits its argument would hold it twice.
+    pub(crate) struct Limited<F> {
+        limit: Duration,
+        #[pin]
+        timed: Timeout<F>,
+    }
+}
+
+impl<T, F: Future<Output = Result<T, Error>>> Future for Limited<F> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.timed.poll(cx).map(|outcome| outcome.unwrap_or_else(|elapsed| Err(too_slow(*this.limit, elapsed))))
+    }
 }
 
 pub(crate) fn too_slow(limit: Duration, elapsed: Elapsed) -> Error {

@@ -116,9 +116,14 @@ impl Link {
     }
 
     async fn greeted(&self) -> RedisResult<Greeted> {
-        if let Some(current) = self.current() {
-            return Ok(current);
+        match self.current() {
+            Some(current) => Ok(current),
+            // Rare, and several KiB: it would make every look-up large.
+            None => Box::pin(self.connect_and_greet()).await,
         }
+    }
+
+    async fn connect_and_greet(&self) -> RedisResult<Greeted> {
         let mut number = self.greeting.lock().await;
         if let Some(current) = self.current() {
             return Ok(current);

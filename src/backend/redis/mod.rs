@@ -278,53 +278,52 @@ impl Topology {
     }
 }
 
-/// The same of whichever it is.
+/// What whichever it is does. What a Cluster does is in a box: it is large, and would make every look-up in a single server large.
 macro_rules! whichever {
     ($topology:expr, $remote:ident => $does:expr) => {
         match $topology {
-            Topology::Single($remote) => $does,
-            Topology::Cluster($remote) => $does,
+            Topology::Single($remote) => $does.await,
+            Topology::Cluster($remote) => Box::pin($does).await,
         }
     };
 }
 
 impl Remote for Topology {
     async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
-        match self {
-            Self::Single(single) => single.get(key, known, limit).await,
-            // Large: it would make every look-up large.
-            Self::Cluster(cluster) => Box::pin(cluster.get(key, known, limit)).await,
-        }
+        whichever!(self, remote => remote.get(key, known, limit))
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        whichever!(self, remote => remote.put(key, stored).await)
+        whichever!(self, remote => remote.put(key, stored))
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        whichever!(self, remote => remote.is_alive(born, tags).await)
+        whichever!(self, remote => remote.is_alive(born, tags))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        whichever!(self, remote => remote.invalidate(invalidation).await)
+        whichever!(self, remote => remote.invalidate(invalidation))
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {
-        whichever!(self, remote => remote.epoch().await)
+        whichever!(self, remote => remote.epoch())
     }
 
     fn reset(&self) {
-        whichever!(self, remote => remote.reset());
+        match self {
+            Self::Single(single) => single.reset(),
+            Self::Cluster(cluster) => cluster.reset(),
+        }
     }
 }
 
 impl Arbiter for Topology {
     async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        whichever!(self, remote => remote.claim(key, life).await)
+        whichever!(self, remote => remote.claim(key, life))
     }
 
     async fn release(&self, key: &Key) {
-        whichever!(self, remote => remote.release(key).await);
+        whichever!(self, remote => remote.release(key));
     }
 }
 
