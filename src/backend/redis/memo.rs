@@ -1,4 +1,12 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    hash::BuildHasher as _,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use foldhash::fast::RandomState;
 
 use crate::{stored::Epoch, tag::Tag};
 
@@ -9,7 +17,9 @@ use crate::{stored::Epoch, tag::Tag};
 #[derive(Debug)]
 pub(super) struct Memo {
     places: Box<[Mutex<Option<Note>>]>,
-    latest: Mutex<Option<Epoch>>,
+    /// A hash of the epoch that was seen last: what is judged by it is a guess.
+    latest: AtomicU64,
+    hasher: RandomState,
 }
 
 #[derive(Debug, Clone)]
@@ -33,7 +43,11 @@ const PLACES: usize = 8192;
 
 impl Default for Memo {
     fn default() -> Self {
-        Self { places: (0..PLACES).map(|_| Mutex::default()).collect(), latest: Mutex::default() }
+        Self {
+            places: (0..PLACES).map(|_| Mutex::default()).collect(),
+            latest: AtomicU64::new(0),
+            hasher: RandomState::default(),
+        }
     }
 }
 
@@ -49,13 +63,16 @@ impl Memo {
 
     /// Notes what the clock has shown; a later reading may be noted before an earlier one, which costs a round trip.
     pub(super) fn saw(&self, epoch: Epoch) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
+        let seen = self.hasher.hash_one(epoch);
+        // Most of the time there is nothing to write.
+        if self.latest.load(Ordering::Relaxed) != seen {
+            self.latest.store(seen, Ordering::Relaxed);
+        }
     }
 
     /// Whether the epoch at which an entry was found usable is the one that this node has seen last, and most likely still holds.
     pub(super) fn may_hold(&self, note: &Note) -> bool {
-        let latest = *self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        note.proof.is_some_and(|proof| Some(proof.at) == latest)
+        note.proof.is_some_and(|proof| self.hasher.hash_one(proof.at) == self.latest.load(Ordering::Relaxed))
     }
 
     fn place(&self, digest: &[u8; 32]) -> MutexGuard<'_, Option<Note>> {

@@ -1,6 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::reading::Reading;
 use crate::{key::Key, stored::Stored};
@@ -9,7 +10,8 @@ use crate::{key::Key, stored::Stored};
 #[derive(Debug)]
 pub(super) struct Moment {
     pub(super) clock: Reading,
-    pub(super) values: Vec<Option<Bytes>>,
+    /// One for most: the entry.
+    pub(super) values: SmallVec<[Option<Bytes>; 1]>,
     /// What the first of several who asked has made of the first value; `None` if only one did.
     pub(super) shared: Option<OnceLock<(Key, Opened)>>,
 }

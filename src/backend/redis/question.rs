@@ -65,7 +65,7 @@ impl Question {
         self.askers.iter().any(|asker| !asker.is_closed())
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.names.iter().map(String::as_str)
     }
 
@@ -108,8 +108,8 @@ mod tests {
         asked.into_iter().for_each(|question| question.answer(CLOCK, &mut values));
 
         let (first, other, again) = (first.await.unwrap().unwrap(), other.await.unwrap().unwrap(), again.await.unwrap().unwrap());
-        assert_eq!(first.values, [Some("a".into()), Some("b".into())]);
-        assert_eq!(other.values, [Some(Bytes::from("c"))]);
+        assert_eq!(first.values[..], [Some("a".into()), Some("b".into())]);
+        assert_eq!(other.values[..], [Some(Bytes::from("c"))]);
         assert!(Arc::ptr_eq(&first, &again) && first.shared.is_some() && other.shared.is_none());
     }
 
@@ -124,7 +124,7 @@ mod tests {
         let [question, unwanted]: [Question; 2] = questions.take().try_into().unwrap();
         assert!(question.matters() && !unwanted.matters());
         question.answer(CLOCK, &mut std::iter::once(None));
-        assert_eq!(stays.await.unwrap().unwrap().values, [None]);
+        assert_eq!(stays.await.unwrap().unwrap().values[..], [None]);
     }
 
     #[tokio::test]

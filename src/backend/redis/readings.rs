@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, Value};
 use tokio::{sync::oneshot::Receiver, task::yield_now, time::timeout};
 
 use super::{
@@ -102,8 +102,9 @@ impl Readings {
         if asked.is_empty() {
             return;
         }
-        let mut command = cmd("MGET");
-        command.arg(&self.clock);
+        let lengths = asked.iter().flat_map(Question::names).map(str::len);
+        let mut command = Cmd::with_capacity(lengths.clone().count() + 2, lengths.sum::<usize>() + self.clock.len() + 4);
+        command.arg("MGET").arg(&self.clock);
         asked.iter().flat_map(Question::names).for_each(|name| _ = command.arg(name));
         let mut reading = pin!(self.read_together(&command));
         match timeout(self.limit, reading.as_mut()).await {
