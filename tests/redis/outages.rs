@@ -119,6 +119,27 @@ async fn a_network_that_fails_in_any_way_brings_nothing_back() {
     }
 }
 
+/// Too slow to be read from, and not too slow to be told what it missed: other nodes must not wait for it to be fast again.
+#[tokio::test]
+async fn a_server_that_is_slow_is_told_what_it_missed() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port).await;
+    let runs = Runs::default();
+    let limits = Redis::builder().read_timeout(Duration::from_millis(50)).invalidate_timeout(Duration::from_secs(10));
+    let slow = limits.connect(&proxy.url()).await.unwrap();
+    let (a, b) = (Cache::new(slow.clone()), Cache::new(patient().connect(&server.url()).await.unwrap()));
+    let app_b = app(&b, &runs);
+    eventually("hits", async || get(&app_b, "/posts/1").await.is_hit()).await;
+    let old = get(&app_b, "/posts/1").await.text().to_owned();
+    proxy.set(Fault::Cut);
+    a.invalidate_tags(["post:1"]).await.unwrap_err();
+    proxy.set(Fault::Delay(Duration::from_millis(200)));
+    eventually("it is told", async || get(&app_b, "/posts/1").await.text() != old).await;
+    assert!(slow.is_suspended(), "look-ups would wait for it");
+    proxy.set(Fault::None);
+    eventually("it is fast again", async || !slow.is_suspended()).await;
+}
+
 #[test]
 fn connections_that_the_server_ends_are_made_anew() {
     everywhere(async |site| {

@@ -6,6 +6,8 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+#[cfg(feature = "redis")]
+use tokio::time::Instant;
 use tokio::time::{Timeout, error::Elapsed, timeout};
 
 use crate::error::Error;
@@ -42,6 +44,12 @@ impl Default for Limits {
 /// Gives up after `limit`.
 pub(crate) fn limited<F: Future>(limit: Duration, what: F) -> Limited<F> {
     Limited { limit, timed: timeout(limit, what) }
+}
+
+/// Gives up when `limit` has passed since `began`.
+#[cfg(feature = "redis")]
+pub(crate) fn limited_since<F: Future>(began: Instant, limit: Duration, what: F) -> Limited<F> {
+    Limited { limit, timed: timeout(limit.saturating_sub(began.elapsed()), what) }
 }
 
 pin_project! {

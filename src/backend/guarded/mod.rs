@@ -20,9 +20,9 @@ use crate::{
     tag::Tag,
 };
 use breaker::Breaker;
-#[cfg(feature = "redis")]
-pub(crate) use limits::too_slow;
 pub(crate) use limits::{Limits, limited};
+#[cfg(feature = "redis")]
+pub(crate) use limits::{limited_since, too_slow};
 use outbox::Outbox;
 
 /// A store over the network: it does what a [`Backend`](super::Backend) does, without a box around each future. Its operations may

@@ -1,8 +1,8 @@
 //! What is kept on the servers beside entries: the clock and the records of tags.
 //!
 //! The clock is one number that `ma` counts up: its incarnation in the upper 32 bits, a random one that is never 0, the
-//! epoch's number in the lower. A count that overflows ends up as another incarnation, as a clock that was lost would.
-//! It stays below 2⁶³: in a greater number memcached (at least 1.6.18) looks for a minus sign, does not stop at the number's
+//! epoch's number in the lower. A count that overflows ends up as another incarnation, or as none, as a clock that was lost
+//! would. It stays below 2⁶³: in a greater number memcached (at least 1.6.18) looks for a minus sign, does not stop at the number's
 //! end, and refuses to count if an item that was there before has left one behind.
 //! No wall clock has a part in it: those of several nodes may differ.
 

@@ -67,11 +67,6 @@ impl Link {
         Self { source, clock, greet, current: RwLock::default(), greeting: Mutex::new(0), limit }
     }
 
-    /// Makes a connection if there is none.
-    pub(super) async fn ready(&self) -> RedisResult<()> {
-        self.greeted().await.map(drop)
-    }
-
     /// Sends one command to a server that has been greeted in the term that is returned.
     pub(super) async fn ask(&self, command: &Cmd) -> RedisResult<(Value, Term)> {
         let Greeted { way, number, term } = self.greeted().await?;

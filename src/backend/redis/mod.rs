@@ -224,7 +224,7 @@ impl RedisBuilder {
             Place::Cluster(urls) => self.cluster(urls, names)?,
         };
         let redis = self.guarded(topology);
-        if let Err(error) = redis.store.ask(redis.store.remote().epoch()).await {
+        if let Err(error) = redis.store.ask(redis.store.remote().clock()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "Redis is not there yet; handlers answer until it is");
             redis.store.distrust();
         }
@@ -267,6 +267,14 @@ impl Topology {
         match self {
             Self::Single(single) => single.options(),
             Self::Cluster(cluster) => cluster.options(),
+        }
+    }
+
+    /// Reads the clock, as often and as cheaply as look-ups do.
+    async fn clock(&self) -> Result<Epoch, Error> {
+        match self {
+            Self::Single(single) => single.clock().await,
+            Self::Cluster(cluster) => Box::pin(cluster.epoch()).await,
         }
     }
 
@@ -357,7 +365,7 @@ impl Backend for Redis {
 #[async_trait]
 impl Far for Redis {
     async fn epoch(&self) -> Result<Epoch, Error> {
-        self.store.ask(self.store.remote().epoch()).await
+        self.store.ask(self.store.remote().clock()).await
     }
 }
 

@@ -42,7 +42,7 @@ impl Names {
     }
 }
 
-/// Half of the digest: two keys that share it would take each other's place, and be told apart when they are read.
+/// Half of the digest: two keys that share it would take each other's place, as entries that are told apart when they are read.
 fn hexadecimal(prefix: &str, digest: &[u8; 32]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut name = String::with_capacity(prefix.len() + 32);

@@ -1,4 +1,5 @@
 use std::{
+    iter,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -9,7 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
-use tokio::{sync::oneshot::Receiver, task::yield_now, time::timeout};
+use tokio::{
+    sync::oneshot::Receiver,
+    task::yield_now,
+    time::{Instant, timeout},
+};
 
 use super::{
     failure::{failed, unexpected},
@@ -61,8 +66,8 @@ impl Readings {
         let (answered, joined) = self.join(names);
         // A task of its own: whoever leaves does not leave the others without an answer.
         match joined {
-            Joined::First => _ = tokio::spawn(Arc::clone(self).ask()),
-            Joined::Last(asked) => _ = tokio::spawn(Arc::clone(self).send(asked)),
+            Joined::First => _ = tokio::spawn(Gathering(Some(Arc::clone(self))).ask()),
+            Joined::Last(asked) => _ = tokio::spawn(Arc::clone(self).send(asked, Instant::now())),
             Joined::Between => {}
         }
         answered.await.map_err(|gone| Error::unavailable("Redis was asked, and nobody took the answer").with_source(gone))?
@@ -79,35 +84,24 @@ impl Readings {
         (answered, joined)
     }
 
-    async fn ask(self: Arc<Self>) {
-        // Those who are ready to run come first, and maybe along.
-        yield_now().await;
-        // Who asks from here on is answered by another command; who has asked before may have gone ahead.
-        let asked = self.lock().take();
-        self.send(asked).await;
-    }
-
-    async fn send(self: Arc<Self>, mut asked: Vec<Question>) {
+    async fn send(self: Arc<Self>, mut asked: Vec<Question>, began: Instant) {
         let most = (ANSWER / self.typical.load(Ordering::Relaxed).max(1)).clamp(1, COMPANY);
         while asked.len() > most {
             let company = asked.split_off(asked.len() - most);
             let this = Arc::clone(&self);
-            tokio::spawn(async move { this.answer(company).await });
+            tokio::spawn(async move { this.answer(company, began).await });
         }
-        self.answer(asked).await;
+        self.answer(asked, began).await;
     }
 
-    async fn answer(&self, mut asked: Vec<Question>) {
+    async fn answer(&self, mut asked: Vec<Question>, began: Instant) {
         asked.retain(Question::matters);
         if asked.is_empty() {
             return;
         }
-        let lengths = asked.iter().flat_map(Question::names).map(str::len);
-        let mut command = Cmd::with_capacity(lengths.clone().count() + 2, lengths.sum::<usize>() + self.clock.len() + 4);
-        command.arg("MGET").arg(&self.clock);
-        asked.iter().flat_map(Question::names).for_each(|name| _ = command.arg(name));
+        let command = self.command(asked.iter().flat_map(Question::names));
         let mut reading = pin!(self.read_together(&command));
-        match timeout(self.limit, reading.as_mut()).await {
+        match timeout(self.limit.saturating_sub(began.elapsed()), reading.as_mut()).await {
             Ok(Ok((clock, values))) => {
                 self.note_size(&values, asked.len());
                 let mut values = values.into_iter();
@@ -120,6 +114,19 @@ impl Readings {
                 let _ = reading.await;
             }
         }
+    }
+
+    /// Reads the clock alone, however long that takes: of all that is asked of Redis the least.
+    pub(super) async fn clock(&self) -> Result<Reading, Error> {
+        Ok(self.read_together(&self.command(iter::empty())).await?.0)
+    }
+
+    fn command<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Cmd {
+        let (count, length) = names.clone().fold((0, 0), |(count, length), name| (count + 1, length + name.len()));
+        let mut command = Cmd::with_capacity(count + 2, length + self.clock.len() + 4);
+        command.arg("MGET").arg(&self.clock);
+        names.for_each(|name| _ = command.arg(name));
+        command
     }
 
     async fn read_together(&self, command: &Cmd) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
@@ -147,6 +154,33 @@ impl Readings {
     }
 }
 
+/// What gathers those who are ready to ask. If its runtime ends first, those learn that nobody asks for them, and the next one
+/// gathers anew.
+struct Gathering(Option<Arc<Readings>>);
+
+impl Gathering {
+    async fn ask(mut self) {
+        let Some(readings) = &self.0 else { return };
+        let began = Instant::now();
+        // Those who are ready to run come first, and maybe along; but nobody waits for one who does not let go of a thread.
+        let _ = timeout(readings.limit, yield_now()).await;
+        // Who asks from here on is answered by another command; who has asked before may have gone ahead.
+        let asked = readings.lock().take();
+        if let Some(readings) = self.0.take() {
+            readings.send(asked, began).await;
+        }
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        if let Some(readings) = &self.0 {
+            let left = readings.lock().take();
+            drop(left);
+        }
+    }
+}
+
 fn fail(asked: Vec<Question>, error: &Error) {
     asked.into_iter().for_each(|question| question.fail(error));
 }
@@ -156,5 +190,49 @@ fn bytes(value: Value) -> Option<Bytes> {
     match value {
         Value::BulkString(bytes) => Some(bytes.into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Client;
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::backend::redis::link::Source;
+
+    fn readings() -> Arc<Readings> {
+        let nowhere = Source::Client(Client::open("redis://127.0.0.1:1").unwrap());
+        let limit = Duration::from_secs(1);
+        Readings::new(Arc::new(Link::new(nowhere, "clock", limit)), "clock", limit)
+    }
+
+    fn join(readings: &Readings, number: usize) -> (Receiver<Answer>, Joined) {
+        readings.join(smallvec![format!("entry {number}")])
+    }
+
+    #[test]
+    fn enough_go_ahead_and_the_next_is_the_first_again() {
+        let readings = readings();
+        assert!(matches!(join(&readings, 0).1, Joined::First));
+        for number in 1..COMPANY - 1 {
+            assert!(matches!(join(&readings, number).1, Joined::Between));
+            // The same question makes no more of them.
+            assert!(matches!(join(&readings, number).1, Joined::Between));
+        }
+        let Joined::Last(asked) = join(&readings, COMPANY).1 else { panic!("they are enough") };
+        assert_eq!(asked.len(), COMPANY);
+        assert!(matches!(join(&readings, 0).1, Joined::First));
+    }
+
+    #[tokio::test]
+    async fn whose_gathering_ends_is_told_and_the_next_gathers_anew() {
+        let readings = readings();
+        let (first, _) = join(&readings, 1);
+        let (other, joined) = join(&readings, 2);
+        assert!(matches!(joined, Joined::Between));
+        drop(Gathering(Some(Arc::clone(&readings))).ask());
+        assert!(first.await.is_err() && other.await.is_err());
+        assert!(matches!(join(&readings, 1).1, Joined::First));
     }
 }

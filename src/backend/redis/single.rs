@@ -22,7 +22,7 @@ use super::{
 use crate::{
     backend::{
         Announced, Claim, Invalidation, Put, Read, Receipt, Scope, Standing,
-        guarded::{Arbiter, Remote, limited},
+        guarded::{Arbiter, Remote, limited_since},
         judgement::Judgement,
     },
     codec::{self, Head},
@@ -75,6 +75,11 @@ impl Single {
 
     pub(super) fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Reads the clock, together with all who read anything at this moment.
+    pub(super) async fn clock(&self) -> Result<Epoch, Error> {
+        Ok(self.read(Keys::new()).await?.clock.epoch)
     }
 
     async fn read(&self, names: Keys) -> Result<Arc<Moment>, Error> {
@@ -225,12 +230,11 @@ impl Remote for Single {
             Some(note) => self.noted(key, note, self.names.entry(&digest)).await?,
             None => Noted::Doubtful,
         };
-        let rest = limit.saturating_sub(began.elapsed());
         match noted {
             Noted::Usable(read) => Ok(read),
             // Rare, and large: they would make every look-up large.
-            Noted::Missing(epoch) => limited(rest, Box::pin(self.missing(known, epoch))).await,
-            Noted::Doubtful => limited(rest, Box::pin(self.judged(key, known, note))).await,
+            Noted::Missing(epoch) => limited_since(began, limit, Box::pin(self.missing(known, epoch))).await,
+            Noted::Doubtful => limited_since(began, limit, Box::pin(self.judged(key, known, note))).await,
         }
     }
 
@@ -283,9 +287,7 @@ impl Remote for Single {
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {
-        // To connect may take longer than to read.
-        self.link.ready().await.map_err(failed)?;
-        Ok(self.read(Keys::new()).await?.clock.epoch)
+        Ok(self.readings.clock().await?.epoch)
     }
 
     fn reset(&self) {
