@@ -100,10 +100,9 @@ impl Single {
     }
 
     /// What is usable by the records of its tags, which are read with it as far as they are known.
-    async fn judged(&self, key: &Key, known: &[Tag], note: Option<Note>) -> Result<Read, Error> {
-        let digest = key.storage_digest();
+    async fn judged(&self, key: &Key, digest: &[u8; 32], known: &[Tag], note: Option<Note>) -> Result<Read, Error> {
         let asked = note.as_ref().map_or(known, |note| &note.tags);
-        let names = iter::once(self.names.entry(&digest)).chain(asked.iter().map(|tag| self.names.record(tag)));
+        let names = iter::once(self.names.entry(digest)).chain(asked.iter().map(|tag| self.names.record(tag)));
         let mut moment = self.read(names.collect()).await?;
         let epoch = moment.clock.epoch;
         let Some(Opened { stored, id }) = self.open(key, asked, &moment) else { return self.missing(known, epoch).await };
@@ -117,7 +116,7 @@ impl Single {
         };
         // The records were read together with the clock.
         let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: moment.clock.epoch });
-        self.memo.remember(&digest, stored.tags(), proof);
+        self.memo.remember(digest, stored.tags(), proof);
         match Standing::of(judgement) {
             Some(standing) => Ok(Read { found: Some((stored, standing)), epoch: Some(epoch) }),
             None => self.missing(known, epoch).await,
@@ -232,9 +231,9 @@ impl Remote for Single {
         };
         match noted {
             Noted::Usable(read) => Ok(read),
-            // Rare, and large: they would make every look-up large.
+            // Rarer, and large: they would make every look-up large.
             Noted::Missing(epoch) => limited_since(began, limit, Box::pin(self.missing(known, epoch))).await,
-            Noted::Doubtful => limited_since(began, limit, Box::pin(self.judged(key, known, note))).await,
+            Noted::Doubtful => limited_since(began, limit, Box::pin(self.judged(key, &digest, known, note))).await,
         }
     }
 
