@@ -25,7 +25,7 @@ fn hasty() -> RedisBuilder {
     Redis::builder().invalidate_timeout(Duration::from_millis(500))
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
         assert!(Instant::now() < deadline, "{what}: not within 30 s");

@@ -12,7 +12,10 @@ use redis::{
 };
 use tokio::time::sleep;
 
-use crate::servers::redis::{Cluster, Redis as Server, Sentinel};
+use crate::{
+    outages::eventually,
+    servers::redis::{Cluster, Redis as Server, Sentinel},
+};
 
 /// Every way to use Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +123,8 @@ impl<'s> Site<'s> {
             Place::Manager => builder.from_connection(manager(&self.url()).await),
             _ => builder.connect(&self.url()).await.unwrap(),
         };
+        // On a busy machine sentinels may not name the primary when they are first asked.
+        eventually("the node has found its servers", async || !redis.is_suspended()).await;
         let near = Memory::new(16 << 20);
         let cache = match self.place {
             Place::Single | Place::Manager | Place::Sentinel | Place::Cluster => Cache::new(redis.clone()),
