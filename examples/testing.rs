@@ -45,7 +45,7 @@ mod posts {
         http::{HeaderMap, StatusCode, header::ACCEPT_LANGUAGE},
         routing::get,
     };
-    use larder::{Cache, languages};
+    use larder::{Cache, LanguageMatcher};
 
     #[derive(Clone, FromRef)]
     struct App {
@@ -57,7 +57,7 @@ mod posts {
     pub(crate) fn app(cache: Cache) -> Router {
         let minute = cache.layer().ttl(Duration::from_secs(60)).tags(["post:{id}"]);
         // Without it the first reader's language would be everybody's: the probe below finds that.
-        let minute = minute.vary_on([ACCEPT_LANGUAGE]).normalize(ACCEPT_LANGUAGE, languages(["en", "de"]));
+        let minute = minute.vary_on([ACCEPT_LANGUAGE]).normalize(ACCEPT_LANGUAGE, LanguageMatcher::new(["en", "de"]));
         let posts = BTreeMap::from([(7, "old".to_owned())]);
         Router::new()
             .route("/posts/{id}", get(show).put(update).layer(minute))

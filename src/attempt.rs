@@ -48,7 +48,7 @@ impl Attempt {
         ResBody: Body + Send + 'static,
         ResBody::Error: Send,
     {
-        self.inquiry.settings.rewrite(&mut errand.parts);
+        self.inquiry.settings.key.rewrite(&mut errand.parts);
         let validating = match self.validated() {
             Some((_, stored)) => validate(&mut errand.parts.headers, &stored.head.headers),
             None => false,
@@ -144,7 +144,7 @@ impl Attempt {
         let rule = look.rule_key().and_then(|key| Some(Box::new((key, SearchRule::parse(&response.headers)?))));
         let key = rule.as_deref().and_then(|(_, rule)| look.key_by(rule)).unwrap_or_else(|| look.key.clone());
         let fields = candidate.vary.fields();
-        let variant = (!fields.is_empty()).then(|| Box::new(settings.normalizers.variant(&key, &ahead.request, fields)));
+        let variant = (!fields.is_empty()).then(|| Box::new(settings.key.normalizers.variant(&key, &ahead.request, fields)));
         let filled = Box::new(Filled {
             variant,
             key,

@@ -298,8 +298,5 @@ impl fmt::Debug for Cache {
 }
 
 fn prefix(namespace: &str, revision: &str) -> Vec<u8> {
-    let mut key = Key::new();
-    key.push(namespace.as_bytes());
-    key.push(revision.as_bytes());
-    key.as_bytes().to_vec()
+    Key::first(namespace, revision).as_bytes().to_vec()
 }

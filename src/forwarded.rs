@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 use crate::key::{Key, joined_lines};
 
 /// Fields with which a proxy tells where a request was sent, and from which handlers build links and redirects: they belong
-/// to the key, or whoever sends them first decides what all others get.
+/// to the key, or the first client that sends them decides what all others get. A field's position is part of the encoding of keys:
+/// append new ones at the end.
 pub(crate) static FIELDS: [HeaderName; 20] = [
     FORWARDED,
     HeaderName::from_static("front-end-https"),

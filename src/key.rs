@@ -11,6 +11,9 @@ use smallvec::SmallVec;
 
 use crate::secret::Secret;
 
+/// The version of the encoding of keys, in front of each of them.
+pub(crate) const KEY_VERSION: u8 = 1;
+
 /// A cache key (RFC 9111 §2): every part of a request that selects a stored response, in an encoding without
 /// ambiguity.
 ///
@@ -29,6 +32,15 @@ impl Key {
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut key = Self::new();
         key.extend(bytes);
+        key
+    }
+
+    /// The beginning of all keys of a cache: version, namespace and revision.
+    pub(crate) fn first(namespace: &str, revision: &str) -> Self {
+        let mut key = Self::new();
+        key.push_byte(KEY_VERSION);
+        key.push(namespace.as_bytes());
+        key.push(revision.as_bytes());
         key
     }
 
@@ -60,7 +72,13 @@ impl Key {
         }
     }
 
-    /// A part that is nobody's business: its keyed digest stands for it.
+    /// Appends a list, with its length in front.
+    pub(crate) fn push_list<'a>(&mut self, parts: impl ExactSizeIterator<Item = &'a str>) {
+        self.0.extend(&length(parts.len()));
+        parts.for_each(|part| self.push(part.as_bytes()));
+    }
+
+    /// Appends a keyed digest of a credential instead of the credential itself.
     pub(crate) fn push_secret(&mut self, secret: &Secret, part: Option<&[u8]>) {
         let digest = part.map(|part| secret.digest(part));
         self.push_option(digest.as_ref().map(<[u8; 16]>::as_slice));

@@ -1,6 +1,5 @@
 use std::{
     collections::HashMap,
-    panic::Location,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,11 +9,13 @@ use tower_layer::Layer;
 
 use crate::{
     cache::Cache,
+    key_rules::Cookies,
     policy::{Profile, SetCookie},
     service::CacheService,
-    settings::{Authorization, Collapsing, Cookies, Settings},
+    settings::{Authorization, Collapsing, Settings},
     status::StatusField,
     tag::TagTemplate,
+    vary::Normalize,
 };
 
 /// Longer than this nobody waits; a moment that far away can still be told.
@@ -156,9 +157,9 @@ impl CacheLayer {
             settings.store.profile = Profile::Strict;
             settings.store.set_cookie = SetCookie::Keep;
             settings.store.max_ttl = Duration::from_secs(u32::MAX.into());
-            settings.cookies = Cookies::Ignored;
+            settings.key.cookies = Cookies::Ignored;
             settings.trusted = Some(Arc::new(|_| true));
-            settings.normalizers.normalize_lists();
+            settings.key.normalizers.normalize_lists();
         })
     }
 
@@ -261,12 +262,12 @@ impl CacheLayer {
     /// let layer = cache.layer().ignore_query(["utm_*", "fbclid"]);
     /// ```
     pub fn ignore_query<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.edit(|settings| settings.query = std::mem::take(&mut settings.query).ignore(names))
+        self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).ignore(names))
     }
 
     /// Leaves all query parameters out of the key but these. The handler does not see the others either.
     pub fn only_query<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.edit(|settings| settings.query = std::mem::take(&mut settings.query).only(names))
+        self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).only(names))
     }
 
     /// Obeys `No-Vary-Search`: queries that differ only in what a response says makes no difference share it; default: every byte
@@ -277,7 +278,7 @@ impl CacheLayer {
 
     /// Sorts the query by the names of its parameters, so that their order does not matter.
     pub fn sort_query(self) -> Self {
-        self.edit(|settings| settings.query = std::mem::take(&mut settings.query).sorted())
+        self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).sorted())
     }
 
     /// Adds the values of these request fields to the key, as if every response named them in `Vary`.
@@ -285,33 +286,33 @@ impl CacheLayer {
     /// # Panics
     /// If a name is not that of a header field.
     pub fn vary_on<N: AsRef<str>>(self, fields: impl IntoIterator<Item = N>) -> Self {
-        self.edit(|settings| settings.vary_on.extend(fields.into_iter().map(|name| field_name(name.as_ref()))))
+        self.edit(|settings| settings.key.vary_on.extend(fields.into_iter().map(|name| field_name(name.as_ref()))))
     }
 
-    /// Compares a request field, in `vary_on` and in a response's `Vary`, by what `normal_form` makes of its value (`""` if it is
-    /// absent). The handler must not look at more than that.
+    /// Compares a request field, in `vary_on` and in a response's `Vary`, by its normal form: what a function returns for its value (`""`
+    /// if it is absent), or the language that a [`LanguageMatcher`](crate::LanguageMatcher) chooses. The last call for a field wins. The
+    /// handler must not use more of the value than that.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
-    /// let layer = cache.layer().normalize("accept-language", larder::languages(["en", "de"]));
+    /// let layer = cache.layer().normalize("accept-language", larder::LanguageMatcher::new(["en", "de"]));
     /// ```
     ///
     /// # Panics
     /// If `field` is not the name of a header field.
-    #[track_caller]
-    pub fn normalize(self, field: impl AsRef<str>, normal_form: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
-        self.edit_at(Location::caller(), |settings| settings.normalizers.add(field_name(field.as_ref()), normal_form))
+    pub fn normalize(self, field: impl AsRef<str>, normalizer: impl Normalize) -> Self {
+        self.edit(|settings| settings.key.normalizers.set(field_name(field.as_ref()), normalizer))
     }
 
     /// Answers requests with cookies from the cache, because the route does not look at them; default: a request with a
     /// `Cookie` goes to the handler and nothing is stored.
     pub fn ignore_cookies(self) -> Self {
-        self.edit(|settings| settings.cookies = Cookies::Ignored)
+        self.edit(|settings| settings.key.cookies = Cookies::Ignored)
     }
 
     /// Adds the values of these cookies to the key; the route does not look at any other.
     pub fn vary_on_cookies<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
-        self.edit(|settings| settings.cookies = Cookies::Named(names.into_iter().map(Into::into).collect()))
+        self.edit(|settings| settings.key.cookies = Cookies::Named(names.into_iter().map(Into::into).collect()))
     }
 
     /// Answers requests with `Authorization` from the cache, because the route does not look at it; default: such a request is
@@ -332,23 +333,28 @@ impl CacheLayer {
     /// // An authenticating layer outside the cache has put the user there.
     /// let layer = cache.layer().per_principal(|parts| Some(parts.extensions.get::<User>()?.id.to_string()));
     /// ```
-    #[track_caller]
     pub fn per_principal(self, principal: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.edit_at(Location::caller(), |settings| settings.principal = Some(Arc::new(principal)))
+        self.edit(|settings| settings.key.principal = Some(Arc::new(principal)))
     }
 
-    /// Adds a part of your own to the key; a request for which it is `None` bypasses the cache.
+    /// Adds a part of your own to the key, under a name; a request for which it is `None` bypasses the cache. The last call wins.
+    ///
+    /// The name and what `part` returns are in the key, so layers whose parts have different names share no entry. Give another name when
+    /// the same result comes to mean something else.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
-    /// let layer = cache.layer().key_with(|parts| {
+    /// let layer = cache.layer().key_with("device", |parts| {
     ///     let mobile = parts.headers.get("user-agent")?.to_str().ok()?.contains("Mobile");
     ///     Some(if mobile { "mobile" } else { "desktop" }.to_owned())
     /// });
     /// ```
-    #[track_caller]
-    pub fn key_with(self, part: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.edit_at(Location::caller(), |settings| settings.key_part = Some(Arc::new(part)))
+    pub fn key_with(
+        self,
+        name: impl Into<String>,
+        part: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.edit(|settings| settings.key.part = Some((name.into(), Arc::new(part))))
     }
 
     /// The most variants (by `Vary`) that one URL may have; default: 32. More are served and not stored.
@@ -356,24 +362,16 @@ impl CacheLayer {
         self.edit(|settings| settings.max_variants = max)
     }
 
-    /// For a function that shapes keys, given at `site`.
     /// The settings of a layer, for a cache that may have another secret.
     fn with_settings(cache: &Cache, mut settings: Arc<Settings>) -> Self {
-        Arc::make_mut(&mut settings).normalizers.secret = cache.inner.secret.clone();
+        Arc::make_mut(&mut settings).key.normalizers.secret = cache.inner.secret.clone();
         Self { cache: cache.clone(), settings }
-    }
-
-    fn edit_at(self, site: &'static Location<'static>, change: impl FnOnce(&mut Settings)) -> Self {
-        self.edit(|settings| {
-            settings.sites.push(site);
-            change(settings);
-        })
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
-        settings.reshape();
+        settings.seal();
         self
     }
 }

@@ -2,6 +2,8 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use crate::key::Key;
+
 /// Which parameters of the query belong to the cache key; without a rule the query counts byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct QueryRule {
@@ -44,6 +46,19 @@ impl QueryRule {
         Self { order: Order::Sorted, ..self }
     }
 
+    /// Appends the rule itself, in an encoding without ambiguity.
+    pub(crate) fn describe(&self, description: &mut Key) {
+        let (choice, patterns) = match &self.choice {
+            Choice::All => (0, &[][..]),
+            Choice::Only(patterns) => (1, &patterns[..]),
+            Choice::Ignore(patterns) => (2, &patterns[..]),
+        };
+        description.push_byte(choice);
+        let texts: Vec<String> = patterns.iter().map(Pattern::text).collect();
+        description.push_list(texts.iter().map(String::as_str));
+        description.push_byte(u8::from(self.order == Order::Sorted));
+    }
+
     pub(crate) fn is_exact(&self) -> bool {
         matches!(self, Self { choice: Choice::All, order: Order::AsSent })
     }
@@ -81,6 +96,14 @@ impl QueryRule {
 }
 
 impl Pattern {
+    /// As the application wrote it.
+    fn text(&self) -> String {
+        match self {
+            Self::Exact(exact) => exact.clone(),
+            Self::Prefix(prefix) => format!("{prefix}*"),
+        }
+    }
+
     fn matches(&self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == name,

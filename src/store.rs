@@ -252,7 +252,7 @@ impl Stored {
             Content::Variants(variants) => variants.nominations.as_slice(),
             Content::Response(_) | Content::Search(_) | Content::Vacant => &[],
         };
-        nominations.iter().map(move |fields| settings.normalizers.variant(key, request, fields))
+        nominations.iter().map(move |fields| settings.key.normalizers.variant(key, request, fields))
     }
 }
 

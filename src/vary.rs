@@ -56,12 +56,31 @@ impl Vary {
     }
 }
 
-type Normalizer = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// How the values of a request field are compared when they select a response, for
+/// [`CacheLayer::normalize`](crate::CacheLayer::normalize): a function of the value, or a [`LanguageMatcher`].
+///
+/// Two values with the same normal form select the same response. What [`normalize`](Self::normalize) returns is part of the cache key.
+pub trait Normalize: Send + Sync + 'static {
+    /// The normal form of a value; the value is empty if the request does not have the field.
+    fn normalize(&self, value: &str) -> String;
+
+    /// A description of the configuration, if two configurations may give different values the same normal form: layers with different
+    /// identities never share an entry. Default: `None`, only the normal form counts.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<F: Fn(&str) -> String + Send + Sync + 'static> Normalize for F {
+    fn normalize(&self, value: &str) -> String {
+        self(value)
+    }
+}
 
 /// How request fields are compared when they select among variants.
 #[derive(Clone, Default)]
 pub(crate) struct Normalizers {
-    own: Vec<(HeaderName, Normalizer)>,
+    own: Vec<(HeaderName, Arc<dyn Normalize>)>,
     /// Whether lists are compared by their members, languages by their ranks (RFC 9111 §4.1).
     lists: bool,
     /// What keeps credentials among them unreadable.
@@ -69,12 +88,23 @@ pub(crate) struct Normalizers {
 }
 
 impl Normalizers {
-    pub(crate) fn add(&mut self, field: HeaderName, normalize: impl Fn(&str) -> String + Send + Sync + 'static) {
-        self.own.push((field, Arc::new(normalize)));
+    /// Sets the normal form of a field; the last call for a field wins.
+    pub(crate) fn set(&mut self, field: HeaderName, normalizer: impl Normalize) {
+        self.own.retain(|(name, _)| *name != field);
+        self.own.push((field, Arc::new(normalizer)));
     }
 
     pub(crate) fn normalize_lists(&mut self) {
         self.lists = true;
+    }
+
+    /// Appends the configuration itself, in an encoding without ambiguity.
+    pub(crate) fn describe(&self, description: &mut Key) {
+        let mut own: Vec<_> = self.own.iter().map(|(field, normalizer)| (field.as_str(), normalizer.identity())).collect();
+        own.sort();
+        description.push_list(own.iter().map(|(field, _)| *field));
+        own.iter().for_each(|(_, identity)| description.push_option(identity.as_deref().map(str::as_bytes)));
+        description.push_byte(u8::from(self.lists));
     }
 
     /// Appends the request's value of `field` to `key`, in its normal form.
@@ -83,10 +113,10 @@ impl Normalizers {
         if field == AUTHORIZATION || field == COOKIE {
             return key.push_secret(&self.secret, value.as_deref());
         }
-        if let Some((_, normalize)) = self.own.iter().find(|(name, _)| name == field) {
+        if let Some((_, normalizer)) = self.own.iter().find(|(name, _)| name == field) {
             // An absent field is left to the function too: a language matcher has a default for it.
             let text = value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            return key.push(normalize(&text).as_bytes());
+            return key.push(normalizer.normalize(&text).as_bytes());
         }
         match value {
             Some(value) if self.lists && field == ACCEPT_LANGUAGE => key.push(&normal_accept_language(&value)),
@@ -203,34 +233,58 @@ fn thousandths(weight: &str) -> Option<u16> {
     (valid && weight <= 1000).then_some(weight)
 }
 
-/// Matches `Accept-Language` against the languages that the application has (RFC 4647 §3.4, look-up), for
-/// [`CacheLayer::normalize`](crate::CacheLayer::normalize); the first is the default.
+/// Matches `Accept-Language` against the languages that the application has (RFC 4647 §3.4, lookup); the first is the default.
 ///
-/// The handler must choose its language by the same rule, or one for which this is finer.
+/// Given to [`CacheLayer::normalize`](crate::CacheLayer::normalize), it makes one cached response for each language instead of one for each
+/// spelling of the field. The handler must choose its language with the same matcher, or by a rule that is coarser.
 ///
 /// ```
-/// let matcher = larder::languages(["en", "de", "pt-BR"]);
-/// assert_eq!(matcher("de-AT, en;q=0.5"), "de");
-/// assert_eq!(matcher("pt-br"), "pt-BR");
-/// assert_eq!(matcher("ja"), "en");
+/// use larder::LanguageMatcher;
+///
+/// let languages = LanguageMatcher::new(["en", "de", "pt-BR"]);
+/// assert_eq!(languages.best("de-AT, en;q=0.5"), "de");
+/// assert_eq!(languages.best("pt-br"), "pt-BR");
+/// assert_eq!(languages.best("ja"), "en");
 /// ```
-pub fn languages<L: Into<String>>(available: impl IntoIterator<Item = L>) -> impl Fn(&str) -> String + Send + Sync + 'static {
-    let available: Vec<String> = available.into_iter().map(Into::into).collect();
-    move |accept| {
+#[derive(Debug, Clone)]
+pub struct LanguageMatcher(Arc<[String]>);
+
+impl LanguageMatcher {
+    /// A matcher for these languages, written as in `Content-Language`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn new<L: Into<String>>(available: impl IntoIterator<Item = L>) -> Self {
+        let available: Arc<[String]> = available.into_iter().map(Into::into).collect();
+        assert!(!available.is_empty(), "a language matcher needs at least one language, its default");
+        Self(available)
+    }
+
+    /// The language that fits an `Accept-Language` best.
+    pub fn best(&self, accept_language: &str) -> &str {
         let mut wanted: Vec<_> =
-            accept.split(',').filter_map(weighted).filter(|(range, weight)| *weight > 0 && !range.is_empty()).collect();
+            accept_language.split(',').filter_map(weighted).filter(|(range, weight)| *weight > 0 && !range.is_empty()).collect();
         wanted.sort_by_key(|(_, weight)| Reverse(*weight));
-        let best = wanted.iter().find_map(|(range, _)| look_up(&available, range));
-        best.or(available.first()).cloned().unwrap_or_default()
+        wanted.iter().find_map(|(range, _)| lookup(&self.0, range)).unwrap_or(&self.0[0])
+    }
+}
+
+impl Normalize for LanguageMatcher {
+    fn normalize(&self, value: &str) -> String {
+        self.best(value).to_owned()
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(format!("languages {}", self.0.join(",")))
     }
 }
 
 /// Shortens the range subtag by subtag until a language has that name.
-fn look_up<'l>(available: &'l [String], range: &str) -> Option<&'l String> {
+fn lookup<'l>(available: &'l [String], range: &str) -> Option<&'l str> {
     let mut range = range;
     loop {
         if let Some(language) = available.iter().find(|language| language.eq_ignore_ascii_case(range)) {
-            return Some(language);
+            return Some(language.as_str());
         }
         range = &range[..range.rfind('-')?];
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Router,
@@ -12,7 +12,7 @@ use axum::{
     routing::{self, MethodRouter},
 };
 use http::{Method, StatusCode};
-use larder::{Cache, CacheLayer, CachePolicy, CacheStatus, CacheTags, Forward, Invalidate, Private, Reason};
+use larder::{Cache, CacheLayer, CachePolicy, CacheStatus, CacheTags, Forward, Invalidate, LanguageMatcher, Private, Reason};
 use support::{
     ChannelBody, MINUTE, Runs, answering, cache, field, fields, first_streams, get, get_with, minute, numbered, numbered_with,
     page, request, send, send_empty,
@@ -806,7 +806,7 @@ async fn principals_do_not_share_and_an_anonymous_request_obeys_the_usual_rules(
 
 #[tokio::test]
 async fn a_part_of_the_routes_own_selects_the_response_or_declines() {
-    let layer = minute(&cache().0).key_with(|parts| match field(parts, "x-device") {
+    let layer = minute(&cache().0).key_with("test", |parts| match field(parts, "x-device") {
         "" => None,
         device => Some(device.to_owned()),
     });
@@ -822,10 +822,12 @@ async fn a_part_of_the_routes_own_selects_the_response_or_declines() {
 
 #[tokio::test]
 async fn a_normal_form_of_the_language_serves_all_who_mean_the_same() {
-    let pick = Arc::new(larder::languages(["en", "de", "pt-BR"]));
-    let (choose, chosen) = (pick.clone(), pick);
-    let handler = answering(move |parts| (fields(&[("vary", "accept-language")]), chosen(field(parts, "accept-language"))));
-    let app = page(minute(&cache().0).normalize("accept-language", move |accept| choose(accept)), handler);
+    let languages = LanguageMatcher::new(["en", "de", "pt-BR"]);
+    let matcher = languages.clone();
+    let handler = answering(move |parts| {
+        (fields(&[("vary", "accept-language")]), matcher.best(field(parts, "accept-language")).to_owned())
+    });
+    let app = page(minute(&cache().0).normalize("accept-language", languages), handler);
     for (accept, language, hit) in [
         ("de-AT, en;q=0.5", "de", false),
         ("de", "de", true),
@@ -845,7 +847,8 @@ async fn a_normal_form_of_the_language_serves_all_who_mean_the_same() {
 #[tokio::test]
 async fn layers_that_cut_their_keys_differently_do_not_share() {
     let (cache, _) = cache();
-    let layers: [CacheLayer; 8] = [
+    let device = |cache: &Cache, name: &str| minute(cache).key_with(name, |_| Some(String::new()));
+    let layers: [CacheLayer; 11] = [
         minute(&cache),
         minute(&cache).sort_query(),
         minute(&cache).ignore_query(["a"]),
@@ -853,12 +856,36 @@ async fn layers_that_cut_their_keys_differently_do_not_share() {
         minute(&cache).vary_on(["x-a"]),
         minute(&cache).ignore_cookies(),
         minute(&cache).vary_on_cookies(["a"]),
-        minute(&cache).key_with(|_| Some(String::new())),
+        device(&cache, "device"),
+        device(&cache, "tenant"),
+        minute(&cache).normalize("accept-language", LanguageMatcher::new(["en"])),
+        minute(&cache).normalize("accept-language", LanguageMatcher::new(["de"])),
     ];
     for (index, layer) in layers.into_iter().enumerate() {
         let app = page(layer, answering(move |_| index.to_string()));
         assert_eq!(get(&app, "/page").await.text(), index.to_string());
     }
+}
+
+/// A function moved to another line, or a build of another commit, must find what is stored.
+#[tokio::test]
+async fn source_lines_do_not_belong_to_keys() {
+    let (cache, _) = cache();
+    let one = minute(&cache).key_with("device", |_| Some("a".to_owned())).normalize("x-a", str::to_lowercase);
+    let other = minute(&cache).key_with("device", |_| Some("a".to_owned())).normalize("x-a", str::to_lowercase);
+    get(&page(one, answering(|_| "stored")), "/page").await;
+    let answer = get(&page(other, answering(|_| "run again")), "/page").await;
+    assert_eq!((answer.text(), answer.is_hit()), ("stored", true));
+}
+
+#[tokio::test]
+async fn the_last_normal_form_of_a_field_wins() {
+    let layer =
+        minute(&cache().0).vary_on(["x-a"]).normalize("x-a", |_: &str| "same".to_owned()).normalize("x-a", str::to_lowercase);
+    let app = page(layer, numbered(&Runs::default()));
+    assert_eq!(get_with(&app, "/page", &[("x-a", "B")]).await.text(), "run 1");
+    assert_eq!(get_with(&app, "/page", &[("x-a", "b")]).await.text(), "run 1");
+    assert_eq!(get_with(&app, "/page", &[("x-a", "c")]).await.text(), "run 2");
 }
 
 // Stores.

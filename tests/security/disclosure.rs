@@ -285,7 +285,7 @@ async fn p11_two_hosts_do_not_share_a_path() {
 
 #[tokio::test]
 async fn p11_tenants_of_one_host_do_not_share_what_the_route_tells_apart() {
-    let layer = minute(&cache().0).key_with(|parts| Some(parts.headers.get("x-tenant")?.to_str().ok()?.to_owned()));
+    let layer = minute(&cache().0).key_with("tenant", |parts| Some(parts.headers.get("x-tenant")?.to_str().ok()?.to_owned()));
     let app = page(layer, answering(|parts| format!("tenant {}", field(parts, "x-tenant"))));
     for tenant in ["a", "b", "a"] {
         assert_eq!(get_with(&app, "/page", &[("x-tenant", tenant)]).await.text(), format!("tenant {tenant}"));

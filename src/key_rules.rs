@@ -1,0 +1,474 @@
+//! Which parts of a request its cache key is made of, and in which encoding.
+
+use std::{borrow::Cow, fmt, ops::Range, ptr, sync::Arc};
+
+use http::{HeaderMap, HeaderName, Uri, header::COOKIE, request::Parts, uri::PathAndQuery};
+use percent_encoding::percent_decode;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    forwarded::push_forwarding,
+    key::{Key, Scheme},
+    query::QueryRule,
+    request::Facts,
+    router,
+    status::Reason,
+    vary::Normalizers,
+};
+
+pub(crate) type KeyFn = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
+
+/// Which parts of a request its key is made of.
+///
+/// The bytes of a key are a format: nodes of different builds share entries in one store. They depend on the request, on these rules
+/// and on [`KEY_VERSION`](crate::key::KEY_VERSION) only, never on the names or the source lines of the program. `tests/golden/keys-v1`
+/// pins them.
+#[derive(Clone, Default)]
+pub(crate) struct KeyRules {
+    pub(crate) query: QueryRule,
+    pub(crate) vary_on: Vec<HeaderName>,
+    pub(crate) cookies: Cookies,
+    pub(crate) principal: Option<KeyFn>,
+    /// A part of the application's own, and its name: two layers whose parts have different names share no entry.
+    pub(crate) part: Option<(String, KeyFn)>,
+    pub(crate) normalizers: Normalizers,
+    /// Names these rules within a key; `None` for the default rules. Layers with different rules never share an entry.
+    fingerprint: Option<Fingerprint>,
+}
+
+/// The beginning of a SHA-256 over the description of the rules.
+type Fingerprint = [u8; 8];
+
+/// What a request's cookies mean to the route.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Cookies {
+    /// They may mean anything: such a request bypasses the cache.
+    #[default]
+    Unknown,
+    /// They mean nothing.
+    Ignored,
+    /// These select the response, the others mean nothing.
+    Named(Vec<String>),
+}
+
+impl KeyRules {
+    /// Computes the fingerprint; to be called after a change of the rules.
+    pub(crate) fn seal(&mut self) {
+        let description = self.describe();
+        self.fingerprint = (description != Self::default().describe())
+            .then(|| *Sha256::digest(description.as_bytes()).first_chunk().expect("a SHA-256 has 32 bytes"));
+    }
+
+    /// The rules in an encoding without ambiguity. What a function returns is part of each key, so only its name or identity counts here.
+    fn describe(&self) -> Key {
+        let mut description = Key::new();
+        self.query.describe(&mut description);
+        description.push_list(self.vary_on.iter().map(HeaderName::as_str));
+        match &self.cookies {
+            Cookies::Unknown => description.push_byte(0),
+            Cookies::Ignored => description.push_byte(1),
+            Cookies::Named(names) => {
+                description.push_byte(2);
+                description.push_list(names.iter().map(String::as_str));
+            }
+        }
+        description.push_byte(u8::from(self.principal.is_some()));
+        description.push_option(self.part.as_ref().map(|(name, _)| name.as_bytes()));
+        self.normalizers.describe(&mut description);
+        description
+    }
+
+    /// Appends what these rules make of a request to `key`, and returns the range of the query within it.
+    pub(crate) fn push(
+        &self,
+        key: &mut Key,
+        parts: &Parts,
+        facts: &Facts<'_>,
+        principal: Option<&str>,
+    ) -> Result<Range<usize>, Reason> {
+        let uri = router::original_uri(parts);
+        let scheme = Scheme::of(&parts.uri);
+        match &self.fingerprint {
+            None => key.push_byte(0),
+            Some(fingerprint) => {
+                key.push_byte(1);
+                key.extend(fingerprint);
+            }
+        }
+        key.push_scheme(&parts.uri, scheme);
+        match facts.authority(parts).map_err(|_| Reason::InvalidHost)? {
+            Some(authority) => key.push_authority(authority, scheme).map_err(|_| Reason::InvalidHost)?,
+            None => key.push_option(None),
+        }
+        let span = self.push_target(key, uri);
+        // A nested router removes a prefix. Any other rewrite is visible to the handler and belongs to the key.
+        let rewritten =
+            !ptr::eq(uri, &parts.uri) && (!uri.path().ends_with(parts.uri.path()) || uri.query() != parts.uri.query());
+        key.push_byte(u8::from(rewritten));
+        if rewritten {
+            self.push_target(key, &parts.uri);
+        }
+        key.push_byte(u8::from(facts.forwarded));
+        if facts.forwarded {
+            push_forwarding(key, &parts.headers);
+        }
+        if self.fingerprint.is_some() {
+            self.push_own_parts(key, parts, principal)?;
+        }
+        Ok(span)
+    }
+
+    /// Appends path and query, and returns the range of the query within the key.
+    fn push_target(&self, key: &mut Key, uri: &Uri) -> Range<usize> {
+        key.push(uri.path().as_bytes());
+        let start = key.as_bytes().len();
+        key.push_option(self.query.apply(uri.query()).as_deref().map(str::as_bytes));
+        start..key.as_bytes().len()
+    }
+
+    fn push_own_parts(&self, key: &mut Key, parts: &Parts, principal: Option<&str>) -> Result<(), Reason> {
+        let secret = &self.normalizers.secret;
+        self.vary_on.iter().for_each(|field| self.normalizers.push(key, &parts.headers, field));
+        if let Cookies::Named(names) = &self.cookies {
+            names.iter().for_each(|name| key.push_secret(secret, cookie(&parts.headers, name).as_deref()));
+        }
+        key.push_secret(secret, principal.map(str::as_bytes));
+        if let Some((_, part)) = &self.part {
+            key.push(part(parts).ok_or(Reason::KeyDeclined)?.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Gives the handler the query that the key was made of, so that what the key leaves out cannot change the response.
+    pub(crate) fn rewrite(&self, parts: &mut Parts) {
+        if !self.query.is_exact() && parts.uri.query().is_some() {
+            router::rewrite_uris(parts, |uri| with_query(uri, self.query.apply(uri.query())));
+        }
+    }
+}
+
+impl fmt::Debug for KeyRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRules")
+            .field("query", &self.query)
+            .field("vary_on", &self.vary_on)
+            .field("cookies", &self.cookies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every value of that cookie, over all lines: the handler may read the first of them or the last.
+fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+    let lines = headers.get_all(COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
+    let values: Vec<_> = pairs.filter_map(|pair| value_of(pair, name.as_bytes())).collect();
+    (!values.is_empty()).then(|| values.join(&b';'))
+}
+
+/// Spaces around the name and percent-encoding in it do not make it another: there are parsers that undo both, so the handler
+/// may.
+fn value_of<'p>(pair: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
+    let equals = pair.iter().position(|&byte| byte == b'=')?;
+    percent_decode(pair[..equals].trim_ascii()).eq(name.iter().copied()).then_some(&pair[equals + 1..])
+}
+
+fn with_query(uri: &Uri, query: Option<Cow<'_, str>>) -> Uri {
+    let path = uri.path();
+    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut parts = uri.clone().into_parts();
+    // What was left out of a legal query leaves a legal one; if not, the handler sees what was sent.
+    let Ok(target) = target.parse::<PathAndQuery>() else { return uri.clone() };
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use http::{HeaderValue, Method, Request};
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+
+    use super::*;
+    use crate::{
+        forwarded::FIELDS,
+        secret::Secret,
+        vary::{LanguageMatcher, Normalize},
+    };
+
+    /// What a client may send, of the things that can select a response, in few enough spellings that two of them meet.
+    #[derive(Debug, Clone)]
+    struct Asked {
+        head: bool,
+        scheme: Option<&'static str>,
+        authority: &'static str,
+        /// With an authority in the target, `Host` repeats it: two hosts bypass.
+        host: Option<&'static str>,
+        path: String,
+        query: Option<String>,
+        forwarded: Vec<(usize, String)>,
+        tenant: Vec<String>,
+        languages: Vec<String>,
+        cookies: Vec<String>,
+        principal: Option<String>,
+        part: String,
+    }
+
+    /// All but `Forwarded`, of which only a part counts.
+    static FORWARDING: &[HeaderName] = FIELDS.split_at(1).1;
+
+    const TENANT: HeaderName = HeaderName::from_static("x-tenant");
+    const LANGUAGE: HeaderName = HeaderName::from_static("accept-language");
+    const PRINCIPAL: &str = "x-principal";
+    const PART: &str = "x-part";
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let authority = || select(&["a", "A", "a:80", "a:443", "a:8080", "aa", "a.b", "[::1]", "[::1]:80"]);
+        let value = || "[ab,; =/]{0,3}";
+        let target = (
+            any::<bool>(),
+            option::of(select(&["http", "https", "ws"])),
+            authority(),
+            option::of(authority()),
+            "/[a/%]{0,3}",
+            option::of("[ab&=?]{0,3}"),
+        );
+        let fields = (
+            vec((0..FORWARDING.len(), value()), 0..3),
+            vec(value(), 0..3),
+            vec(value(), 0..3),
+            vec("(a|b|ab|)(=[ab]{0,2})?(; ?(a|b)=[ab]{0,2})?", 0..3),
+            option::of(value()),
+            value(),
+        );
+        (target, fields).prop_map(|((head, scheme, authority, host, path, query), rest)| {
+            let (forwarded, tenant, languages, cookies, principal, part) = rest;
+            // Not every path is one that a URI may have.
+            let path = path.replace('%', "%25");
+            Asked { head, scheme, authority, host, path, query, forwarded, tenant, languages, cookies, principal, part }
+        })
+    }
+
+    /// Two that differ in a few things at most.
+    fn pair() -> impl Strategy<Value = (Asked, Asked)> {
+        (asked(), asked(), vec(prop::bool::weighted(0.15), 12)).prop_map(|(one, other, differs)| {
+            let mut mixed = one.clone();
+            macro_rules! mix {
+                ($($at:literal: $field:ident),+) => {
+                    $(if differs[$at] { mixed.$field = other.$field; })+
+                };
+            }
+            mix!(0: head, 1: scheme, 2: authority, 3: host, 4: path, 5: query, 6: forwarded, 7: tenant);
+            mix!(8: languages, 9: cookies, 10: principal, 11: part);
+            (one, mixed)
+        })
+    }
+
+    impl Asked {
+        fn parts(&self) -> Parts {
+            let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+            let origin = self.scheme.map(|scheme| format!("{scheme}://{}", self.authority)).unwrap_or_default();
+            let method = if self.head { Method::HEAD } else { Method::GET };
+            let mut parts =
+                Request::builder().method(method).uri(format!("{origin}{}{query}", self.path)).body(()).unwrap().into_parts().0;
+            let mut add = |name: &HeaderName, value: &str| {
+                parts.headers.append(name, HeaderValue::from_str(value).unwrap());
+            };
+            let host = self.host.map(|host| if self.scheme.is_some() { self.authority } else { host });
+            host.iter().for_each(|host| add(&http::header::HOST, host));
+            self.forwarded.iter().for_each(|(field, value)| add(&FORWARDING[*field], value));
+            self.tenant.iter().for_each(|value| add(&TENANT, value));
+            self.languages.iter().for_each(|value| add(&LANGUAGE, value));
+            self.cookies.iter().for_each(|value| add(&COOKIE, value));
+            self.principal.iter().for_each(|value| add(&HeaderName::from_static(PRINCIPAL), value));
+            add(&HeaderName::from_static(PART), &self.part);
+            parts
+        }
+
+        /// What every layer tells requests apart by, in words of its own.
+        fn resource(&self) -> impl PartialEq + use<> {
+            let scheme = self.scheme.unwrap_or("http");
+            let authority = if self.scheme.is_some() { Some(self.authority) } else { self.host };
+            let default_port = match scheme {
+                "http" => ":80",
+                "https" => ":443",
+                _ => ":",
+            };
+            let authority = authority.map(|authority| authority.trim_end_matches(default_port).to_lowercase());
+            let forwarded: Vec<_> = (0..FORWARDING.len())
+                .map(|field| list(self.forwarded.iter().filter(|(of, _)| *of == field).map(|(_, value)| value)))
+                .collect();
+            (scheme, authority, self.path.clone(), self.query.clone(), forwarded)
+        }
+
+        /// What a layer that looks at all of it tells requests apart by besides.
+        fn selection(&self) -> impl PartialEq + use<> {
+            let pairs = self.cookies.iter().flat_map(|line| line.split(';')).map(str::trim);
+            let cookie = |name: &str| {
+                let values = pairs.clone().filter_map(|pair| pair.split_once('=')).filter(|(named, _)| *named == name);
+                values.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+            };
+            (list(self.tenant.iter()), self.language(), [cookie("a"), cookie("b")], self.principal.clone(), self.part.clone())
+        }
+
+        /// The normal form that [`rules`] gives to `Accept-Language`: absent is like empty.
+        fn language(&self) -> usize {
+            list(self.languages.iter()).unwrap_or_default().len()
+        }
+    }
+
+    /// Several lines are one list, and the space around a line is nothing (RFC 9110 §5.2, §5.5).
+    fn list<'v>(lines: impl Iterator<Item = &'v String>) -> Option<String> {
+        let lines: Vec<_> = lines.map(|line| line.trim()).collect();
+        (!lines.is_empty()).then(|| lines.join(", "))
+    }
+
+    fn text(parts: &Parts, name: &str) -> Option<String> {
+        parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    /// Everything that can be in a key is in it.
+    fn rules() -> KeyRules {
+        let mut rules = KeyRules {
+            vary_on: vec![TENANT, LANGUAGE],
+            cookies: Cookies::Named(vec!["a".to_owned(), "b".to_owned()]),
+            principal: Some(Arc::new(|parts| text(parts, PRINCIPAL))),
+            part: Some(("part".to_owned(), Arc::new(|parts| text(parts, PART)))),
+            ..KeyRules::default()
+        };
+        rules.normalizers.set(LANGUAGE, |value: &str| value.len().to_string());
+        rules.seal();
+        rules
+    }
+
+    fn key(rules: &KeyRules, asked: &Asked) -> Key {
+        let (mut key, parts) = (Key::new(), asked.parts());
+        let principal = rules.principal.as_ref().and_then(|principal| principal(&parts));
+        rules.push(&mut key, &parts, &Facts::read(&parts.headers), principal.as_deref()).unwrap();
+        key
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn two_requests_share_a_key_only_if_nothing_that_selects_tells_them_apart((one, other) in pair()) {
+            let rules = rules();
+            let same = one.resource() == other.resource() && one.selection() == other.selection();
+            prop_assert_eq!(key(&rules, &one) == key(&rules, &other), same);
+        }
+
+        #[test]
+        fn without_rules_the_resource_alone_selects((one, other) in pair()) {
+            let mut rules = KeyRules { cookies: Cookies::Ignored, ..KeyRules::default() };
+            rules.seal();
+            prop_assert_eq!(key(&rules, &one) == key(&rules, &other), one.resource() == other.resource());
+        }
+
+        #[test]
+        fn layers_with_different_rules_never_share_a_key((one, other) in pair()) {
+            prop_assert_ne!(key(&KeyRules::default(), &one), key(&rules(), &other));
+        }
+    }
+
+    fn sealed(mut rules: KeyRules) -> KeyRules {
+        rules.normalizers.secret = Secret::shared(b"golden");
+        rules.seal();
+        rules
+    }
+
+    fn with_normalizer(normalizer: impl Normalize) -> KeyRules {
+        let mut rules = KeyRules { vary_on: vec![LANGUAGE], ..KeyRules::default() };
+        rules.normalizers.set(LANGUAGE, normalizer);
+        rules
+    }
+
+    /// Every rule that a layer can have, by name.
+    fn golden_rules() -> Vec<(&'static str, KeyRules)> {
+        let query = |query: QueryRule| KeyRules { query, ..KeyRules::default() };
+        let part =
+            |name: &str| KeyRules { part: Some((name.to_owned(), Arc::new(|_| Some("x".to_owned())))), ..KeyRules::default() };
+        let mut lists = KeyRules { vary_on: vec![LANGUAGE], ..KeyRules::default() };
+        lists.normalizers.normalize_lists();
+        let rules = [
+            ("default", KeyRules::default()),
+            ("ignore-query", query(QueryRule::default().ignore(["utm_*", "b"]))),
+            ("only-query", query(QueryRule::default().only(["a"]))),
+            ("sort-query", query(QueryRule::default().sorted())),
+            ("vary-on", KeyRules { vary_on: vec![TENANT, LANGUAGE], ..KeyRules::default() }),
+            ("ignore-cookies", KeyRules { cookies: Cookies::Ignored, ..KeyRules::default() }),
+            ("cookies", KeyRules { cookies: Cookies::Named(vec!["a".to_owned()]), ..KeyRules::default() }),
+            ("principal", KeyRules { principal: Some(Arc::new(|parts| text(parts, PRINCIPAL))), ..KeyRules::default() }),
+            ("part", part("device")),
+            ("other-part", part("tenant")),
+            ("normalize", with_normalizer(|value: &str| value.len().to_string())),
+            ("languages", with_normalizer(LanguageMatcher::new(["en", "de"]))),
+            ("strict", lists),
+        ];
+        rules.into_iter().map(|(name, rules)| (name, sealed(rules))).collect()
+    }
+
+    fn golden_requests() -> [(&'static str, Parts); 4] {
+        let parts = |request: http::request::Builder| request.body(()).unwrap().into_parts().0;
+        [
+            ("plain", parts(Request::get("/p").header("host", "A.example"))),
+            ("query", parts(Request::get("/p?b=1&a=2&utm_x=3").header("host", "a.example:8080"))),
+            ("absolute", parts(Request::get("https://a.example:443/"))),
+            (
+                "fields",
+                parts(
+                    Request::get("/p")
+                        .header("host", "a.example")
+                        .header("x-forwarded-proto", "https")
+                        .header("forwarded", "for=1;host=b")
+                        .header("cookie", "a=1; b=2")
+                        .header("accept-language", "de, en;q=0.5")
+                        .header(TENANT, "t")
+                        .header(PRINCIPAL, "alice"),
+                ),
+            ),
+        ]
+    }
+
+    /// Nodes of different builds share entries only while these bytes stay. A deliberate change takes a new `KEY_VERSION` and a new
+    /// file; `LARDER_WRITE_GOLDEN=1` writes it.
+    #[test]
+    fn the_bytes_of_keys_are_pinned() {
+        let mut lines = String::new();
+        for (rules_name, rules) in golden_rules() {
+            for (request_name, parts) in golden_requests() {
+                let mut key = Key::first("shop", "r1");
+                let principal = rules.principal.as_ref().and_then(|principal| principal(&parts));
+                rules.push(&mut key, &parts, &Facts::read(&parts.headers), principal.as_deref()).unwrap();
+                writeln!(lines, "{rules_name} {request_name} {}", key.as_bytes().escape_ascii()).unwrap();
+            }
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/keys-v1");
+        if std::env::var_os("LARDER_WRITE_GOLDEN").is_some() {
+            std::fs::write(path, &lines).unwrap();
+        }
+        assert_eq!(lines, std::fs::read_to_string(path).unwrap());
+    }
+
+    #[test]
+    fn no_two_sets_of_rules_share_a_key() {
+        let (_, parts) = &golden_requests()[0];
+        let mut seen = std::collections::HashSet::new();
+        for (name, rules) in golden_rules() {
+            let mut key = Key::new();
+            rules.push(&mut key, parts, &Facts::read(&parts.headers), None).unwrap();
+            assert!(seen.insert(key), "{name}");
+        }
+    }
+
+    /// Handlers do not mind the space: the `cookie` crate trims names.
+    #[test]
+    fn space_around_the_name_of_a_cookie_does_not_hide_it() {
+        let cookies = |line: &'static str| {
+            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(line))]);
+            cookie(&headers, "session")
+        };
+        assert_eq!(cookies("session =alice"), cookies("session=alice"));
+        assert_eq!(cookies("x=1; session\t=alice"), cookies("session=alice"));
+    }
+}
