@@ -260,6 +260,11 @@ impl LanguageMatcher {
         Self(available)
     }
 
+    /// The languages that the application has; the first is the default.
+    pub fn available(&self) -> &[String] {
+        &self.0
+    }
+
     /// The language that fits an `Accept-Language` best.
     pub fn best(&self, accept_language: &str) -> &str {
         let mut wanted: Vec<_> =
@@ -275,7 +280,7 @@ impl Normalize for LanguageMatcher {
     }
 
     fn identity(&self) -> Option<String> {
-        Some(format!("languages {}", self.0.join(",")))
+        Some(format!("languages {}", self.available().join(",")))
     }
 }
 
