@@ -168,7 +168,10 @@ impl Cache {
     /// Makes everything with one of `tags` unusable, for good: after this has returned `Ok`, no request that starts later,
     /// within the receipt's [`scope`](Receipt::scope), is answered from a response whose handler started before the call.
     ///
-    /// Call it after the write has been committed. It costs the same for one entry and for a million.
+    /// Call it after the write has been committed. It costs the same for one entry and for a million. A call may have any number of
+    /// tags: stores on other machines are sent 1,000 at a time, and it returns when all are invalidated. Of more than 65,536 tags
+    /// memory remembers only the latest one by one, and drops whatever is older than those; that many are also owed at most to a store
+    /// that cannot be reached, which after that has everything invalidated.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -16,10 +16,11 @@ pub trait Far: Backend {
 /// A store that announces each invalidation, for those who keep copies of what it holds.
 #[async_trait]
 pub trait Followed: Far {
-    /// What has been announced after the announcement of this number, or the first part of it.
+    /// Returns what has been announced after position `last`, or the first part of it; without `last`, only where the announcements
+    /// end now.
     ///
     /// An invalidation that has returned before this is called has been announced.
-    async fn announced_since(&self, last: u64) -> Result<Announced, Error>;
+    async fn announced_since(&self, last: Option<u64>) -> Result<Announced, Error>;
 }
 
 /// What has been announced.
@@ -28,9 +29,10 @@ pub trait Followed: Far {
 pub struct Announced {
     /// The epoch when this was read.
     pub epoch: Epoch,
-    /// The number of the last announcement then.
+    /// Where the announcements ended then: a position that grows with each.
     pub last: u64,
-    /// Announcements with their numbers, in their order; those that are missing will never come.
+    /// Announcements without a gap, each with the position where it ends. None, although some were made since the position that was
+    /// asked for, if the first of them is lost or if they are too many to be read: the node drops its copies, and goes on at `last`.
     pub invalidations: Vec<(u64, Invalidation)>,
 }
 

@@ -23,8 +23,8 @@ pub(crate) enum Brought {
     All,
     /// As much as was asked for; there may be more.
     Part,
-    /// Something after a gap, or from a stream that began anew: what was in between will never come. Whoever gets this drops
-    /// his copies, and those that are on their way to him.
+    /// Something after a gap, from a stream that began again, or only where the stream ends, since there was more than is worth
+    /// reading: what was in between will never come. The node drops its copies, and those that are on their way to it.
     Gap,
 }
 

@@ -22,6 +22,8 @@ mod tag_table;
 #[cfg(feature = "memory")]
 pub(crate) mod tiered;
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+use std::borrow::Cow;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -165,6 +167,16 @@ impl Invalidation {
         match self {
             Self::Tags(tags) | Self::ExpireTags(tags) => tags,
             Self::Everything => &[],
+        }
+    }
+
+    /// The same in parts of at most `most` tags, of which each is an invalidation by itself.
+    fn parts(&self, most: usize) -> Vec<Cow<'_, Self>> {
+        let part = |make: fn(Vec<Tag>) -> Self, tags: &[Tag]| Cow::Owned(make(tags.to_vec()));
+        match self {
+            Self::Tags(tags) if tags.len() > most => tags.chunks(most).map(|tags| part(Self::Tags, tags)).collect(),
+            Self::ExpireTags(tags) if tags.len() > most => tags.chunks(most).map(|tags| part(Self::ExpireTags, tags)).collect(),
+            _ => vec![Cow::Borrowed(self)],
         }
     }
 }

@@ -8,6 +8,7 @@ mod support;
 
 mod across_nodes;
 mod basics;
+mod bursts;
 mod durability;
 mod failover;
 mod keys;

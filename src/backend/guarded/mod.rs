@@ -69,6 +69,13 @@ struct Inner<R> {
     outbox: Outbox,
 }
 
+/// How many tags are invalidated at once. 1,000 keep Redis busy for about 5 ms; other nodes' commands run in between.
+const AT_ONCE: usize = 1000;
+
+fn suspended() -> Error {
+    Error::unavailable("the store was unreachable a moment ago, and is not asked until it answers again")
+}
+
 impl<R: Remote> Guarded<R> {
     pub(crate) fn new(remote: R, limits: Limits) -> Self {
         Self { inner: Arc::new(Inner { remote, limits, breaker: Breaker::default(), outbox: Outbox::default() }) }
@@ -88,6 +95,16 @@ impl<R: Remote> Guarded<R> {
         self.within(self.inner.limits.read, what).await
     }
 
+    /// Asks the store something that no request waits for, unless the breaker is open. A failure says nothing about reads, and is not
+    /// counted.
+    #[cfg(feature = "redis")]
+    pub(crate) async fn ask_aside<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        if self.is_open() {
+            return Err(suspended());
+        }
+        limited(limit, what).await
+    }
+
     /// Does not trust the store until it has answered and been told what it missed.
     pub(crate) fn distrust(&self) {
         Inner::open(&self.inner);
@@ -95,7 +112,7 @@ impl<R: Remote> Guarded<R> {
 
     async fn within<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         if self.is_open() {
-            return Err(Error::unavailable("the store was unreachable a moment ago, and is not asked until it answers again"));
+            return Err(suspended());
         }
         self.noted(limited(limit, what).await)
     }
@@ -146,7 +163,7 @@ impl<R: Remote> Inner<R> {
             return false;
         }
         while let Some(owed) = self.outbox.take() {
-            if limited(self.limits.invalidate, self.remote.invalidate(&owed)).await.is_err() {
+            if self.carry_out(&owed).await.is_err() {
                 self.outbox.add(owed);
                 return false;
             }
@@ -159,12 +176,24 @@ impl<R: Remote> Inner<R> {
         self.breaker.close(|| self.outbox.is_empty())
     }
 
+    /// Invalidates part by part, each within the limit. After a failure, some parts may have taken effect: all are to be repeated.
+    async fn carry_out(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        let mut first = None;
+        for part in invalidation.parts(AT_ONCE) {
+            let receipt = limited(self.limits.invalidate, self.remote.invalidate(&part)).await?;
+            // The earliest epoch: it is true of the tags of every part that what began before it is dead.
+            first.get_or_insert(receipt);
+        }
+        let receipt = first.ok_or_else(|| Error::invalid_input("an invalidation has at least one part"))?;
+        Ok(Receipt { tags: invalidation.tags().len(), ..receipt })
+    }
+
     async fn invalidate(inner: Arc<Self>, invalidation: Invalidation) -> Result<Receipt, Error> {
         let outcome = match inner.breaker.is_open() {
             true => {
                 Err(Error::unavailable("the store is unreachable: the invalidation is kept, and carried out when it answers"))
             }
-            false => limited(inner.limits.invalidate, inner.remote.invalidate(&invalidation)).await,
+            false => inner.carry_out(&invalidation).await,
         };
         if outcome.as_ref().is_err_and(|error| !error.is_invalid_input()) {
             inner.outbox.add(invalidation);

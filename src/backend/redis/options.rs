@@ -21,8 +21,6 @@ pub(super) struct Options {
     pub(super) decoding: codec::Limits,
     /// How many replicas must confirm an invalidation.
     pub(super) replicas: Option<u32>,
-    /// About how many invalidations the stream keeps.
-    pub(super) stream_length: usize,
     pub(super) clock: Clock,
     pub(super) corrupt: Arc<AtomicU64>,
 }
@@ -34,7 +32,6 @@ impl Default for Options {
             compression: Compression { threshold: Some(4 << 10), level: 1 },
             decoding: codec::Limits::default(),
             replicas: None,
-            stream_length: 16_384,
             clock: Clock::default(),
             corrupt: Arc::default(),
         }

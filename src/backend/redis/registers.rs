@@ -10,7 +10,7 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::{
-    announced::{BATCH, announced},
+    announced::{BATCH, WORTH_READING, announced, position},
     failure::{failed, unexpected},
     names::Names,
     options::Options,
@@ -74,8 +74,13 @@ impl Slots {
     }
 
     pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
-        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH);
-        announced(&self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments).await?)
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
+        announced(last, &self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments).await?)
+    }
+
+    /// Reads where the announcements end.
+    pub(super) async fn position(&self) -> Result<Announced, Error> {
+        self.reading().await.map(position)
     }
 
     /// Gives up the connections to all nodes.
@@ -173,7 +178,7 @@ impl Registers for Slots {
 
     async fn publish(&self, _at: Epoch, invalidation: &Invalidation) -> Result<(), Error> {
         let arguments = |command: &mut Cmd| {
-            command.arg(force(invalidation)).arg(self.options.stream_length).arg(self.options.stream_life().as_secs());
+            command.arg(force(invalidation)).arg(WORTH_READING).arg(self.options.stream_life().as_secs());
             invalidation.tags().iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         self.on_the_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)

@@ -9,8 +9,8 @@ const CLOCK: &str = include_str!("lua/clock.lua");
 const INVALIDATE: &str = include_str!("lua/invalidate.lua");
 
 /// A library of the server's own, with a function that other programs can call.
-pub(super) fn library(stream_length: usize, stream_life: Duration) -> String {
-    let function = include_str!("lua/function.lua").replace("@LENGTH@", &stream_length.to_string());
+pub(super) fn library(stream_bytes: u64, stream_life: Duration) -> String {
+    let function = include_str!("lua/function.lua").replace("@BYTES@", &stream_bytes.to_string());
     let function = function.replace("@LIFE@", &stream_life.as_secs().to_string());
     ["#!lua name=larder\n", CLOCK, INVALIDATE, &function].concat()
 }

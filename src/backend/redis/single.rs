@@ -5,7 +5,7 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    announced::{BATCH, announced},
+    announced::{BATCH, WORTH_READING, announced, position},
     claims::Claims,
     failure::{failed, unexpected},
     link::Link,
@@ -190,14 +190,19 @@ impl Single {
     }
 
     pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
-        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH);
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
         let replies = self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
-        announced(replies.first().ok_or_else(unexpected)?)
+        announced(last, replies.first().ok_or_else(unexpected)?)
+    }
+
+    /// Reads where the announcements end.
+    pub(super) async fn position(&self) -> Result<Announced, Error> {
+        self.readings.clock().await.map(position)
     }
 
     /// Makes the function for other programs known to the server.
     pub(super) async fn install_function(&self) -> Result<(), Error> {
-        let library = library(self.options.stream_length, self.options.stream_life());
+        let library = library(WORTH_READING, self.options.stream_life());
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(library);
         self.link.ask(&load).await.map_err(failed).map(drop)
@@ -264,11 +269,7 @@ impl Remote for Single {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let tags = invalidation.tags();
         let arguments = |command: &mut Cmd| {
-            command
-                .arg(force(invalidation))
-                .arg(&self.names.record)
-                .arg(self.options.stream_length)
-                .arg(self.options.stream_life().as_secs());
+            command.arg(force(invalidation)).arg(&self.names.record).arg(WORTH_READING).arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];

@@ -13,6 +13,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Copies(Memory);
 
+/// How many tags are invalidated one by one. Each takes about a microsecond, in which others wait.
+const MOST_TAGS: usize = 1000;
+
 impl Copies {
     pub(super) fn new(memory: Memory) -> Self {
         Self(memory)
@@ -53,7 +56,13 @@ impl Copies {
         self.0.engine.remove(key.as_bytes());
     }
 
+    /// Very many tags take all copies with them, which takes no time.
     pub(super) fn invalidate(&self, invalidation: &Invalidation) {
-        self.0.apply(invalidation);
+        match invalidation {
+            Invalidation::Tags(tags) | Invalidation::ExpireTags(tags) if tags.len() > MOST_TAGS => {
+                self.0.apply(&Invalidation::Everything)
+            }
+            _ => self.0.apply(invalidation),
+        };
     }
 }

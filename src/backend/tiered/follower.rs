@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::copies::Copies;
+use super::{copies::Copies, pace::Pace};
 use crate::{
     backend::{
         Invalidation,
@@ -34,7 +34,7 @@ pub(super) struct Follower {
 #[derive(Debug)]
 struct State {
     lease: Lease,
-    /// The clock as it was seen last, and the last announcement that was applied; `None` until there was a first.
+    /// The clock as it was seen last, and where the announcements end that were applied; `None` until there was a poll.
     seen: Option<(Epoch, u64)>,
 }
 
@@ -70,8 +70,8 @@ impl Follower {
         brought
     }
 
-    fn last(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.map_or(u64::MAX >> 12, |(_, last)| last)
+    fn last(&self) -> Option<u64> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.map(|(_, last)| last)
     }
 }
 
@@ -80,12 +80,9 @@ impl State {
         let Announced { epoch, last, invalidations } = announced;
         let followed = self.seen.filter(|(seen, _)| seen.incarnation() == epoch.incarnation());
         let Some((_, mut applied)) = followed else { return self.begin_anew(near, announced) };
-        for (number, invalidation) in invalidations {
-            if *number != applied + 1 {
-                return self.begin_anew(near, announced);
-            }
+        for (end, invalidation) in invalidations {
             near.invalidate(invalidation);
-            applied = *number;
+            applied = *end;
         }
         if invalidations.is_empty() && applied != *last {
             return self.begin_anew(near, announced);
@@ -104,16 +101,15 @@ impl State {
 
 /// Follows the announcements of `far` until nobody has the copies any more.
 pub(super) async fn follow<F: Followed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<Follower>) {
-    let pause = follower.span / 4;
+    let mut pace = Pace::new(follower.span / 4);
     loop {
         let sent_at = follower.clock.now();
-        let announced = far.announced_since(follower.last()).await;
+        // After a failure, the cheapest poll: it begins again, unless nothing was announced meanwhile.
+        let last = follower.last().filter(|_| !pace.failed());
+        let announced = far.announced_since(last).await;
         let Some(near) = near.upgrade() else { return };
         let brought = announced.ok().map(|announced| follower.apply(&near, sent_at, &announced));
         drop(near);
-        // What is behind catches up at once.
-        if !matches!(brought, Some(Brought::Part | Brought::Gap)) {
-            sleep(pause).await;
-        }
+        sleep(pace.pause(brought)).await;
     }
 }

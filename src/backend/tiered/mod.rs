@@ -2,6 +2,7 @@
 
 mod copies;
 mod follower;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -89,7 +90,14 @@ impl<F: Far> Tiered<F> {
 impl<F: Followed> Tiered<F> {
     /// Uses copies without asking, for at most `span` after they may have been invalidated by another node; a second is usual.
     ///
-    /// The far store's announcements are read four times as often. What this node invalidates itself, it gives up at once. The time
+    /// The node reads the far store's announcements four times in a span. That costs Redis one small script each time, and may take a
+    /// second: slow announcements are not counted among the failures that suspend a store.
+    ///
+    /// Two kinds of bursts make a node drop all its copies: an invalidation of more than 500 tags (or 16,000 bytes of them), which is
+    /// announced without its tags, and announcements of more than 256 KiB since the node last read them, which it skips. Each dropped
+    /// copy costs one round trip when its page is next requested; no handler runs.
+    ///
+    /// What this node invalidates itself, it gives up at once. The time
     /// is measured by this node's own monotonic clock, and counts from before a reading was asked for: neither a slow network nor a
     /// process that was suspended makes it longer.
     #[must_use]

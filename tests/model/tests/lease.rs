@@ -86,11 +86,12 @@ enum Op {
     Write(Tag),
     /// A poll comes to the stream.
     Arrive,
-    /// It is answered with what has come after so many, so much at most.
+    /// It is answered with what has come after so many, so much at most; with nothing if more has come than is worth reading.
     Answer {
         after: u8,
         block: u8,
         most: u8,
+        worth: u8,
     },
     Apply {
         from: u8,
@@ -199,7 +200,7 @@ impl<L: Rule> World for Node<L> {
             Op::Now | Op::Begin => return Reply::Now(self.time),
             Op::Write(tag) => self.stream.push(Item { returned_at: self.time, tag }),
             Op::Arrive => self.arrived_at = self.time,
-            Op::Answer { after, block, most } => return self.answer(after, block, most),
+            Op::Answer { after, block, most, worth } => return self.answer(after, block, most, worth),
             Op::Apply { from, until } => {
                 let items = (from..until).filter(|&at| self.stream[usize::from(at)].tag == Tag::OfTheCopy);
                 self.applied = self.applied.max(items.max().map_or(0, |last| last + 1));
@@ -277,8 +278,9 @@ impl<L: Rule> Node<L> {
         self.time >= self.arrived_at + block
     }
 
-    fn answer(&mut self, after: u8, block: u8, most: u8) -> Reply {
-        let from = after.max(self.trimmed);
+    fn answer(&mut self, after: u8, block: u8, most: u8, worth: u8) -> Reply {
+        let is_far_behind = self.written() > after + worth;
+        let from = if is_far_behind { self.written() } else { after.max(self.trimmed) };
         let until = self.written().min(from + most);
         if from == until && !self.is_due(block) {
             self.left.interruptions -= 1;
@@ -301,6 +303,8 @@ struct Scene {
     block: u8,
     /// How many items one brings at most.
     most: u8,
+    /// A poll that is further behind brings only where the stream ends.
+    worth: u8,
     /// Whether a request fetches a copy meanwhile; there is one at the beginning anyway.
     fetch: bool,
     end_of_time: u8,
@@ -335,7 +339,7 @@ async fn follow<L: Rule>(port: Port<L>, memory: Memory, scene: Scene) -> End {
     if scene.block > 0 {
         port.ask(Op::Arrive).await;
     }
-    let items = port.ask(Op::Answer { after: seen, block: scene.block, most: scene.most }).await;
+    let items = port.ask(Op::Answer { after: seen, block: scene.block, most: scene.most, worth: scene.worth }).await;
     let Reply::Items { from, until, incarnation } = items else { unreachable!() };
     let brought = match until - from {
         _ if from > seen || incarnation != known => Brought::Gap,
@@ -444,11 +448,14 @@ const BOTH: &[Tag] = &[Tag::OfTheCopy, Tag::Another];
 const NONE: Accidents = Accidents { trims: 0, losses: 0, interruptions: 0 };
 
 const ASKS: Scene =
-    Scene { writes: ONE, polls: 2, block: 0, most: 9, fetch: false, end_of_time: 5, accidents: NONE, slip: Slip::None };
+    Scene { writes: ONE, polls: 2, block: 0, most: 9, worth: 9, fetch: false, end_of_time: 5, accidents: NONE, slip: Slip::None };
 const WAITS: Scene = Scene { block: 2, end_of_time: 7, ..ASKS };
 const INTERRUPTED: Scene = Scene { accidents: Accidents { interruptions: 1, ..NONE }, ..WAITS };
 const ONE_AT_A_TIME: Scene = Scene { writes: TWICE, most: 1, fetch: true, ..ASKS };
 const TRIMMED: Scene = Scene { writes: BOTH, accidents: Accidents { trims: 1, ..NONE }, ..ASKS };
+const FAR_BEHIND: Scene = Scene { writes: BOTH, worth: 1, ..ASKS };
+/// After a failure, a poll reads nothing but where the stream ends.
+const POSITION_ONLY: Scene = Scene { worth: 0, ..ASKS };
 const LOST: Scene = Scene { accidents: Accidents { losses: 1, ..NONE }, ..ASKS };
 
 #[test]
@@ -475,6 +482,15 @@ fn a_stream_that_brings_one_item_at_a_time() {
 fn a_stream_that_forgets() {
     TRIMMED.holds();
     Scene { fetch: true, ..TRIMMED }.holds();
+}
+
+#[test]
+fn a_stream_of_which_more_has_come_than_is_worth_reading() {
+    for scene in [FAR_BEHIND, POSITION_ONLY] {
+        scene.holds();
+        Scene { fetch: true, ..scene }.holds();
+    }
+    Scene { writes: TWICE, polls: 3, most: 1, ..FAR_BEHIND }.holds();
 }
 
 #[test]
@@ -506,14 +522,14 @@ fn who_judges_a_copy_before_he_looks_at_the_lease_is_noticed() {
 
 #[test]
 fn who_keeps_copies_beyond_a_gap_is_noticed() {
-    for scene in [LOST, TRIMMED] {
+    for scene in [LOST, TRIMMED, FAR_BEHIND, POSITION_ONLY] {
         scene.slip(Slip::CopiesKeptBeyondAGap).shows::<lease::Lease>();
     }
 }
 
 #[test]
 fn who_keeps_a_copy_that_was_on_its_way_beyond_a_gap_is_noticed() {
-    for scene in [LOST, TRIMMED] {
+    for scene in [LOST, TRIMMED, FAR_BEHIND, POSITION_ONLY] {
         Scene { fetch: true, ..scene }.slip(Slip::CopyOnItsWayKeptBeyondAGap).shows::<lease::Lease>();
     }
 }

@@ -30,6 +30,8 @@ pub enum Fault {
     None,
     /// Each piece comes so much later.
     Delay(Duration),
+    /// So many bytes pass in a second, in each direction of each connection.
+    Slow(u32),
     /// Nothing passes, and nobody is told.
     Silence,
     /// Requests pass, answers don't: whatever was asked for happens.
@@ -113,6 +115,11 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut faults: watch
                 Fault::None => break,
                 Fault::Delay(delay) => {
                     sleep(delay).await;
+                    break;
+                }
+                Fault::Slow(bytes) => {
+                    let length = u32::try_from(length).unwrap();
+                    sleep(Duration::from_secs(1) * length / bytes).await;
                     break;
                 }
                 Fault::Cut => return,

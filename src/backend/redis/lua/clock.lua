@@ -1,4 +1,4 @@
--- The clock is one string: term (8 bytes), incarnation (8), epoch (8), sequence of announcements (8), reign (40).
+-- The clock is one string: term (8 bytes), incarnation (8), epoch (8), length of all announcements (8), reign (40).
 -- A reign is a server as long as it is the primary: it ends with a restart and with a failover.
 -- A record is one string: incarnation (8), hard (8), soft (8).
 
@@ -76,26 +76,33 @@ local function arguments(first)
     return list
 end
 
--- Tells near tiers what was invalidated, and keeps the clock. Each announcement has its number for an id, so that one who misses
--- some knows it. Many tags take several, since Lua cannot hand over more than some thousand values at once.
+-- The tags as one string, each behind its length; nothing if they are so many that near tiers do better without.
+local function packed(tags)
+    if #tags > 500 then return nil end
+    local parts, bytes = {}, 0
+    for i, tag in ipairs(tags) do
+        bytes = bytes + 2 + #tag
+        if bytes > 16000 then return nil end
+        parts[i] = struct.pack('>I2c0', #tag, tag)
+    end
+    return table.concat(parts)
+end
+
+-- Announces to near tiers what was invalidated, and stores the clock. Very many tags are announced as everything. The id of an
+-- announcement is the length of all announcements up to its end, and each is 64 bytes longer than its tags: so a near tier notices
+-- that it misses some, and how much there is to read is known without reading it.
 local function announce(clock, names, what, limits, tags)
-    local at_once, first = 1000, 1
-    repeat
-        clock.sequence = clock.sequence + 1
-        set_clock(names.clock, clock)
-        local number = string.format('%.0f-0', clock.sequence)
-        local message = { 'XADD', names.stream, 'MAXLEN', '~', limits.length, number, 'w', what }
-        for i = first, math.min(first + at_once - 1, #tags) do
-            message[#message + 1] = 't'
-            message[#message + 1] = tags[i]
-        end
-        local added = redis.pcall(unpack(message))
-        if type(added) == 'table' and added.err then
-            -- Of another clock, or somebody else's: whoever follows it will see that it began anew.
-            redis.call('DEL', names.stream)
-            redis.call(unpack(message))
-        end
-        first = first + at_once
-    until first > #tags
+    local body = packed(tags)
+    if not body then what, body = 'all', '' end
+    clock.sequence = clock.sequence + 64 + #body
+    set_clock(names.clock, clock)
+    local id, oldest = string.format('%.0f-0', clock.sequence), string.format('%.0f-0', math.max(clock.sequence - limits.bytes, 0))
+    local message = { 'XADD', names.stream, 'MINID', '~', oldest, id, 'w', what, 't', body }
+    local added = redis.pcall(unpack(message))
+    if type(added) == 'table' and added.err then
+        -- The stream belongs to another clock, or is none: near tiers notice that it began again.
+        redis.call('DEL', names.stream)
+        redis.call(unpack(message))
+    end
     redis.call('EXPIRE', names.stream, limits.life)
 end

@@ -6,6 +6,6 @@ redis.register_function('larder_invalidate', function(_, arguments)
     local names = { clock = slot .. ':clock', stream = slot .. ':stream', record = namespace .. ':t:' }
     local tags = {}
     for i = 2, #arguments do tags[i - 1] = 't:' .. arguments[i] end
-    invalidate(names, 'hard', { length = @LENGTH@, life = @LIFE@ }, tags)
+    invalidate(names, 'hard', { bytes = @BYTES@, life = @LIFE@ }, tags)
     return #tags
 end)
