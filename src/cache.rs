@@ -169,9 +169,9 @@ impl Cache {
     /// within the receipt's [`scope`](Receipt::scope), is answered from a response whose handler started before the call.
     ///
     /// Call it after the write has been committed. It costs the same for one entry and for a million. A call may have any number of
-    /// tags: stores on other machines are sent 1,000 at a time, and it returns when all are invalidated. Of more than 65,536 tags
-    /// memory remembers only the latest one by one, and drops whatever is older than those; that many are also owed at most to a store
-    /// that cannot be reached, which after that has everything invalidated.
+    /// tags: stores on other machines take 1,000 at a time, and the call returns when all are invalidated. Memory remembers the latest
+    /// 65,536 tags one by one, and drops every response that is older than those. For a store that cannot be reached as many tags are
+    /// kept until it answers; if there are more, everything in it is invalidated then.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

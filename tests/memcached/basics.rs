@@ -54,6 +54,23 @@ async fn memory_in_front_of_it_answers_what_no_node_has_invalidated() {
 }
 
 #[tokio::test]
+async fn a_call_of_many_tags_invalidates_each_of_them_and_nothing_else() {
+    let server = Server::start();
+    let runs = Runs::default();
+    let (a, b) = (Node::new(&[&server], &runs).await, Node::new(&[&server], &runs).await);
+    let (invalidated, other) = (["/pages/0", "/pages/999", "/pages/1000", "/pages/29999"], "/pages/30000");
+    for page in invalidated.into_iter().chain([other]) {
+        assert!(b.get(page).await.is_stored());
+    }
+    let receipt = a.cache.invalidate_tags((0..30_000).map(|number| format!("page:{number}"))).await.unwrap();
+    assert_eq!(receipt.tags, 30_000);
+    for page in invalidated {
+        assert!(!b.get(page).await.is_hit(), "{page}");
+    }
+    assert!(b.get(other).await.is_hit());
+}
+
+#[tokio::test]
 async fn tags_of_the_handler_are_looked_up_too() {
     let server = Server::start();
     let runs = Runs::default();

@@ -184,7 +184,7 @@ impl<R: Remote> Inner<R> {
             // The earliest epoch: it is true of the tags of every part that what began before it is dead.
             first.get_or_insert(receipt);
         }
-        let receipt = first.ok_or_else(|| Error::invalid_input("an invalidation has at least one part"))?;
+        let receipt = first.ok_or_else(|| Error::unavailable("an invalidation has at least one part"))?;
         Ok(Receipt { tags: invalidation.tags().len(), ..receipt })
     }
 
