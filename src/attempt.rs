@@ -130,7 +130,7 @@ impl Attempt {
         length: Option<u64>,
         exchange: Exchange,
     ) -> Result<(Box<Filled>, Lifetime), Reason> {
-        let Inquiry { cache, settings, look, ahead } = &*self.inquiry;
+        let Inquiry { cache, settings, look, ahead, .. } = &*self.inquiry;
         if look.method == LookMethod::Head {
             return Err(Reason::Head);
         }
@@ -158,8 +158,7 @@ impl Attempt {
     }
 
     pub(crate) fn fill(self, (filled, lifetime): (Box<Filled>, Lifetime), response: &response::Parts) -> Box<Fill> {
-        let Inquiry { cache, settings, .. } = &*self.inquiry;
-        Fill::new(cache.clone(), Arc::clone(settings), filled, lifetime, response, self.role)
+        Fill::new(self.inquiry, filled, lifetime, response, self.role)
     }
 
     /// Tells those who wait that there is nothing for them, and remembers it.

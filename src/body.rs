@@ -1,19 +1,19 @@
 use std::{
-    any::Any,
     collections::VecDeque,
     fmt,
-    panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use smallvec::SmallVec;
-use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::status::Reason;
+use crate::{
+    status::Reason,
+    tee::{Item, TeeReader, into_bytes},
+};
 
 pin_project! {
     /// The body of a response that passed a larder layer: a stored one, the handler's own, or the handler's while it is
@@ -37,27 +37,8 @@ pin_project! {
     {
         Stored { bytes: Bytes },
         Passing { #[pin] body: B },
-        Piped { piped: Box<Piped<B>> },
+        Teed { tee: Box<TeeReader<B>> },
     }
-}
-
-/// What a pump sends on to the client.
-pub(crate) enum Piece<B: Body> {
-    Frame(Result<Frame<Bytes>, B::Error>),
-    End,
-    /// The body panicked, and whoever reads it is to know.
-    Panicked(Box<dyn Any + Send>),
-    /// From here on the client reads the body itself: there is nothing more to store.
-    Rest(Pin<Box<B>>),
-}
-
-/// The client's end of a body that a task of ours reads and stores.
-pub(crate) struct Piped<B: Body> {
-    pieces: UnboundedReceiver<Piece<B>>,
-    rest: Option<Pin<Box<B>>>,
-    ended: bool,
-    /// How much is still to come.
-    hint: SizeHint,
 }
 
 impl<B: Body> ResponseBody<B> {
@@ -69,10 +50,10 @@ impl<B: Body> ResponseBody<B> {
         Self { state: State::Passing { body } }
     }
 
-    /// What `filling` took already and what it will bring, read by a task of its own: nobody who waits for the stored response
-    /// depends on how fast this client reads, or whether it stays.
-    pub(crate) fn piped(filling: &Filling<B>, pieces: UnboundedReceiver<Piece<B>>) -> Self {
-        Self { state: State::Piped { piped: Box::new(Piped { pieces, rest: None, ended: false, hint: filling.size_hint() }) } }
+    /// A body that a task of its own reads: nobody who waits for the stored response depends on how fast this client reads, or
+    /// whether it stays.
+    pub(crate) fn teed(tee: TeeReader<B>) -> Self {
+        Self { state: State::Teed { tee: Box::new(tee) } }
     }
 }
 
@@ -85,7 +66,7 @@ impl<B: Body> Body for ResponseBody<B> {
             Projected::Stored { bytes } if bytes.is_empty() => Poll::Ready(None),
             Projected::Stored { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Projected::Passing { body } => body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
-            Projected::Piped { piped } => piped.poll_frame(cx),
+            Projected::Teed { tee } => tee.poll_frame(cx),
         }
     }
 
@@ -93,7 +74,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.state {
             State::Stored { bytes } => bytes.is_empty(),
             State::Passing { body } => body.is_end_stream(),
-            State::Piped { piped } => piped.ended || piped.rest.as_ref().is_some_and(Body::is_end_stream),
+            State::Teed { tee } => tee.is_end_stream(),
         }
     }
 
@@ -101,7 +82,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.state {
             State::Stored { bytes } => SizeHint::with_exact(bytes.len() as u64),
             State::Passing { body } => body.size_hint(),
-            State::Piped { piped } => piped.rest.as_ref().map_or(piped.hint, Body::size_hint),
+            State::Teed { tee } => tee.size_hint(),
         }
     }
 }
@@ -111,48 +92,9 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
         f.write_str(match &self.state {
             State::Stored { .. } => "ResponseBody::Stored",
             State::Passing { .. } => "ResponseBody::Passing",
-            State::Piped { .. } => "ResponseBody::Piped",
+            State::Teed { .. } => "ResponseBody::Teed",
         })
     }
-}
-
-impl<B: Body> Piped<B> {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        if self.rest.is_none() {
-            match ready!(self.pieces.poll_recv(cx)) {
-                Some(Piece::End) => {
-                    self.hint = SizeHint::with_exact(0);
-                    self.ended = true;
-                }
-                Some(Piece::Frame(frame)) => {
-                    self.hint = less(&self.hint, frame.as_ref().ok());
-                    return Poll::Ready(Some(frame));
-                }
-                Some(Piece::Rest(body)) => self.rest = Some(body),
-                Some(Piece::Panicked(panic)) => resume_unwind(panic),
-                // With its runtime, the task is gone that read this body. What has come of it must not look whole.
-                None => panic!("a body could not be read to its end"),
-            }
-        }
-        match &mut self.rest {
-            Some(rest) => rest.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
-            None => Poll::Ready(None),
-        }
-    }
-}
-
-/// What remains when a frame has gone.
-fn less(hint: &SizeHint, frame: Option<&Frame<Bytes>>) -> SizeHint {
-    let gone = frame.and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
-    let mut less = SizeHint::new();
-    less.set_lower(hint.lower().saturating_sub(gone));
-    if let Some(upper) = hint.upper() {
-        less.set_upper(upper.saturating_sub(gone));
-    }
-    less
 }
 
 /// A body that is kept while it passes.
@@ -163,8 +105,6 @@ pub(crate) struct Filling<B: Body> {
     /// What was kept so far, or why nothing more is.
     keep: Result<Collected, Reason>,
 }
-
-pub(crate) type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 
 impl<B: Body> Filling<B> {
     /// Keeps up to `limit` bytes of `body`; `expected` is the length that `Content-Length` states.
@@ -236,7 +176,7 @@ impl<B: Body> Filling<B> {
         Poll::Ready(item.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         let ready = self.ready.iter().flatten().flatten().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum::<u64>();
         let body = self.body.size_hint();
         let mut hint = SizeHint::new();
@@ -294,8 +234,4 @@ impl Collected {
         self.chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
         whole.freeze()
     }
-}
-
-fn into_bytes(mut data: impl Buf) -> Bytes {
-    data.copy_to_bytes(data.remaining())
 }

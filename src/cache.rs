@@ -2,10 +2,10 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use http::Uri;
-use tokio::sync::Semaphore;
 
 use crate::{
     backend::{Backend, Invalidation, Receipt},
@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     key::{Key, Scheme, normal_authority},
     mode::{Mode, Switch},
+    place::{FetchLimits, Place, Places},
     secret::Secret,
     settings::Settings,
     status::{Forward, Reason},
@@ -51,7 +52,7 @@ pub(crate) struct Inner {
     /// What keeps credentials in keys unreadable.
     pub(crate) secret: Secret,
     pub(crate) flights: Arc<Flights>,
-    pub(crate) fetches: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
     pub(crate) uncacheable: Arc<Uncacheable>,
     switch: Switch,
     pub(crate) policies: Arc<Mutex<HashMap<String, Arc<Settings>>>>,
@@ -60,7 +61,9 @@ pub(crate) struct Inner {
 }
 
 const FLIGHT_SHARDS: usize = 32;
-const DEFAULT_FETCHES: usize = 1024;
+
+/// Longer than this nothing goes on; a moment that far away can still be told.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Cache {
     /// A cache in the memory of this process, of at most `max_bytes` bytes: bodies, headers, keys and bookkeeping.
@@ -84,7 +87,7 @@ impl Cache {
             revision: String::new(),
             secret: Secret::default(),
             flights: Flights::new(FLIGHT_SHARDS, Limits::default()),
-            fetches: Arc::new(Semaphore::new(DEFAULT_FETCHES)),
+            places: Places::new(FetchLimits::default()),
             uncacheable: Arc::default(),
             switch: Switch::default(),
             policies: Arc::default(),
@@ -125,12 +128,42 @@ impl Cache {
         self.with(|inner| inner.secret = Secret::shared(secret))
     }
 
-    /// A handle to the same store with at most `max` handlers at once that run to fill it; default: 1024. Further requests queue
-    /// up, fairly, for as long as a layer's [`wait_limit`](crate::CacheLayer::wait_limit) says. Requests that are not
-    /// stored anyway don't count.
+    /// A handle to the same store with at most `max` handlers of each route at once that run to fill it; default: 1024.
+    ///
+    /// Further requests queue in the order of arrival, for as long as a layer's [`wait_limit`](crate::CacheLayer::wait_limit) says, and run
+    /// then all the same. A route is what a router calls one (`/posts/{id}`), or else a whole layer; one whose handlers hang delays no other.
+    /// Only handlers count whose client waits, and background refreshes: not bodies that are streamed, not
+    /// [abandoned fetches](Self::max_abandoned_fetches), and not requests that are not stored anyway.
     #[must_use]
     pub fn max_fetches(&self, max: usize) -> Self {
-        self.with(|inner| inner.fetches = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))))
+        self.limit_fetches(|limits| limits.per_route = max)
+    }
+
+    /// A handle to the same store that ends a fetch when no client has waited for it for so long, a year at most; default: 30 seconds.
+    ///
+    /// A fetch goes on when its client leaves, so that its response is stored. From that moment on, head and body together have this time;
+    /// a background refresh has it from its start. Then the handler or its body is dropped, and the next request for the key
+    /// fetches again at once.
+    #[must_use]
+    pub fn abandoned_fetch_limit(&self, limit: Duration) -> Self {
+        self.limit_fetches(|limits| limits.abandoned_for = limit.min(LONGEST))
+    }
+
+    /// A handle to the same store with at most `count` fetches at once whose clients have left, which hold at most about `bytes` bytes of
+    /// bodies; default: 256, and 16 MiB. A fetch beyond that ends when its client leaves, so that 0 ends each.
+    #[must_use]
+    pub fn max_abandoned_fetches(&self, count: usize, bytes: u64) -> Self {
+        self.limit_fetches(|limits| (limits.abandoned, limits.abandoned_bytes) = (count, bytes))
+    }
+
+    /// A handle to the same store that holds at most about so many bytes of bodies that it has read ahead of their clients, to
+    /// store them; default: 64 MiB.
+    ///
+    /// A body that is streamed is read as fast as it comes, whatever its client's pace, and takes up to half of what is free: a third of
+    /// all if it is alone. Beyond that it is not stored, and its client reads it at its own pace.
+    #[must_use]
+    pub fn max_buffered_bytes(&self, bytes: u64) -> Self {
+        self.limit_fetches(|limits| limits.buffered_bytes = bytes)
     }
 
     /// A handle to the same store that lets at most so many requests wait for another's fetch, for one key and in total;
@@ -255,6 +288,12 @@ impl Cache {
         self.inner.clock.now()
     }
 
+    /// Where a fetch counts that a layer with these settings makes for the route with this path.
+    pub(crate) fn fetch_place(&self, settings: &Arc<Settings>, path: Option<&str>) -> Place {
+        let layer = Arc::as_ptr(settings).addr();
+        self.inner.places.on_route(&self.inner.prefix, layer, path)
+    }
+
     pub(crate) fn space(&self) -> &TagSpace {
         &self.inner.space
     }
@@ -280,6 +319,12 @@ impl Cache {
                 Ok(self.space().uri(&authority, parsed.path()))
             }
         }
+    }
+
+    fn limit_fetches(&self, change: impl FnOnce(&mut FetchLimits)) -> Self {
+        let mut limits = self.inner.places.limits;
+        change(&mut limits);
+        self.with(|inner| inner.places = Places::new(limits))
     }
 
     fn with(&self, change: impl FnOnce(&mut Inner)) -> Self {

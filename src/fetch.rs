@@ -14,11 +14,13 @@ use crate::{
     attempt::Attempt,
     body::ResponseBody,
     cache::Cache,
-    detached::{Detached, patiently},
+    detached::{Detached, until},
     errand::Errand,
     hit::{Missing, Validation, Verdict, unavailable},
     inquiry::Inquiry,
+    place::Place,
     refresh::Refresh,
+    router,
     settings::{Look, LookMethod, Settings},
     status::{CacheStatus, Forward, Reason},
     turn::{FirstTurn, Leader, Role},
@@ -44,7 +46,8 @@ where
     /// Answers from a backend that has to be waited for, from another request's fetch, or from the handler. `missing` is what
     /// has been looked up already.
     pub(crate) async fn run(self, missing: Option<Missing>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let (inquiry, errand) = self.look_ahead();
+        let place = self.place();
+        let (inquiry, errand) = self.look_ahead(place);
         let mut missing = match missing {
             Some(missing) => missing,
             None => match first_answer(&inquiry).await {
@@ -52,8 +55,9 @@ where
                 Ok((response, outdated)) => {
                     if let Some(missing) = outdated
                         && let Some(leader) = inquiry.cache.lead_in_background(&inquiry.look, &missing)
+                        && let Some(deadline) = inquiry.place.take_in_background()
                     {
-                        tokio::spawn(patiently(refresh(inquiry, errand, missing, leader)).in_current_span());
+                        tokio::spawn(until(deadline, refresh(inquiry, errand, missing, leader)).in_current_span());
                     }
                     return Ok(response);
                 }
@@ -73,20 +77,27 @@ where
     /// Fetches anew what has just been answered, with nobody waiting for it.
     pub(crate) fn refresh_in_background(self, missing: Missing) {
         let Some(leader) = self.cache.lead_in_background(&self.look, &missing) else { return };
+        let place = self.place();
+        let Some(deadline) = place.take_in_background() else { return };
         let refreshing = async move {
-            let (inquiry, errand) = self.look_ahead();
+            let (inquiry, errand) = self.look_ahead(place);
             refresh(inquiry, errand, missing, leader).await;
         };
-        tokio::spawn(patiently(refreshing).in_current_span());
+        tokio::spawn(until(deadline, refreshing).in_current_span());
     }
 
     /// Fetches anew at once, for a caller that waits until it is stored.
     async fn refresh_now(self) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let (inquiry, errand) = self.look_ahead();
+        let place = self.place();
+        let (inquiry, errand) = self.look_ahead(place);
         let look_up = inquiry.look_up().await;
         let (epoch, at, found) = look_up.map_or((None, None, None), |look_up| (look_up.epoch, look_up.at, look_up.found));
         let missing = Missing { why: Forward::Request, epoch, at, stored: found.map(|(stored, _)| stored) };
-        let leader = if inquiry.look.within { None } else { inquiry.cache.lead_in_background(&inquiry.look, &missing) };
+        let leader = if inquiry.look.within || !inquiry.place.try_take() {
+            None
+        } else {
+            inquiry.cache.lead_in_background(&inquiry.look, &missing)
+        };
         let role = leader.map_or(Role::Single, Role::Leader);
         answer_by_handler(inquiry, errand, missing, role).await
     }
@@ -100,9 +111,13 @@ where
         Ok(response)
     }
 
-    fn look_ahead(mut self) -> (Arc<Inquiry>, Box<Errand<S, ReqBody>>) {
+    fn place(&self) -> Place {
+        self.cache.fetch_place(&self.settings, router::route(&self.errand.parts.extensions))
+    }
+
+    fn look_ahead(mut self, place: Place) -> (Arc<Inquiry>, Box<Errand<S, ReqBody>>) {
         let ahead = Ahead::of(&self.settings, self.cache.space(), &mut self.errand.parts);
-        let inquiry = Inquiry { cache: self.cache, settings: self.settings, look: self.look, ahead };
+        let inquiry = Inquiry { cache: self.cache, settings: self.settings, look: self.look, ahead, place };
         (Arc::new(inquiry), self.errand)
     }
 }
@@ -168,7 +183,7 @@ where
     if !leads && soft_timeout.is_none() {
         return attempt.await;
     }
-    let mut attempt = pin!(Detached::new(attempt));
+    let mut attempt = pin!(Detached::new(attempt, inquiry.clone()));
     if let Some(limit) = soft_timeout {
         if let Ok(response) = timeout(limit, attempt.as_mut()).await {
             return response;

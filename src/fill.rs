@@ -1,11 +1,4 @@
-use std::{
-    future::{Future, poll_fn},
-    mem,
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::Future, mem, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -13,23 +6,13 @@ use http::{
     header::{CONTENT_LENGTH, ETAG},
     response,
 };
-use http_body::Body;
-use tokio::{
-    runtime::Handle,
-    sync::mpsc::{UnboundedSender, unbounded_channel},
-    time::timeout,
-};
-use tracing::Instrument as _;
 
 use crate::{
-    body::{Filling, Item, Piece, ResponseBody},
-    cache::Cache,
-    caught::caught,
     collapse::Landing,
     etag::entity_tag,
+    inquiry::Inquiry,
     lasting::LastingFields,
-    policy::{Lifetime, fields_left_out},
-    settings::Settings,
+    policy::{Lifetime, fields_left_out, is_streamed},
     status::Reason,
     store::Filled,
     stored::{Content, Stored, StoredResponse, response_head},
@@ -38,118 +21,43 @@ use crate::{
 
 /// A response that will be stored as soon as its body is known; boxed, since futures that hold it are moved.
 pub(crate) struct Fill {
-    cache: Cache,
-    settings: Arc<Settings>,
+    pub(crate) inquiry: Arc<Inquiry>,
     filled: Box<Filled>,
     lifetime: Lifetime,
     status: StatusCode,
     headers: LastingFields,
     /// The body's length, as `Content-Length` states it.
-    stated: Option<u64>,
+    pub(crate) stated: Option<u64>,
+    /// Whether its type says that the body comes bit by bit for as long as it likes.
+    pub(crate) streamed: bool,
     role: Role,
 }
 
-/// How long a body is read on when its client has left.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 impl Fill {
     pub(crate) fn new(
-        cache: Cache,
-        settings: Arc<Settings>,
+        inquiry: Arc<Inquiry>,
         filled: Box<Filled>,
         lifetime: Lifetime,
         response: &response::Parts,
         role: Role,
     ) -> Box<Self> {
-        let headers = LastingFields::of(&response.headers, fields_left_out(&settings.store, response));
+        let headers = LastingFields::of(&response.headers, fields_left_out(&inquiry.settings.store, response));
         let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Box::new(Self { cache, settings, filled, lifetime, status: response.status, headers, stated, role })
+        let streamed = is_streamed(&response.headers);
+        Box::new(Self { inquiry, filled, lifetime, status: response.status, headers, stated, streamed, role })
     }
 
-    /// Stores a body that is there at once before it is answered, and any other as it passes.
-    ///
-    /// Tells the seconds of freshness that are left, or why nothing is stored; `headers` are those of the response that goes out.
-    pub(crate) fn run<B>(
-        mut self: Box<Self>,
-        body: B,
-        length: Option<u64>,
-        headers: &mut HeaderMap,
-    ) -> impl Future<Output = (Result<i64, Reason>, ResponseBody<B>)> + Send
-    where
-        B: Body + Send + 'static,
-        B::Error: Send,
-    {
-        let ttl = self.lifetime.ttl();
-        let mut filling = Filling::new(body, self.stated, self.settings.store.max_body);
-        async move {
-            if length.is_some()
-                && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
-            {
-                self.tag(&whole, Some(headers));
-                let outcome = self.store(&whole).await.map(|()| ttl);
-                let body = if filling.may_go_on() { passed_on(filling) } else { ResponseBody::stored(whole) };
-                return (outcome, body);
-            }
-            if let Some(reason) = filling.ended() {
-                self.give_up(reason);
-                return (Err(reason), passed_on(filling));
-            }
-            // Nobody could read it on for others.
-            if Handle::try_current().is_err() {
-                return (Err(Reason::Incomplete), passed_on(filling));
-            }
-            (Ok(ttl), self.pumped(filling))
-        }
+    /// Stores the response with a body of its own, and returns that: a slice would keep alive, uncounted, whatever buffer it was cut from.
+    pub(crate) fn store(mut self: Box<Self>, body: &[u8]) -> impl Future<Output = (Result<(), Reason>, Bytes)> + use<> {
+        let body = Bytes::copy_from_slice(body);
+        let response = self.response(body.clone());
+        let putting = self.put(response);
+        async move { (putting.await, body) }
     }
 
-    /// The body, which a task of its own reads on and stores.
-    fn pumped<B>(self: Box<Self>, filling: Filling<B>) -> ResponseBody<B>
-    where
-        B: Body + Send + 'static,
-        B::Error: Send,
-    {
-        let (pieces, received) = unbounded_channel();
-        let body = ResponseBody::piped(&filling, received);
-        let pumping = async move {
-            if let Err(panic) = caught(pin!(self.pump(filling, &pieces))).await {
-                let _ = pieces.send(Piece::Panicked(panic));
-            }
-        };
-        tokio::spawn(pumping.in_current_span());
-        body
-    }
-
-    /// Reads the body, passes it on, and stores it before its last frame has left.
-    async fn pump<B: Body>(self: Box<Self>, mut filling: Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
-        let mut fill = Some(self);
-        send_taken(&mut filling, pieces);
-        while filling.ended().is_none() {
-            // Nobody has this body but us: without a client it is read for so long, and no longer.
-            let Some(item) = next(&mut filling, pieces).await else { return };
-            if let Some(whole) = filling.keep(&item)
-                && let Some(mut fill) = fill.take()
-            {
-                fill.tag(&whole, None);
-                let _ = fill.store(&whole).await;
-            }
-            match item {
-                None => {
-                    let _ = pieces.send(Piece::End);
-                    return;
-                }
-                Some(frame) => _ = pieces.send(Piece::Frame(frame)),
-            }
-        }
-        if let Some(fill) = fill {
-            fill.give_up(filling.ended().unwrap_or(Reason::Incomplete));
-        }
-        pass_on(filling, pieces);
-    }
-
-    /// Stores the response with a body of its own: a slice would keep alive, uncounted, whatever buffer it was cut from.
-    fn store(mut self: Box<Self>, body: &[u8]) -> impl Future<Output = Result<(), Reason>> + use<> {
-        let response = self.response(Bytes::copy_from_slice(body));
-        self.put(response)
+    /// The seconds of freshness that are left.
+    pub(crate) fn ttl(&self) -> i64 {
+        self.lifetime.ttl()
     }
 
     /// The response as it will be stored and answered, made once.
@@ -179,8 +87,9 @@ impl Fill {
     async fn put_stored(self: Box<Self>, stored: Arc<Stored>) -> Result<(), Reason> {
         let fresh_until = self.lifetime.fresh_until;
         let shareable = self.lifetime.received < fresh_until;
-        let outcome = self.cache.store(&self.settings, &self.filled, stored, fresh_until).await;
-        let Self { cache, filled, role, .. } = *self;
+        let Self { inquiry, filled, role, .. } = *self;
+        let cache = &inquiry.cache;
+        let outcome = cache.store(&inquiry.settings, &filled, stored, fresh_until).await;
         let key = filled.key.digest();
         let landing = match &outcome {
             Ok(()) if shareable => Landing::Stored,
@@ -207,13 +116,31 @@ impl Fill {
 
     fn remember(&self, reason: Reason) {
         if reason.is_the_response() {
-            self.cache.inner.uncacheable.remember(self.filled.key.digest(), self.cache.now());
+            self.remember_uncacheable();
         }
     }
 
+    fn remember_uncacheable(&self) {
+        let cache = &self.inquiry.cache;
+        cache.inner.uncacheable.remember(self.filled.key.digest(), cache.now());
+    }
+
+    /// Lets those go who wait, and lets nobody wait for this key, until a body for it has ended and is stored.
+    pub(crate) fn release_followers(&mut self) {
+        if let Role::Leader(_) = self.role {
+            self.remember_uncacheable();
+            mem::replace(&mut self.role, Role::Single).land(Landing::Uncacheable);
+        }
+    }
+
+    /// Whether others may wait for what this fetch brings.
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
     /// Gives a body without an entity tag one of its own, where the route asks for that.
-    fn tag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
-        if !self.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains(&ETAG) {
+    pub(crate) fn tag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
+        if !self.inquiry.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains(&ETAG) {
             return;
         }
         let etag = entity_tag(body);
@@ -223,41 +150,8 @@ impl Fill {
         self.headers.push(ETAG, etag);
     }
 
-    fn give_up(self, reason: Reason) {
+    pub(crate) fn give_up(self, reason: Reason) {
         self.remember(reason);
         self.role.land(Landing::Uncacheable);
-    }
-}
-
-fn passed_on<B: Body>(filling: Filling<B>) -> ResponseBody<B> {
-    let (pieces, received) = unbounded_channel();
-    let body = ResponseBody::piped(&filling, received);
-    pass_on(filling, &pieces);
-    body
-}
-
-/// What remains of a body that is not stored is its client's own affair.
-fn pass_on<B: Body>(mut filling: Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
-    send_taken(&mut filling, pieces);
-    let _ = pieces.send(Piece::Rest(filling.into_rest()));
-}
-
-/// A client that has left is no reason to stop.
-fn send_taken<B: Body>(filling: &mut Filling<B>, pieces: &UnboundedSender<Piece<B>>) {
-    for frame in filling.take_taken() {
-        let _ = pieces.send(Piece::Frame(frame));
-    }
-}
-
-/// The next frame of the body, or `None` if its client has left and patience has run out.
-async fn next<B: Body>(filling: &mut Filling<B>, pieces: &UnboundedSender<Piece<B>>) -> Option<Item<B>> {
-    let mut left = pin!(pieces.closed());
-    let either = poll_fn(|cx| match filling.poll_body(cx) {
-        Poll::Ready(item) => Poll::Ready(Some(item)),
-        Poll::Pending => left.as_mut().poll(cx).map(|()| None),
-    });
-    match either.await {
-        Some(item) => Some(item),
-        None => timeout(PATIENCE, poll_fn(|cx| filling.poll_body(cx))).await.ok(),
     }
 }

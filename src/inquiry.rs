@@ -2,13 +2,16 @@ use std::sync::Arc;
 
 use http::Response;
 use http_body::Body;
+use tokio::time::Instant;
 
 use crate::{
     ahead::Ahead,
     body::ResponseBody,
     cache::Cache,
+    detached::Abandon,
     failure::{Consequence, report},
     hit::Seeker,
+    place::Place,
     settings::{Look, Settings},
     status::Reason,
     store::LookUp,
@@ -20,6 +23,14 @@ pub(crate) struct Inquiry {
     pub(crate) settings: Arc<Settings>,
     pub(crate) look: Box<Look>,
     pub(crate) ahead: Ahead,
+    /// Where its fetch counts.
+    pub(crate) place: Place,
+}
+
+impl Abandon for Inquiry {
+    fn abandon(&self) -> Option<Instant> {
+        self.place.abandon()
+    }
 }
 
 impl Inquiry {

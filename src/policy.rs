@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderName, StatusCode,
+    HeaderMap, HeaderName, StatusCode,
     header::{
         ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
         CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, ORIGIN, SET_COOKIE, TRAILER,
@@ -305,9 +305,17 @@ fn is_dictionary_compressed(response: &Candidate<'_>) -> bool {
 
 fn is_endless(response: &Candidate<'_>) -> bool {
     let media_type = response.get(&CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    ["text/event-stream", "multipart/x-mixed-replace"]
-        .iter()
-        .any(|endless| media_type.get(..endless.len()).is_some_and(|start| start.eq_ignore_ascii_case(endless.as_bytes())))
+    has_type(media_type, &["text/event-stream", "multipart/x-mixed-replace"])
+}
+
+/// Whether the type is one of those that are streamed, and may or may not end.
+pub(crate) fn is_streamed(response: &HeaderMap) -> bool {
+    const STREAMED: [&str; 4] = ["application/x-ndjson", "application/jsonl", "application/json-seq", "application/grpc"];
+    response.get(CONTENT_TYPE).is_some_and(|value| has_type(value.as_bytes(), &STREAMED))
+}
+
+fn has_type(media_type: &[u8], types: &[&str]) -> bool {
+    types.iter().any(|of| media_type.get(..of.len()).is_some_and(|start| start.eq_ignore_ascii_case(of.as_bytes())))
 }
 
 fn has_nonce(response: &Candidate<'_>) -> bool {

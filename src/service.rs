@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::{
     body::ResponseBody,
     cache::Cache,
-    detached::Detached,
+    detached::{Detached, Write},
     errand::Errand,
     fetch::Fetch,
     future::ResponseFuture,
@@ -69,7 +69,7 @@ where
             let errand = Box::new(Errand { inner: self.inner.clone(), parts, body });
             // A client that leaves must not come between a write and its invalidation.
             let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
-            return ResponseFuture::waiting(Detached::new(Box::pin(write)));
+            return ResponseFuture::waiting(Detached::new(Box::pin(write), Write));
         }
         let mut look = Look::new();
         look.key.extend(&self.cache.inner.prefix);

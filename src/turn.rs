@@ -1,10 +1,9 @@
-use std::{pin::pin, sync::Arc};
+use std::pin::pin;
 
 use http::Response;
 use http_body::Body;
 use tokio::{
     runtime::Handle,
-    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
 
@@ -47,12 +46,11 @@ pub(crate) enum FirstTurn {
     Wait(Epoch, Turn),
 }
 
-/// The duty to fetch for all, and a place among the fetches that run at once.
+/// The duty to fetch for all.
 #[derive(Debug)]
 pub(crate) struct Leader {
     lead: Lead,
     /// Given back when the fetch is over.
-    _permit: OwnedSemaphorePermit,
     _claim: Option<Claimed>,
 }
 
@@ -64,9 +62,9 @@ impl Inquiry {
             Turn::Lead(lead) if self.settings.across_nodes.is_none() => lead,
             turn => return FirstTurn::Wait(epoch, turn),
         };
-        match Arc::clone(&self.cache.inner.fetches).try_acquire_owned() {
-            Ok(permit) => FirstTurn::Fetch(Role::Leader(Leader { lead, _permit: permit, _claim: None })),
-            Err(_) => FirstTurn::Wait(epoch, Turn::Lead(lead)),
+        match self.place.try_take() {
+            true => FirstTurn::Fetch(Role::Leader(Leader { lead, _claim: None })),
+            false => FirstTurn::Wait(epoch, Turn::Lead(lead)),
         }
     }
 
@@ -95,10 +93,11 @@ impl Inquiry {
                             lead.land(Landing::Stored);
                             Ok(response)
                         }
-                        Err(claim) => Err(match self.take_place(deadline).await {
-                            Some(permit) => Role::Leader(Leader { lead, _permit: permit, _claim: claim }),
-                            None => Role::Bystander,
-                        }),
+                        Err(claim) => {
+                            // Without a place in the end: nobody else fetches this key, so that what it brings is stored.
+                            self.place.take(deadline).await;
+                            Err(Role::Leader(Leader { lead, _claim: claim }))
+                        }
                     };
                 }
                 Turn::Follow(follow) => follow,
@@ -167,11 +166,6 @@ impl Inquiry {
         flights.supersede(key, epoch.get())
     }
 
-    /// Takes a place among the fetches that run at once, in the order of arrival; `None` if it would be too late.
-    async fn take_place(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
-        timeout_at(deadline, Arc::clone(&self.cache.inner.fetches).acquire_owned()).await.ok()?.ok()
-    }
-
     /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).
     pub(crate) async fn answer_after<B: Body>(
         &self,
@@ -199,11 +193,10 @@ impl Inquiry {
 }
 
 impl Cache {
-    /// Begins a fetch in the background, unless one is under way or as many as may be.
+    /// Begins a fetch in the background, unless one is under way.
     pub(crate) fn lead_in_background(&self, look: &Look, missing: &Missing) -> Option<Leader> {
         Handle::try_current().ok()?;
         let lead = self.inner.flights.lead(missing.key(look).as_bytes(), missing.epoch?.get())?;
-        let permit = Arc::clone(&self.inner.fetches).try_acquire_owned().ok()?;
-        Some(Leader { lead, _permit: permit, _claim: None })
+        Some(Leader { lead, _claim: None })
     }
 }

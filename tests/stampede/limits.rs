@@ -210,7 +210,7 @@ async fn d12_after_a_cold_start_so_many_handlers_run_at_once_as_may_in_the_order
 }
 
 #[tokio::test(start_paused = true)]
-async fn d12_who_has_queued_for_too_long_asks_for_itself_without_storing() {
+async fn d12_a_miss_that_has_queued_for_too_long_runs_and_is_stored() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.max_fetches(1)), gated(&gate, &runs));
     let first = ask(&app, "/page?1");
@@ -219,9 +219,15 @@ async fn d12_who_has_queued_for_too_long_asks_for_itself_without_storing() {
     sleep(WAIT_LIMIT - Duration::from_millis(1)).await;
     assert_eq!(runs.count(), 1);
     gate.arrival().await;
-    gate.open(2);
-    assert_eq!(second.await.unwrap().reason(), Some(Reason::WaitLimit));
-    assert!(first.await.unwrap().is_stored());
+    // As nothing has moved, the next one does not queue at all.
+    let third = ask(&app, "/page?3");
+    settled().await;
+    assert_eq!(runs.count(), 3);
+    gate.open(3);
+    for asked in [first, second, third] {
+        assert!(asked.await.unwrap().is_stored());
+    }
+    assert!(get(&app, "/page?2").await.is_hit());
 }
 
 #[tokio::test(start_paused = true)]
