@@ -134,7 +134,7 @@ async fn report(what: &str, app: &Router) {
     while times.len() < MISSES && began.elapsed() < Duration::from_secs(20) {
         let asked = Instant::now();
         let response = ask(app.clone(), format!("/page?{what}-{}", times.len()).replace(' ', "-")).await;
-        stored += usize::from(CacheStatus::of(&response).is_some_and(|status| status.is_stored()));
+        stored += usize::from(CacheStatus::of(&response).is_some_and(CacheStatus::is_stored));
         let _ = response.into_body().collect().await;
         times.push(asked.elapsed());
     }
