@@ -38,6 +38,7 @@ const SCHEMA: &str = "
     PRAGMA synchronous = OFF; -- what a power failure takes with it was a cache
     CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), incarnation INTEGER, epoch INTEGER, floor INTEGER);
     CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, hard INTEGER DEFAULT 0, soft INTEGER DEFAULT 0) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS expiries (name TEXT, epoch INTEGER, at INTEGER, PRIMARY KEY (name, epoch)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB, expires INTEGER);
     CREATE INDEX IF NOT EXISTS expiry ON entries (expires);
     CREATE INDEX IF NOT EXISTS age ON tags (max(hard, soft));
@@ -48,6 +49,9 @@ const LARGEST: usize = 4 << 20;
 
 /// How many invalidated tags are remembered one by one.
 const RECORDS: u32 = 65_536;
+
+/// How many expiries of one tag are remembered; what was born before the others is dead.
+const EXPIRIES: u32 = 16;
 
 impl Sqlite {
     fn open(path: &Path) -> rusqlite::Result<Self> {
@@ -109,34 +113,57 @@ impl Backend for Sqlite {
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         let tags = tags.to_vec();
         self.run(TransactionBehavior::Deferred, move |db| {
-            Ok(clock(db)?.standing(db, born, &tags)? == Some(Standing::Current)) // not what was expired
+            Ok(clock(db)?.standing(db, born, &tags)? == Some(Standing::Current)) // not what has expired
         })
         .await
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        const HARD: &str = "INSERT INTO tags (name, hard) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET hard = excluded.hard";
-        const SOFT: &str = "INSERT INTO tags (name, soft) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET soft = excluded.soft";
-        let (statement, tags) = match invalidation {
-            Invalidation::Tags(tags) => (HARD, tags.clone()),
-            Invalidation::ExpireTags(tags) => (SOFT, tags.clone()),
-            Invalidation::Everything => ("", Vec::new()),
-        };
-        let everything = matches!(invalidation, Invalidation::Everything);
+        let invalidation = invalidation.clone();
         self.run(TransactionBehavior::Immediate, move |db| {
             db.execute("UPDATE clock SET epoch = epoch + 1", [])?;
             let epoch = clock(db)?.now;
-            for tag in &tags {
-                db.execute(statement, params![tag.as_str(), epoch.get().cast_signed()])?;
-            }
-            if everything {
-                db.execute("UPDATE clock SET floor = epoch", [])?;
-            }
+            let count = match &invalidation {
+                Invalidation::Tags(tags) => {
+                    tags.iter().try_for_each(|tag| invalidate(db, tag, epoch))?;
+                    tags.len()
+                }
+                Invalidation::ExpireTags { tags, at } => {
+                    tags.iter().try_for_each(|tag| expire(db, tag, epoch, *at))?;
+                    tags.len()
+                }
+                Invalidation::Everything => {
+                    db.execute("UPDATE clock SET floor = epoch", [])?;
+                    0
+                }
+            };
             forget_oldest(db, RECORDS)?;
-            Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, true))
+            Ok(Receipt::new(epoch, count, Scope::Nodes, true))
         })
         .await
     }
+}
+
+fn invalidate(db: &Transaction<'_>, tag: &Tag, epoch: Epoch) -> rusqlite::Result<()> {
+    const HARD: &str = "INSERT INTO tags (name, hard) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET hard = excluded.hard";
+    db.execute(HARD, params![tag.as_str(), epoch.get().cast_signed()])?;
+    db.execute("DELETE FROM expiries WHERE name = ?1", [tag.as_str()])?;
+    Ok(())
+}
+
+/// Each expiry is remembered by itself: what is stale is so since the first after its birth, whatever came later.
+fn expire(db: &Transaction<'_>, tag: &Tag, epoch: Epoch, at: Timestamp) -> rusqlite::Result<()> {
+    const SOFT: &str = "INSERT INTO tags (name, soft) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET soft = excluded.soft";
+    const FIRST: &str = "SELECT epoch FROM expiries WHERE name = ?1 ORDER BY epoch DESC LIMIT 1 OFFSET ?2";
+    let (name, epoch) = (tag.as_str(), epoch.get().cast_signed());
+    db.execute(SOFT, params![name, epoch])?;
+    db.execute("INSERT OR IGNORE INTO expiries VALUES (?1, ?2, ?3)", params![name, epoch, column(at)])?;
+    let forgotten: Option<i64> = db.query_row(FIRST, params![name, EXPIRIES], |row| row.get(0)).optional()?;
+    if let Some(forgotten) = forgotten {
+        db.execute("UPDATE tags SET hard = max(hard, ?2) WHERE name = ?1", params![name, forgotten])?;
+        db.execute("DELETE FROM expiries WHERE name = ?1 AND epoch <= ?2", params![name, forgotten])?;
+    }
+    Ok(())
 }
 
 /// The logical clock, as one transaction sees it.
@@ -159,19 +186,20 @@ impl LogicalClock {
         if born.incarnation() != self.now.incarnation() || born.get() < self.floor {
             return Ok(None);
         }
-        let mut standing = Standing::Current;
-        let mut record = db.prepare("SELECT hard, soft FROM tags WHERE name = ?1")?;
+        let mut stale_since: Option<Timestamp> = None;
+        let mut record = db.prepare("SELECT hard FROM tags WHERE name = ?1")?;
+        let mut expiry = db.prepare("SELECT at FROM expiries WHERE name = ?1 AND epoch > ?2 ORDER BY epoch LIMIT 1")?;
         for tag in tags {
-            let record = record.query_row([tag.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?;
-            let (hard, soft) = record.map_or((0, 0), |(hard, soft)| (hard.cast_unsigned(), soft.cast_unsigned()));
-            if born.get() < hard {
+            let hard: Option<i64> = record.query_row([tag.as_str()], |row| row.get(0)).optional()?;
+            if hard.is_some_and(|hard| born.get() < hard.cast_unsigned()) {
                 return Ok(None);
             }
-            if born.get() < soft {
-                standing = Standing::Expired;
-            }
+            let first = params![tag.as_str(), born.get().cast_signed()];
+            let first: Option<i64> = expiry.query_row(first, |row| row.get(0)).optional()?;
+            let first = first.map(|at| Timestamp::from_millis(at.cast_unsigned()));
+            stale_since = stale_since.into_iter().chain(first).min();
         }
-        Ok(Some(standing))
+        Ok(Some(stale_since.map_or(Standing::Current, |since| Standing::Expired { since })))
     }
 }
 
@@ -182,6 +210,7 @@ fn forget_oldest(db: &Transaction<'_>, kept: u32) -> rusqlite::Result<()> {
     if let Some(oldest) = oldest {
         db.execute("UPDATE clock SET floor = max(floor, ?1)", [oldest])?;
         db.execute("DELETE FROM tags WHERE max(hard, soft) <= ?1", [oldest])?;
+        db.execute("DELETE FROM expiries WHERE epoch <= ?1", [oldest])?;
     }
     Ok(())
 }
@@ -240,7 +269,8 @@ impl Sqlite {
     /// Somebody empties it.
     fn lose_all(&self) {
         let db = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        db.execute_batch("DELETE FROM entries; DELETE FROM tags; DELETE FROM clock").expect("the file can be written");
+        db.execute_batch("DELETE FROM entries; DELETE FROM tags; DELETE FROM expiries; DELETE FROM clock")
+            .expect("the file can be written");
         db.execute_batch(SCHEMA).expect("the file can be written");
     }
 }

@@ -227,11 +227,18 @@ impl Cache {
     /// Makes everything with one of `tags` stale: it is answered by the handler again, or while the handler runs from
     /// the stale response, where a route allows that.
     ///
+    /// The stale window (`stale-while-revalidate`, `stale-if-error`) begins with the expiry, or with the end of freshness if that was
+    /// before; an expiry of something that is expired already does not extend it. The time is that of this cache's
+    /// clock. Nodes compare it with their own: one that is ahead, or behind, is so for `max-age`, too.
+    ///
+    /// A tag that is expired all the time leaves a thinned record of it: a window may then end early, by half of its length at most
+    /// if it is shorter than an hour.
+    ///
     /// # Errors
     /// As [`invalidate_tags`](Self::invalidate_tags).
     pub async fn expire_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Receipt, Error> {
         let tags = self.tags(tags)?;
-        self.invalidate(Invalidation::ExpireTags(tags)).await
+        self.expire(tags).await
     }
 
     /// Makes everything unusable that is stored for `uri`, with any query and in all variants. A URI without a host,
@@ -260,6 +267,11 @@ impl Cache {
     pub async fn clear(&self) -> Result<Receipt, Error> {
         let everything = self.inner.space.everything();
         self.invalidate(everything.map_or(Invalidation::Everything, |tag| Invalidation::Tags(vec![tag]))).await
+    }
+
+    /// Makes everything with one of these tags stale from now on.
+    pub(crate) async fn expire(&self, tags: Vec<Tag>) -> Result<Receipt, Error> {
+        self.invalidate(Invalidation::ExpireTags { tags, at: self.now() }).await
     }
 
     pub(crate) async fn invalidate(&self, invalidation: Invalidation) -> Result<Receipt, Error> {

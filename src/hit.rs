@@ -13,7 +13,7 @@ use crate::{
     settings::{Look, Settings},
     status::{CacheStatus, Forward, Reason},
     store::LookUp,
-    stored::{Content, Epoch, Stored, StoredResponse},
+    stored::{Content, Epoch, Freshness, Stored, StoredResponse},
 };
 
 /// What a look-up means for a request.
@@ -79,9 +79,10 @@ impl Seeker<'_> {
         if self.look.authorized && !response.answers_authorized {
             return self.miss(Forward::Request, Validation::Impossible);
         }
-        let ttl = response.ttl(self.now);
-        if *standing == Standing::Current && response.is_fresh(self.now) {
-            if self.look.demands.as_ref().is_some_and(|demands| !accept(demands, response, self.now)) {
+        let freshness = self.freshness(response, *standing);
+        let ttl = freshness.ttl();
+        if freshness.is_fresh() {
+            if self.look.demands.as_ref().is_some_and(|demands| !accept(demands, response, self.now, ttl)) {
                 return self.miss(Forward::Request, Validation::Possible);
             }
             let due = is_due(response, self);
@@ -89,7 +90,7 @@ impl Seeker<'_> {
             return if due { Verdict::HitAndRefresh(response, status) } else { Verdict::Hit(response, status) };
         }
         let demands = self.look.demands();
-        if response.is_usable_while_revalidating(self.now) && demands.accept_fresh(response.age(self.now), ttl) {
+        if freshness.is_usable_while_revalidating() && demands.accept_fresh(response.age(self.now), ttl) {
             return Verdict::HitAndRefresh(response, CacheStatus::hit(ttl));
         }
         if *standing == Standing::Current && !response.forbids_stale && demands.accept_stale(response.age(self.now), ttl) {
@@ -102,19 +103,29 @@ impl Seeker<'_> {
     pub(crate) fn answer_collapsed<B: Body>(&self, look_up: &LookUp, why: Forward) -> Option<Response<ResponseBody<B>>> {
         let (stored, standing) = look_up.found.as_ref()?;
         let response = self.usable(stored)?;
-        let fresh = *standing == Standing::Current && response.is_fresh(self.now);
-        fresh.then(|| self.respond(response, CacheStatus::collapsed(why, response.ttl(self.now))))
+        let freshness = self.freshness(response, *standing);
+        freshness.is_fresh().then(|| self.respond(response, CacheStatus::collapsed(why, freshness.ttl())))
     }
 
     /// Answers from a stale response because the handler failed, or needs too long (RFC 9111 §4.2.4, RFC 5861 §4).
     pub(crate) fn answer_stale<B: Body>(&self, look_up: &LookUp, reason: Reason) -> Option<Response<ResponseBody<B>>> {
-        let (stored, _) = look_up.found.as_ref()?;
+        let (stored, standing) = look_up.found.as_ref()?;
         let response = self.usable(stored)?;
+        let freshness = self.freshness(response, *standing);
         let allowed = match reason {
-            Reason::StaleWhileSlow => response.is_usable_while_revalidating(self.now) || response.is_usable_on_error(self.now),
-            _ => response.is_usable_on_error(self.now),
+            Reason::StaleWhileSlow => freshness.is_usable_while_revalidating() || freshness.is_usable_on_error(),
+            _ => freshness.is_usable_on_error(),
         };
-        allowed.then(|| self.respond(response, CacheStatus::stale(reason, response.ttl(self.now))))
+        allowed.then(|| self.respond(response, CacheStatus::stale(reason, freshness.ttl())))
+    }
+
+    #[inline]
+    fn freshness(&self, response: &StoredResponse, standing: Standing) -> Freshness {
+        let freshness = Freshness::of(response, self.now);
+        match standing {
+            Standing::Current => freshness,
+            Standing::Expired { since } => freshness.expired(since),
+        }
     }
 
     /// Answers from what is stored.
@@ -143,8 +154,8 @@ pub(crate) fn unavailable<B: Body>(why: Forward) -> Response<ResponseBody<B>> {
 
 /// Whether a fresh response meets a client's demands. Of what does not change, a reload asks in vain, unless it insists
 /// (RFC 8246 §2).
-fn accept(demands: &Demands, response: &StoredResponse, now: Timestamp) -> bool {
-    if response.immutable { !demands.no_cache } else { demands.accept_fresh(response.age(now), response.ttl(now)) }
+fn accept(demands: &Demands, response: &StoredResponse, now: Timestamp, ttl: i64) -> bool {
+    if response.immutable { !demands.no_cache } else { demands.accept_fresh(response.age(now), ttl) }
 }
 
 /// Whether a fresh response is to be fetched anew already: with a chance that grows towards its end, the earlier the longer

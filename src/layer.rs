@@ -178,16 +178,16 @@ impl CacheLayer {
 
 /// Staleness and stampedes: what happens when a response is about to expire, has expired, or is wanted by many at once.
 impl CacheLayer {
-    /// For so long after its freshness, answers from a stale response at once and fetches it anew in the background
-    /// (RFC 5861 §3); default: not at all. A response's own `stale-while-revalidate` goes before it; `must-revalidate`,
-    /// `proxy-revalidate` and `s-maxage` forbid it.
+    /// For so long after its freshness, or after one of its tags was [expired](crate::Cache::expire_tags) before that, answers from
+    /// a stale response at once and fetches it anew in the background (RFC 5861 §3); default: not at all. A response's own
+    /// `stale-while-revalidate` goes before it; `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid it.
     pub fn stale_while_revalidate(self, window: Duration) -> Self {
         self.edit(|settings| settings.store.stale_while_revalidate = window)
     }
 
-    /// For so long after its freshness, answers from a stale response if the handler fails: with 500, 502, 503 or 504, with an
-    /// error, or with a panic (RFC 5861 §4); default: not at all. A response's own `stale-if-error` goes before it; the same
-    /// directives forbid it.
+    /// For so long after its freshness, or after one of its tags was expired before that, answers from a stale response if the
+    /// handler fails: with 500, 502, 503 or 504, with an error, or with a panic (RFC 5861 §4); default: not at all. A response's own
+    /// `stale-if-error` goes before it; the same directives forbid it.
     pub fn stale_if_error(self, window: Duration) -> Self {
         self.edit(|settings| settings.store.stale_if_error = window)
     }

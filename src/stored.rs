@@ -171,36 +171,57 @@ impl StoredResponse {
         now.seconds_since(self.generated)
     }
 
-    pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
-        now < self.fresh_until
-    }
-
-    /// Whether it may be used while it is fetched anew (RFC 5861 §3).
-    pub(crate) fn is_usable_while_revalidating(&self, now: Timestamp) -> bool {
-        self.is_within(self.stale.while_revalidate, now)
-    }
-
-    /// Whether it may be used because it could not be fetched anew (RFC 5861 §4).
-    pub(crate) fn is_usable_on_error(&self, now: Timestamp) -> bool {
-        self.is_within(self.stale.if_error, now)
-    }
-
-    /// No window allows no stale use, also of what was expired before its time.
-    fn is_within(&self, window: u32, now: Timestamp) -> bool {
-        window > 0 && now < self.fresh_until + Duration::from_millis(u64::from(window) * 10)
-    }
-
-    /// Whole seconds of freshness that are left; negative once it is stale.
-    pub(crate) fn ttl(&self, now: Timestamp) -> i64 {
-        let seconds = |later: Timestamp, earlier| i64::try_from(later.seconds_since(earlier)).unwrap_or(i64::MAX);
-        seconds(self.fresh_until, now) - seconds(now, self.fresh_until)
-    }
-
     fn weight(&self) -> usize {
         /// What one field takes in a `HeaderMap`, its index included.
         const FIELD: usize = 112;
         let headers: usize = self.head.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
         headers + self.body.len()
+    }
+}
+
+/// How fresh a response is at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Freshness {
+    now: Timestamp,
+    /// When it becomes stale, or became so.
+    until: Timestamp,
+    stale: StaleWindows,
+}
+
+impl Freshness {
+    /// How fresh `response` is at `now`, if it was not expired before its time.
+    pub(crate) fn of(response: &StoredResponse, now: Timestamp) -> Self {
+        Self { now, until: response.fresh_until, stale: response.stale }
+    }
+
+    /// The same of what was expired at `since`, by a clock that may be ahead of this one.
+    pub(crate) fn expired(self, since: Timestamp) -> Self {
+        Self { until: self.until.min(since).min(self.now), ..self }
+    }
+
+    pub(crate) fn is_fresh(self) -> bool {
+        self.now < self.until
+    }
+
+    /// Whether it may be used while it is fetched anew (RFC 5861 §3).
+    pub(crate) fn is_usable_while_revalidating(self) -> bool {
+        self.is_within(self.stale.while_revalidate)
+    }
+
+    /// Whether it may be used because it could not be fetched anew (RFC 5861 §4).
+    pub(crate) fn is_usable_on_error(self) -> bool {
+        self.is_within(self.stale.if_error)
+    }
+
+    /// No window allows no stale use, also of what was expired at this very moment.
+    fn is_within(self, window: u32) -> bool {
+        window > 0 && self.now < self.until + Duration::from_millis(u64::from(window) * 10)
+    }
+
+    /// Whole seconds of freshness that are left; negative once it is stale (RFC 9211 §2.4).
+    pub(crate) fn ttl(self) -> i64 {
+        let seconds = |later: Timestamp, earlier| i64::try_from(later.seconds_since(earlier)).unwrap_or(i64::MAX);
+        seconds(self.until, self.now) - seconds(self.now, self.until)
     }
 }
 

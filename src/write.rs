@@ -104,7 +104,7 @@ async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, asked: Option<Invalidate>)
         }
     }
     if !expired.is_empty() {
-        note(cache.invalidate(Invalidation::ExpireTags(expired)).await.map(drop));
+        note(cache.expire(expired).await.map(drop));
     }
     if !tags.is_empty() {
         note(cache.invalidate(Invalidation::Tags(tags)).await.map(drop));

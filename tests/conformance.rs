@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder::{
-    Backend, Clock, Epoch, Error, Key, Receipt, Scope, Stored, Tag,
+    Backend, Clock, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
     backend::{Invalidation, Put, Read, Standing},
     conformance::{Report, Suite, body, stored},
 };
@@ -57,6 +57,12 @@ enum Flaw {
     IgnoresSoft,
     /// Takes expiring for invalidating.
     SoftIsHard,
+    /// Counts from the latest expiry.
+    LatestExpiry,
+    /// Counts from the first expiry of a tag, whether an entry was there then or not.
+    FirstExpiry,
+    /// Counts from when it is read.
+    ExpiredNow,
     /// An expiry replaces the record of an invalidation.
     SoftLiftsHard,
     /// Removes entries when all is invalidated, and remembers nothing.
@@ -117,10 +123,11 @@ struct Records {
     tags: HashMap<String, Record>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Record {
     hard: u64,
-    soft: u64,
+    /// Each expiry, by its epoch.
+    soft: BTreeMap<u64, Timestamp>,
 }
 
 const LARGEST: usize = 1 << 20;
@@ -149,7 +156,7 @@ impl Shelf {
         self.records(|records| {
             let record = records.tags.remove(tag.as_str()).unwrap_or_default();
             if !forgets {
-                records.floor = records.floor.max(record.hard).max(record.soft);
+                records.floor = records.floor.max(record.hard).max(record.latest_expiry());
             }
         });
     }
@@ -199,15 +206,29 @@ impl Shelf {
         let looked_at = if self.is(Flaw::LooksAtFirstTag) { &tags[..tags.len().min(1)] } else { tags };
         let names: Vec<String> = looked_at.iter().map(|tag| self.name(tag)).collect();
         self.records(|records| {
-            let of = |name: &str| records.tags.get(name).copied().unwrap_or_default();
+            let of = |name: &str| records.tags.get(name).cloned().unwrap_or_default();
             let all = if self.is(Flaw::Wildcard) { of("*") } else { Record::default() };
-            let tags = names.iter().map(|name| of(name)).fold(all, Record::max);
+            let tags = names.iter().map(|name| of(name)).fold(all, Record::and);
             match born.get() {
                 born if born < tags.hard.max(records.floor) => None,
-                born if born < tags.soft => Some(Standing::Expired),
+                born if born < tags.latest_expiry() => Some(Standing::Expired { since: self.since(born, &tags.soft) }),
                 _ => Some(Standing::Current),
             }
         })
+    }
+
+    fn since(&self, born: u64, expiries: &BTreeMap<u64, Timestamp>) -> Timestamp {
+        let after = match self.flaw {
+            Flaw::FirstExpiry => 0,
+            _ => born + 1,
+        };
+        let mut times = expiries.range(after..).map(|(_, at)| *at);
+        match self.flaw {
+            Flaw::LatestExpiry => times.next_back(),
+            Flaw::ExpiredNow => None,
+            _ => times.next(),
+        }
+        .unwrap_or_else(|| Clock::default().now())
     }
 
     fn look_up(&self, key: &Key, tags: Option<&[Tag]>) -> Read {
@@ -237,7 +258,7 @@ impl Shelf {
         Epoch::of(store.incarnation, store.epoch)
     }
 
-    async fn record(&self, tags: &[Tag], epoch: u64, soft: bool) {
+    async fn record(&self, tags: &[Tag], epoch: u64, soft: Option<Timestamp>) {
         let tags = if self.is(Flaw::FirstTagOnly) { &tags[..tags.len().min(1)] } else { tags };
         if self.is(Flaw::LosesUpdates) {
             let mut records = self.records(|records| records.clone());
@@ -251,9 +272,10 @@ impl Shelf {
                 for _ in 0..(100_u64.saturating_sub(epoch)) {
                     yield_now().await;
                 }
-                self.records(|records| _ = records.tags.insert(self.name(tag), Record { hard: epoch, soft: 0 }));
-            } else if self.is(Flaw::SoftLiftsHard) && soft {
-                self.records(|records| _ = records.tags.insert(self.name(tag), Record { hard: 0, soft: epoch }));
+                self.records(|records| _ = records.tags.insert(self.name(tag), Record { hard: epoch, soft: BTreeMap::new() }));
+            } else if let Some(at) = soft.filter(|_| self.is(Flaw::SoftLiftsHard)) {
+                let record = Record { hard: 0, soft: BTreeMap::from([(epoch, at)]) };
+                self.records(|records| _ = records.tags.insert(self.name(tag), record));
             } else {
                 self.records(|records| records.raise(self.name(tag), epoch, soft));
             }
@@ -270,16 +292,23 @@ impl Shelf {
 }
 
 impl Records {
-    fn raise(&mut self, tag: String, epoch: u64, soft: bool) {
+    fn raise(&mut self, tag: String, epoch: u64, soft: Option<Timestamp>) {
         let record = self.tags.entry(tag).or_default();
-        let which = if soft { &mut record.soft } else { &mut record.hard };
-        *which = epoch.max(*which);
+        match soft {
+            Some(at) => _ = record.soft.insert(epoch, at),
+            None => record.hard = epoch.max(record.hard),
+        }
     }
 }
 
 impl Record {
-    fn max(self, other: Self) -> Self {
-        Self { hard: self.hard.max(other.hard), soft: self.soft.max(other.soft) }
+    fn and(mut self, other: Self) -> Self {
+        self.soft.extend(other.soft);
+        Self { hard: self.hard.max(other.hard), ..self }
+    }
+
+    fn latest_expiry(&self) -> u64 {
+        self.soft.last_key_value().map_or(0, |(epoch, _)| *epoch)
     }
 }
 
@@ -344,17 +373,17 @@ impl Backend for Shelf {
                     for _ in 0..20 {
                         yield_now().await;
                     }
-                    later.record(&tags, epoch.get(), false).await;
+                    later.record(&tags, epoch.get(), None).await;
                 });
                 0
             }
             Invalidation::Tags(tags) => {
-                self.record(tags, epoch.get(), false).await;
+                self.record(tags, epoch.get(), None).await;
                 tags.len()
             }
-            Invalidation::ExpireTags(tags) => {
+            Invalidation::ExpireTags { tags, at } => {
                 if !self.is(Flaw::IgnoresSoft) {
-                    self.record(tags, epoch.get(), !self.is(Flaw::SoftIsHard)).await;
+                    self.record(tags, epoch.get(), Some(*at).filter(|_| !self.is(Flaw::SoftIsHard))).await;
                 }
                 tags.len()
             }
@@ -407,7 +436,7 @@ async fn what_cannot_be_tried_is_named() {
 }
 
 /// A flaw, and the cases that must notice it.
-const NOTICED: [(Flaw, &[&str]); 31] = [
+const NOTICED: [(Flaw, &[&str]); 34] = [
     (Flaw::ReStamps, &["re-stamp", "late-store", "lost-invalidation"]),
     (Flaw::EpochAhead, &["late-store", "lost-invalidation"]),
     (Flaw::NoEpoch, &["unknown-key"]),
@@ -424,6 +453,9 @@ const NOTICED: [(Flaw, &[&str]); 31] = [
     (Flaw::LosesUpdates, &["many-tags-at-once"]),
     (Flaw::IgnoresSoft, &["tag-soft", "late-store-soft", "history"]),
     (Flaw::SoftIsHard, &["tag-soft", "layer-stale"]),
+    (Flaw::LatestExpiry, &["soft-since", "soft-often"]),
+    (Flaw::FirstExpiry, &["soft-since"]),
+    (Flaw::ExpiredNow, &["soft-since", "soft-often"]),
     (Flaw::SoftLiftsHard, &["soft-after-hard"]),
     (Flaw::RemovesOnly, &["everything"]),
     (Flaw::AllAlive, &["is-alive"]),

@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["backend/memcached", "backend/redis", "backend/tiered"],
     &["backend/guarded", "backend/memory"],
     &["backend/engine", "backend/far", "backend/lease", "backend/stepwise", "backend/tag_table"],
-    &["backend/judgement"],
+    &["backend/expiries", "backend/judgement"],
     &["backend"],
     &["policy"],
     &["codec"],

@@ -1,16 +1,39 @@
+use crate::clock::Timestamp;
+
 /// How a tag, or everything, was invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Force {
     /// Never to be used again.
     Hard,
-    /// Stale from now on.
-    Soft,
+    /// Stale from this moment on.
+    Soft { at: Timestamp },
 }
 
 /// The judgement on something that was born at one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judgement {
     Alive,
-    Stale,
+    Stale { since: Timestamp },
     Dead,
+}
+
+impl Judgement {
+    /// The judgement on something of which both are true: the worse one, and of two expiries the earlier.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Dead, _) | (_, Self::Dead) => Self::Dead,
+            (Self::Stale { since }, Self::Stale { since: other }) => Self::Stale { since: since.min(other) },
+            (Self::Stale { since }, _) | (_, Self::Stale { since }) => Self::Stale { since },
+            (Self::Alive, Self::Alive) => Self::Alive,
+        }
+    }
+
+    /// The judgement by one tag: whether it was invalidated for good since the birth, and since when it has been expired.
+    pub(crate) fn by(is_dead: bool, stale_since: Option<Timestamp>) -> Self {
+        match stale_since {
+            _ if is_dead => Self::Dead,
+            Some(since) => Self::Stale { since },
+            None => Self::Alive,
+        }
+    }
 }

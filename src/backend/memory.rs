@@ -50,7 +50,8 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         }
     }
 
-    /// Remembers the invalidations of `tags` tags one by one, instead of 65,536; each takes about 100 bytes.
+    /// Remembers the invalidations of `tags` tags one by one, instead of 65,536; each takes about 100 bytes, and
+    /// some hundred more while it is expired again and again.
     #[must_use]
     pub fn tag_capacity(mut self, tags: usize) -> Self {
         self.table = TagTable::new(tags, TAG_SHARDS);
@@ -86,7 +87,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         }
         match self.judge(stored.born(), stored.tags()) {
             Judgement::Dead => None,
-            Judgement::Stale => Some(Standing::Expired),
+            Judgement::Stale { since } => Some(Standing::Expired { since }),
             Judgement::Alive => {
                 stored.set_validated_at(Epoch::new(epoch));
                 Some(Standing::Current)
@@ -106,10 +107,10 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         match self.judge(stored.born(), stored.tags()) {
             Judgement::Dead => Put::Dead,
             // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale if self.engine.get(key.as_bytes()).is_some_and(|present| stored.born() < present.born()) => {
+            Judgement::Stale { .. } if self.engine.get(key.as_bytes()).is_some_and(|present| stored.born() < present.born()) => {
                 Put::Dead
             }
-            Judgement::Stale | Judgement::Alive => self.keep(key, stored),
+            Judgement::Stale { .. } | Judgement::Alive => self.keep(key, stored),
         }
     }
 
@@ -123,11 +124,14 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
     }
 
     pub(super) fn apply(&self, invalidation: &Invalidation) -> Receipt {
-        let (tags, force) = match invalidation {
-            Invalidation::Tags(tags) => (tags, Force::Hard),
-            Invalidation::ExpireTags(tags) => (tags, Force::Soft),
-            Invalidation::Everything => return receipt(self.table.invalidate_everything(), 0),
-        };
+        match invalidation {
+            Invalidation::Tags(tags) => self.apply_to(tags, Force::Hard),
+            Invalidation::ExpireTags { tags, at } => self.apply_to(tags, Force::Soft { at: *at }),
+            Invalidation::Everything => receipt(self.table.invalidate_everything(), 0),
+        }
+    }
+
+    pub(super) fn apply_to(&self, tags: &[Tag], force: Force) -> Receipt {
         let hashes: Vec<u64> = tags.iter().map(|tag| self.hash(tag)).collect();
         receipt(self.table.invalidate(&hashes, force), hashes.len())
     }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "memory")]
 mod engine;
+#[allow(dead_code, reason = "without a store, nothing is expired")]
+mod expiries;
 mod far;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod guarded;
@@ -33,6 +35,7 @@ pub use far::{Announced, Far, Followed};
 #[cfg(feature = "memory")]
 use crate::sync;
 use crate::{
+    clock::Timestamp,
     error::Error,
     key::Key,
     stored::{Epoch, Stored},
@@ -53,6 +56,8 @@ use crate::{
 ///   at, whatever the epoch is by then. It may refuse what is already dead.
 /// - Two invalidations never take the same epoch. Of several of one tag the latest counts, in whichever order they are recorded.
 ///   A tag that is expired after it was invalidated stays invalidated.
+/// - What was expired is [`Expired`](Standing::Expired) since the *earliest* expiry after its birth, by any of its tags: later
+///   expiries do not move it. A backend that cannot tell reports an earlier moment, never a later one, or a miss.
 ///
 /// Keys are compared in full. A tag is any text, with a meaning as a whole only; a read that knows tags ahead finds what any
 /// other finds. A backend may forget anything at any time.
@@ -123,7 +128,10 @@ pub enum Standing {
     /// No invalidation concerns it.
     Current,
     /// It was expired softly: it counts as stale, and may be served only where stale responses may.
-    Expired,
+    Expired {
+        /// When the first expiry after its birth took place, or earlier: its stale window begins then.
+        since: Timestamp,
+    },
 }
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -132,7 +140,7 @@ impl Standing {
     pub(crate) fn of(judgement: judgement::Judgement) -> Option<Self> {
         match judgement {
             judgement::Judgement::Alive => Some(Self::Current),
-            judgement::Judgement::Stale => Some(Self::Expired),
+            judgement::Judgement::Stale { since } => Some(Self::Expired { since }),
             judgement::Judgement::Dead => None,
         }
     }
@@ -155,7 +163,12 @@ pub enum Invalidation {
     /// Everything with one of these tags must never be used again.
     Tags(Vec<Tag>),
     /// Everything with one of these tags becomes stale.
-    ExpireTags(Vec<Tag>),
+    ExpireTags {
+        /// The tags.
+        tags: Vec<Tag>,
+        /// When, by the wall clock of the node that expires them.
+        at: Timestamp,
+    },
     /// Everything in the store must never be used again.
     Everything,
 }
@@ -165,18 +178,24 @@ impl Invalidation {
     /// The tags that it concerns, none if it concerns everything.
     pub(crate) fn tags(&self) -> &[Tag] {
         match self {
-            Self::Tags(tags) | Self::ExpireTags(tags) => tags,
+            Self::Tags(tags) | Self::ExpireTags { tags, .. } => tags,
             Self::Everything => &[],
         }
     }
 
     /// The same in parts of at most `most` tags, of which each is an invalidation by itself.
     fn parts(&self, most: usize) -> Vec<Cow<'_, Self>> {
-        let part = |make: fn(Vec<Tag>) -> Self, tags: &[Tag]| Cow::Owned(make(tags.to_vec()));
+        if self.tags().len() <= most {
+            return vec![Cow::Borrowed(self)];
+        }
+        self.tags().chunks(most).map(|tags| Cow::Owned(self.with_tags(tags.to_vec()))).collect()
+    }
+
+    fn with_tags(&self, tags: Vec<Tag>) -> Self {
         match self {
-            Self::Tags(tags) if tags.len() > most => tags.chunks(most).map(|tags| part(Self::Tags, tags)).collect(),
-            Self::ExpireTags(tags) if tags.len() > most => tags.chunks(most).map(|tags| part(Self::ExpireTags, tags)).collect(),
-            _ => vec![Cow::Borrowed(self)],
+            Self::Tags(_) => Self::Tags(tags),
+            Self::ExpireTags { at, .. } => Self::ExpireTags { tags, at: *at },
+            Self::Everything => Self::Everything,
         }
     }
 }

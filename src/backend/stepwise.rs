@@ -20,9 +20,10 @@ use bytes::Bytes;
 
 use super::{
     Invalidation,
+    expiries::{Expiries, Expiry},
     judgement::{Force, Judgement},
 };
-use crate::{error::Error, stored::Epoch, tag::Tag};
+use crate::{clock::Timestamp, error::Error, stored::Epoch, tag::Tag};
 
 /// What is asked of a store: the clock and each record change atomically, by themselves. No two do so together, not even
 /// within one call, whose parts may take effect and be read in any order.
@@ -88,12 +89,12 @@ pub(crate) struct Seen {
 }
 
 /// What is known of one tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     /// Somebody is about to find out: whatever has the tag is dead.
     Pending { nonce: u64 },
-    /// What was born before `hard` is dead, before `soft` it is stale. Both belong to one incarnation.
-    Settled { incarnation: u64, hard: u64, soft: u64 },
+    /// What was born before `hard` is dead, what was born before an expiry is stale. All belong to one incarnation.
+    Settled { incarnation: u64, hard: u64, expiries: Expiries },
 }
 
 /// How often records are raised that somebody else replaces at the same time, before the invalidation fails: of many who do so at
@@ -139,7 +140,7 @@ pub(crate) async fn judge(registers: &dyn Registers, born: Epoch, tags: &[Tag]) 
 pub(crate) async fn invalidate(registers: &dyn Registers, invalidation: &Invalidation) -> Result<Epoch, Error> {
     let (tags, force) = match invalidation {
         Invalidation::Tags(tags) => (tags, Force::Hard),
-        Invalidation::ExpireTags(tags) => (tags, Force::Soft),
+        Invalidation::ExpireTags { tags, at } => (tags, Force::Soft { at: *at }),
         Invalidation::Everything => return invalidate_everything(registers).await,
     };
     let at = registers.advance().await?;
@@ -210,15 +211,14 @@ impl Reading {
         if born.incarnation() != self.clock.incarnation() {
             return Judgement::Dead;
         }
-        self.records.iter().map(|seen| self.judge_by(seen.as_ref(), born)).max().unwrap_or(Judgement::Alive)
+        let judgements = self.records.iter().map(|seen| self.judge_by(seen.as_ref(), born));
+        judgements.fold(Judgement::Alive, Judgement::and)
     }
 
     fn judge_by(&self, seen: Option<&Seen>, born: Epoch) -> Judgement {
         match seen.and_then(|seen| self.known(seen)) {
             None => Judgement::Dead,
-            Some((hard, _)) if born.get() < hard => Judgement::Dead,
-            Some((_, soft)) if born.get() < soft => Judgement::Stale,
-            Some(_) => Judgement::Alive,
+            Some((hard, expiries)) => Judgement::by(born.get() < hard, expiries.since(born.get())),
         }
     }
 
@@ -228,9 +228,9 @@ impl Reading {
         (0..self.records.len()).filter(says_nothing).collect()
     }
 
-    fn known(&self, seen: &Seen) -> Option<(u64, u64)> {
+    fn known(&self, seen: &Seen) -> Option<(u64, Expiries)> {
         match seen.record()? {
-            Record::Settled { incarnation, hard, soft } if incarnation == self.clock.incarnation() => Some((hard, soft)),
+            Record::Settled { incarnation, hard, expiries } if incarnation == self.clock.incarnation() => Some((hard, expiries)),
             Record::Settled { .. } | Record::Pending { .. } => None,
         }
     }
@@ -261,33 +261,50 @@ impl Seen {
 
     /// The record that has to replace this one when its tag is invalidated at `at`; `None` if nothing has to.
     fn raised(&self, at: Epoch, force: Force, nonce: u64) -> Option<Record> {
-        let record = match self.record() {
-            Some(Record::Settled { incarnation, hard, soft }) if incarnation == at.incarnation() => match force {
-                Force::Hard => Record::Settled { incarnation, hard: hard.max(at.get()), soft },
-                Force::Soft => Record::Settled { incarnation, hard, soft: soft.max(at.get()) },
-            },
+        let present = self.record();
+        let record = match &present {
+            Some(Record::Settled { incarnation, hard, expiries }) if *incarnation == at.incarnation() => {
+                let (hard, expiries) = raised(*hard, expiries.clone(), at.get(), force);
+                Record::Settled { incarnation: *incarnation, hard, expiries }
+            }
             // Pending, of another incarnation, or of another version of larder.
             _ => Record::Pending { nonce },
         };
-        (self.record() != Some(record)).then_some(record)
+        (present.as_ref() != Some(&record)).then_some(record)
     }
+}
+
+/// What the expiries up to a hard invalidation say, that says for good.
+fn raised(hard: u64, mut expiries: Expiries, at: u64, force: Force) -> (u64, Expiries) {
+    let hard = match force {
+        Force::Hard => hard.max(at),
+        Force::Soft { at: time } => {
+            expiries.add(at, time);
+            hard
+        }
+    };
+    expiries.forget(hard);
+    (hard, expiries)
 }
 
 /// Says which form the rest has; another form of another version has another mark, and says nothing to this one.
 const PENDING: [u8; 2] = *b"p\x01";
-const SETTLED: [u8; 2] = *b"s\x01";
+const SETTLED: [u8; 2] = *b"s\x02";
 
 impl Record {
     fn settled(at: Epoch) -> Self {
-        Self::Settled { incarnation: at.incarnation(), hard: at.get(), soft: at.get() }
+        Self::Settled { incarnation: at.incarnation(), hard: at.get(), expiries: Expiries::default() }
     }
 
-    /// A mark, the numbers, the least significant byte first, and a checksum.
-    pub(crate) fn to_bytes(self) -> Bytes {
+    /// A mark, the numbers, the least significant byte first, and a checksum. Of each expiry the epoch and the milliseconds.
+    pub(crate) fn to_bytes(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(30);
         match self {
-            Self::Pending { nonce } => write_numbers(&mut bytes, PENDING, &[nonce]),
-            Self::Settled { incarnation, hard, soft } => write_numbers(&mut bytes, SETTLED, &[incarnation, hard, soft]),
+            Self::Pending { nonce } => write_numbers(&mut bytes, PENDING, &[*nonce]),
+            Self::Settled { incarnation, hard, expiries } => {
+                write_numbers(&mut bytes, SETTLED, &[*incarnation, *hard]);
+                expiries.iter().for_each(|Expiry { epoch, at }| write_all(&mut bytes, &[*epoch, at.as_millis()]));
+            }
         }
         bytes.extend(checksum(&bytes).to_le_bytes());
         bytes.into()
@@ -303,18 +320,30 @@ impl Record {
         let (numbers, rest) = numbers.as_chunks();
         match (mark, numbers, rest) {
             (PENDING, &[nonce], []) => Some(Self::Pending { nonce: u64::from_le_bytes(nonce) }),
-            (SETTLED, &[incarnation, hard, soft], []) => Some(Self::Settled {
-                incarnation: u64::from_le_bytes(incarnation),
-                hard: u64::from_le_bytes(hard),
-                soft: u64::from_le_bytes(soft),
+            (SETTLED, [incarnation, hard, expiries @ ..], []) => Some(Self::Settled {
+                incarnation: u64::from_le_bytes(*incarnation),
+                hard: u64::from_le_bytes(*hard),
+                expiries: read_expiries(expiries)?,
             }),
             _ => None,
         }
     }
 }
 
+fn read_expiries(numbers: &[[u8; 8]]) -> Option<Expiries> {
+    let (pairs, []) = numbers.as_chunks() else { return None };
+    Expiries::read(pairs.iter().map(|&[epoch, at]| {
+        let at = Timestamp::from_millis(u64::from_le_bytes(at));
+        Expiry { epoch: u64::from_le_bytes(epoch), at }
+    }))
+}
+
 fn write_numbers(bytes: &mut Vec<u8>, mark: [u8; 2], numbers: &[u64]) {
     bytes.extend(mark);
+    write_all(bytes, numbers);
+}
+
+fn write_all(bytes: &mut Vec<u8>, numbers: &[u64]) {
     numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
 }
 
@@ -325,9 +354,22 @@ fn checksum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const SETTLED_AT_7: Record = Record::Settled { incarnation: 1, hard: 7, soft: 7 };
+    const NOON: Timestamp = Timestamp::from_millis(43_200_000);
+
+    fn settled(incarnation: u64, hard: u64, expired: &[u64]) -> Record {
+        let mut expiries = Expiries::default();
+        expired.iter().for_each(|&epoch| expiries.add(epoch, NOON + Duration::from_secs(epoch)));
+        Record::Settled { incarnation, hard, expiries }
+    }
+
+    /// What was expired at `epoch` is stale since then.
+    fn stale_since(epoch: u64) -> Judgement {
+        Judgement::Stale { since: NOON + Duration::from_secs(epoch) }
+    }
 
     fn seen(record: Record) -> Seen {
         Seen::new(record.to_bytes(), 0)
@@ -339,15 +381,15 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_from_its_bytes() {
-        let settled = Record::Settled { incarnation: u64::MAX, hard: 1 << 63, soft: 0 };
-        for record in [settled, SETTLED_AT_7, Record::Pending { nonce: 0x0123_4567_89ab_cdef }] {
+        for record in [settled(u64::MAX, 1 << 63, &[]), settled(1, 7, &[9, 17]), Record::Pending { nonce: 0x0123_4567_89ab_cdef }]
+        {
             assert_eq!(Record::parse(&record.to_bytes()), Some(record));
         }
     }
 
     #[test]
     fn damaged_bytes_are_no_record() {
-        for record in [SETTLED_AT_7, Record::Pending { nonce: 7 }] {
+        for record in [settled(1, 7, &[9]), Record::Pending { nonce: 7 }] {
             let whole = record.to_bytes();
             for length in 0..whole.len() {
                 assert_eq!(Record::parse(&whole[..length]), None);
@@ -362,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_sound_record_of_another_form_is_none() {
-        for (mark, numbers) in [(*b"s\x02", &[1, 7, 7][..]), (SETTLED, &[1, 7]), (SETTLED, &[1, 7, 7, 7]), (PENDING, &[])] {
+        for (mark, numbers) in [(*b"s\x01", &[1, 7, 7][..]), (SETTLED, &[1]), (SETTLED, &[1, 7, 7]), (PENDING, &[])] {
             let mut bytes = Vec::new();
             write_numbers(&mut bytes, mark, numbers);
             bytes.extend(checksum(&bytes).to_le_bytes());
@@ -372,25 +414,33 @@ mod tests {
 
     #[test]
     fn what_was_born_when_its_record_was_settled_is_alive() {
-        let read = reading(vec![Some(seen(SETTLED_AT_7))]);
+        let read = reading(vec![Some(seen(settled(1, 7, &[])))]);
         assert_eq!(read.judge(Epoch::of(1, 7)), Judgement::Alive);
         assert_eq!(read.judge(Epoch::of(1, 6)), Judgement::Dead);
     }
 
     #[test]
     fn the_worst_record_decides() {
-        let expired = Record::Settled { incarnation: 1, hard: 2, soft: 8 };
-        let read = reading(vec![Some(seen(SETTLED_AT_7)), Some(seen(expired))]);
-        assert_eq!(read.judge(Epoch::of(1, 7)), Judgement::Stale);
+        let expired = settled(1, 2, &[8]);
+        let read = reading(vec![Some(seen(settled(1, 7, &[]))), Some(seen(expired))]);
+        assert_eq!(read.judge(Epoch::of(1, 7)), stale_since(8));
         assert_eq!(read.judge(Epoch::of(1, 8)), Judgement::Alive);
     }
 
     #[test]
+    fn what_was_expired_by_several_tags_is_stale_since_the_first() {
+        let read = reading(vec![Some(seen(settled(1, 2, &[8]))), Some(seen(settled(1, 2, &[4, 9])))]);
+        assert_eq!(read.judge(Epoch::of(1, 3)), stale_since(4));
+        assert_eq!(read.judge(Epoch::of(1, 5)), stale_since(8));
+        assert_eq!(read.judge(Epoch::of(1, 8)), stale_since(9));
+    }
+
+    #[test]
     fn what_is_unknown_is_dead() {
-        let of_another = Record::Settled { incarnation: 2, hard: 7, soft: 7 };
+        let of_another = settled(2, 7, &[]);
         let foreign = Seen::new(Bytes::from_static(b"7"), 0);
         for unknown in [None, Some(seen(Record::Pending { nonce: 7 })), Some(seen(of_another)), Some(foreign)] {
-            let read = reading(vec![Some(seen(SETTLED_AT_7)), unknown]);
+            let read = reading(vec![Some(seen(settled(1, 7, &[]))), unknown]);
             assert_eq!(read.judge(Epoch::of(1, 9)), Judgement::Dead);
             assert_eq!(read.lacking(), [1]);
         }
@@ -401,16 +451,19 @@ mod tests {
     fn a_record_is_raised_and_never_lowered() {
         let at = Epoch::of(1, 8);
         let raised = |record: Record, force| seen(record).raised(at, force, 0);
-        assert_eq!(raised(SETTLED_AT_7, Force::Hard), Some(Record::Settled { incarnation: 1, hard: 8, soft: 7 }));
-        assert_eq!(raised(SETTLED_AT_7, Force::Soft), Some(Record::Settled { incarnation: 1, hard: 7, soft: 8 }));
-        let later = Record::Settled { incarnation: 1, hard: 9, soft: 9 };
-        assert_eq!(raised(later, Force::Hard), None);
-        assert_eq!(raised(later, Force::Soft), None);
+        let softly = |at| Force::Soft { at: NOON + Duration::from_secs(at) };
+        assert_eq!(raised(settled(1, 7, &[]), Force::Hard), Some(settled(1, 8, &[])));
+        assert_eq!(raised(settled(1, 7, &[]), softly(8)), Some(settled(1, 7, &[8])));
+        assert_eq!(raised(settled(1, 7, &[9]), softly(8)), Some(settled(1, 7, &[8, 9])));
+        assert_eq!(raised(settled(1, 5, &[7, 9]), Force::Hard), Some(settled(1, 8, &[9])));
+        assert_eq!(raised(settled(1, 9, &[]), Force::Hard), None);
+        assert_eq!(raised(settled(1, 9, &[]), softly(8)), None);
+        assert_eq!(raised(settled(1, 7, &[8]), softly(8)), None);
     }
 
     #[test]
     fn what_cannot_be_raised_becomes_pending_anew() {
-        let of_another = Record::Settled { incarnation: 2, hard: 7, soft: 7 };
+        let of_another = settled(2, 7, &[]);
         let foreign = Seen::new(Bytes::from_static(b"7"), 0);
         for seen in [seen(Record::Pending { nonce: 1 }), seen(of_another), foreign] {
             assert_eq!(seen.raised(Epoch::of(1, 8), Force::Hard, 5), Some(Record::Pending { nonce: 5 }));

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    expiries::Expiries,
     judgement::{Force, Judgement},
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -20,23 +21,20 @@ use super::{
 pub(crate) struct TagTable {
     /// The latest invalidation that a reader can rely on having been recorded.
     epoch: AtomicU64,
-    floor: Floor,
+    /// What was born before it is dead.
+    floor: AtomicU64,
     shards: Box<[RwLock<HashMap<u64, Mark>>]>,
     /// Held by writers only: their order is the order of epochs.
     records: Mutex<Records>,
     capacity: usize,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+/// The invalidations of one tag that still matter.
+#[derive(Debug, Default)]
 struct Mark {
     hard: u64,
-    soft: u64,
-}
-
-#[derive(Debug)]
-struct Floor {
-    hard: AtomicU64,
-    soft: AtomicU64,
+    /// Those that came after `hard`, in a box: most tags are never expired.
+    expired: Option<Box<Expiries>>,
 }
 
 /// Every record, the oldest first.
@@ -48,7 +46,7 @@ impl TagTable {
     pub(crate) fn new(capacity: usize, shards: usize) -> Self {
         Self {
             epoch: AtomicU64::new(1),
-            floor: Floor { hard: AtomicU64::new(0), soft: AtomicU64::new(0) },
+            floor: AtomicU64::new(0),
             shards: (0..shards).map(|_| RwLock::new(HashMap::new())).collect(),
             records: Mutex::new(Records::default()),
             capacity,
@@ -63,19 +61,10 @@ impl TagTable {
     /// Whether something born at `born` with these tags may be used, judged by every invalidation that returned before
     /// this call.
     pub(crate) fn judge(&self, born: u64, tags: impl Iterator<Item = u64>) -> Judgement {
-        let mut latest = Mark::default();
-        for tag in tags {
-            let mark = self.mark(tag);
-            latest = Mark { hard: latest.hard.max(mark.hard), soft: latest.soft.max(mark.soft) };
-        }
+        let by_tags = tags.fold(Judgement::Alive, |judgement, tag| judgement.and(self.judge_by(born, tag)));
         // The floor is read after the tags: a record that was dropped meanwhile has raised it before.
-        let hard = latest.hard.max(self.floor.hard.load(Ordering::Acquire));
-        let soft = latest.soft.max(self.floor.soft.load(Ordering::Acquire));
-        match born {
-            _ if born < hard => Judgement::Dead,
-            _ if born < soft => Judgement::Stale,
-            _ => Judgement::Alive,
-        }
+        let floor = self.floor.load(Ordering::Acquire);
+        if born < floor { Judgement::Dead } else { by_tags }
     }
 
     /// Invalidates the tags and returns the epoch of it.
@@ -93,7 +82,7 @@ impl TagTable {
     pub(crate) fn invalidate_everything(&self) -> u64 {
         let _writer = lock(&self.records);
         let epoch = self.next_epoch();
-        self.floor.hard.store(epoch, Ordering::Release);
+        self.floor.store(epoch, Ordering::Release);
         self.publish(epoch);
         epoch
     }
@@ -117,10 +106,7 @@ impl TagTable {
             let mark = shard.entry(tag).or_default();
             records.0.remove(&(mark.latest(), tag));
             records.0.insert((epoch, tag));
-            match force {
-                Force::Hard => mark.hard = epoch,
-                Force::Soft => mark.soft = epoch,
-            }
+            mark.raise(force, epoch);
         }
         while records.0.len() > self.capacity {
             self.drop_oldest(records);
@@ -130,14 +116,13 @@ impl TagTable {
     /// The floor takes over what the record said, first, so that no reader finds neither.
     fn drop_oldest(&self, records: &mut Records) {
         let Some((_, tag)) = records.0.pop_first() else { return };
-        let mark = self.mark(tag);
-        raise(&self.floor.hard, mark.hard);
-        raise(&self.floor.soft, mark.soft);
+        let latest = read(self.shard(tag)).get(&tag).map_or(0, Mark::latest);
+        raise(&self.floor, latest);
         write(self.shard(tag)).remove(&tag);
     }
 
-    fn mark(&self, tag: u64) -> Mark {
-        read(self.shard(tag)).get(&tag).copied().unwrap_or_default()
+    fn judge_by(&self, born: u64, tag: u64) -> Judgement {
+        read(self.shard(tag)).get(&tag).map_or(Judgement::Alive, |mark| mark.judge(born))
     }
 
     fn shard(&self, tag: u64) -> &RwLock<HashMap<u64, Mark>> {
@@ -146,8 +131,20 @@ impl TagTable {
 }
 
 impl Mark {
-    fn latest(self) -> u64 {
-        self.hard.max(self.soft)
+    fn latest(&self) -> u64 {
+        self.expired.as_ref().and_then(|expired| expired.latest()).unwrap_or(self.hard)
+    }
+
+    fn judge(&self, born: u64) -> Judgement {
+        Judgement::by(born < self.hard, self.expired.as_ref().and_then(|expired| expired.since(born)))
+    }
+
+    /// What the earlier expiries say, a later hard invalidation says for good.
+    fn raise(&mut self, force: Force, epoch: u64) {
+        match force {
+            Force::Hard => *self = Self { hard: epoch, expired: None },
+            Force::Soft { at } => self.expired.get_or_insert_default().add(epoch, at),
+        }
     }
 }
 

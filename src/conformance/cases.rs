@@ -42,6 +42,8 @@ cases! {
     "peer": epochs::peer = "another node's invalidation holds as soon as it has returned",
     "tag-hard": tags::hard = "an invalidated tag reaches what carries it, and nothing else",
     "tag-soft": tags::soft = "an expired tag makes `Expired` what carries it, until it is fetched anew",
+    "soft-since": tags::earliest = "what was expired is so since the earliest expiry after its birth, by any of its tags",
+    "soft-often": tags::often = "what is expired again and again is said to be stale since its first expiry, or earlier, or is forgotten",
     "late-store-soft": tags::late_soft_store = "what was fetched before its tag was expired and stored after it is not `Current`",
     "hard-after-soft": tags::soft_then_hard = "what was expired can still be invalidated",
     "soft-after-hard": tags::hard_then_soft = "what was invalidated does not come back when its tag is expired",

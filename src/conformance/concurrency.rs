@@ -15,10 +15,11 @@ use tokio::task::{JoinError, JoinSet, yield_now};
 use super::{
     report::{Finding, Verdict, ensure},
     sample::{body, stored},
-    subject::{Subject, key, tags_of},
+    subject::{Subject, expiry, key, tags_of},
 };
 use crate::{
     backend::{Backend, Invalidation, Standing},
+    clock::Clock,
     stored::{Epoch, Stored},
 };
 
@@ -120,8 +121,8 @@ pub(super) async fn history(subject: &Subject<'_>) -> Verdict {
 }
 
 async fn write(register: Arc<Register>) -> Verdict {
-    let tags = tags_of(&["register"]);
-    let invalidation = if register.soft { Invalidation::ExpireTags(tags) } else { Invalidation::Tags(tags) };
+    let tags = ["register"];
+    let invalidation = if register.soft { expiry(&tags, Clock::default().now()) } else { Invalidation::Tags(tags_of(&tags)) };
     for _ in 0..WRITES {
         let value = register.value.fetch_add(1, Ordering::SeqCst) + 1;
         yield_now().await;

@@ -5,21 +5,19 @@ use std::sync::Arc;
 use super::{
     report::{Finding, Verdict, ensure},
     sample::stored,
-    subject::{Subject, key, tags_of},
+    subject::{Subject, expiry, key, tags_of},
 };
 use crate::{
     backend::{Invalidation, Put, Standing},
+    clock::Clock,
     stored::Epoch,
     tag::Tag,
 };
 
 pub(super) async fn growing(subject: &Subject<'_>) -> Verdict {
     let mut latest = subject.epoch(&key("page"), &tags_of(&["a"])).await?;
-    for invalidation in [Invalidation::Tags(tags_of(&["a"])), Invalidation::ExpireTags(tags_of(&["a"])), Invalidation::Everything]
-        .iter()
-        .cycle()
-        .take(9)
-    {
+    let expiry = expiry(&["a"], Clock::default().now());
+    for invalidation in [Invalidation::Tags(tags_of(&["a"])), expiry, Invalidation::Everything].iter().cycle().take(9) {
         let taken = subject.backend.invalidate(invalidation).await?.seq;
         ensure!(is_after(taken, latest), "{invalidation:?} took {taken:?}, and {latest:?} had been read before");
         for _ in 0..2 {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, Invalidation, Put, Read, Receipt, Standing},
+    clock::{Clock, Timestamp},
     key::Key,
     stored::{Epoch, Stored},
     tag::Tag,
@@ -57,6 +58,18 @@ impl Subject<'_> {
         )))
     }
 
+    /// Fetches until it is found as current.
+    pub(super) async fn fill_again(&self, name: &str, tags: &[&str]) -> Verdict {
+        for _ in 0..FETCHES {
+            let born = self.epoch(&key(name), &tags_of(tags)).await?;
+            self.store(name, born, tags).await?;
+            if self.must_find(name, Standing::Current, "").await.is_ok() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Begins a fetch, as a request does that misses.
     pub(super) async fn epoch(&self, key: &Key, known: &[Tag]) -> Verdict<Epoch> {
         let epoch = self.read(key, known).await?.epoch;
@@ -73,7 +86,11 @@ impl Subject<'_> {
     }
 
     pub(super) async fn expire(&self, tags: &[&str]) -> Verdict<Receipt> {
-        Ok(self.backend.invalidate(&Invalidation::ExpireTags(tags_of(tags))).await?)
+        self.expire_at(tags, Clock::default().now()).await
+    }
+
+    pub(super) async fn expire_at(&self, tags: &[&str], at: Timestamp) -> Verdict<Receipt> {
+        Ok(self.backend.invalidate(&expiry(tags, at)).await?)
     }
 
     /// Reads as the cache does: without waiting if that is possible.
@@ -139,6 +156,10 @@ impl Subject<'_> {
 }
 
 const WAYS: [&str; 2] = ["`get_now`", "`get`"];
+
+pub(super) fn expiry(tags: &[&str], at: Timestamp) -> Invalidation {
+    Invalidation::ExpireTags { tags: tags_of(tags), at }
+}
 
 pub(super) fn key(name: &str) -> Key {
     Key::from_bytes(name.as_bytes())

@@ -4,7 +4,12 @@ use super::{
     report::{Finding, Verdict, ensure},
     subject::{Subject, abridged, key, tags_of},
 };
-use crate::backend::{Put, Standing};
+use std::time::Duration;
+
+use crate::{
+    backend::{Put, Standing},
+    clock::{Clock, Timestamp},
+};
 
 pub(super) async fn hard(subject: &Subject<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
@@ -23,21 +28,16 @@ pub(super) async fn soft(subject: &Subject<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
     subject.fill("other", &["b"]).await?;
     subject.must_find("page", Standing::Current, "before its tag was expired").await?;
-    subject.expire(&["a"]).await?;
-    subject.must_find("page", Standing::Expired, "after its tag was expired").await?;
+    let at = Clock::default().now();
+    subject.expire_at(&["a"], at).await?;
+    subject.must_find("page", Standing::Expired { since: at }, "after its tag was expired").await?;
     subject.must_find("other", Standing::Current, "after a tag was expired that it does not carry").await?;
     refetch(subject, "page", "a").await
 }
 
 /// A fetch that began after its tag was expired brings something current.
 async fn refetch(subject: &Subject<'_>, name: &str, tag: &str) -> Verdict {
-    for _ in 0..3 {
-        let born = subject.epoch(&key(name), &tags_of(&[tag])).await?;
-        subject.store(name, born, &[tag]).await?;
-        if subject.must_find(name, Standing::Current, "").await.is_ok() {
-            return Ok(());
-        }
-    }
+    subject.fill_again(name, &[tag]).await?;
     subject.must_find(name, Standing::Current, "after it was fetched anew").await
 }
 
@@ -50,6 +50,48 @@ pub(super) async fn late_soft_store(subject: &Subject<'_>) -> Verdict {
         let found = subject.read(&key("slow"), &tags_of(&[tag])).await?.found;
         let current = found.is_some_and(|(_, standing)| standing == Standing::Current);
         ensure!(!current, "what was fetched before `{tag}` was expired, and stored after, is found as current");
+    }
+    Ok(())
+}
+
+/// Times are those of who expires: the store's own clock has no part in them.
+pub(super) async fn earliest(subject: &Subject<'_>) -> Verdict {
+    let at = |seconds| Timestamp::from_millis(1_000_000_000_000) + Duration::from_secs(seconds);
+    subject.expire_at(&["a", "b"], at(0)).await?;
+    subject.fill("page", &["a", "b"]).await?;
+    subject.must_find("page", Standing::Current, "though its tags were expired before it was fetched only").await?;
+    for (tag, seconds) in [("b", 10), ("a", 20), ("b", 30), ("a", 40)] {
+        subject.expire_at(&[tag], at(seconds)).await?;
+        let after = format!("after tags of it were expired several times, first {}", at(10).as_millis());
+        subject.must_find("page", Standing::Expired { since: at(10) }, &after).await?;
+    }
+    subject.fill_again("page", &["a", "b"]).await?;
+    subject.must_find("page", Standing::Current, "after it was fetched anew").await?;
+    subject.expire_at(&["a"], at(7200)).await?;
+    let after = "after it was expired, fetched anew, and expired again hours later";
+    subject.must_find("page", Standing::Expired { since: at(7200) }, after).await
+}
+
+/// What has been expired since is at most forgotten.
+pub(super) async fn often(subject: &Subject<'_>) -> Verdict {
+    const EXPIRIES: u64 = 300;
+    let at = |expiry| Timestamp::from_millis(1_000_000_000_000 + expiry * 100);
+    for expiry in 0..EXPIRIES {
+        if expiry % 7 == 0 {
+            subject.fill_again(&format!("page {expiry}"), &["a"]).await?;
+        }
+        subject.expire_at(&["a"], at(expiry)).await?;
+    }
+    for expiry in (0..EXPIRIES).step_by(7) {
+        let name = format!("page {expiry}");
+        match subject.read(&key(&name), &tags_of(&["a"])).await?.found {
+            None => {}
+            Some((_, Standing::Current)) => return Err(Finding::Broken(format!("`{name}` is found as current"))),
+            Some((_, Standing::Expired { since })) => {
+                let (since, right) = (since.as_millis(), at(expiry).as_millis());
+                ensure!(since <= right, "`{name}`, first expired at {right}, is said to be stale since {since} only");
+            }
+        }
     }
     Ok(())
 }

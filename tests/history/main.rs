@@ -42,7 +42,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body::Frame;
 use larder::{
-    Backend, Cache, Epoch, Error, Invalidate, Key, Memory, Receipt, Stored, Tag,
+    Backend, Cache, Clock, Epoch, Error, Invalidate, Key, Memory, Receipt, Stored, Tag,
     backend::{Claim, Invalidation, Put, Read},
 };
 use support::{Answer, MINUTE, read, request};
@@ -459,7 +459,9 @@ impl Backend for Broken {
             Slip::Forgets if number % 10 == 9 => self.memory.invalidate(&Invalidation::Tags(Vec::new())).await,
             Slip::Forgets | Slip::EpochTooHigh => self.memory.invalidate(invalidation).await,
             Slip::ExpiresOnly => match invalidation {
-                Invalidation::Tags(tags) => self.memory.invalidate(&Invalidation::ExpireTags(tags.clone())).await,
+                Invalidation::Tags(tags) => {
+                    self.memory.invalidate(&Invalidation::ExpireTags { tags: tags.clone(), at: Clock::default().now() }).await
+                }
                 invalidation => self.memory.invalidate(invalidation).await,
             },
             Slip::ReturnsEarly => {

@@ -1,6 +1,8 @@
 //! memcached as the store: real servers, real faults.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+#[path = "../support/expiry.rs"]
+mod expired;
 #[path = "../support/servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
@@ -8,6 +10,7 @@ mod support;
 
 mod basics;
 mod clusters;
+mod expiry;
 mod losses;
 mod outages;
 mod strangers;

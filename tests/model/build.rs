@@ -31,24 +31,14 @@ const TAG_TABLE_SLIPS: [Slip; 7] = [
     },
     Slip {
         name: "dropped_before_the_floor_is_raised",
-        edits: &[(
-            "raise(&self.floor.hard, mark.hard);",
-            "write(self.shard(tag)).remove(&tag); raise(&self.floor.hard, mark.hard);",
-        )],
+        edits: &[("raise(&self.floor, latest);", "write(self.shard(tag)).remove(&tag); raise(&self.floor, latest);")],
     },
-    Slip { name: "dropped_without_the_soft_floor", edits: &[("raise(&self.floor.soft, mark.soft);", "")] },
+    Slip { name: "dropped_without_its_expiries", edits: &[(".map_or(0, Mark::latest);", ".map_or(0, |mark| mark.hard);")] },
     Slip {
         name: "floor_read_before_the_tags",
         edits: &[
-            (
-                "let mut latest = Mark::default();",
-                "let mut latest = Mark {
-                    hard: self.floor.hard.load(Ordering::Acquire),
-                    soft: self.floor.soft.load(Ordering::Acquire),
-                };",
-            ),
-            ("latest.hard.max(self.floor.hard.load(Ordering::Acquire))", "latest.hard"),
-            ("latest.soft.max(self.floor.soft.load(Ordering::Acquire))", "latest.soft"),
+            ("let floor = self.floor.load(Ordering::Acquire);", ""),
+            ("let by_tags = tags", "let floor = self.floor.load(Ordering::Acquire);\n        let by_tags = tags"),
         ],
     },
     Slip {
@@ -176,7 +166,7 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
 const SHARD_BY_FIRST_BYTE: (&str, &str) =
     ("usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0)", "usize::from(key[0])");
 
-const STEPWISE_SLIPS: [Slip; 22] = [
+const STEPWISE_SLIPS: [Slip; 24] = [
     Slip {
         name: "created_with_born",
         edits: &[
@@ -211,12 +201,20 @@ const STEPWISE_SLIPS: [Slip; 22] = [
             "let Some(seen) = seen else { return Some(Change { tag, seen: None, record: Record::settled(at) }) };",
         )],
     },
-    Slip { name: "lowered", edits: &[("hard.max(at.get())", "at.get()")] },
-    Slip { name: "lowered_softly", edits: &[("soft.max(at.get())", "at.get()")] },
+    Slip { name: "lowered", edits: &[("Force::Hard => hard.max(at),", "Force::Hard => at,")] },
     Slip {
-        name: "expired_is_alive",
-        edits: &[("born.get() < soft => Judgement::Stale", "born.get() < soft => Judgement::Alive")],
+        name: "expired_once_only",
+        edits: &[("expiries.add(at, time);", "if expiries.iter().next().is_none() { expiries.add(at, time); }")],
     },
+    Slip {
+        name: "counted_from_the_latest_expiry",
+        edits: &[("expiries.add(at, time);", "expiries.forget(at);\n            expiries.add(at, time);")],
+    },
+    Slip {
+        name: "later_expiries_forgotten",
+        edits: &[("Force::Hard => hard.max(at),", "Force::Hard => {\n expiries = Expiries::default();\n hard.max(at)\n }")],
+    },
+    Slip { name: "expired_is_alive", edits: &[("expiries.since(born.get())", "expiries.since(u64::MAX)")] },
     Slip { name: "pending_left_at_first_sight", edits: &[("if again && seen", "let _ = again;\nif seen")] },
     Slip {
         name: "pending_left_as_it_is",
@@ -259,10 +257,7 @@ const STEPWISE_SLIPS: [Slip; 22] = [
         name: "cleared_without_a_new_incarnation",
         edits: &[("let at = registers.renew().await?;", "let at = registers.advance().await?;")],
     },
-    Slip {
-        name: "created_too_late_for_its_fetch",
-        edits: &[("hard: at.get(), soft: at.get() }", "hard: at.get() + 1, soft: at.get() }")],
-    },
+    Slip { name: "created_too_late_for_its_fetch", edits: &[("hard: at.get(), expiries", "hard: at.get() + 1, expiries")] },
     Slip {
         name: "settled_whatever_is_there",
         edits: &[(

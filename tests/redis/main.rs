@@ -1,6 +1,8 @@
 //! Redis as the store: real servers, real faults.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+#[path = "../support/expiry.rs"]
+mod expired;
 #[path = "../support/servers/mod.rs"]
 mod servers;
 #[path = "../support/mod.rs"]
@@ -10,6 +12,7 @@ mod across_nodes;
 mod basics;
 mod bursts;
 mod durability;
+mod expiry;
 mod failover;
 mod keys;
 mod logs;

@@ -4,9 +4,12 @@
 //! cache has a clock of its own.
 #![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+#[path = "../support/expiry.rs"]
+mod expired_pages;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod expired;
 mod invalidated;
 mod on_error;
 mod refresh;

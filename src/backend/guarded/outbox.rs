@@ -1,10 +1,10 @@
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{backend::Invalidation, tag::Tag};
+use crate::{backend::Invalidation, clock::Timestamp, tag::Tag};
 
 /// The invalidations that a store is owed because it could not be told in time.
 ///
@@ -17,7 +17,8 @@ pub(super) struct Outbox(Mutex<Owed>);
 struct Owed {
     everything: bool,
     hard: HashSet<Tag>,
-    soft: HashSet<Tag>,
+    /// With the time of the first expiry.
+    soft: HashMap<Tag, Timestamp>,
 }
 
 const CAPACITY: usize = 65_536;
@@ -29,7 +30,7 @@ impl Outbox {
         let mut owed = self.lock();
         match invalidation {
             Invalidation::Tags(tags) => owed.hard.extend(tags),
-            Invalidation::ExpireTags(tags) => owed.soft.extend(tags),
+            Invalidation::ExpireTags { tags, at } => tags.into_iter().for_each(|tag| owed.expire(tag, at)),
             Invalidation::Everything => owed.everything = true,
         }
         if owed.hard.len() + owed.soft.len() > CAPACITY {
@@ -50,7 +51,7 @@ impl Outbox {
         match () {
             () if mem::take(&mut owed.everything) => Some(Invalidation::Everything),
             () if !owed.hard.is_empty() => Some(Invalidation::Tags(batch(&mut owed.hard))),
-            () if !owed.soft.is_empty() => Some(Invalidation::ExpireTags(batch(&mut owed.soft))),
+            () if !owed.soft.is_empty() => Some(owed.take_expired()),
             () => None,
         }
     }
@@ -66,6 +67,20 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, Owed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owed {
+    fn expire(&mut self, tag: Tag, at: Timestamp) {
+        self.soft.entry(tag).and_modify(|first| *first = at.min(*first)).or_insert(at);
+    }
+
+    /// What is carried out together counts as expired at the earliest time of all, which costs some of the others' stale window.
+    fn take_expired(&mut self) -> Invalidation {
+        let batch: Vec<_> = self.soft.iter().take(BATCH).map(|(tag, at)| (tag.clone(), *at)).collect();
+        batch.iter().for_each(|(tag, _)| _ = self.soft.remove(tag));
+        let at = batch.iter().map(|(_, at)| *at).min().unwrap_or(Timestamp::from_millis(0));
+        Invalidation::ExpireTags { tags: batch.into_iter().map(|(tag, _)| tag).collect(), at }
     }
 }
 
@@ -95,10 +110,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_owed_twice_was_expired_when_it_was_owed_first() {
+        let outbox = Outbox::default();
+        for at in [7, 5, 9].map(Timestamp::from_millis) {
+            outbox.add(Invalidation::ExpireTags { tags: vec![tag("a")], at });
+        }
+        assert!(matches!(outbox.take(), Some(Invalidation::ExpireTags { at, .. }) if at == Timestamp::from_millis(5)));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
     fn too_many_tags_become_everything() {
         let outbox = Outbox::default();
         for number in 0..=CAPACITY {
-            outbox.add(Invalidation::ExpireTags(vec![tag(number.to_string())]));
+            outbox.add(Invalidation::ExpireTags { tags: vec![tag(number.to_string())], at: Timestamp::from_millis(0) });
         }
         assert_eq!(outbox.len(), 1);
         assert!(matches!(outbox.take(), Some(Invalidation::Everything)));

@@ -123,7 +123,7 @@ impl Store {
         let judgement = match shared.judge(stored.born()) {
             Judgement::Dead => Judgement::Dead,
             judgement if unknown.is_empty() => judgement,
-            judgement => judgement.max(self.items.survey(&unknown).await?.judge(stored.born())),
+            judgement => judgement.and(self.items.survey(&unknown).await?.judge(stored.born())),
         };
         Ok(Standing::of(judgement))
     }
@@ -201,8 +201,8 @@ impl Remote for Store {
         match stepwise::admit(&self.items, stored.born(), stored.tags()).await? {
             Judgement::Dead => Ok(Put::Dead),
             // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale if self.has_newer(key, stored.born()).await? => Ok(Put::Dead),
-            Judgement::Stale | Judgement::Alive => self.set(key, &stored).await,
+            Judgement::Stale { .. } if self.has_newer(key, stored.born()).await? => Ok(Put::Dead),
+            Judgement::Stale { .. } | Judgement::Alive => self.set(key, &stored).await,
         }
     }
 

@@ -61,8 +61,8 @@ impl Message {
         let end: u64 = text(id)?.split('-').next()?.parse().ok()?;
         let begin = end.checked_sub(OVERHEAD + tags.len() as u64)?;
         let invalidation = match text(what)? {
-            "hard" => Invalidation::Tags(unpacked(tags)?),
-            "soft" => Invalidation::ExpireTags(unpacked(tags)?),
+            // A near copy is dropped in both cases: the next read finds here since when the response is stale.
+            "hard" | "soft" => Invalidation::Tags(unpacked(tags)?),
             "all" => Invalidation::Everything,
             _ => return None,
         };

@@ -83,10 +83,10 @@ impl Remote for Cluster {
         match stepwise::admit(&self.slots, stored.born(), stored.tags()).await? {
             Judgement::Dead => return Ok(Put::Dead),
             // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
+            Judgement::Stale { .. } if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
                 return Ok(Put::Dead);
             }
-            Judgement::Stale | Judgement::Alive => {}
+            Judgement::Stale { .. } | Judgement::Alive => {}
         }
         let mut command = cmd("SET");
         command.arg(self.slots.names.entry(&key.storage_digest())).arg(entry).arg("PX").arg(life.as_millis().to_string());

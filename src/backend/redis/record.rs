@@ -1,7 +1,11 @@
 use bytes::Bytes;
 
 use crate::{
-    backend::judgement::Judgement,
+    backend::{
+        expiries::{Expiries, Expiry},
+        judgement::Judgement,
+    },
+    clock::Timestamp,
     stored::{Epoch, Stored},
     tag::Tag,
 };
@@ -27,21 +31,25 @@ fn worst(born: Epoch, clock: Epoch, judgements: impl Iterator<Item = Option<Judg
     if born.incarnation() != clock.incarnation() {
         return Some(Judgement::Dead);
     }
-    judgements.into_iter().try_fold(Judgement::Alive, |worst, judgement| Some(worst.max(judgement?)))
+    judgements.into_iter().try_fold(Judgement::Alive, |worst, judgement| Some(worst.and(judgement?)))
 }
 
 /// A record that is missing, or of another form, may have been invalidated: whatever has its tag is dead.
 fn judge_by(clock: Epoch, born: Epoch, record: Option<&Bytes>) -> Judgement {
-    match marks(clock, record) {
-        Some((hard, _)) if born.get() < hard => Judgement::Dead,
-        Some((_, soft)) if born.get() < soft => Judgement::Stale,
-        Some(_) => Judgement::Alive,
-        None => Judgement::Dead,
-    }
+    let judgement = marks(clock, record).map(|(hard, expiries)| Judgement::by(born.get() < hard, expiries.since(born.get())));
+    judgement.unwrap_or(Judgement::Dead)
 }
 
-/// The epochs of the last invalidations, hard and soft, if they are of this incarnation.
-fn marks(clock: Epoch, record: Option<&Bytes>) -> Option<(u64, u64)> {
-    let (&[incarnation, hard, soft], []) = record?.as_chunks::<8>() else { return None };
-    (u64::from_be_bytes(incarnation) == clock.incarnation()).then(|| (u64::from_be_bytes(hard), u64::from_be_bytes(soft)))
+/// The epoch of the last hard invalidation, and the expiries since, if they are of this incarnation.
+fn marks(clock: Epoch, record: Option<&Bytes>) -> Option<(u64, Expiries)> {
+    let (pairs, []) = record?.as_chunks::<16>() else { return None };
+    let (&first, expiries) = pairs.split_first()?;
+    let (incarnation, hard) = numbers(first);
+    let expiries = expiries.iter().map(|&pair| numbers(pair)).map(|(epoch, at)| Expiry { epoch, at: Timestamp::from_millis(at) });
+    Some((hard, Expiries::read(expiries)?)).filter(|_| incarnation == clock.incarnation())
+}
+
+fn numbers(pair: [u8; 16]) -> (u64, u64) {
+    let pair = u128::from_be_bytes(pair);
+    ((pair >> 64) as u64, pair as u64)
 }

@@ -33,7 +33,7 @@ pub(super) enum Sent {
 pub(super) fn force(invalidation: &Invalidation) -> &'static str {
     match invalidation {
         Invalidation::Tags(_) => "hard",
-        Invalidation::ExpireTags(_) => "soft",
+        Invalidation::ExpireTags { .. } => "soft",
         Invalidation::Everything => "all",
     }
 }
@@ -111,5 +111,19 @@ impl Known {
         let mut command = cmd(name);
         command.arg(script).arg(keys.len()).arg(keys);
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::expiries::{MOST, TOGETHER};
+
+    /// What a script writes, the other stores' rules read.
+    #[test]
+    fn scripts_merge_expiries_as_all_stores_do() {
+        assert!(INVALIDATE.contains(&format!("if #list > {MOST} then merge(1) end")));
+        assert!(INVALIDATE.contains(&format!("newer.time < older.time + {TOGETHER} ")));
+        assert!(CLOCK.contains(&format!("#raw > 16 + 16 * {MOST} ")));
     }
 }

@@ -218,6 +218,14 @@ impl Single {
     }
 }
 
+/// When tags expire, in milliseconds, as far as Lua can tell one number from the next; 0 if nothing expires.
+fn expired_at(invalidation: &Invalidation) -> u64 {
+    match invalidation {
+        Invalidation::ExpireTags { at, .. } => at.as_millis().min(1 << 52),
+        Invalidation::Tags(_) | Invalidation::Everything => 0,
+    }
+}
+
 fn reading(reply: Option<&Value>) -> Result<Reading, Error> {
     match reply {
         Some(Value::BulkString(answer)) => Ok(Reading::split(answer).ok_or_else(unexpected)?.0),
@@ -269,7 +277,8 @@ impl Remote for Single {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let tags = invalidation.tags();
         let arguments = |command: &mut Cmd| {
-            command.arg(force(invalidation)).arg(&self.names.record).arg(WORTH_READING).arg(self.options.stream_life().as_secs());
+            command.arg(force(invalidation)).arg(expired_at(invalidation)).arg(&self.names.record);
+            command.arg(WORTH_READING).arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];

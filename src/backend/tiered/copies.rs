@@ -1,7 +1,11 @@
 use std::sync::Arc;
 
 use crate::{
-    backend::{Invalidation, judgement::Judgement, memory::Memory},
+    backend::{
+        Invalidation,
+        judgement::{Force, Judgement},
+        memory::Memory,
+    },
     key::Key,
     stored::{Epoch, Stored},
 };
@@ -56,13 +60,15 @@ impl Copies {
         self.0.engine.remove(key.as_bytes());
     }
 
-    /// Very many tags take all copies with them, which takes no time.
+    /// Drops expired copies as well: only the far store records since when a response is stale. Very many tags take all copies with
+    /// them, which takes no time.
     pub(super) fn invalidate(&self, invalidation: &Invalidation) {
         match invalidation {
-            Invalidation::Tags(tags) | Invalidation::ExpireTags(tags) if tags.len() > MOST_TAGS => {
+            Invalidation::Tags(tags) | Invalidation::ExpireTags { tags, .. } if tags.len() > MOST_TAGS => {
                 self.0.apply(&Invalidation::Everything)
             }
-            _ => self.0.apply(invalidation),
+            Invalidation::ExpireTags { tags, .. } => self.0.apply_to(tags, Force::Hard),
+            Invalidation::Tags(_) | Invalidation::Everything => self.0.apply(invalidation),
         };
     }
 }

@@ -23,6 +23,14 @@ mod sync {
 #[allow(dead_code, reason = "the models need not call everything")]
 mod collapse;
 
+mod clock {
+    pub(crate) use larder::Timestamp;
+}
+
+#[path = "../../../src/backend/expiries.rs"]
+#[allow(dead_code, reason = "the model need not call everything")]
+mod expiries;
+
 #[path = "../../../src/backend/judgement.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod judgement;

@@ -11,6 +11,9 @@
 mod steps;
 
 /// What the file under the model uses of larder, under the names by which it does.
+mod clock {
+    pub(crate) use larder::Timestamp;
+}
 mod error {
     pub(crate) use larder::Error;
 }
@@ -21,6 +24,9 @@ mod tag {
     pub(crate) use larder::Tag;
 }
 
+#[path = "../../../src/backend/expiries.rs"]
+mod expiries;
+
 #[path = "../../../src/backend/judgement.rs"]
 mod judgement;
 
@@ -28,11 +34,11 @@ mod judgement;
 #[allow(dead_code, reason = "the model need not call everything")]
 mod stepwise;
 
-use std::{future::Future, panic::Location};
+use std::{future::Future, panic::Location, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use larder::{Epoch, Error, Tag, backend::Invalidation};
+use larder::{Epoch, Error, Tag, Timestamp, backend::Invalidation};
 
 use judgement::Judgement;
 use steps::{Actor, World, search};
@@ -74,6 +80,8 @@ struct Entry {
 struct Returned {
     hard: u8,
     soft: u8,
+    /// The same of each writer that expires.
+    expired: [u8; 2],
 }
 
 /// How many accidents may still happen.
@@ -197,9 +205,13 @@ impl World for Store {
                 self.perform(actor, op)
             }
             Op::Return(what) => {
-                let Returned { hard, soft } = &mut self.returned;
+                let change = self.changes[actor];
+                let Returned { hard, soft, expired } = &mut self.returned;
                 let returned = if *what == What::Expire { soft } else { hard };
-                *returned = (*returned).max(self.changes[actor]);
+                *returned = (*returned).max(change);
+                if *what == What::Expire {
+                    expired[actor] = change;
+                }
                 Reply::Done
             }
             Op::Load => Reply::Data(self.data),
@@ -279,7 +291,7 @@ impl Store {
 
     /// What has come too late to be wrong is not looked at further.
     fn read_entry(&mut self) -> Reply {
-        let began = self.began.unwrap_or(Returned { hard: u8::try_from(self.changes.len()).unwrap(), soft: 0 });
+        let began = self.began.unwrap_or(Returned { hard: u8::try_from(self.changes.len()).unwrap(), ..Returned::default() });
         self.is_over |= self.entry.is_none_or(|entry| entry.data >= began.hard.max(began.soft));
         Reply::Entry(self.entry, began)
     }
@@ -329,7 +341,7 @@ macro_rules! algorithms {
                 }
 
                 fn settled(at: Epoch) -> Bytes {
-                    $module::Record::Settled { incarnation: at.incarnation(), hard: at.get(), soft: at.get() }.to_bytes()
+                    $module::Record::Settled { incarnation: at.incarnation(), hard: at.get(), expiries: expiries::Expiries::default() }.to_bytes()
                 }
             }
 
@@ -486,15 +498,20 @@ async fn fetch<A: Algorithm>(port: Port, memory: Memory, Fetch { knows, captures
 }
 
 /// A writer changes the data as late as it can: with the first step of its invalidation.
-async fn write<A: Algorithm>(port: Port, Write(what, of): Write) -> End {
+async fn write<A: Algorithm>(port: Port, Write(what, of): Write, writer: usize) -> End {
     let invalidation = match what {
         What::Invalidate => Invalidation::Tags(tags(of)),
-        What::Expire => Invalidation::ExpireTags(tags(of)),
+        What::Expire => Invalidation::ExpireTags { tags: tags(of), at: time_of(writer) },
         What::Clear => Invalidation::Everything,
     };
     A::invalidate(&port, &invalidation).await.unwrap();
     port.ask(Op::Return(what)).await;
     End::Done
+}
+
+/// When a writer expires: the first before the second, whichever takes its epoch first.
+fn time_of(writer: usize) -> Timestamp {
+    Timestamp::from_millis(43_200_000) + [Duration::ZERO, Duration::from_secs(10)][writer]
 }
 
 /// Reads the clock, the entry and the records in any order.
@@ -536,7 +553,10 @@ async fn judged<A: Algorithm>(port: &Port, entry: Entry, clock: Epoch, all: &[us
 fn served(entry: Entry, judgement: Judgement, began: Returned) -> End {
     let is_broken = match judgement {
         Judgement::Dead => false,
-        Judgement::Stale => entry.data < began.hard,
+        Judgement::Stale { since } => {
+            let is_late = |writer: usize| entry.data < began.expired[writer] && time_of(writer) < since;
+            entry.data < began.hard || is_late(0) || is_late(1)
+        }
         Judgement::Alive => entry.data < began.hard.max(began.soft),
     };
     if is_broken { End::Broken(format!("served {entry:?} as {judgement:?}")) } else { End::Unnoticed }
@@ -592,8 +612,8 @@ impl Scene {
 
     fn search<A: Algorithm>(self) -> Result<usize, String> {
         let mut actors = Vec::new();
-        for &by in self.writes {
-            actors.push(Actor::new(format!("{by:?}"), move |port, _| write::<A>(port, by)));
+        for (writer, &by) in self.writes.iter().enumerate() {
+            actors.push(Actor::new(format!("{by:?}"), move |port, _| write::<A>(port, by, writer)));
         }
         for &by in self.fetches {
             actors.push(Actor::new(format!("{by:?}"), move |port, memory| fetch::<A>(port, memory, by, self)));
@@ -789,7 +809,7 @@ mod slips {
     macro_rules! slips {
         ($($slip:ident: $scene:expr, $what:literal;)+) => {
             mod copies {
-                use super::super::{Invalidation, judgement};
+                use super::super::{Invalidation, expiries, judgement};
 
                 $(
                     #[allow(dead_code, reason = "the model need not call everything")]
@@ -823,7 +843,9 @@ mod slips {
         expired_is_alive: EXPIRED, "served";
         created_by_an_invalidation: TWO_WRITES, "served";
         lowered: TWO_WRITES, "served";
-        lowered_softly: TWO_EXPIRIES, "served";
+        expired_once_only: TWO_EXPIRIES, "served";
+        counted_from_the_latest_expiry: TWO_EXPIRIES, "served";
+        later_expiries_forgotten: TWO_WRITES.writes(&[EXPIRE, INVALIDATE]), "served";
         lost_and_not_raised: EVICTED, "served";
         pending_left_as_it_is: EVICTED, "served";
         pending_left_at_first_sight: EVICTED, "served";

@@ -18,6 +18,14 @@ mod sync {
     };
 }
 
+mod clock {
+    pub(crate) use larder::Timestamp;
+}
+
+#[path = "../../../src/backend/expiries.rs"]
+#[allow(dead_code, reason = "the models need not call everything")]
+mod expiries;
+
 #[path = "../../../src/backend/judgement.rs"]
 mod judgement;
 
@@ -26,6 +34,7 @@ mod judgement;
 mod tag_table;
 
 use explore::{ALL, FEW, SOME, explore};
+use larder::Timestamp;
 use loom::{
     sync::{
         Arc,
@@ -33,6 +42,9 @@ use loom::{
     },
     thread,
 };
+
+/// When tags expire.
+const NOON: Timestamp = Timestamp::from_millis(43_200_000);
 
 /// A tag of the entry in question.
 const POST: u64 = 1;
@@ -88,7 +100,7 @@ macro_rules! tables {
             fn judge(&self, born: u64, tags: &[u64]) -> Judged {
                 match self.judge(born, tags.iter().copied()) {
                     judgement::Judgement::Alive => Judged::Alive,
-                    judgement::Judgement::Stale => Judged::Stale,
+                    judgement::Judgement::Stale { .. } => Judged::Stale,
                     judgement::Judgement::Dead => Judged::Dead,
                 }
             }
@@ -96,7 +108,7 @@ macro_rules! tables {
             fn invalidate(&self, what: What) {
                 match what {
                     What::Tag(tag) => self.invalidate(&[tag], judgement::Force::Hard),
-                    What::TagSoftly(tag) => self.invalidate(&[tag], judgement::Force::Soft),
+                    What::TagSoftly(tag) => self.invalidate(&[tag], judgement::Force::Soft { at: NOON }),
                     What::Everything => self.invalidate_everything(),
                 };
             }
@@ -360,7 +372,7 @@ mod slips {
     macro_rules! slips {
         ($($slip:ident: $model:ident($($what:expr),+);)+) => {
             mod tables {
-                use super::super::{judgement, sync};
+                use super::super::{expiries, judgement, sync};
 
                 $(
                     #[allow(dead_code, reason = "the models need not call everything")]
@@ -387,7 +399,7 @@ mod slips {
     slips! {
         published_before_recorded: reader_and_invalidation(Tag(POST));
         dropped_before_the_floor_is_raised: reader_and_eviction(Tag(POST));
-        dropped_without_the_soft_floor: reader_and_eviction(TagSoftly(POST));
+        dropped_without_its_expiries: reader_and_eviction(TagSoftly(POST));
         floor_read_before_the_tags: reader_and_eviction(Tag(POST));
         published_without_release: reader_and_invalidation(Everything);
         epoch_read_without_acquire: reader_and_invalidation(Everything);

@@ -1,6 +1,6 @@
 -- The clock is one string: term (8 bytes), incarnation (8), epoch (8), length of all announcements (8), reign (40).
 -- A reign is a server as long as it is the primary: it ends with a restart and with a failover.
--- A record is one string: incarnation (8), hard (8), soft (8).
+-- A record is one string: incarnation (8), hard epoch (8), and the expiries since, the oldest first: epoch (8), milliseconds (8).
 
 -- The string under a key; nothing if there is none, or something else of somebody else's.
 local function text(name)
@@ -55,14 +55,15 @@ local function clock_here(name)
     return clock
 end
 
-local function record(incarnation, hard, soft)
-    return struct.pack('>c8I8I8', incarnation, hard, soft)
+local function record(incarnation, hard)
+    return struct.pack('>c8I8', incarnation, hard)
 end
 
--- Hard and soft epoch of a record; nothing if it is missing, foreign, or of another incarnation.
+-- The hard epoch of a record, and that of its latest expiry; nothing if it is missing, foreign, or of another incarnation.
 local function marks(raw, incarnation)
-    if not raw or #raw ~= 24 or string.sub(raw, 1, 8) ~= incarnation then return nil end
-    return struct.unpack('>I8I8', raw, 9)
+    if not raw or #raw < 16 or #raw > 16 + 16 * 32 or #raw % 16 ~= 0 or string.sub(raw, 1, 8) ~= incarnation then return nil end
+    local hard = struct.unpack('>I8', raw, 9)
+    return hard, #raw > 16 and struct.unpack('>I8', raw, #raw - 15) or 0
 end
 
 local function reading(clock)

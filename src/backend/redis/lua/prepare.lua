@@ -3,7 +3,7 @@ local clock = clock_here(KEYS[1])
 for i = 3, #ARGV do
     local key = ARGV[1] .. ARGV[i]
     if not marks(text(key), clock.incarnation) then
-        redis.call('SET', key, record(clock.incarnation, clock.epoch, clock.epoch), 'PX', ARGV[2])
+        redis.call('SET', key, record(clock.incarnation, clock.epoch), 'PX', ARGV[2])
     end
 end
 return reading(clock)

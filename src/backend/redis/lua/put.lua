@@ -11,8 +11,8 @@ for _ = 1, tags do
     local hard, soft = marks(text(key), clock.incarnation)
     if not hard then
         -- With the epoch of now, not of the fetch: what was invalidated meanwhile, and its record lost, must not live again.
-        hard, soft = clock.epoch, clock.epoch
-        redis.call('SET', key, record(clock.incarnation, hard, soft), 'PX', record_life)
+        hard, soft = clock.epoch, 0
+        redis.call('SET', key, record(clock.incarnation, hard), 'PX', record_life)
     elseif redis.call('PTTL', key) < life then
         redis.call('PEXPIRE', key, record_life)
     end

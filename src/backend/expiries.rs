@@ -1,0 +1,190 @@
+//! When a tag was expired, for long enough to tell since when a response with the tag is stale.
+
+use crate::clock::Timestamp;
+
+/// The soft invalidations of one tag, the oldest first, in bounded memory.
+///
+/// A response is stale since the earliest expiry after its birth. A record of the latest expiry alone would extend the stale window
+/// with each further one. Neighbors are merged where that at most doubles the age of an expiry: a window never ends late, and lasts
+/// at least half as long as it should while there is room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Expiries(Vec<Expiry>);
+
+/// What was born before `epoch`, and not before the epoch of an older expiry, is stale since `at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expiry {
+    pub(crate) epoch: u64,
+    pub(crate) at: Timestamp,
+}
+
+/// How many are told apart: those of two hours if a tag is expired all the time.
+pub(crate) const MOST: usize = 32;
+
+/// Expiries that are closer to each other, in milliseconds, count as one.
+pub(crate) const TOGETHER: u64 = 100;
+
+impl Expiries {
+    /// These expiries, the oldest first, if there are not more than there may be.
+    pub(crate) fn read(expiries: impl Iterator<Item = Expiry>) -> Option<Self> {
+        let expiries: Vec<_> = expiries.take(MOST + 1).collect();
+        (expiries.len() <= MOST).then_some(Self(expiries))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Expiry> {
+        self.0.iter()
+    }
+
+    /// Since when something born at `born` is stale, if it is.
+    pub(crate) fn since(&self, born: u64) -> Option<Timestamp> {
+        // Most are born after all of them.
+        self.latest().filter(|latest| born < *latest)?;
+        self.0.iter().find(|expiry| born < expiry.epoch).map(|expiry| expiry.at)
+    }
+
+    /// The epoch of the latest.
+    pub(crate) fn latest(&self) -> Option<u64> {
+        self.0.last().map(|latest| latest.epoch)
+    }
+
+    /// Notes one more. They may come in any order of their epochs, and the clocks by which they were timed may differ.
+    pub(crate) fn add(&mut self, epoch: u64, at: Timestamp) {
+        let place = self.0.partition_point(|expiry| expiry.epoch < epoch);
+        match self.0.get_mut(place) {
+            Some(present) if present.epoch == epoch => present.at = present.at.min(at),
+            _ => self.0.insert(place, Expiry { epoch, at }),
+        }
+        self.thin();
+    }
+
+    /// Forgets those up to `epoch`: what was born before it is dead.
+    pub(crate) fn forget(&mut self, epoch: u64) {
+        self.0.retain(|expiry| epoch < expiry.epoch);
+    }
+
+    fn thin(&mut self) {
+        let Some(now) = self.0.iter().map(|expiry| expiry.at).max() else { return };
+        let mut at = 0;
+        while at + 1 < self.0.len() {
+            if self.are_as_good_as_one(at, now) { self.merge(at) } else { at += 1 }
+        }
+        if self.0.len() > MOST {
+            self.merge(0);
+        }
+    }
+
+    /// Whether an expiry and the next newer one can be merged. A response that belongs to either was expired before the one that
+    /// follows both, so that its age is at most doubled.
+    fn are_as_good_as_one(&self, older: usize, now: Timestamp) -> bool {
+        let age = |expiry: &Expiry| now.as_millis().saturating_sub(expiry.at.as_millis());
+        let (older, newer, next) = (&self.0[older], &self.0[older + 1], self.0.get(older + 2));
+        newer.at.as_millis() < older.at.as_millis().saturating_add(TOGETHER)
+            || next.is_some_and(|next| age(older) <= age(next).saturating_mul(2))
+    }
+
+    fn merge(&mut self, older: usize) {
+        let Expiry { at, .. } = self.0.remove(older);
+        self.0[older].at = self.0[older].at.min(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_millis(43_200_000);
+
+    fn after(millis: u64) -> Timestamp {
+        NOON + Duration::from_millis(millis)
+    }
+
+    /// Expiries at these milliseconds after noon, with the epochs 1, 2, …
+    fn expiries(times: impl IntoIterator<Item = u64>) -> Expiries {
+        let mut expiries = Expiries::default();
+        (1..).zip(times).for_each(|(epoch, millis)| expiries.add(epoch, after(millis)));
+        expiries
+    }
+
+    #[test]
+    fn the_first_after_the_birth_counts() {
+        let expiries = expiries([0, 10_000, 20_000]);
+        let since = [0, 1, 2, 3].map(|born| expiries.since(born));
+        assert_eq!(since, [Some(after(0)), Some(after(10_000)), Some(after(20_000)), None]);
+    }
+
+    #[test]
+    fn they_may_come_in_any_order_and_twice() {
+        let mut expiries = Expiries::default();
+        for epoch in [2, 1, 3, 2, 1] {
+            expiries.add(epoch, after(epoch * 10_000));
+        }
+        assert_eq!(expiries.since(0), Some(after(10_000)));
+        assert_eq!(expiries.since(1), Some(after(20_000)));
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_earlier_ones_earlier_too() {
+        let mut expiries = expiries([10_000]);
+        expiries.add(2, after(0));
+        assert_eq!(expiries.since(0), Some(after(0)));
+        assert_eq!(expiries.since(1), Some(after(0)));
+    }
+
+    #[test]
+    fn those_of_one_moment_count_as_one() {
+        let expiries = expiries([0, 99, 100, 199]);
+        assert_eq!(expiries.iter().count(), 2);
+        assert_eq!(expiries.since(0), Some(after(0)));
+        assert_eq!(expiries.since(3), Some(after(100)));
+    }
+
+    /// However often a tag is expired: none is said to be later than it was, and within the last hour none to be of more than
+    /// twice its age.
+    #[test]
+    fn frequent_expiries_are_thinned_towards_earlier_moments() {
+        for step in [1, 10, 40, 100, 130, 1000, 7000] {
+            let count: u64 = (3_600_000 / step).min(36_000);
+            let expiries = expiries((0..count).map(|expiry| expiry * step));
+            assert!(expiries.iter().count() <= MOST);
+            let now = (count - 1) * step;
+            for born in (0..count).step_by(7) {
+                let (since, right) = (expiries.since(born).unwrap(), after(born * step));
+                assert!(since <= right, "born at {born}, every {step} ms: {since:?} rather than {right:?}");
+                let (said, age) = (after(now).since(since), after(now).since(right));
+                assert!(said <= age * 2 + Duration::from_millis(TOGETHER), "every {step} ms: {said:?} rather than {age:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn seldom_expiries_are_told_apart() {
+        const DAY: u64 = 24 * 3_600_000;
+        let expiries = expiries((0..10).map(|day| day * DAY));
+        for born in 6..10 {
+            assert_eq!(expiries.since(born), Some(after(born * DAY)));
+        }
+    }
+
+    #[test]
+    fn there_are_never_more_than_there_may_be() {
+        let growing: Vec<_> = (0..64).map(|power| u64::MAX / 2 - (1 << (63 - power.max(2)))).collect();
+        let expiries = expiries(growing);
+        assert!(expiries.iter().count() <= MOST);
+    }
+
+    #[test]
+    fn what_is_dead_for_good_needs_none() {
+        let mut expiries = expiries([0, 10_000, 20_000]);
+        expiries.forget(2);
+        assert_eq!(expiries.iter().count(), 1);
+        assert_eq!(expiries.since(2), Some(after(20_000)));
+    }
+
+    #[test]
+    fn too_many_are_not_read() {
+        let many = |count| Expiries::read((1..=count).map(|epoch| Expiry { epoch, at: NOON }));
+        assert!(many(MOST as u64).is_some());
+        assert!(many(MOST as u64 + 1).is_none());
+    }
+}

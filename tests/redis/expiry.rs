@@ -1,0 +1,33 @@
+use std::time::Duration;
+
+use larder::ManualClock;
+
+use crate::{
+    expired::windows_begin_with_the_expiry,
+    places::{Place, everywhere, patient},
+};
+
+/// Another node expires, except where a copy may be used without asking for as long as the lease lasts.
+#[test]
+fn stale_windows_begin_with_the_expiry() {
+    everywhere(async |site| {
+        let clock = ManualClock::new();
+        // The first look-up of a cold page must not fail for a busy machine.
+        let (reader, writer) = (site.node_with(patient()).await.cache, site.node_with(patient()).await.cache);
+        let (reader, writer) = (reader.clock(&clock), writer.clock(&clock));
+        let writer = if site.place == Place::TieredLease { reader.clone() } else { writer };
+        windows_begin_with_the_expiry(&reader, &writer, &clock).await;
+    });
+}
+
+/// The expiry of a node whose clock is ahead counts as one of now.
+#[test]
+fn an_expiry_in_the_future_counts_as_now() {
+    everywhere(async |site| {
+        let (clock, ahead) = (ManualClock::new(), ManualClock::new());
+        ahead.advance(Duration::from_secs(3600));
+        let (reader, writer) = site.nodes().await;
+        let writer = if site.place == Place::TieredLease { reader.clone() } else { writer };
+        crate::expired::an_expiry_in_the_future_counts_as_now(&reader.clock(&clock), &writer.clock(&ahead)).await;
+    });
+}

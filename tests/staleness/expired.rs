@@ -1,0 +1,19 @@
+//! The stale window of what has expired begins with the expiry.
+
+use larder::ManualClock;
+
+use crate::{expired_pages, support::cache};
+
+#[tokio::test]
+async fn stale_windows_begin_with_the_expiry() {
+    let (cache, clock) = cache();
+    expired_pages::windows_begin_with_the_expiry(&cache, &cache, &clock).await;
+}
+
+#[tokio::test]
+async fn an_expiry_in_the_future_counts_as_now() {
+    let (cache, _) = cache();
+    let ahead = ManualClock::new();
+    ahead.advance(std::time::Duration::from_secs(3600));
+    expired_pages::an_expiry_in_the_future_counts_as_now(&cache, &cache.clock(&ahead)).await;
+}
