@@ -168,6 +168,13 @@ fn what_others_write_in_place_of_clock_record_or_stream_does_no_harm() {
             survives(site, "a foreign clock", |site| site.run_everywhere(&set(site.clock(), value))).await;
             survives(site, "a foreign record", |site| site.run_everywhere(&set(site.record("author:7"), value))).await;
         }
+        // One of two epochs, as an earlier larder wrote it, and one with more expiries than any has.
+        for more in [&[0; 8][..], &[0; 33 * 16]] {
+            survives(site, "a record of another length", |site| {
+                site.run_everywhere(cmd("APPEND").arg(site.record("author:7")).arg(more));
+            })
+            .await;
+        }
         let a_list = |site: &Site<'_>, key: String| {
             site.delete(&key);
             site.run_everywhere(cmd("RPUSH").arg(key).arg("x"));
