@@ -9,5 +9,6 @@ mod support;
 mod control;
 mod denial;
 mod disclosure;
+mod page;
 mod poisoning;
 mod remote;
