@@ -40,6 +40,8 @@ mod key;
 mod key_rules;
 mod lasting;
 mod layer;
+#[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
+mod lone_task;
 mod method;
 mod mode;
 mod no_vary_search;

@@ -44,7 +44,7 @@ const FLOORS: &[&[&str]] = &[
     &["router"],
     &["validators"],
     &["conditional"],
-    &["body", "date", "decimal", "etag", "no_vary_search", "place", "range", "sieve", "uncacheable"],
+    &["body", "date", "decimal", "etag", "lone_task", "no_vary_search", "place", "range", "sieve", "uncacheable"],
     &["detached", "tee"],
     &["budget"],
     &["cache_policy", "caught", "collapse", "common_value", "errand", "invalidate", "failure", "method", "mode", "tag", "status"],

@@ -111,3 +111,23 @@ async fn requests_that_are_given_up_leave_the_connection_in_order() {
         assert!(!answer.is_hit() || answer.text() == expected.text(), "{answer:?} is the answer to something else");
     }
 }
+
+/// Tests and tools have one runtime after another in one process, and a cache that outlives them.
+#[test]
+fn servers_that_were_away_in_a_runtime_that_has_ended_are_found_in_the_next() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut server = Server::start();
+    server.kill();
+    let node = runtime().block_on(Node::new(&[&server], &Runs::default()));
+    assert!(node.store.is_suspended());
+    server.start_again();
+    for _ in 0..3 {
+        runtime().block_on(async {
+            node.get("/pages/1").await;
+            node.recovered().await;
+            node.cache.invalidate_tags(["page:1"]).await.unwrap();
+            node.get("/pages/1").await;
+            assert!(node.get("/pages/1").await.is_hit());
+        });
+    }
+}

@@ -29,14 +29,11 @@ impl Breaker {
         }
     }
 
-    /// Opens; tells whether it was closed before.
-    pub(super) fn open(&self) -> bool {
+    pub(super) fn open(&self) {
         let _changing = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = !self.open.swap(true, Ordering::AcqRel);
-        if opened {
+        if !self.open.swap(true, Ordering::AcqRel) {
             tracing::warn!("the cache's store failed and is not asked until it answers again; handlers answer meanwhile");
         }
-        opened
     }
 
     /// Closes if `nothing_is_owed`; tells whether it is closed now.

@@ -4,7 +4,12 @@ mod breaker;
 mod limits;
 mod outbox;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::time::sleep;
 #[cfg(feature = "redis")]
@@ -16,6 +21,7 @@ use super::{Invalidation, Put, Read, Receipt};
 use crate::{
     error::Error,
     key::Key,
+    lone_task::{LoneTask, Running},
     stored::{Epoch, Stored},
     tag::Tag,
 };
@@ -57,7 +63,7 @@ pub(crate) trait Arbiter: Remote {
 ///
 /// After some failures in a row, and after any failed invalidation, the breaker is open: reads miss at once, and nothing is
 /// stored. A task of its own then tries the store again and again; once it answers, it is told every invalidation that failed, and
-/// only then is it trusted again.
+/// only then is it trusted again. If that task ends with its runtime, the next operation starts another one.
 pub(crate) struct Guarded<R> {
     inner: Arc<Inner<R>>,
 }
@@ -67,6 +73,7 @@ struct Inner<R> {
     limits: Limits,
     breaker: Breaker,
     outbox: Outbox,
+    recovery: LoneTask,
 }
 
 /// How many tags are invalidated at once. 1,000 keep Redis busy for about 5 ms; other nodes' commands run in between.
@@ -78,7 +85,8 @@ fn suspended() -> Error {
 
 impl<R: Remote> Guarded<R> {
     pub(crate) fn new(remote: R, limits: Limits) -> Self {
-        Self { inner: Arc::new(Inner { remote, limits, breaker: Breaker::default(), outbox: Outbox::default() }) }
+        let (breaker, outbox, recovery) = Default::default();
+        Self { inner: Arc::new(Inner { remote, limits, breaker, outbox, recovery }) }
     }
 
     pub(crate) fn remote(&self) -> &R {
@@ -99,7 +107,7 @@ impl<R: Remote> Guarded<R> {
     /// counted.
     #[cfg(feature = "redis")]
     pub(crate) async fn ask_aside<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        if self.is_open() {
+        if Inner::is_open(&self.inner) {
             return Err(suspended());
         }
         limited(limit, what).await
@@ -111,7 +119,7 @@ impl<R: Remote> Guarded<R> {
     }
 
     async fn within<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        if self.is_open() {
+        if Inner::is_open(&self.inner) {
             return Err(suspended());
         }
         self.noted(limited(limit, what).await)
@@ -138,22 +146,22 @@ impl<R: Remote> Inner<R> {
         }
     }
 
-    fn open(inner: &Arc<Self>) {
-        if inner.breaker.open() {
-            let (probing, limits) = (Arc::downgrade(inner), inner.limits.clone());
-            tokio::spawn(async move {
-                let mut pause = limits.first_pause;
-                // Whoever drops the last handle ends this too.
-                while let Some(inner) = probing.upgrade() {
-                    if inner.recover().await {
-                        return;
-                    }
-                    drop(inner);
-                    sleep(pause).await;
-                    pause = (pause * 2).min(limits.longest_pause);
-                }
-            });
+    /// Whether the store is not asked; if so, sees to it that it is tried again.
+    fn is_open(inner: &Arc<Self>) -> bool {
+        let is_open = inner.breaker.is_open();
+        if is_open {
+            Self::begin_recovery(inner);
         }
+        is_open
+    }
+
+    fn open(inner: &Arc<Self>) {
+        inner.breaker.open();
+        Self::begin_recovery(inner);
+    }
+
+    fn begin_recovery(inner: &Arc<Self>) {
+        inner.recovery.start(|running| keep_trying(Arc::downgrade(inner), inner.limits.clone(), running));
     }
 
     /// Closes the breaker if the store answers, and has taken every invalidation that it is owed.
@@ -164,9 +172,9 @@ impl<R: Remote> Inner<R> {
         }
         while let Some(owed) = self.outbox.take() {
             if self.carry_out(&owed).await.is_err() {
-                self.outbox.add(owed);
                 return false;
             }
+            owed.settle();
         }
         // A connection is there by now: a store that is still too slow for a read would only open the breaker again.
         if limited(self.limits.read, self.remote.epoch()).await.is_err() {
@@ -189,7 +197,7 @@ impl<R: Remote> Inner<R> {
     }
 
     async fn invalidate(inner: Arc<Self>, invalidation: Invalidation) -> Result<Receipt, Error> {
-        let outcome = match inner.breaker.is_open() {
+        let outcome = match Self::is_open(&inner) {
             true => {
                 Err(Error::unavailable("the store is unreachable: the invalidation is kept, and carried out when it answers"))
             }
@@ -203,10 +211,26 @@ impl<R: Remote> Inner<R> {
     }
 }
 
+/// Tries the store until it can be trusted, or nobody has a handle on it any more.
+async fn keep_trying<R: Remote>(store: Weak<Inner<R>>, limits: Limits, running: Running) {
+    let mut pause = limits.first_pause;
+    while let Some(inner) = store.upgrade() {
+        if inner.recover().await {
+            drop(running);
+            // Opened again before another task could be started.
+            Inner::is_open(&inner);
+            return;
+        }
+        drop(inner);
+        sleep(pause).await;
+        pause = (pause * 2).min(limits.longest_pause);
+    }
+}
+
 impl<R: Remote> Guarded<R> {
     /// Misses at once while the breaker is open: a request is not held up, and nothing is stored.
     pub(crate) async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
-        if self.is_open() {
+        if Inner::is_open(&self.inner) {
             return Ok(Read { found: None, epoch: None });
         }
         self.noted(self.inner.remote.get(key, known, self.inner.limits.read).await)

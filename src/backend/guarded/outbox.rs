@@ -1,6 +1,7 @@
 use std::{
     collections::{HashMap, HashSet},
     mem,
+    ops::Deref,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,6 +20,14 @@ struct Owed {
     hard: HashSet<Tag>,
     /// With the time of the first expiry.
     soft: HashMap<Tag, Timestamp>,
+}
+
+/// An invalidation that is being carried out; owed again if that fails, or ends with its runtime.
+#[derive(Debug)]
+pub(super) struct Taken<'o> {
+    outbox: &'o Outbox,
+    /// `None` once it is settled.
+    invalidation: Option<Invalidation>,
 }
 
 const CAPACITY: usize = 65_536;
@@ -43,17 +52,19 @@ impl Outbox {
         }
     }
 
-    /// Takes what is to be carried out first; if that fails, it must be added again.
+    /// Takes what is to be carried out first; unless it is settled, it is owed again.
     ///
     /// It is taken before it is carried out: the same tag, invalidated again meanwhile, is owed again.
-    pub(super) fn take(&self) -> Option<Invalidation> {
+    pub(super) fn take(&self) -> Option<Taken<'_>> {
         let mut owed = self.lock();
-        match () {
+        let invalidation = match () {
             () if mem::take(&mut owed.everything) => Some(Invalidation::Everything),
             () if !owed.hard.is_empty() => Some(Invalidation::Tags(batch(&mut owed.hard))),
             () if !owed.soft.is_empty() => Some(owed.take_expired()),
             () => None,
-        }
+        };
+        drop(owed);
+        Some(Taken { outbox: self, invalidation: Some(invalidation?) })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -84,6 +95,29 @@ impl Owed {
     }
 }
 
+impl Taken<'_> {
+    /// Notes that the store has it.
+    pub(super) fn settle(mut self) {
+        self.invalidation = None;
+    }
+}
+
+impl Deref for Taken<'_> {
+    type Target = Invalidation;
+
+    fn deref(&self) -> &Invalidation {
+        self.invalidation.as_ref().expect("it is there until it is settled, which takes it")
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(invalidation) = self.invalidation.take() {
+            self.outbox.add(invalidation);
+        }
+    }
+}
+
 fn batch(tags: &mut HashSet<Tag>) -> Vec<Tag> {
     let batch: Vec<_> = tags.iter().take(BATCH).cloned().collect();
     batch.iter().for_each(|tag| _ = tags.remove(tag));
@@ -102,10 +136,12 @@ mod tests {
     fn what_is_owed_again_while_it_is_carried_out_stays_owed() {
         let outbox = Outbox::default();
         outbox.add(Invalidation::Tags(vec![tag("a")]));
-        assert!(matches!(outbox.take(), Some(Invalidation::Tags(tags)) if tags == [tag("a")]));
+        let taken = outbox.take().unwrap();
+        assert!(matches!(&*taken, Invalidation::Tags(tags) if *tags == [tag("a")]));
         outbox.add(Invalidation::Tags(vec![tag("a")]));
+        taken.settle();
         assert_eq!(outbox.len(), 1);
-        assert!(outbox.take().is_some());
+        outbox.take().unwrap().settle();
         assert!(outbox.is_empty());
     }
 
@@ -115,8 +151,21 @@ mod tests {
         for at in [7, 5, 9].map(Timestamp::from_millis) {
             outbox.add(Invalidation::ExpireTags { tags: vec![tag("a")], at });
         }
-        assert!(matches!(outbox.take(), Some(Invalidation::ExpireTags { at, .. }) if at == Timestamp::from_millis(5)));
+        let taken = outbox.take().unwrap();
+        assert!(matches!(*taken, Invalidation::ExpireTags { at, .. } if at == Timestamp::from_millis(5)));
+        taken.settle();
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_is_taken_and_not_settled_stays_owed() {
+        let expired = Invalidation::ExpireTags { tags: vec![tag("a")], at: Timestamp::from_millis(5) };
+        for owed in [Invalidation::Tags(vec![tag("a")]), expired, Invalidation::Everything] {
+            let outbox = Outbox::default();
+            outbox.add(owed);
+            drop(outbox.take());
+            assert_eq!(outbox.len(), 1);
+        }
     }
 
     #[test]
@@ -126,7 +175,9 @@ mod tests {
             outbox.add(Invalidation::ExpireTags { tags: vec![tag(number.to_string())], at: Timestamp::from_millis(0) });
         }
         assert_eq!(outbox.len(), 1);
-        assert!(matches!(outbox.take(), Some(Invalidation::Everything)));
+        let taken = outbox.take().unwrap();
+        assert!(matches!(*taken, Invalidation::Everything));
+        taken.settle();
         assert!(outbox.take().is_none());
     }
 }

@@ -6,11 +6,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -23,6 +19,7 @@ use crate::{
     clock::Clock,
     error::Error,
     key::Key,
+    lone_task::{LoneTask, Running},
     stored::{Epoch, Stored},
     tag::Tag,
 };
@@ -74,10 +71,12 @@ enum Mode {
 
 struct Lease {
     follower: Arc<Follower>,
-    started: Once,
-    /// Begins to follow; in a runtime, which there may not be where a cache is made.
-    start: Box<dyn Fn() + Send + Sync>,
+    following: LoneTask,
+    /// What follows, in the runtime of a request: there may be none where a cache is made, and it may end before the cache does.
+    follow: Box<dyn Fn(Running) -> Following + Send + Sync>,
 }
+
+type Following = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<F: Far> Tiered<F> {
     /// Memory in front of `far`, each use of which is preceded by a look at the far store's clock. Copies take as many bytes as `near`
@@ -104,8 +103,14 @@ impl<F: Followed> Tiered<F> {
     pub fn lease(self, span: Duration) -> Self {
         let follower = Arc::new(Follower::new(span, Clock::default()));
         let (near, far, follows) = (Arc::downgrade(&self.near), Arc::clone(&self.far), Arc::clone(&follower));
-        let start = move || drop(tokio::spawn(follow(near.clone(), Arc::clone(&far), Arc::clone(&follows))));
-        let lease = Lease { follower, started: Once::new(), start: Box::new(start) };
+        let follow = move |running| -> Following {
+            let following = follow(near.clone(), Arc::clone(&far), Arc::clone(&follows));
+            Box::pin(async move {
+                let _running: Running = running;
+                following.await;
+            })
+        };
+        let lease = Lease { follower, following: LoneTask::default(), follow: Box::new(follow) };
         Self { mode: Mode::Lease(lease), ..self }
     }
 }
@@ -131,7 +136,7 @@ impl<F: Far> Tiered<F> {
 
     /// Asks the far store, and keeps a copy that is good as long as nothing is announced about it.
     async fn get_from_afar(&self, lease: &Lease, key: &Key, known: &[Tag]) -> Result<Read, Error> {
-        lease.started.call_once(|| (lease.start)());
+        lease.following.start(|running| (lease.follow)(running));
         if let Some(read) = self.get_now(key) {
             return Ok(read);
         }
