@@ -241,3 +241,64 @@ async fn no_read_is_older_while_replicas_take_over() {
 async fn no_read_is_older_while_replicas_take_over_that_had_to_confirm() {
     histories_under_a_sentinel(hasty().durability(1)).await;
 }
+
+/// Servers that take turns as the primary, each told late or never that another one ruled meanwhile.
+async fn histories_of_hand_overs(builder: RedisBuilder, has_third: bool) {
+    // Nodes ask the sentinels five times a second; the README says a second.
+    const NOTICED: Duration = Duration::from_millis(900);
+    let respite = Duration::from_secs(2);
+    let plans = plans(6).map(|plan| Plan { registers: 24, readers: 6, respite, ..plan });
+    histories(plans, async || {
+        let sentinel = Sentinel::start_obedient();
+        // One that confirms, and is never promoted.
+        let at = sentinel.primary.port.to_string();
+        let third = has_third.then(|| Server::start_with(&["--replicaof", "127.0.0.1", &at, "--replica-priority", "0"]));
+        third.iter().for_each(|third| sentinel.wait_for_replica(third));
+        let nodes = nodes(builder.clone(), &sentinel.url()).await;
+        let nodes = nodes.into_iter().map(|node| Member { lag: node.lag.max(NOTICED), ..node }).collect();
+        let mut turn = 0;
+        let accident = move |chance: &Chance| {
+            let _third = &third;
+            thread::sleep(Duration::from_millis(900));
+            pass(chance, 900);
+            turn += 1;
+            sentinel.hand_over_to([sentinel.primary.port, sentinel.replica.port][turn % 2]);
+            // Whoever has not noticed yet is told by its connection, or is not.
+            if chance.below(2) == 0 {
+                attempt([&sentinel.replica, &sentinel.primary][turn % 2], cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal"));
+            }
+        };
+        (nodes, accident)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_primaries_take_turns_undemoted() {
+    histories_of_hand_overs(hasty(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_primaries_take_turns_undemoted_and_a_replica_confirms() {
+    histories_of_hand_overs(hasty().durability(1), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_while_an_address_moves_between_servers() {
+    let plans = plans(6).map(|plan| Plan { respite: Duration::from_secs(1), ..plan });
+    histories(plans, async || {
+        let servers = [Server::start(), Server::start()];
+        let proxy = Proxy::start(servers[0].port).await;
+        let nodes = nodes(hasty(), &proxy.url()).await;
+        let mut turn = 0;
+        let accident = move |chance: &Chance| {
+            // Each node is to see each server: one that does not cannot know.
+            thread::sleep(Duration::from_millis(900));
+            pass(chance, 600);
+            turn += 1;
+            proxy.lead_to(servers[turn % 2].port);
+        };
+        (nodes, accident)
+    })
+    .await;
+}

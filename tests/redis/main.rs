@@ -23,6 +23,8 @@ mod races;
 mod records;
 mod reigns;
 mod reshards;
+mod returns;
+mod runtimes;
 mod tiers;
 #[cfg(feature = "redis-tls")]
 mod tls;

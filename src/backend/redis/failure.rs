@@ -21,3 +21,17 @@ pub(super) fn failed(error: RedisError) -> Error {
 pub(super) fn unexpected() -> Error {
     Error::unavailable("Redis gave an answer of another form than expected: is something else under larder's keys?")
 }
+
+/// A server that is another one, or has lost its clock, each time that it is asked.
+pub(super) fn changing() -> Error {
+    Error::unavailable("Redis changes its primary, or loses its clock, again and again")
+}
+
+/// Sentinels that do not say whether a server is still the primary.
+pub(super) fn unconfirmed(error: RedisError) -> Error {
+    Error::unavailable(
+        "too few of the sentinels in the URL answer to say whether the invalidation has reached the primary: it is carried out again \
+         when they do",
+    )
+    .with_source(error)
+}

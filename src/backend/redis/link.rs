@@ -1,6 +1,9 @@
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -8,33 +11,53 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, ConnectionManager, MultiplexedConnection},
     pipe,
-    sentinel::SentinelClient,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     reading::{Reading, Term},
     scripts::{Known, Sent},
+    seen::Seen,
+    sentinels::{PERIOD, Primary, Sentinels},
 };
+use crate::lone_task::{LoneTask, Running};
 
-/// The way to one primary: a connection that is made when it is first needed, shared by all, and made anew after it broke.
+/// The way to one primary: a connection that is made when it is first needed, shared by all, and replaced when it broke.
 ///
-/// It never retries, and never waits longer than for one connection: whoever asks has a limit of their own. A server is greeted
-/// before anything is read from it, so that a failover or a restart does not go unnoticed.
+/// What was asked on a connection that turns out to be broken is asked once more, and nothing waits longer than for one connection:
+/// callers have limits of their own. A server is greeted before anything is read from it, and told what this node has seen of the
+/// clock on any server: so neither a failover, nor a restart, nor the return of an old primary goes unnoticed.
 pub(super) struct Link {
     source: Source,
     clock: String,
     greet: Known,
-    current: RwLock<Option<Greeted>>,
+    state: Arc<RwLock<State>>,
+    /// The highest epoch that was seen; each term that was greeted comes after all that were seen before it.
+    seen: AtomicU64,
     /// Held by the one that connects or greets.
     greeting: Mutex<u64>,
+    watch: LoneTask,
     limit: Duration,
 }
 
+#[derive(Default)]
+struct State {
+    current: Option<Greeted>,
+    /// The term that was greeted last.
+    term: Option<Term>,
+}
+
+/// Where a command was sent: on which connection, and what had been seen then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stand {
+    number: u64,
+    seen: Seen,
+}
+
 pub(super) enum Source {
-    Client(Client),
+    Client(Box<Client>),
     /// Whichever server the sentinels call the primary.
-    Sentinel(Mutex<SentinelClient>),
+    Sentinel(Arc<Sentinels>),
     /// The application's own, which sees to its connections itself, and does not tell when one leads to another server.
     Manager(ConnectionManager),
 }
@@ -45,6 +68,8 @@ struct Greeted {
     way: Way,
     number: u64,
     term: Term,
+    /// As the sentinels named it.
+    primary: Option<Arc<Primary>>,
 }
 
 #[derive(Clone)]
@@ -64,49 +89,118 @@ impl Link {
     /// `clock` is the name of the clock, and `limit` for making a connection.
     pub(super) fn new(source: Source, clock: &str, limit: Duration) -> Self {
         let (clock, greet) = (clock.to_owned(), Known::greet());
-        Self { source, clock, greet, current: RwLock::default(), greeting: Mutex::new(0), limit }
+        let (state, seen, greeting, watch) = Default::default();
+        Self { source, clock, greet, state, seen, greeting, watch, limit }
     }
 
-    /// Sends one command to a server that has been greeted in the term that is returned.
-    pub(super) async fn ask(&self, command: &Cmd) -> RedisResult<(Value, Term)> {
-        let Greeted { way, number, term } = self.greeted().await?;
+    /// Sends one command to a server that has been greeted.
+    pub(super) async fn ask(&self, command: &Cmd) -> RedisResult<(Value, Stand)> {
+        let may_be_old = self.may_be_old();
+        match self.ask_once(command).await {
+            Err(error) if may_be_old && breaks(&error) => self.ask_once(command).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Sends commands of which the first is a script that looks at the server itself, and is told first what was seen; returns how each
+    /// of them ended.
+    pub(super) async fn run(&self, commands: impl Fn(Sent, &[u8]) -> Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
+        let may_be_old = self.may_be_old();
+        let outcome = self.run_once(&commands).await;
+        let broken = match &outcome {
+            Err(error) => breaks(error),
+            Ok((replies, _)) => broken_in(replies),
+        };
+        if broken && may_be_old { self.run_once(&commands).await } else { outcome }
+    }
+
+    /// The clock that was read, if what was read with it may be used: it is the one that was greeted, and has not gone back. If not, the
+    /// next command greets again.
+    pub(super) fn accepted(&self, stand: Stand, reading: Option<Reading>) -> Option<Reading> {
+        let usable = reading.filter(|reading| stand.seen.is_before(reading));
+        match &usable {
+            Some(reading) => self.saw(reading),
+            None => self.forget(stand.number),
+        }
+        usable
+    }
+
+    /// Whether what a script has written counts: it was written on the server that this node still takes for the primary.
+    pub(super) fn settles(&self, stand: Stand, reading: &Reading) -> bool {
+        // Noted before another server can be greeted, which is told.
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let is_current = state.current.as_ref().is_some_and(|current| current.number == stand.number);
+        let counts = is_current && stand.seen.is_before(reading);
+        if counts {
+            self.saw(reading);
+        }
+        drop(state);
+        if !counts {
+            self.forget(stand.number);
+        }
+        counts
+    }
+
+    /// Whether the sentinels, if there are any, still call the server the primary to which a command was sent. If not, the next command
+    /// connects again.
+    pub(super) async fn rules(&self, stand: Stand) -> RedisResult<bool> {
+        let Source::Sentinel(sentinels) = &self.source else { return Ok(true) };
+        let current = self.current().filter(|current| current.number == stand.number);
+        let Some(primary) = current.and_then(|current| current.primary) else { return Ok(false) };
+        let rules = sentinels.confirm(&primary).await?;
+        if !rules {
+            self.forget(stand.number);
+        }
+        Ok(rules)
+    }
+
+    /// Gives the connection up; the next command makes a new one.
+    pub(super) fn reset(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).current = None;
+    }
+
+    async fn ask_once(&self, command: &Cmd) -> RedisResult<(Value, Stand)> {
+        let Greeted { way, number, term, .. } = self.greeted().await?;
+        // Before it is sent: an answer may be late, but is not older.
+        let stand = self.stand(number, term);
         let outcome = match way {
             Way::Own(mut connection) => connection.send_packed_command(command).await.and_then(Value::extract_error),
-            Way::Guarded(manager, guard) => self.ask_guarded(manager, &guard, command).await,
+            Way::Guarded(manager, guard) => self.ask_guarded(manager, &guard, command, stand.seen).await,
         };
         if outcome.as_ref().is_err_and(breaks) {
             self.forget(number);
         }
-        Ok((outcome?, term))
+        Ok((outcome?, stand))
     }
 
-    /// Sends commands of which the first is a script that looks at the server itself; tells how each of them ended.
-    pub(super) async fn run(&self, commands: impl Fn(Sent) -> Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
-        let Greeted { way, number, .. } = self.greeted().await?;
+    async fn run_once(&self, commands: &impl Fn(Sent, &[u8]) -> Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
+        let Greeted { way, number, term, .. } = self.greeted().await?;
+        let stand = self.stand(number, term);
+        let seen = stand.seen.to_bytes(0);
+        let commands = |sent| commands(sent, &seen);
         let outcome = match way {
             Way::Own(mut connection) => run_on(&mut connection, commands).await,
             Way::Guarded(mut manager, _) => run_on(&mut manager, commands).await,
         };
         let broken = match &outcome {
             Err(error) => breaks(error),
-            Ok(replies) => replies.iter().any(|reply| reply.as_ref().is_err_and(breaks)),
+            Ok(replies) => broken_in(replies),
         };
         if broken {
             self.forget(number);
         }
-        outcome
+        Ok((outcome?, stand))
     }
 
-    /// Gives the connection up; the next command makes a new one.
-    pub(super) fn reset(&self) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = None;
+    fn stand(&self, number: u64, term: Term) -> Stand {
+        Stand { number, seen: Seen { term, number: self.seen.load(Ordering::Acquire) } }
     }
 
-    /// Greets again before the next command, because the clock has shown another term.
-    pub(super) fn greet_again(&self, old: Term) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|current| current.term == old) {
-            *current = None;
+    fn saw(&self, reading: &Reading) {
+        let number = Seen::of(reading).number;
+        // Most of the time there is nothing to write.
+        if self.seen.load(Ordering::Relaxed) < number {
+            self.seen.fetch_max(number, Ordering::AcqRel);
         }
     }
 
@@ -123,47 +217,53 @@ impl Link {
         if let Some(current) = self.current() {
             return Ok(current);
         }
-        let (way, term) = match &self.source {
+        let (way, term, primary) = match &self.source {
             Source::Manager(manager) => {
-                let (term, version) = self.greet(&mut manager.clone()).await?;
+                let (term, version) = self.greet(&mut manager.clone(), 0).await?;
                 let sent = if version < 7 { Sent::Whole } else { Sent::ByDigest };
-                (Way::Guarded(manager.clone(), Arc::new(Guard { script: Known::guard(term), sent })), term)
+                (Way::Guarded(manager.clone(), Arc::new(Guard { script: Known::guard(term), sent })), term, None)
             }
-            Source::Client(_) | Source::Sentinel(_) => {
-                let mut connection = self.connect().await?;
-                let (term, _) = self.greet(&mut connection).await?;
-                (Way::Own(connection), term)
+            Source::Client(client) => self.greet_own(client, None).await?,
+            Source::Sentinel(sentinels) => {
+                self.watch.start(|running| watch(Arc::clone(sentinels), Arc::downgrade(&self.state), running));
+                let primary = sentinels.primary().await?;
+                self.greet_own(&sentinels.client(&primary)?, Some(primary)).await?
             }
         };
         *number += 1;
-        let greeted = Greeted { way, number: *number, term };
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(greeted.clone());
+        let greeted = Greeted { way, number: *number, term, primary };
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = State { current: Some(greeted.clone()), term: Some(term) };
         Ok(greeted)
     }
 
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+    async fn greet_own(&self, client: &Client, primary: Option<Arc<Primary>>) -> RedisResult<(Way, Term, Option<Arc<Primary>>)> {
         // How long a command may take is limited by who asks.
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.limit)).set_response_timeout(None);
-        match &self.source {
-            Source::Client(client) => client.get_multiplexed_async_connection_with_config(&config).await,
-            Source::Sentinel(client) => client.lock().await.get_async_connection_with_config(&config).await,
-            Source::Manager(_) => Err((ErrorKind::Client, "an application's own connection cannot be doubled").into()),
-        }
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let rule = primary.as_ref().map_or(0, |primary| primary.config_epoch);
+        let (term, _) = self.greet(&mut connection, rule).await?;
+        Ok((Way::Own(connection), term, primary))
     }
 
-    /// The term of the clock on this server, and the server's major version.
-    async fn greet(&self, connection: &mut impl ConnectionLike) -> RedisResult<(Term, u8)> {
-        let answer: Vec<u8> = self.greet.command(Sent::Whole, &[&self.clock]).query_async(connection).await?;
+    /// Tells a server what this node has seen, and returns the term of the clock there, and the server's major version.
+    async fn greet(&self, connection: &mut impl ConnectionLike, rule: u64) -> RedisResult<(Term, u8)> {
+        let last = self.state.read().unwrap_or_else(PoisonError::into_inner).term;
+        let seen = last.map_or(Seen::NOTHING, |term| Seen { term, number: self.seen.load(Ordering::Acquire) });
+        let mut greet = self.greet.command(Sent::Whole, &[&self.clock]);
+        let answer: Vec<u8> = greet.arg(&seen.to_bytes(rule)[..]).query_async(connection).await?;
         let Some((reading, [version])) = Reading::split(&answer) else {
             return Err((ErrorKind::UnexpectedReturnType, "the clock has another form than expected").into());
         };
+        self.saw(&reading);
         Ok((reading.term, *version))
     }
 
-    async fn ask_guarded(&self, mut manager: ConnectionManager, guard: &Guard, command: &Cmd) -> RedisResult<Value> {
+    async fn ask_guarded(&self, mut manager: ConnectionManager, guard: &Guard, command: &Cmd, seen: Seen) -> RedisResult<Value> {
+        let seen = seen.to_bytes(0);
         let commands = |sent| {
             let mut look = guard.script.command(sent, &[&self.clock]);
-            look.arg(if sent == Sent::Whole { "1" } else { "" });
+            look.arg(if sent == Sent::Whole { "1" } else { "" }).arg(&seen[..]);
             let mut commands = pipe();
             commands.add_command(look).add_command(command.clone());
             commands
@@ -179,17 +279,42 @@ impl Link {
         }
     }
 
+    /// Whether the connection was made a while ago: it may have been closed since, or its runtime may have ended.
+    fn may_be_old(&self) -> bool {
+        matches!(self.source, Source::Manager(_)) || self.current().is_some()
+    }
+
     fn current(&self) -> Option<Greeted> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).current.clone()
     }
 
     /// Another may have made a new one meanwhile, which stays.
     fn forget(&self, number: u64) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|current| current.number == number) {
-            *current = None;
-        }
+        forget_if(&self.state, |current| current.number == number);
     }
+}
+
+fn forget_if(state: &RwLock<State>, is_meant: impl FnOnce(&Greeted) -> bool) {
+    let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+    if state.current.as_ref().is_some_and(is_meant) {
+        state.current = None;
+    }
+}
+
+/// Leaves a server as soon as the sentinels name another primary, or the same one again after another, until the link is gone.
+async fn watch(sentinels: Arc<Sentinels>, state: Weak<RwLock<State>>, running: Running) {
+    loop {
+        sleep(PERIOD).await;
+        if state.strong_count() == 0 {
+            break;
+        }
+        let Ok(latest) = sentinels.primary().await else { continue };
+        let Some(state) = state.upgrade() else { break };
+        // A sentinel that knows less than the one that was asked before says nothing.
+        let is_left = |primary: &Arc<Primary>| **primary != *latest && latest.config_epoch >= primary.config_epoch;
+        forget_if(&state, |current| current.primary.as_ref().is_some_and(is_left));
+    }
+    drop(running);
 }
 
 /// Sends the commands with the script's digest, or with the whole script to a server that does not have it.
@@ -203,6 +328,10 @@ async fn run_on(
         return commands(Sent::Whole).ignore_errors().query_async(connection).await;
     }
     Ok(replies)
+}
+
+fn broken_in(replies: &[RedisResult<Value>]) -> bool {
+    replies.iter().any(|reply| reply.as_ref().is_err_and(breaks))
 }
 
 /// Whether a connection is of no more use: it is broken, or leads to a server that is no primary any more.

@@ -15,6 +15,8 @@ mod readings;
 mod record;
 mod registers;
 mod scripts;
+mod seen;
+mod sentinels;
 mod single;
 #[cfg(feature = "redis-tls")]
 mod tls;
@@ -31,7 +33,6 @@ use std::{
 
 use async_trait::async_trait;
 use redis::{aio::ConnectionManager, cluster::ClusterClient};
-use tokio::sync::Mutex;
 
 use super::{
     Announced, Backend, Claim, Far, Followed, Invalidation, Put, Read, Receipt,
@@ -48,6 +49,7 @@ use link::{Link, Source};
 use names::Names;
 use options::Options;
 use registers::Slots;
+use sentinels::Sentinels;
 use single::Single;
 use tls::Trust;
 use url::Place;
@@ -56,8 +58,8 @@ use url::Place;
 ///
 /// The promise holds across all nodes. A hit takes one round trip, an invalidation one, whatever the number of entries; neither
 /// `KEYS`, `SCAN` nor sets of keys are used, and each key but the clock has a time to live. Redis may evict whatever it
-/// likes: that costs misses, never a stale answer. So does a failover to a replica that lacks what was acknowledged, a restart from an
-/// older snapshot, and `FLUSHALL`.
+/// likes: that costs misses, never a stale answer. So does a failover to a replica that lacks what was acknowledged, the return of a
+/// primary that was not told of it, a restart from an older snapshot, and `FLUSHALL`.
 ///
 /// Reads fail open: when Redis is slow or away, handlers answer; a breaker sees to it that they need not wait first. An
 /// invalidation that fails is an error, and is carried out as soon as Redis answers; until then this node uses nothing
@@ -91,7 +93,7 @@ impl Redis {
     /// | URL | |
     /// |---|---|
     /// | `redis://user:password@host:6379/0` | one server |
-    /// | `redis+sentinel://user:password@a:26379,b:26379/mymaster/0` | the primary that sentinels name |
+    /// | `redis+sentinel://user:password@a:26379,b:26379/mymaster/0` | the primary that sentinels name; name all of them, since most must agree |
     /// | `redis+cluster://user:password@a:6379,b:6379` | a Redis Cluster |
     ///
     /// With `rediss` in place of `redis`, and the feature `redis-tls`, by TLS; `RedisBuilder::root_certificates` names an authority of
@@ -217,10 +219,10 @@ impl RedisBuilder {
         let place = Place::parse(url)?;
         self.trust.prepare(url)?;
         let topology = match place {
-            Place::Single(client) => self.single(Source::Client(self.trust.single(*client)?), names),
-            Place::Sentinel(builder) => {
-                let client = Place::sentinel(self.trust.sentinel(*builder))?;
-                self.single(Source::Sentinel(Mutex::new(client)), names)
+            Place::Single(client) => self.single(Source::Client(Box::new(self.trust.single(*client)?)), names),
+            Place::Sentinel(watched) => {
+                let sentinels = Sentinels::new(*watched, self.trust.clone(), self.connect_limit)?;
+                self.single(Source::Sentinel(Arc::new(sentinels)), names)
             }
             Place::Cluster(urls) => self.cluster(urls, names)?,
         };

@@ -1,6 +1,6 @@
 //! What stands in for TLS without its feature.
 
-use redis::{Client, cluster::ClusterClientBuilder, sentinel::SentinelClientBuilder};
+use redis::{Client, cluster::ClusterClientBuilder};
 
 use crate::error::Error;
 
@@ -14,10 +14,6 @@ impl Trust {
 
     pub(super) fn single(&self, client: Client) -> Result<Client, Error> {
         Ok(client)
-    }
-
-    pub(super) fn sentinel(&self, builder: SentinelClientBuilder) -> SentinelClientBuilder {
-        builder
     }
 
     pub(super) fn cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {

@@ -1,3 +1,5 @@
+use redis::Value;
+
 use crate::stored::Epoch;
 
 /// The reign of one server over the clock: it ends with a failover, a restart, or the loss of the clock.
@@ -22,5 +24,14 @@ impl Reading {
         let (sequence, rest) = rest.split_first_chunk()?;
         let epoch = Epoch::of(u64::from_be_bytes(*incarnation), u64::from_be_bytes(*number));
         Some((Self { term: Term(*term), epoch, sequence: u64::from_be_bytes(*sequence) }, rest))
+    }
+}
+
+/// The clock with which a script answers, before anything else.
+pub(super) fn of(answer: &Value) -> Option<Reading> {
+    match answer {
+        Value::BulkString(bytes) => Some(Reading::split(bytes)?.0),
+        Value::Array(parts) => of(parts.first()?),
+        _ => None,
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    failure::{failed, unexpected},
+    failure::{changing, failed, unexpected},
     link::Link,
     moment::Moment,
     question::{Answer, Keys, Question, Questions},
@@ -53,7 +53,7 @@ const COMPANY: usize = 16;
 /// As many bytes are to be answered to one command: of a long answer, the first who asked waits for the last.
 const ANSWER: usize = 64 << 10;
 /// How often a reading is begun again because the term of the clock has changed meanwhile.
-const ATTEMPTS: usize = 4;
+pub(super) const ATTEMPTS: usize = 4;
 
 impl Readings {
     /// `clock` is the name of the clock, and `limit` for each command.
@@ -131,16 +131,15 @@ impl Readings {
 
     async fn read_together(&self, command: &Cmd) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
         for _ in 0..ATTEMPTS {
-            let (value, term) = self.link.ask(command).await.map_err(failed)?;
+            let (value, stand) = self.link.ask(command).await.map_err(failed)?;
             let Value::Array(values) = value else { return Err(unexpected()) };
             let mut values = values.into_iter().map(bytes);
             let clock = values.next().flatten().and_then(|clock| Some(Reading::split(&clock)?.0));
-            match clock.filter(|clock| clock.term == term) {
-                Some(clock) => return Ok((clock, values.collect())),
-                None => self.link.greet_again(term),
+            if let Some(clock) = self.link.accepted(stand, clock) {
+                return Ok((clock, values.collect()));
             }
         }
-        Err(Error::unavailable("Redis changes its primary, or loses its clock, again and again"))
+        Err(changing())
     }
 
     fn note_size(&self, values: &[Option<Bytes>], asked: usize) {
@@ -202,7 +201,7 @@ mod tests {
     use crate::backend::redis::link::Source;
 
     fn readings() -> Arc<Readings> {
-        let nowhere = Source::Client(Client::open("redis://127.0.0.1:1").unwrap());
+        let nowhere = Source::Client(Box::new(Client::open("redis://127.0.0.1:1").unwrap()));
         let limit = Duration::from_secs(1);
         Readings::new(Arc::new(Link::new(nowhere, "clock", limit)), "clock", limit)
     }

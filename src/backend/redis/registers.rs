@@ -1,4 +1,8 @@
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,11 +15,13 @@ use tokio::sync::Mutex;
 
 use super::{
     announced::{BATCH, WORTH_READING, announced, position},
-    failure::{failed, unexpected},
+    failure::{changing, failed, unexpected},
     names::Names,
     options::Options,
     reading,
+    readings::ATTEMPTS,
     scripts::{Known, Sent, force},
+    seen::Latest,
 };
 use crate::{
     backend::{
@@ -30,10 +36,11 @@ use crate::{
 /// The clock and the records in a Cluster: each in a slot of its own, so that only single ones change atomically.
 pub(super) struct Slots {
     client: ClusterClient,
-    connection: Mutex<Option<ClusterConnection>>,
+    connection: Mutex<Option<(u64, ClusterConnection)>>,
     pub(super) names: Names,
     pub(super) options: Options,
     scripts: Scripts,
+    seen: Latest,
 }
 
 #[derive(Debug)]
@@ -61,21 +68,31 @@ impl Slots {
             swap: Known::swap(),
             poll: Known::poll(),
         };
-        Self { client, connection: Mutex::default(), names, options, scripts }
+        Self { client, connection: Mutex::default(), names, options, scripts, seen: Latest::default() }
     }
 
-    /// Sends one command to the node that has its key.
+    /// Sends one command to the node that has its key; once more if its connection turns out to be broken. All that is sent may be
+    /// repeated: what changes a record looks first at what is there.
     pub(super) async fn send(&self, command: Cmd) -> RedisResult<Value> {
-        self.connected().await?.req_packed_command(&command).await?.extract_error()
+        let (number, mut connection) = self.connected().await?;
+        match connection.req_packed_command(&command).await.and_then(Value::extract_error) {
+            Err(error) if error.is_io_error() || error.is_unrecoverable_error() => {
+                self.forget(number).await;
+                let (_, mut connection) = self.connected().await?;
+                connection.req_packed_command(&command).await?.extract_error()
+            }
+            outcome => outcome,
+        }
     }
 
     pub(super) async fn reading(&self) -> Result<reading::Reading, Error> {
-        self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await
+        Ok(self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await?.0)
     }
 
     pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
-        announced(last, &self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments).await?)
+        let keys = [self.names.clock.as_str(), &self.names.stream];
+        announced(last, &self.on_the_clock(&self.scripts.poll, &keys, arguments).await?.1)
     }
 
     /// Reads where the announcements end.
@@ -91,13 +108,22 @@ impl Slots {
         }
     }
 
-    async fn connected(&self) -> RedisResult<ClusterConnection> {
+    async fn connected(&self) -> RedisResult<(u64, ClusterConnection)> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let mut current = self.connection.lock().await;
         if let Some(connection) = &*current {
             return Ok(connection.clone());
         }
         let connection = self.client.get_async_connection().await?;
-        Ok(current.insert(connection).clone())
+        Ok(current.insert((NUMBER.fetch_add(1, Ordering::Relaxed), connection)).clone())
+    }
+
+    /// Another may have made a new one meanwhile, which stays.
+    async fn forget(&self, number: u64) {
+        let mut current = self.connection.lock().await;
+        if current.as_ref().is_some_and(|(current, _)| *current == number) {
+            *current = None;
+        }
     }
 
     /// Runs a script on the node that has its first key.
@@ -115,11 +141,27 @@ impl Slots {
         }
     }
 
-    async fn on_the_clock(&self, script: &Known, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<reading::Reading, Error> {
-        match self.script(script, keys, arguments).await? {
-            Value::BulkString(answer) => Ok(reading::Reading::split(&answer).ok_or_else(unexpected)?.0),
-            _ => Err(unexpected()),
+    /// Runs a script that answers with the clock, and tells it what this node has seen of it.
+    async fn on_the_clock(
+        &self,
+        script: &Known,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<(reading::Reading, Value), Error> {
+        for _ in 0..ATTEMPTS {
+            let told = self.seen.get();
+            let answer = self
+                .script(script, keys, |command| {
+                    command.arg(&told.to_bytes(0)[..]);
+                    arguments(command);
+                })
+                .await?;
+            let reading = reading::of(&answer).ok_or_else(unexpected)?;
+            if self.seen.note(told, &reading) {
+                return Ok((reading, answer));
+            }
         }
+        Err(changing())
     }
 
     async fn record(&self, tag: &Tag) -> Result<Option<Seen>, Error> {
@@ -156,11 +198,11 @@ impl Registers for Slots {
     }
 
     async fn advance(&self) -> Result<Epoch, Error> {
-        Ok(self.on_the_clock(&self.scripts.advance, &[&self.names.clock], |_| {}).await?.epoch)
+        Ok(self.on_the_clock(&self.scripts.advance, &[&self.names.clock], |_| {}).await?.0.epoch)
     }
 
     async fn renew(&self) -> Result<Epoch, Error> {
-        Ok(self.on_the_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.epoch)
+        Ok(self.on_the_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.0.epoch)
     }
 
     async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error> {

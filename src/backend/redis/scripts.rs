@@ -6,13 +6,15 @@ use super::reading::Term;
 use crate::backend::Invalidation;
 
 const CLOCK: &str = include_str!("lua/clock.lua");
+/// The first argument, before those that the script itself takes.
+const SEEN: &str = "local seen = table.remove(ARGV, 1)\n";
 const INVALIDATE: &str = include_str!("lua/invalidate.lua");
 
 /// A library of the server's own, with a function that other programs can call.
 pub(super) fn library(stream_bytes: u64, stream_life: Duration) -> String {
     let function = include_str!("lua/function.lua").replace("@BYTES@", &stream_bytes.to_string());
     let function = function.replace("@LIFE@", &stream_life.as_secs().to_string());
-    ["#!lua name=larder\n", CLOCK, INVALIDATE, &function].concat()
+    ["#!lua name=larder\nlocal seen = ''\n", CLOCK, INVALIDATE, &function].concat()
 }
 
 /// A script and its digest.
@@ -90,7 +92,7 @@ impl Known {
     }
 
     fn on_the_clock(body: &str) -> Self {
-        Self::new([CLOCK, body].concat())
+        Self::new([SEEN, CLOCK, body].concat())
     }
 
     fn in_a_reign(body: &str) -> Self {

@@ -7,15 +7,15 @@ use tokio::time::Instant;
 use super::{
     announced::{BATCH, WORTH_READING, announced, position},
     claims::Claims,
-    failure::{failed, unexpected},
-    link::Link,
+    failure::{changing, failed, unconfirmed, unexpected},
+    link::{Link, Stand},
     memo::{Memo, Note, Proof},
     moment::{Moment, Opened},
     names::Names,
     options::Options,
     question::Keys,
-    reading::Reading,
-    readings::Readings,
+    reading::{self, Reading},
+    readings::{ATTEMPTS, Readings},
     record::{judge, judge_all},
     scripts::{Known, Sent, force, library},
 };
@@ -54,6 +54,13 @@ struct Scripts {
     put: Known,
     invalidate: Known,
     poll: Known,
+}
+
+/// What a script has answered on the server that was greeted.
+struct Settled {
+    reading: Reading,
+    replies: Vec<Value>,
+    stand: Stand,
 }
 
 /// What is stored under a key by what this node has noted of it.
@@ -163,8 +170,25 @@ impl Single {
             command.arg(&self.names.record).arg(&life);
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
-        let replies = self.script(&self.scripts.prepare, &[&self.names.clock], arguments, None).await?;
-        Ok(reading(replies.first())?.epoch)
+        Ok(self.settled(&self.scripts.prepare, &[&self.names.clock], arguments, None).await?.reading.epoch)
+    }
+
+    /// Runs a script that answers with the clock, and a command behind it, until the server is the one that was greeted.
+    async fn settled(
+        &self,
+        script: &Known,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd),
+        further: Option<Cmd>,
+    ) -> Result<Settled, Error> {
+        for _ in 0..ATTEMPTS {
+            let (replies, stand) = self.script(script, keys, &arguments, further.as_ref()).await?;
+            let reading = replies.first().and_then(reading::of).ok_or_else(unexpected)?;
+            if self.link.settles(stand, &reading) {
+                return Ok(Settled { reading, replies, stand });
+            }
+        }
+        Err(changing())
     }
 
     /// Runs a script, and a command behind it.
@@ -173,26 +197,27 @@ impl Single {
         script: &Known,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
-        further: Option<Cmd>,
-    ) -> Result<Vec<Value>, Error> {
-        let commands = |sent| {
+        further: Option<&Cmd>,
+    ) -> Result<(Vec<Value>, Stand), Error> {
+        let commands = |sent, seen: &[u8]| {
             // Behind a script that is not known, a command that waits would wait for nothing, and once more behind the script.
             let sent = if further.is_some() { Sent::Whole } else { sent };
             let mut command = script.command(sent, keys);
+            command.arg(seen);
             arguments(&mut command);
             let mut commands = pipe();
             commands.add_command(command);
-            further.iter().for_each(|command| _ = commands.add_command(command.clone()));
+            further.iter().for_each(|command| _ = commands.add_command((*command).clone()));
             commands
         };
-        let replies = self.link.run(commands).await.map_err(failed)?;
-        replies.into_iter().collect::<Result<_, _>>().map_err(failed)
+        let (replies, stand) = self.link.run(commands).await.map_err(failed)?;
+        Ok((replies.into_iter().collect::<Result<_, _>>().map_err(failed)?, stand))
     }
 
     pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
-        let replies = self.script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
-        announced(last, replies.first().ok_or_else(unexpected)?)
+        let settled = self.settled(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
+        announced(last, settled.replies.first().ok_or_else(unexpected)?)
     }
 
     /// Reads where the announcements end.
@@ -206,6 +231,17 @@ impl Single {
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(library);
         self.link.ask(&load).await.map_err(failed).map(drop)
+    }
+
+    /// Whether as many replicas as the options ask for have what was written.
+    fn check_replicas(&self, replies: &[Value]) -> Result<(), Error> {
+        match (replies.get(1), self.options.replicas) {
+            (Some(Value::Int(had)), Some(wanted)) if *had < i64::from(wanted) => Err(Error::unavailable(format!(
+                "only {had} of {wanted} replicas have confirmed the invalidation, which is carried out again until they do: \
+                 see to the replicas, or ask `durability` for fewer"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until as many replicas have what was written as the options ask for.
@@ -223,13 +259,6 @@ fn expired_at(invalidation: &Invalidation) -> u64 {
     match invalidation {
         Invalidation::ExpireTags { at, .. } => at.as_millis().min(1 << 52),
         Invalidation::Tags(_) | Invalidation::Everything => 0,
-    }
-}
-
-fn reading(reply: Option<&Value>) -> Result<Reading, Error> {
-    match reply {
-        Some(Value::BulkString(answer)) => Ok(Reading::split(answer).ok_or_else(unexpected)?.0),
-        _ => Err(unexpected()),
     }
 }
 
@@ -259,7 +288,8 @@ impl Remote for Single {
             command.arg(&self.names.record).arg(record_life.as_millis().to_string());
             command.arg(&entry).arg(life.as_millis().to_string());
         };
-        let replies = self.script(&self.scripts.put, &[&self.names.clock, &self.names.entry(&digest)], arguments, None).await?;
+        let keys = [self.names.clock.as_str(), &self.names.entry(&digest)];
+        let (replies, _) = self.script(&self.scripts.put, &keys, arguments, None).await?;
         match replies.first() {
             Some(Value::BulkString(answer)) if answer == b"K" => {
                 self.memo.remember(&digest, stored.tags(), None);
@@ -282,17 +312,14 @@ impl Remote for Single {
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];
-        let replies = self.script(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
-        if let (Some(Value::Int(had)), Some(wanted)) = (replies.get(1), self.options.replicas)
-            && *had < i64::from(wanted)
-        {
-            return Err(Error::unavailable(format!(
-                "only {had} of {wanted} replicas have confirmed the invalidation, which is carried out again until they do: \
-                 see to the replicas, or ask `durability` for fewer"
-            )));
+        for _ in 0..ATTEMPTS {
+            let settled = self.settled(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
+            self.check_replicas(&settled.replies)?;
+            if self.link.rules(settled.stand).await.map_err(unconfirmed)? {
+                return Ok(Receipt::new(settled.reading.epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()));
+            }
         }
-        let epoch = reading(replies.first())?.epoch;
-        Ok(Receipt::new(epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()))
+        Err(changing())
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {

@@ -1,6 +1,6 @@
 //! Whom to trust by TLS.
 
-use redis::{Client, TlsCertificates, cluster::ClusterClientBuilder, sentinel::SentinelClientBuilder};
+use redis::{Client, TlsCertificates, cluster::ClusterClientBuilder};
 use rustls::{
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, pem::PemObject as _},
@@ -52,15 +52,6 @@ impl Trust {
             Some(certificates) => Client::build_with_tls(client.get_connection_info().clone(), certificates)
                 .map_err(|error| unreadable().with_source(error)),
             None => Ok(client),
-        }
-    }
-
-    pub(super) fn sentinel(&self, builder: SentinelClientBuilder) -> SentinelClientBuilder {
-        match self.certificates() {
-            Some(certificates) => {
-                builder.set_client_to_redis_certificates(certificates.clone()).set_client_to_sentinel_certificates(certificates)
-            }
-            None => builder,
         }
     }
 

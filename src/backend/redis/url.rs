@@ -1,7 +1,4 @@
-use redis::{
-    Client, ConnectionAddr, IntoConnectionInfo as _,
-    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
-};
+use redis::{Client, ConnectionInfo, IntoConnectionInfo as _};
 
 use crate::error::Error;
 
@@ -9,9 +6,19 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(super) enum Place {
     Single(Box<Client>),
-    Sentinel(Box<SentinelClientBuilder>),
+    Sentinel(Box<Watched>),
     /// A URL for each node that is named.
     Cluster(Vec<String>),
+}
+
+/// A primary that sentinels watch.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) sentinels: Vec<ConnectionInfo>,
+    /// What the sentinels call it.
+    pub(super) service: String,
+    /// How to connect to it, but for its address.
+    pub(super) server: ConnectionInfo,
 }
 
 impl Place {
@@ -63,30 +70,15 @@ fn sentinel(scheme: &str, rest: &str) -> Result<Place, Error> {
     let mut sentinels = Vec::new();
     for host in hosts.split(',') {
         let info = format!("{scheme}://{}", with_port(host.trim())).into_connection_info();
-        sentinels.push(
-            info.map_err(|error| unreadable(host, "name sentinels as in `a:26379,b:26379`").with_source(error))?.addr().clone(),
-        );
+        sentinels.push(info.map_err(|error| unreadable(host, "name sentinels as in `a:26379,b:26379`").with_source(error))?);
     }
-    let tls = sentinels.iter().any(|address| matches!(address, ConnectionAddr::TcpTls { .. }));
     let wrong = |error| unreadable(rest, "see the `redis` crate").with_source(error);
-    let mut builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master).map_err(wrong)?;
-    if tls {
-        builder =
-            builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure).set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
-    }
     let settings = format!("{scheme}://{authority}/{}", path.next().unwrap_or("0"));
-    let settings = settings.split(',').next().unwrap_or_default().into_connection_info().map_err(wrong)?;
-    let settings = settings.redis_settings();
-    if let Some(user) = settings.username() {
-        builder = builder.set_client_to_redis_username(user);
-    }
-    if let Some(password) = settings.password() {
-        builder = builder.set_client_to_redis_password(password);
-    }
-    if let Some(db) = path_db(rest)? {
-        builder = builder.set_client_to_redis_db(db);
-    }
-    Ok(Place::Sentinel(Box::new(builder)))
+    let server = settings.split(',').next().unwrap_or_default().into_connection_info().map_err(wrong)?;
+    let db = path_db(rest)?.unwrap_or_default();
+    let settings = server.redis_settings().clone().set_db(db);
+    let server = server.set_redis_settings(settings);
+    Ok(Place::Sentinel(Box::new(Watched { sentinels, service: service.to_owned(), server })))
 }
 
 fn path_db(rest: &str) -> Result<Option<i64>, Error> {
@@ -98,12 +90,6 @@ fn with_port(host: &str) -> String {
     let has_port =
         host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty());
     if has_port { host.to_owned() } else { format!("{host}:26379") }
-}
-
-impl Place {
-    pub(super) fn sentinel(builder: SentinelClientBuilder) -> Result<SentinelClient, Error> {
-        builder.build().map_err(|error| Error::invalid_input("the sentinels cannot be used").with_source(error))
-    }
 }
 
 /// Without what may be a password.

@@ -2,7 +2,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,7 @@ use tokio::{
 #[derive(Debug, Clone)]
 pub struct Proxy {
     pub address: SocketAddr,
+    server: Arc<AtomicU16>,
     fault: watch::Sender<Fault>,
     connections: Arc<AtomicU64>,
 }
@@ -44,15 +45,22 @@ pub enum Fault {
 
 impl Proxy {
     pub async fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(0, server).await
+    }
+
+    /// The same on a port that is known beforehand.
+    pub async fn start_at(port: u16, server: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, faults) = watch::channel(Fault::None);
         let connections = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&connections);
+        let server = Arc::new(AtomicU16::new(server));
+        let leads_to = Arc::clone(&server);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::SeqCst);
-                let faults = faults.clone();
+                let (faults, server) = (faults.clone(), leads_to.load(Ordering::SeqCst));
                 tokio::spawn(async move {
                     if *faults.borrow() != Fault::Cut {
                         relay(client, server, faults).await;
@@ -60,7 +68,16 @@ impl Proxy {
                 });
             }
         });
-        Self { address, fault, connections }
+        Self { address, server, fault, connections }
+    }
+
+    /// Ends all connections; new ones lead to another server, as when an address moves.
+    pub fn lead_to(&self, server: u16) {
+        self.server.store(server, Ordering::SeqCst);
+        self.set(Fault::Cut);
+        // Whoever passes something on has to see it.
+        std::thread::sleep(Duration::from_millis(20));
+        self.set(Fault::None);
     }
 
     pub fn url(&self) -> String {

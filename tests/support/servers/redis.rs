@@ -256,6 +256,11 @@ impl Sentinel {
         format!("redis+sentinel://127.0.0.1:{}/mymaster", self.port)
     }
 
+    /// Asks the servers often who follows whom, as a hand-over in both directions needs it.
+    pub fn look_often(&self) {
+        self.tell::<()>("DEBUG info-period 100").unwrap();
+    }
+
     /// Waits until the replica has been made the primary.
     pub fn wait_for_failover(&self) {
         // The sentinel ends all connections of whoever it promotes.
@@ -282,12 +287,34 @@ impl Sentinel {
         });
         // The dead would be waited for.
         self.tell::<()>("RESET mymaster").unwrap();
-        let port = self.replica.port.to_string();
+        self.wait_for_replica(&self.replica);
+    }
+
+    /// Waits until the sentinel knows that this server follows the primary.
+    pub fn wait_for_replica(&self, replica: &Redis) {
+        let port = replica.port.to_string();
         wait_until("the sentinel knows the new replica", || {
             let ready = |replica: &HashMap<String, String>| {
                 replica["port"] == port && replica["flags"] == "slave" && replica["master-link-status"] == "ok"
             };
             self.replicas().iter().any(ready)
+        });
+    }
+
+    /// Makes the server at this port the primary, as an operator does: the one that was the primary is not told for some seconds.
+    pub fn hand_over_to(&self, port: u16) {
+        wait_until("the sentinel has handed over", || {
+            let named: [String; 2] = self.tell("GET-MASTER-ADDR-BY-NAME mymaster").unwrap();
+            let primary: HashMap<String, String> = self.tell("MASTER mymaster").unwrap();
+            if primary["flags"] != "master" {
+                return false;
+            }
+            if named[1] == port.to_string() {
+                return true;
+            }
+            // It may refuse for a while, or give up.
+            let _ = self.tell::<()>("FAILOVER mymaster");
+            false
         });
     }
 

@@ -1,5 +1,8 @@
--- The clock is one string: term (8 bytes), incarnation (8), epoch (8), length of all announcements (8), reign (40).
--- A reign is a server as long as it is the primary: it ends with a restart and with a failover.
+-- The clock is one string: term (8 bytes), incarnation (8), epoch (8), length of all announcements (8), reign (40), the sentinels' config
+-- epoch (8), and the terms that it continues, the latest first: each a term (8) and the epoch up to which it is known here (8).
+-- A reign is a server as long as it is the primary: it ends with a restart and with a failover. `seen`, which stands above this, is what
+-- the node that runs the script has seen last, on whichever server: a term (8) and an epoch (8); and the config epoch by which the
+-- sentinels sent it here (8), 0 if none did.
 -- A record is one string: incarnation (8), hard epoch (8), and the expiries since, the oldest first: epoch (8), milliseconds (8).
 
 -- The string under a key; nothing if there is none, or something else of somebody else's.
@@ -20,7 +23,8 @@ local function later(epoch)
 end
 
 local function set_clock(name, clock)
-    redis.call('SET', name, struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence) .. clock.reign)
+    local head = struct.pack('>c8c8I8I8', clock.term, clock.incarnation, clock.epoch, clock.sequence)
+    redis.call('SET', name, head .. clock.reign .. struct.pack('>I8', clock.rule) .. clock.past)
 end
 
 local function anew(clock)
@@ -34,22 +38,64 @@ local function anew(clock)
     return bytes(17)
 end
 
--- The clock as it may be used in this reign. One that is missing, or that was written last in another (before a failover, or a restart
--- from disk), may have lost what was invalidated: it begins anew, and whatever was born before is dead.
+-- Whether all that the clock has shown in a term, up to an epoch, came before what it shows now.
+local function covers(clock, term, epoch)
+    if term == clock.term then return epoch <= clock.epoch end
+    for at = 1, #clock.past, 16 do
+        local past, up_to = struct.unpack('>c8I8', clock.past, at)
+        if past == term then return epoch <= up_to end
+    end
+    return false
+end
+
+-- From the next incarnation on, the clock comes after this.
+local function continue(clock, term, epoch)
+    if epoch > clock.epoch then clock.epoch = epoch end
+    if term == clock.term then return end
+    local past = struct.pack('>c8I8', term, epoch)
+    for at = 1, #clock.past, 16 do
+        if #past < 8 * 16 and string.sub(clock.past, at, at + 7) ~= term then
+            past = past .. string.sub(clock.past, at, at + 15)
+        end
+    end
+    clock.past = past
+end
+
+-- The clock as it may be used in this reign. One that is missing, that was written last in another reign (before a failover, or a restart
+-- from disk), or that lacks what a node has seen (on a server that ruled in between, or before the data went back) may have lost what
+-- was invalidated: it begins anew, and whatever was born before is dead.
 local function clock_here(name)
     local server = redis.call('INFO', 'server')
     local run, version = string.match(server, 'run_id:(%x+)'), string.match(server, 'redis_version:(%d+)')
     local reign = redis.sha1hex(run .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'))
+    local clock = { epoch = 0, sequence = 0, reign = reign, rule = 0, past = '', version = tonumber(version) }
+    local term, epoch, rule
+    if #seen == 24 then term, epoch, rule = struct.unpack('>c8I8I8', seen) else epoch, rule = 0, 0 end
+    -- What is near the end of numbers came from nowhere here, and would leave none to continue with.
+    local has_seen = epoch > 0 and epoch < 9000000000000000
     local raw = text(name)
-    local clock = { epoch = 0, sequence = 0, reign = reign, version = tonumber(version) }
-    if raw and #raw == 72 then
-        clock.term, clock.incarnation, clock.epoch, clock.sequence = struct.unpack('>c8c8I8I8', raw)
-        if not (counts(clock.epoch) and counts(clock.sequence)) then
-            clock.epoch, clock.sequence = 0, 0
-        elseif string.sub(raw, 33) == reign then
+    if raw and #raw >= 80 and #raw % 16 == 0 then
+        local written
+        clock.term, clock.incarnation, clock.epoch, clock.sequence, written, clock.rule = struct.unpack('>c8c8I8I8c40I8', raw)
+        clock.past = string.sub(raw, 81)
+        if not (counts(clock.epoch) and counts(clock.sequence) and counts(clock.rule)) then
+            clock.epoch, clock.sequence, clock.rule = 0, 0, 0
+        elseif written == reign and rule <= clock.rule then
+            if not has_seen or covers(clock, term, epoch) then return clock end
+            -- The same server goes on, after what it lacks.
+            continue(clock, term, epoch)
+            anew(clock)
+            set_clock(name, clock)
             return clock
         end
     end
+    local last = clock.term
+    if last then
+        clock.term = nil
+        continue(clock, last, clock.epoch)
+    end
+    if has_seen and not covers(clock, term, epoch) then continue(clock, term, epoch) end
+    if rule > clock.rule then clock.rule = rule end
     clock.term = anew(clock)
     set_clock(name, clock)
     return clock

@@ -1,0 +1,108 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::reading::{Reading, Term};
+
+/// How far this node has seen the clock go, on whichever server it was.
+///
+/// Each script is told: a clock that lacks it may lack what was invalidated, and begins anew. So a server that ruled while another
+/// one did, and was not told, serves nothing from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) term: Term,
+    pub(super) number: u64,
+}
+
+/// Beyond that there are too few numbers to go on from: whoever wrote such a one was not larder.
+const FAR: u64 = 9_000_000_000_000_000;
+/// As far as a clock counts.
+const END: u64 = 9_007_199_254_740_000;
+
+impl Seen {
+    pub(super) const NOTHING: Self = Self { term: Term([0; 8]), number: 0 };
+
+    /// What scripts are told; `rule` is the sentinels' config epoch, 0 if there are none.
+    pub(super) fn to_bytes(self, rule: u64) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.term.0);
+        bytes[8..16].copy_from_slice(&self.number.to_be_bytes());
+        bytes[16..].copy_from_slice(&rule.to_be_bytes());
+        bytes
+    }
+
+    /// Whether the clock has not gone back since.
+    pub(super) fn is_before(self, reading: &Reading) -> bool {
+        reading.term == self.term && (self.number..END).contains(&reading.epoch.get())
+    }
+
+    /// What is seen with this reading.
+    pub(super) fn of(reading: &Reading) -> Self {
+        let number = reading.epoch.get();
+        Self { term: reading.term, number: if number < FAR { number } else { 0 } }
+    }
+}
+
+/// What was seen last by all who share a connection to several servers.
+#[derive(Debug)]
+pub(super) struct Latest(Mutex<Seen>);
+
+impl Latest {
+    pub(super) fn get(&self) -> Seen {
+        *self.lock()
+    }
+
+    /// Notes what a script has answered that was told `told`; `false` if another has seen something meanwhile that this clock may lack.
+    pub(super) fn note(&self, told: Seen, reading: &Reading) -> bool {
+        let mut seen = self.lock();
+        if seen.term != reading.term && *seen != told {
+            return false;
+        }
+        let now = Seen::of(reading);
+        *seen = Seen { number: now.number.max(seen.number), ..now };
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Latest {
+    fn default() -> Self {
+        Self(Mutex::new(Seen::NOTHING))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::Epoch;
+
+    fn reading(term: u8, number: u64) -> Reading {
+        Reading { term: Term([term; 8]), epoch: Epoch::of(1, number), sequence: 0 }
+    }
+
+    #[test]
+    fn a_clock_goes_back_to_a_lower_number_or_another_term() {
+        let seen = Seen::of(&reading(1, 7));
+        assert!(seen.is_before(&reading(1, 7)) && seen.is_before(&reading(1, 8)));
+        assert!(!seen.is_before(&reading(1, 6)) && !seen.is_before(&reading(2, 8)));
+    }
+
+    #[test]
+    fn numbers_that_no_clock_shows_are_not_noted() {
+        assert_eq!(Seen::of(&reading(1, FAR)).number, 0);
+        assert!(!Seen::of(&reading(1, 7)).is_before(&reading(1, END)));
+    }
+
+    #[test]
+    fn a_clock_of_another_term_must_have_been_told_what_was_seen_last() {
+        let latest = Latest::default();
+        assert!(latest.note(Seen::NOTHING, &reading(1, 7)));
+        let told = latest.get();
+        assert!(latest.note(told, &reading(1, 9)));
+        assert!(!latest.note(told, &reading(2, 20)), "it may lack 9");
+        assert!(latest.note(latest.get(), &reading(2, 20)));
+        assert!(!latest.note(told, &reading(1, 30)), "it may lack 20 of the other");
+        assert_eq!(latest.get(), Seen::of(&reading(2, 20)));
+    }
+}

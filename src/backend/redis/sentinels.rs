@@ -1,0 +1,168 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
+    aio::MultiplexedConnection, pipe,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{tls::Trust, url::Watched};
+use crate::error::Error;
+
+/// The sentinels that say which server is the primary.
+pub(super) struct Sentinels {
+    sentinels: Vec<Sentinel>,
+    service: String,
+    server: ConnectionInfo,
+    trust: Trust,
+    /// The primary that was found last, and when it took the place of another.
+    found: Mutex<Option<(Arc<Primary>, Option<Instant>)>>,
+}
+
+struct Sentinel {
+    client: Client,
+    config: AsyncConnectionConfig,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// A server that the sentinels call the primary, and how often they have changed their mind before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Primary {
+    pub(super) config_epoch: u64,
+    host: String,
+    port: u16,
+}
+
+/// How often each node asks the sentinels.
+pub(super) const PERIOD: Duration = Duration::from_millis(200);
+/// How long after a failover an invalidation returns at the earliest: nodes that reach a sentinel have left the old primary by then.
+const SETTLED: Duration = Duration::from_millis(500);
+/// How long a sentinel is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Sentinels {
+    pub(super) fn new(watched: Watched, trust: Trust, limit: Duration) -> Result<Self, Error> {
+        let Watched { sentinels, service, server } = watched;
+        let limit = limit.min(PATIENCE);
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(limit)).set_response_timeout(Some(limit));
+        let sentinel = |info: ConnectionInfo| {
+            let client =
+                Client::open(info).map_err(|error| Error::invalid_input("the sentinels cannot be used").with_source(error))?;
+            Ok(Sentinel { client: trust.single(client)?, config: config.clone(), connection: Mutex::default() })
+        };
+        let sentinels = sentinels.into_iter().map(sentinel).collect::<Result<_, Error>>()?;
+        Ok(Self { sentinels, service, server, trust, found: Mutex::default() })
+    }
+
+    /// The primary, by the sentinel that knows of the latest failover.
+    pub(super) async fn primary(&self) -> RedisResult<Arc<Primary>> {
+        let mut failure = None;
+        let answers = join_all(self.sentinels.iter().map(|sentinel| sentinel.ask(&self.service))).await;
+        let latest = answers.into_iter().filter_map(|answer| answer.map_err(|error| failure = Some(error)).ok());
+        match latest.max_by_key(|primary| primary.config_epoch) {
+            Some(primary) => Ok(self.find(primary)),
+            None => Err(failure.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "there are no sentinels").into())),
+        }
+    }
+
+    /// Whether most of the sentinels still call it the primary, and none knows of a later one. Shortly after a failover this takes as
+    /// long as nodes may need to notice.
+    pub(super) async fn confirm(&self, primary: &Primary) -> RedisResult<bool> {
+        if let Some(since) = self.found_since(primary) {
+            sleep_until(since + SETTLED).await;
+        }
+        let mut answers: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| sentinel.ask(&self.service)).collect();
+        let (mut agree, mut failure) = (0, None);
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(answer) if answer == *primary => agree += 1,
+                Ok(_) => return Ok(false),
+                Err(error) => failure = Some(error),
+            }
+            if agree * 2 > self.sentinels.len() {
+                return Ok(true);
+            }
+        }
+        Err(failure.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "there are no sentinels").into()))
+    }
+
+    /// How to connect to it.
+    pub(super) fn client(&self, primary: &Primary) -> RedisResult<Client> {
+        let (host, port) = (primary.host.clone(), primary.port);
+        let address = match self.server.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        let client = Client::open(self.server.clone().set_addr(address))?;
+        let unusable = |error: Error| RedisError::from((ErrorKind::InvalidClientConfig, "TLS", error.to_string()));
+        self.trust.single(client).map_err(unusable)
+    }
+
+    fn find(&self, primary: Primary) -> Arc<Primary> {
+        let mut found = self.found();
+        match &*found {
+            Some((known, _)) if **known == primary => Arc::clone(known),
+            known => {
+                let since = known.is_some().then(Instant::now);
+                Arc::clone(&found.insert((Arc::new(primary), since)).0)
+            }
+        }
+    }
+
+    fn found_since(&self, primary: &Primary) -> Option<Instant> {
+        self.found().as_ref().filter(|(found, _)| **found == *primary)?.1
+    }
+
+    fn found(&self) -> MutexGuard<'_, Option<(Arc<Primary>, Option<Instant>)>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sentinel {
+    async fn ask(&self, service: &str) -> RedisResult<Primary> {
+        if let Some(connection) = self.connection() {
+            match question(connection, service).await {
+                // It was closed, or its runtime has ended.
+                Err(error) if error.is_io_error() => *self.lock() = None,
+                answer => return answer,
+            }
+        }
+        let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        *self.lock() = Some(connection.clone());
+        question(connection, service).await
+    }
+
+    fn connection(&self) -> Option<MultiplexedConnection> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The address is that of the promoted replica as soon as the config epoch is: `SENTINEL MASTER` alone names the old one for longer.
+async fn question(mut connection: MultiplexedConnection, service: &str) -> RedisResult<Primary> {
+    let mut commands = pipe();
+    commands.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+    commands.cmd("SENTINEL").arg("MASTER").arg(service);
+    let (address, master): (Option<(String, u16)>, HashMap<String, String>) = commands.query_async(&mut connection).await?;
+    let unknown = || RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "the sentinel does not know the primary"));
+    let (host, port) = address.ok_or_else(unknown)?;
+    let config_epoch = master.get("config-epoch").and_then(|epoch| epoch.parse().ok()).ok_or_else(unknown)?;
+    Ok(Primary { config_epoch, host, port })
+}
+
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentinels").field("service", &self.service).finish_non_exhaustive()
+    }
+}
