@@ -7,18 +7,29 @@
 //! Responses are stored as their own headers say; the profile `strict` is RFC 9111 to the letter. Bodies are streamed both ways,
 //! upgrades (WebSocket) are passed through, an upstream that fails is answered with 502 or 504, and no request is ever sent
 //! twice.
+//!
+//! What a proxy has to remove from a request, add to it or rewrite in it is done before the cache is asked: otherwise the cache would
+//! answer one request, and the upstream another.
 
-use std::{convert::Infallible, error::Error, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use axum::body::Body;
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA},
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -32,7 +43,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
-use tower::{ServiceBuilder, service_fn};
+use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 
 #[derive(Debug, Parser)]
 #[command(about = "A caching reverse proxy", version)]
@@ -90,15 +101,24 @@ impl Options {
 
 type UpstreamBody = Either<Incoming, Full<Bytes>>;
 
+/// From the cache, or a refusal.
+type ProxyBody = Either<ResponseBody<UpstreamBody>, UpstreamBody>;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let upstream = Upstream::new(&options)?;
     let cache = Cache::connect(&options.cache).await?;
-    let service = ServiceBuilder::new()
-        .map_response(without_connection_fields)
-        .layer(options.layer(&cache))
-        .service(service_fn(move |request| upstream.clone().answer(request)));
+    let cached = options.layer(&cache).layer(service_fn(move |request| upstream.clone().answer(request)));
+    let service = ServiceBuilder::new().map_response(without_connection_fields).service(service_fn(move |request| {
+        let cached = cached.clone();
+        async move {
+            match prepare(request) {
+                Ok(request) => cached.oneshot(request).await.map(|response| response.map(Either::Left)),
+                Err(refusal) => Ok(refusal.map(Either::Right)),
+            }
+        }
+    }));
 
     let listener = TcpListener::bind(options.listen).await?;
     println!("listening on http://{} for {}", listener.local_addr()?, options.upstream);
@@ -133,7 +153,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// The server behind.
 #[derive(Clone)]
 struct Upstream {
-    client: Client<HttpConnector, Incoming>,
+    client: Client<HttpConnector, Body>,
     authority: Authority,
     timeout: Duration,
 }
@@ -154,9 +174,9 @@ impl Upstream {
         Ok(Self { client: builder.build(connector), authority, timeout: Duration::from_secs(options.upstream_timeout) })
     }
 
-    async fn answer(self, mut request: Request<Incoming>) -> Result<Response<UpstreamBody>, Infallible> {
+    async fn answer(self, mut request: Request<Body>) -> Result<Response<UpstreamBody>, Infallible> {
         let upgrading = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
-        if self.prepare(&mut request, upgrading.is_some()).is_err() {
+        if self.direct(&mut request).is_err() {
             return Ok(failure(StatusCode::BAD_REQUEST, "the request's target cannot be passed on\n"));
         }
         let mut response = match timeout(self.timeout, self.client.request(request)).await {
@@ -167,7 +187,10 @@ impl Upstream {
             }
             Err(_) => return Ok(failure(StatusCode::GATEWAY_TIMEOUT, "the upstream took too long\n")),
         };
-        if let Some(client) = upgrading.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(client) = upgrading else {
+                return Ok(failure(StatusCode::BAD_GATEWAY, "the upstream changed the protocol without being asked\n"));
+            };
             let upstream = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
                 if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
@@ -178,38 +201,82 @@ impl Upstream {
         Ok(response.map(Either::Left))
     }
 
-    /// Makes a request for the upstream of one for us.
-    fn prepare(&self, request: &mut Request<Incoming>, upgrading: bool) -> Result<(), http::Error> {
+    /// Sends a request to the upstream, whatever host it is for: its fields stay as they are.
+    fn direct(&self, request: &mut Request<Body>) -> Result<(), http::Error> {
         let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        // Over HTTP/2 the host stands in the target alone.
-        let host = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str())).transpose()?;
         *request.uri_mut() =
             Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(target).build()?;
         *request.version_mut() = Version::HTTP_11;
-        let headers = request.headers_mut();
-        let protocol = headers.get(UPGRADE).cloned();
-        remove_connection_fields(headers);
-        if let Some(protocol) = protocol.filter(|_| upgrading) {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, protocol);
-        }
-        if let Some(host) = host {
-            headers.insert(HOST, host);
-        }
-        headers.append(VIA, HeaderValue::from_static("1.1 larder"));
         Ok(())
+    }
+}
+
+/// Makes of a request what the upstream is to get, or refuses it. The cache sees nothing else.
+#[expect(clippy::result_large_err, reason = "a refusal is rare, and is sent at once")]
+fn prepare(request: Request<Incoming>) -> Result<Request<Body>, Response<UpstreamBody>> {
+    if request.method() == Method::CONNECT {
+        let mut refusal = failure(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy for other servers\n");
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return Err(refusal);
+    }
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return Err(failure(StatusCode::BAD_REQUEST, "a request is for one host\n"));
+    }
+    let (mut parts, body) = request.into_parts();
+    // What is in the target goes before what is in `Host` (RFC 9112 §3.2.2); over HTTP/2 it stands there alone.
+    let host = parts.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str())).transpose();
+    let host = host.map_err(|_| failure(StatusCode::BAD_REQUEST, "the host is none\n"))?;
+    let to_websocket = asks_for_websocket(&parts);
+    remove_connection_fields(&mut parts.headers);
+    parts.headers.remove(TRAILER);
+    if to_websocket {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if let Some(host) = host {
+        parts.headers.insert(HOST, host);
+    }
+    parts.headers.append(VIA, HeaderValue::from_static("1.1 larder"));
+    Ok(Request::from_parts(parts, Body::new(WithoutTrailers(body))))
+}
+
+/// Of all protocols, this alone is passed through: what a tunnel carries, no cache sees.
+fn asks_for_websocket(request: &http::request::Parts) -> bool {
+    let mut protocols = request.headers.get_all(UPGRADE).iter();
+    let websocket = protocols.next().is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    websocket && protocols.next().is_none() && request.method == Method::GET && request.version == Version::HTTP_11
+}
+
+/// Request trailers are fields that come after the cache has made its key.
+struct WithoutTrailers(Incoming);
+
+impl hyper::body::Body for WithoutTrailers {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        polled.map(|frame| frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }
 
 fn failure(status: StatusCode, text: &'static str) -> Response<UpstreamBody> {
     let mut response = Response::new(Either::Right(Full::from(text)));
     *response.status_mut() = status;
-    response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 
 /// The connection to the upstream is not that to the client. (What is stored, larder has freed of these fields already.)
-fn without_connection_fields(mut response: Response<ResponseBody<UpstreamBody>>) -> Response<ResponseBody<UpstreamBody>> {
+fn without_connection_fields(mut response: Response<ProxyBody>) -> Response<ProxyBody> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         remove_connection_fields(response.headers_mut());
     }

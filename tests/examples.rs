@@ -13,12 +13,15 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use axum::{Router, http::HeaderMap, routing};
+use axum::{Router, body::Body, http::HeaderMap, routing};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 /// A running example, ended by its own process id.
 struct Example {
@@ -136,6 +139,87 @@ async fn reverse_proxy_caches_what_its_upstream_allows() {
         proxy.ask(Method::POST, "/page", &[], "").await;
         assert!(!proxy.get("/page").await.cache_status().contains("hit"));
     }
+}
+
+/// A site that answers which host, language and trailers it was asked with, and tunnels.
+async fn attentive_upstream() -> SocketAddr {
+    let told = |headers: HeaderMap, trailers: bool| {
+        let told = |name| headers.get(name).map_or("none", |value| value.to_str().unwrap()).to_owned();
+        format!("host {}, language {}, upgrade {}, trailers {trailers}", told("host"), told("accept-language"), told("upgrade"))
+    };
+    let page = async move |headers: HeaderMap, body: Body| {
+        let trailers = body.collect().await.unwrap().trailers().is_some();
+        ([("cache-control", "max-age=60"), ("vary", "accept-language")], told(headers, trailers))
+    };
+    let app = Router::new().route("/page", routing::get(page).post(page));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async { axum::serve(listener, app).await });
+    address
+}
+
+/// What comes back, head and body, when these bytes are sent and no more.
+async fn raw(proxy: &Example, request: &str) -> String {
+    let mut connection = TcpStream::connect(&proxy.address).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn proxy_before_attentive_upstream() -> Example {
+    let upstream = format!("http://{}", attentive_upstream().await);
+    Example::start("reverse_proxy", &["--listen", "127.0.0.1:0", "--upstream", &upstream])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverse_proxy_stores_nothing_under_a_host_that_the_upstream_did_not_get() {
+    let proxy = proxy_before_attentive_upstream().await;
+    raw(&proxy, "GET /page HTTP/1.1\r\nHost: victim.example\r\nConnection: close, Host\r\n\r\n").await;
+    let victim = raw(&proxy, "GET /page HTTP/1.1\r\nHost: victim.example\r\nConnection: close\r\n\r\n").await;
+    assert!(victim.contains("host victim.example,"), "{victim}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverse_proxy_stores_nothing_under_a_language_that_the_upstream_did_not_get() {
+    let proxy = proxy_before_attentive_upstream().await;
+    let with = |connection: &str| {
+        format!("GET /page HTTP/1.1\r\nHost: a.example\r\nAccept-Language: de\r\nConnection: {connection}\r\n\r\n")
+    };
+    raw(&proxy, &with("close, Accept-Language")).await;
+    let german = raw(&proxy, &with("close")).await;
+    assert!(german.contains("language de,"), "{german}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverse_proxy_refuses_two_hosts_and_connect() {
+    let proxy = proxy_before_attentive_upstream().await;
+    let two = raw(&proxy, "GET /page HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\nConnection: close\r\n\r\n").await;
+    assert!(two.starts_with("HTTP/1.1 400 "), "{two}");
+    let connect = raw(&proxy, "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nConnection: close\r\n\r\n").await;
+    assert!(connect.starts_with("HTTP/1.1 405 ") && connect.contains("allow: GET"), "{connect}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverse_proxy_passes_no_upgrade_but_that_to_websocket() {
+    let proxy = proxy_before_attentive_upstream().await;
+    let with = |protocol: &str| {
+        format!("GET /page HTTP/1.1\r\nHost: a.example\r\nConnection: close, upgrade\r\nUpgrade: {protocol}\r\n\r\n")
+    };
+    for protocol in ["h2c", "websocket, h2c", "tls/1.0"] {
+        let answer = raw(&proxy, &with(protocol)).await;
+        assert!(answer.contains("upgrade none,"), "{answer}");
+    }
+    assert!(raw(&proxy, &with("websocket")).await.contains("upgrade websocket,"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverse_proxy_drops_request_trailers() {
+    let proxy = proxy_before_attentive_upstream().await;
+    let head =
+        "POST /page HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: x-a\r\n\r\n";
+    let answer = raw(&proxy, &format!("{head}3\r\nabc\r\n0\r\nx-a: 1\r\n\r\n")).await;
+    assert!(answer.contains("trailers false"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
