@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     convert::Infallible,
     future::Future as _,
     pin::pin,
@@ -6,6 +7,7 @@ use std::{
 };
 
 use axum::{
+    body::Body,
     extract::{FromRequestParts, MatchedPath, OriginalUri, RawPathParams},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
@@ -13,6 +15,7 @@ use http::{Extensions, Uri, request::Parts};
 
 use crate::{
     cache_policy::{CachePolicy, Private},
+    content::{Content, Resumed, first_frame},
     invalidate::Invalidate,
     tag::CacheTags,
     validators::{Revalidate, Unchanged},
@@ -42,6 +45,24 @@ pub(crate) fn captures(parts: &mut Parts) -> Vec<(String, String)> {
     let reading = pin!(RawPathParams::from_request_parts(parts, &()));
     let Poll::Ready(Ok(captures)) = reading.poll(&mut Context::from_waker(Waker::noop())) else { return Vec::new() };
     captures.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Whether a body has content, by its first frame, which stays in it. Only axum's own type can be put together again: of any
+/// other nothing is read, and what was unclear stays so.
+pub(crate) async fn look_into<B: Send + 'static>(body: &mut B) -> Content {
+    let Some(body) = (body as &mut (dyn Any + Send)).downcast_mut::<Body>() else { return Content::Unclear };
+    match first_frame(body).await {
+        Ok(None) => {
+            // Not every body may be read again once it has ended.
+            *body = Body::empty();
+            Content::Absent
+        }
+        Ok(Some(first)) => {
+            *body = Body::new(Resumed::new(first, std::mem::take(body)));
+            Content::Present
+        }
+        Err(_) => Content::Unclear,
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Revalidate {

@@ -87,6 +87,13 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
+/// An empty body, whatever `B` is: layers outside the cache answer with one of their own.
+impl<B: Body> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::stored(Bytes::new())
+    }
+}
+
 impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.state {

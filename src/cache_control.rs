@@ -6,6 +6,8 @@ use http::{
 };
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+use crate::scan::{count, find, split, trim};
+
 /// The directives of `Cache-Control` that a shared cache acts on (RFC 9111 §5.2).
 ///
 /// Lines are read as one list, names without regard to case, and what stands inside a quoted string is never a
@@ -193,18 +195,21 @@ impl Demands {
 /// The fields that `private` and `no-cache` name in quotes: without them, the response may be stored and used (§5.2.2.4,
 /// §5.2.2.7). `None` if one of the two stands without names, or with any that is none.
 pub(crate) fn named_fields(headers: &HeaderMap, field: &HeaderName) -> Option<Vec<HeaderName>> {
-    let mut named = Some(Vec::new());
+    let mut named = Vec::new();
+    let mut all_are_names = true;
     for line in headers.get_all(field) {
         directives(line.as_bytes(), |directive| {
             if !(directive.name.eq_ignore_ascii_case(b"private") || directive.name.eq_ignore_ascii_case(b"no-cache")) {
                 return;
             }
-            let names = directive.argument.unwrap_or_default().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            let names: Option<Vec<_>> = names.map(|name| HeaderName::from_bytes(name).ok()).collect();
-            named = named.take().zip(names).map(|(named, names)| [named, names].concat());
+            for name in split(directive.argument.unwrap_or_default(), |byte| byte == b',').map(trim) {
+                let name = HeaderName::from_bytes(name);
+                all_are_names &= name.is_ok();
+                named.extend(name);
+            }
         });
     }
-    named
+    all_are_names.then_some(named)
 }
 
 /// A lifetime that cannot be read is no lifetime: the response counts as stale (RFC 9111 §4.2.1).
@@ -230,34 +235,57 @@ struct Directive<'a> {
 }
 
 fn directives<'a>(line: &'a [u8], mut each: impl FnMut(Directive<'a>)) {
-    let mut rest = line;
-    while !rest.is_empty() {
-        let end = member_end(rest);
-        let member = trim(&rest[..end]);
-        rest = rest.get(end + 1..).unwrap_or_default();
+    let mut list = List { rest: line, quotes_close: true };
+    while !list.rest.is_empty() {
+        let member = trim(list.next_member());
         if !member.is_empty() {
             each(directive(member));
         }
     }
 }
 
-/// Where the first list member ends: at a comma that does not stand inside a quoted string.
-fn member_end(list: &[u8]) -> usize {
-    let mut at = 0;
-    while at < list.len() {
-        match list[at] {
-            b',' => return at,
-            // A quote that never closes hides nothing: the commas after it count.
-            b'"' => at = closing_quote(list, at).unwrap_or(at) + 1,
-            _ => at += 1,
-        }
+/// What is left of a list, each byte of which is read once.
+struct List<'a> {
+    rest: &'a [u8],
+    /// Whether the quotes met so far have all been closed. After one that never closes no other does: what follows a later
+    /// quote was searched already, with the same escapes.
+    quotes_close: bool,
+}
+
+impl<'a> List<'a> {
+    fn next_member(&mut self) -> &'a [u8] {
+        let end = self.member_end();
+        let member = &self.rest[..end];
+        self.rest = self.rest.get(end + 1..).unwrap_or_default();
+        member
     }
-    list.len()
+
+    /// Where the first list member ends: at a comma that does not stand inside a quoted string.
+    fn member_end(&mut self) -> usize {
+        let mut at = 0;
+        while at < self.rest.len() {
+            count(1);
+            match self.rest[at] {
+                b',' => return at,
+                b'"' if self.quotes_close => at = self.behind_quoted(at),
+                _ => at += 1,
+            }
+        }
+        self.rest.len()
+    }
+
+    /// Where a quoted string is over. A quote that never closes hides nothing: the commas after it count.
+    fn behind_quoted(&mut self, open: usize) -> usize {
+        let closing = closing_quote(self.rest, open);
+        self.quotes_close = closing.is_some();
+        closing.unwrap_or(open) + 1
+    }
 }
 
 fn closing_quote(list: &[u8], open: usize) -> Option<usize> {
     let mut at = open + 1;
     while at < list.len() {
+        count(1);
         match list[at] {
             b'"' => return Some(at),
             b'\\' => at += 2,
@@ -268,7 +296,7 @@ fn closing_quote(list: &[u8], open: usize) -> Option<usize> {
 }
 
 fn directive(member: &[u8]) -> Directive<'_> {
-    let Some(equals) = member.iter().position(|&byte| byte == b'=') else {
+    let Some(equals) = find(member, |byte| byte == b'=') else {
         return Directive { name: member, argument: None };
     };
     let (name, value) = (&member[..equals], &member[equals + 1..]);
@@ -278,11 +306,6 @@ fn directive(member: &[u8]) -> Directive<'_> {
     }
     let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
     Directive { name, argument: Some(unquoted.unwrap_or(value)) }
-}
-
-fn trim(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.trim_ascii_start();
-    bytes.trim_ascii_end()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::{
     clock::Timestamp,
     date::parse_date,
     range::{Part, part},
+    scan::{find, trim},
 };
 
 /// What of a stored response answers a request with preconditions or ranges.
@@ -56,7 +57,7 @@ fn is_unmodified(request: &HeaderMap, stored: &HeaderMap) -> bool {
 pub(crate) fn names_etag(request: &HeaderMap, etag: Option<&HeaderValue>) -> bool {
     let lines = request.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
     lines.into_iter().any(|line| {
-        line.trim_ascii() == b"*"
+        trim(line) == b"*"
             || etag
                 .is_some_and(|etag| entity_tags(line).any(|named| without_weakness(named) == without_weakness(etag.as_bytes())))
     })
@@ -99,12 +100,12 @@ fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
         let quoted = rest.strip_prefix(b"W/").unwrap_or(rest);
         let prefix = rest.len() - quoted.len();
         let end = match quoted.strip_prefix(b"\"") {
-            Some(inside) => inside.iter().position(|&byte| byte == b'"').map_or(rest.len(), |at| prefix + at + 2),
-            None => rest.iter().position(|&byte| byte == b',').unwrap_or(rest.len()),
+            Some(inside) => find(inside, |byte| byte == b'"').map_or(rest.len(), |at| prefix + at + 2),
+            None => find(rest, |byte| byte == b',').unwrap_or(rest.len()),
         };
         let (tag, after) = rest.split_at(end);
         rest = after;
-        Some(tag.trim_ascii())
+        Some(trim(tag))
     })
 }
 

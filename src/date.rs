@@ -2,13 +2,19 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, scan::count};
 
 /// Reads a date in any of the three forms of RFC 9110 §5.6.7, without regard to letter case (RFC 9111 §4.2).
 ///
 /// What keeps to none of them is no date: nothing is repaired.
 pub(crate) fn parse_date(text: &[u8]) -> Option<Timestamp> {
+    /// More than the longest of the forms has: "Wednesday, 09-Nov-1994 08:49:37 GMT", with some space.
+    const LONGEST: usize = 64;
+    if text.len() > LONGEST {
+        return None;
+    }
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
+    count(text.len());
     let capitalised = capitalise(text);
     httpdate::parse_http_date(&capitalised).ok().map(Timestamp::from)
 }

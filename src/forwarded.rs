@@ -1,7 +1,10 @@
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 use smallvec::SmallVec;
 
-use crate::key::{Key, joined_lines};
+use crate::{
+    key::{Key, joined_lines},
+    scan::{split, trim},
+};
 
 /// Fields with which a proxy tells where a request was sent, and from which handlers build links and redirects: they belong
 /// to the key, or the first client that sends them decides what all others get. A field's position is part of the encoding of keys:
@@ -50,7 +53,7 @@ pub(crate) fn push_forwarding(key: &mut Key, headers: &HeaderMap) {
 /// `Forwarded` (RFC 7239) without `for` and `by`, which differ for every client and say nothing about the target.
 fn without_addresses(value: &[u8]) -> SmallVec<[u8; 64]> {
     let mut rest = SmallVec::new();
-    for parameter in value.split(|byte| matches!(byte, b',' | b';')).map(<[u8]>::trim_ascii) {
+    for parameter in split(value, |byte| matches!(byte, b',' | b';')).map(trim) {
         let is_address = [&b"for="[..], b"by="]
             .iter()
             .any(|name| parameter.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));

@@ -9,7 +9,10 @@ use http::{HeaderMap, HeaderName, Uri};
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
-use crate::secret::Secret;
+use crate::{
+    scan::{count, trim},
+    secret::Secret,
+};
 
 /// The version of the encoding of keys, in front of each of them.
 pub(crate) const KEY_VERSION: u8 = 1;
@@ -98,6 +101,7 @@ impl Key {
     /// The authority in lower case, without the scheme's default port; `Err` if it is not a host at all.
     pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), NotAHost> {
         let authority = scheme.without_default_port(authority);
+        count(authority.len());
         if is_plain(authority) || is_normal(authority) {
             self.push(authority);
         } else {
@@ -184,6 +188,7 @@ impl Text {
 
     #[inline(always)]
     fn extend(&mut self, more: &[u8]) {
+        count(more.len());
         match self {
             Self::Short { bytes, length } if more.len() <= SHORT - *length => {
                 bytes[*length..][..more.len()].copy_from_slice(more);
@@ -195,6 +200,7 @@ impl Text {
 
     #[inline(always)]
     fn extend_together(&mut self, head: &[u8; 4], tail: &[u8]) {
+        count(tail.len());
         match self {
             Self::Short { bytes, length } if 4 + tail.len() <= SHORT - *length => {
                 let free = &mut bytes[*length..][..4 + tail.len()];
@@ -293,11 +299,12 @@ fn in_lower_case(authority: &[u8]) -> Option<String> {
 /// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
 pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>> {
     let mut lines = headers.get_all(name).iter();
-    let mut joined = SmallVec::from_slice(lines.next()?.as_bytes().trim_ascii());
+    let mut joined = SmallVec::from_slice(trim(lines.next()?.as_bytes()));
     for line in lines {
         joined.extend_from_slice(b", ");
-        joined.extend_from_slice(line.as_bytes().trim_ascii());
+        joined.extend_from_slice(trim(line.as_bytes()));
     }
+    count(joined.len());
     Some(joined)
 }
 

@@ -12,6 +12,7 @@ use crate::{
     query::QueryRule,
     request::Facts,
     router,
+    scan::{find, split, trim},
     status::Reason,
     vary::Normalizers,
 };
@@ -158,9 +159,9 @@ impl fmt::Debug for KeyRules {
 }
 
 /// Every value of that cookie, over all lines: the handler may read the first of them or the last.
-fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     let lines = headers.get_all(COOKIE).iter();
-    let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
+    let pairs = lines.flat_map(|line| split(line.as_bytes(), |byte| byte == b';')).map(trim);
     let values: Vec<_> = pairs.filter_map(|pair| value_of(pair, name.as_bytes())).collect();
     (!values.is_empty()).then(|| values.join(&b';'))
 }
@@ -168,8 +169,8 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
 /// Spaces around the name and percent-encoding in it do not make it another: there are parsers that undo both, so the handler
 /// may.
 fn value_of<'p>(pair: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
-    let equals = pair.iter().position(|&byte| byte == b'=')?;
-    percent_decode(pair[..equals].trim_ascii()).eq(name.iter().copied()).then_some(&pair[equals + 1..])
+    let equals = find(pair, |byte| byte == b'=')?;
+    percent_decode(trim(&pair[..equals])).eq(name.iter().copied()).then_some(&pair[equals + 1..])
 }
 
 fn with_query(uri: &Uri, query: Option<Cow<'_, str>>) -> Uri {

@@ -20,6 +20,7 @@ mod conditional;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;
+mod content;
 mod date;
 mod decimal;
 mod detached;
@@ -34,6 +35,8 @@ mod freshen;
 mod future;
 mod groups;
 mod hit;
+#[cfg(all(test, feature = "axum", feature = "memory"))]
+mod hostile;
 mod inquiry;
 mod invalidate;
 mod key;
@@ -60,6 +63,7 @@ mod router;
 #[cfg(feature = "axum")]
 #[path = "axum.rs"]
 mod router;
+mod scan;
 mod secret;
 mod service;
 mod settings;

@@ -2,6 +2,8 @@
 
 use http::{Extensions, Uri, request::Parts};
 
+use crate::content::Content;
+
 pub(crate) fn original_uri(parts: &Parts) -> &Uri {
     &parts.uri
 }
@@ -12,6 +14,10 @@ pub(crate) fn rewrite_uris(parts: &mut Parts, rewrite: impl Fn(&Uri) -> Uri) {
 
 pub(crate) fn route(_extensions: &Extensions) -> Option<&str> {
     None
+}
+
+pub(crate) async fn look_into<B>(_body: &mut B) -> Content {
+    Content::Unclear
 }
 
 pub(crate) fn captures(_parts: &mut Parts) -> Vec<(String, String)> {

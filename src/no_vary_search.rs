@@ -3,6 +3,8 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, InnerList, ListEntry, Parser};
 
+use crate::scan::count;
+
 const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 
 /// Which parts of the query make no difference to a response (`No-Vary-Search`).
@@ -56,13 +58,17 @@ impl SearchRule {
         let parsed = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let mut counting: Vec<(Cow<'_, str>, Cow<'_, str>)> = parsed.filter(|(name, _)| self.counts(name)).collect();
         if self.order == Order::Ignored {
-            counting.sort_by(|(a, _), (b, _)| a.cmp(b));
+            counting.sort_by(|(a, _), (b, _)| {
+                count(a.len().min(b.len()) + 1);
+                a.cmp(b)
+            });
         }
         let counting = form_urlencoded::Serializer::new(String::new()).extend_pairs(counting).finish();
         (!counting.is_empty()).then_some(counting)
     }
 
     fn counts(&self, name: &str) -> bool {
+        count(name.len() + 1);
         let among = |names: &[String]| names.iter().any(|other| other == name);
         match &self.parameters {
             Parameters::Ignored(names) => !among(names),

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::key::Key;
+use crate::{key::Key, scan::count};
 
 /// Which parameters of the query belong to the cache key; without a rule the query counts byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,21 +72,20 @@ impl QueryRule {
         if self.is_exact() {
             return Some(Cow::Borrowed(query));
         }
-        let mut kept: SmallVec<[&str; 16]> =
-            query.split('&').filter(|parameter| !parameter.is_empty() && self.keeps(parameter)).collect();
+        let parameters = query.split('&').filter(|parameter| !parameter.is_empty()).map(|parameter| (name(parameter), parameter));
+        let mut kept: SmallVec<[(Cow<'_, str>, &str); 16]> = parameters.filter(|(name, _)| self.keeps(name)).collect();
         if self.order == Order::Sorted {
             // Stable, by name alone: of several values for one name the order may matter.
-            kept.sort_by(|a, b| name(a).cmp(&name(b)));
+            kept.sort_by(|(a, _), (b, _)| {
+                count(a.len().min(b.len()) + 1);
+                a.cmp(b)
+            });
         }
-        let kept = kept.join("&");
-        (!kept.is_empty()).then_some(Cow::Owned(kept))
+        (!kept.is_empty()).then(|| Cow::Owned(joined(&kept, query.len())))
     }
 
-    fn keeps(&self, parameter: &str) -> bool {
-        let among = |patterns: &[Pattern]| {
-            let name = name(parameter);
-            patterns.iter().any(|pattern| pattern.matches(&name))
-        };
+    fn keeps(&self, name: &str) -> bool {
+        let among = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
         match &self.choice {
             Choice::All => true,
             Choice::Only(patterns) => among(patterns),
@@ -120,9 +119,23 @@ fn patterns<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Pattern> {
     names.into_iter().map(pattern).collect()
 }
 
+fn joined(parameters: &[(Cow<'_, str>, &str)], capacity: usize) -> String {
+    let mut query = String::with_capacity(capacity);
+    for (_, parameter) in parameters {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(parameter);
+    }
+    count(query.len());
+    query
+}
+
 /// The decoded name of one parameter.
 fn name(parameter: &str) -> Cow<'_, str> {
-    form_urlencoded::parse(parameter.as_bytes()).next().map_or(Cow::Borrowed(""), |(name, _)| name)
+    count(parameter.len() + 1);
+    let name = parameter.split('=').next().unwrap_or_default();
+    form_urlencoded::parse(name.as_bytes()).next().map_or(Cow::Borrowed(""), |(name, _)| name)
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use crate::scan::{count, find};
+
 /// The part of a body that a request asks for (RFC 9110 §14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -29,9 +31,9 @@ fn from_to(first: u64, last: u64, length: u64) -> Part {
 }
 
 fn single_range(range: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = range.iter().position(|&byte| byte == b'=')?;
+    let equals = find(range, |byte| byte == b'=')?;
     let (unit, set) = (&range[..equals], range[equals + 1..].trim_ascii());
-    let dash = set.iter().position(|&byte| byte == b'-')?;
+    let dash = find(set, |byte| byte == b'-')?;
     unit.eq_ignore_ascii_case(b"bytes").then_some((&set[..dash], &set[dash + 1..]))
 }
 
@@ -39,6 +41,7 @@ fn single_range(range: &[u8]) -> Option<(&[u8], &[u8])> {
 fn number(digits: &[u8]) -> Option<u64> {
     let number =
         |sum: u64, digit: &u8| digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    count(digits.len());
     if digits.is_empty() { None } else { digits.iter().try_fold(0, number) }
 }
 

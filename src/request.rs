@@ -4,12 +4,15 @@ use crate::{
     forwarded::{FORWARDING_INITIALS, is_forwarding},
     key::{Scheme, normal_authority},
     router,
+    scan::{count, split, trim},
     sieve::Sieve,
 };
 
 /// What the header fields of a request say about its way through the cache, read in one pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Facts<'r> {
+    /// Of all fields together, as HTTP/2 counts it (RFC 9113 §6.5.2).
+    pub(crate) size: usize,
     pub(crate) host: Option<&'r HeaderValue>,
     pub(crate) repeated_host: bool,
     pub(crate) cookie: bool,
@@ -18,6 +21,8 @@ pub(crate) struct Facts<'r> {
     pub(crate) overridden: bool,
     pub(crate) precondition: bool,
     pub(crate) upgrade: bool,
+    /// `Connection` names fields, which a proxy on the way to the handler may remove (RFC 9110 §7.6.1).
+    pub(crate) connection_options: bool,
     /// It asks for less than the whole: a precondition, a range.
     pub(crate) selective: bool,
     /// It has `Cache-Control` or `Pragma`.
@@ -27,8 +32,9 @@ pub(crate) struct Facts<'r> {
 }
 
 /// What each field has to say; the one that every request has stands first.
-const NOTES: [(&str, Note); 18] = [
+const NOTES: [(&str, Note); 19] = [
     ("host", |facts, value| facts.repeated_host |= facts.host.replace(value).is_some()),
+    ("connection", |facts, value| facts.connection_options |= !is_usual(value)),
     ("cookie", |facts, _| facts.cookie = true),
     ("authorization", |facts, _| facts.authorization = true),
     ("content-length", |facts, value| facts.content |= value.as_bytes() != b"0"),
@@ -48,6 +54,21 @@ const NOTES: [(&str, Note); 18] = [
     ("pragma", |facts, _| facts.demanding = true),
 ];
 
+/// The largest size of a request's header fields that are read at all. nginx accepts as much by default, Node half of it.
+///
+/// What a request costs before the handler runs, the size of its key included, is bounded by it.
+pub(crate) const MAX_FIELDS_SIZE: usize = 32 << 10;
+
+/// What HTTP/2 counts for each field beside its name and value (RFC 9113 §6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
+/// Whether `Connection` has only options that name no field of the request itself.
+fn is_usual(connection: &HeaderValue) -> bool {
+    const USUAL: [&[u8]; 5] = [b"keep-alive", b"close", b"te", b"upgrade", b"http2-settings"];
+    let usual = |option: &[u8]| option.is_empty() || USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual));
+    split(connection.as_bytes(), |byte| byte == b',').map(trim).all(usual)
+}
+
 type Note = for<'r> fn(&mut Facts<'r>, &'r HeaderValue);
 
 /// Almost every field of a request is told apart by this alone.
@@ -64,8 +85,12 @@ static NOTED: Sieve = {
 impl<'r> Facts<'r> {
     pub(crate) fn read(headers: &'r HeaderMap) -> Self {
         let mut facts = Self::default();
-        for (name, value) in headers.iter().filter(|(name, _)| NOTED.passes(name.as_str())) {
-            facts.note(name.as_str(), value);
+        for (name, value) in headers {
+            count(1);
+            facts.size += name.as_str().len() + value.len() + FIELD_OVERHEAD;
+            if NOTED.passes(name.as_str()) {
+                facts.note(name.as_str(), value);
+            }
         }
         facts
     }

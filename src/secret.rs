@@ -7,6 +7,8 @@ use std::{
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::scan::count;
+
 /// What keys the digests that stand for credentials in cache keys: they select entries, and must not be readable in a store.
 #[derive(Clone, Default)]
 pub(crate) enum Secret {
@@ -27,6 +29,7 @@ impl Secret {
     }
 
     pub(crate) fn digest(&self, value: &[u8]) -> [u8; 16] {
+        count(value.len());
         match self {
             Self::OfProcess => digest_of_process(value),
             Self::Shared(keyed) => {

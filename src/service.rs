@@ -3,13 +3,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response, request};
+use http::{Method, Request, Response, header::EXPECT, request};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
     cache::Cache,
+    content::Content,
     detached::{Detached, Write},
     errand::Errand,
     fetch::Fetch,
@@ -18,6 +19,8 @@ use crate::{
     method::is_safe,
     pass::pass,
     refresh::{Refresh, Within},
+    request::Facts,
+    router,
     settings::{Look, Settings},
     status::{CacheStatus, Forward},
     write::write_through,
@@ -71,9 +74,38 @@ where
             let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
             return ResponseFuture::waiting(Detached::new(Box::pin(write), Write));
         }
+        match Content::of(&body) {
+            Content::Unclear if self.cache.is_on().is_ok() && may_look_into(&parts) => self.look_into(parts, body),
+            content => self.answer(parts, body, content),
+        }
+    }
+}
+
+/// Whether only the body can tell if there is content, and reading its first frame does not make the client send it.
+fn may_look_into(parts: &request::Parts) -> bool {
+    let cached = matches!(parts.method, Method::GET | Method::HEAD);
+    cached && !Facts::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
+}
+
+impl<S> CacheService<S> {
+    /// Answers a GET or HEAD, or another safe method.
+    fn answer<ReqBody, ResBody>(
+        &mut self,
+        parts: request::Parts,
+        body: ReqBody,
+        content: Content,
+    ) -> ResponseFuture<S::Future, ResBody, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        ReqBody: Body + Send + 'static,
+        ResBody: Body + Send + 'static,
+        ResBody::Error: Send,
+    {
         let mut look = Look::new();
         look.key.extend(&self.cache.inner.prefix);
-        let looked = self.cache.is_on().and_then(|()| self.settings.look(&mut look, &parts, body.is_end_stream()));
+        let looked = self.cache.is_on().and_then(|()| self.settings.look(&mut look, &parts, content));
         if let Err((why, reason)) = looked {
             return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
         }
@@ -101,9 +133,28 @@ where
             Verdict::Unavailable(why) => ResponseFuture::hit(unavailable(why)),
         }
     }
-}
 
-impl<S> CacheService<S> {
+    /// Answers a request after its body's first frame has come, which says whether it has content.
+    fn look_into<ReqBody, ResBody>(
+        &self,
+        parts: request::Parts,
+        mut body: ReqBody,
+    ) -> ResponseFuture<S::Future, ResBody, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        ReqBody: Body + Send + 'static,
+        ResBody: Body + Send + 'static,
+        ResBody::Error: Send,
+    {
+        let mut service = self.clone();
+        ResponseFuture::waiting(async move {
+            let content = router::look_into(&mut body).await;
+            service.answer(parts, body, content).await
+        })
+    }
+
     /// Lets a request pass: in place if the inner service is ready, as it mostly is, or in a box that waits until it is.
     fn bypass<ReqBody, ResBody>(
         &mut self,

@@ -14,11 +14,12 @@ use http::{Method, request::Parts};
 
 use crate::{
     cache_control::Demands,
+    content::Content,
     key::Key,
     key_rules::{Cookies, KeyRules},
     no_vary_search::SearchRule,
     policy::StoreRules,
-    request::Facts,
+    request::{Facts, MAX_FIELDS_SIZE},
     router,
     status::{Forward, Reason, StatusField},
     tag::TagTemplate,
@@ -162,15 +163,18 @@ impl Default for Settings {
 
 impl Settings {
     /// Completes `look` by what it takes to look for this request, or tells why that must go to the handler.
-    pub(crate) fn look(&self, look: &mut Look, parts: &Parts, empty_body: bool) -> Result<(), (Forward, Reason)> {
+    pub(crate) fn look(&self, look: &mut Look, parts: &Parts, content: Content) -> Result<(), (Forward, Reason)> {
         look.method = match parts.method {
             Method::GET => LookMethod::Get,
             Method::HEAD => LookMethod::Head,
             _ => return Err((Forward::Method, Reason::Method)),
         };
         let facts = Facts::read(&parts.headers);
+        if facts.size > MAX_FIELDS_SIZE {
+            return Err((Forward::Bypass, Reason::RequestFieldsTooLarge));
+        }
         let principal = self.key.principal.as_ref().and_then(|principal| principal(parts));
-        self.check(&facts, empty_body, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
+        self.check(&facts, content, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
         let span =
             self.key.push(&mut look.key, parts, &facts, principal.as_deref()).map_err(|reason| (Forward::Bypass, reason))?;
         look.search = self.no_vary_search.then(|| {
@@ -190,15 +194,16 @@ impl Settings {
     }
 
     /// What makes a request one that no shared response can answer.
-    fn check(&self, facts: &Facts<'_>, empty_body: bool, known_principal: bool) -> Result<(), Reason> {
+    fn check(&self, facts: &Facts<'_>, content: Content, known_principal: bool) -> Result<(), Reason> {
         let cookie = facts.cookie && self.key.cookies == Cookies::Unknown && !known_principal;
-        let content = facts.content || !empty_body;
+        let content = facts.content || content != Content::Absent;
         match facts {
             Facts { repeated_host: true, .. } => Err(Reason::InvalidHost),
             Facts { overridden: true, .. } => Err(Reason::RequestOverride),
             _ if content => Err(Reason::RequestBody),
             Facts { precondition: true, .. } => Err(Reason::Precondition),
             Facts { upgrade: true, .. } => Err(Reason::Upgrade),
+            Facts { connection_options: true, .. } => Err(Reason::ConnectionOptions),
             _ if cookie => Err(Reason::RequestCookie),
             _ => Ok(()),
         }

@@ -115,6 +115,10 @@ reasons! {
     Precondition = "precondition",
     /// The request asks for another protocol.
     Upgrade = "upgrade",
+    /// The request's `Connection` names other fields, which a proxy on the way to the handler may remove.
+    ConnectionOptions = "connection-options",
+    /// The request's header fields have more than 32 KiB together, counted as HTTP/2 does.
+    RequestFieldsTooLarge = "request-fields-too-large",
     /// The route's own key function declined.
     KeyDeclined = "key-declined",
     /// The cache is switched off: [`Mode::Bypass`](crate::Mode::Bypass).

@@ -2,7 +2,7 @@ use std::{collections::HashSet, fmt, sync::Arc};
 
 use http::Extensions;
 
-use crate::error::Error;
+use crate::{error::Error, scan::count};
 
 /// The longest tag, in bytes of UTF-8.
 pub(crate) const MAX_TAG_BYTES: usize = 256;
@@ -105,6 +105,7 @@ impl TagSpace {
         name.push_str(space);
         name.push_str(kind);
         parts.iter().for_each(|part| name.push_str(part));
+        count(name.len());
         Tag::unchecked(name)
     }
 }
@@ -196,7 +197,10 @@ impl TagTemplate {
             match piece {
                 Piece::Text(text) => tag.push_str(text),
                 Piece::Capture(name) => match captures.iter().find(|(capture, _)| capture == name) {
-                    Some((_, value)) => tag.push_str(value),
+                    Some((_, value)) => {
+                        count(value.len());
+                        tag.push_str(value);
+                    }
                     None => return Err(name),
                 },
             }

@@ -1,4 +1,8 @@
-use std::{borrow::Cow, cmp::Reverse, sync::Arc};
+use std::{
+    borrow::Cow,
+    cmp::{Ordering, Reverse},
+    sync::Arc,
+};
 
 use http::{
     HeaderMap, HeaderName,
@@ -7,6 +11,7 @@ use http::{
 
 use crate::{
     key::{Key, joined_lines},
+    scan::{count, split, trim},
     secret::Secret,
 };
 
@@ -167,7 +172,7 @@ fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
         .filter(|(Reverse(weight), coding)| *weight > 0 || anything || matches!(*coding, "identity" | "*"))
         .filter(|(_, coding)| KNOWN.contains(coding))
         .collect();
-    codings.sort_unstable();
+    codings.sort_unstable_by(by_preference);
     codings.dedup();
     Cow::Owned(ranked(&codings).into_bytes())
 }
@@ -181,17 +186,23 @@ fn normal_accept_language(value: &[u8]) -> Cow<'_, [u8]> {
     else {
         return Cow::Borrowed(value);
     };
-    ranges.sort_unstable();
+    ranges.sort_unstable_by(by_preference);
     ranges.dedup();
     Cow::Owned(ranked(&ranges).into_bytes())
 }
 
 /// A list without the optional space around its commas (RFC 9110 §5.6.1); quoted strings stay as they are.
 fn without_list_spaces(value: &[u8]) -> Vec<u8> {
+    count(value.len());
     if value.contains(&b'"') {
         return value.to_vec();
     }
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b',')
+    split(value, |byte| byte == b',').map(trim).collect::<Vec<_>>().join(&b',')
+}
+
+fn by_preference(a: &(Reverse<u16>, &str), b: &(Reverse<u16>, &str)) -> Ordering {
+    count(a.1.len().min(b.1.len()) + 1);
+    a.cmp(b)
 }
 
 /// `a,b>c`: the order of preference matters, the numbers that express it don't.
@@ -215,6 +226,7 @@ fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
 
 /// A list member and its weight in thousandths (RFC 9110 §12.4.2); `None` if its parameters are anything else.
 fn weighted(member: &str) -> Option<(&str, u16)> {
+    count(member.len() + 1);
     let mut parts = member.split(';').map(str::trim);
     let name = parts.next()?;
     let weight = match (parts.next(), parts.next()) {
@@ -267,10 +279,16 @@ impl LanguageMatcher {
 
     /// The language that fits an `Accept-Language` best.
     pub fn best(&self, accept_language: &str) -> &str {
-        let mut wanted: Vec<_> =
-            accept_language.split(',').filter_map(weighted).filter(|(range, weight)| *weight > 0 && !range.is_empty()).collect();
-        wanted.sort_by_key(|(_, weight)| Reverse(*weight));
-        wanted.iter().find_map(|(range, _)| lookup(&self.0, range)).unwrap_or(&self.0[0])
+        let mut best = (self.0[0].as_str(), 0);
+        for (range, weight) in accept_language.split(',').filter_map(weighted).filter(|(range, _)| !range.is_empty()) {
+            // Of equal weights, the first range counts.
+            if weight > best.1
+                && let Some(language) = lookup(&self.0, range)
+            {
+                best = (language, weight);
+            }
+        }
+        best.0
     }
 }
 
@@ -288,10 +306,13 @@ impl Normalize for LanguageMatcher {
 fn lookup<'l>(available: &'l [String], range: &str) -> Option<&'l str> {
     let mut range = range;
     loop {
+        count(available.len());
         if let Some(language) = available.iter().find(|language| language.eq_ignore_ascii_case(range)) {
             return Some(language.as_str());
         }
-        range = &range[..range.rfind('-')?];
+        let end = range.rfind('-');
+        count(range.len() - end.unwrap_or_default());
+        range = &range[..end?];
     }
 }
 

@@ -1,0 +1,61 @@
+//! Walks over bytes that a client chose. In tests each counts its steps, so that a parser that is not linear shows.
+
+/// Where the first byte of this kind is.
+pub(crate) fn find(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
+    let at = bytes.iter().position(|&byte| is(byte));
+    count(at.map_or(bytes.len(), |at| at + 1));
+    at
+}
+
+/// The parts between the bytes of this kind.
+pub(crate) fn split(bytes: &[u8], is: impl Fn(u8) -> bool) -> impl Iterator<Item = &[u8]> {
+    bytes.split(move |&byte| is(byte)).inspect(|part| count(part.len() + 1))
+}
+
+/// The bytes without the spaces around them.
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    let trimmed = bytes.trim_ascii();
+    count(bytes.len() - trimmed.len() + 1);
+    trimmed
+}
+
+/// Notes that so many bytes were read, compared or copied; nothing outside of tests.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn count(_bytes: usize) {}
+
+#[cfg(test)]
+pub(crate) use counting::count;
+
+#[cfg(test)]
+pub(crate) mod counting {
+    use std::{
+        cell::Cell,
+        panic::{AssertUnwindSafe, catch_unwind},
+    };
+
+    thread_local! {
+        static STEPS: Cell<usize> = const { Cell::new(0) };
+        static LIMIT: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    pub(crate) fn count(bytes: usize) {
+        STEPS.set(STEPS.get() + bytes);
+        assert!(STEPS.get() <= LIMIT.get(), "more steps than allowed");
+    }
+
+    /// Whether `work` takes no more steps than that; one that takes more is broken off.
+    pub(crate) fn limited(most: usize, work: impl FnOnce()) -> bool {
+        LIMIT.set(STEPS.get() + most);
+        let ended = catch_unwind(AssertUnwindSafe(work));
+        LIMIT.set(usize::MAX);
+        ended.is_ok()
+    }
+
+    /// The steps that this thread takes for `work`.
+    pub(crate) fn steps(work: impl FnOnce()) -> usize {
+        let before = STEPS.get();
+        work();
+        STEPS.get() - before
+    }
+}
