@@ -15,12 +15,12 @@ mod servers {
 mod client {
     mod connection;
     mod driver;
-    pub(crate) mod name;
+    pub(crate) mod item_key;
     mod question;
     mod queue;
-    mod ring;
-    pub(crate) mod server;
-    pub(crate) mod wire;
+    mod rendezvous;
+    pub(crate) mod servers;
+    pub(crate) mod meta_protocol;
 }
 /// What larder's client says when something is wrong.
 #[path = "../src/error.rs"]
@@ -34,9 +34,9 @@ use std::{
 
 use async_trait::async_trait;
 use client::{
-    name::{Name, Names},
-    server::{Command, Servers},
-    wire::{Condition, Reply, Version},
+    item_key::{Name, Names},
+    servers::{Command, Servers},
+    meta_protocol::{Condition, Reply, Version},
 };
 use larder::{
     Backend, Cache, Epoch, Error, Key, Memcached, Receipt, Stored, Tag,

@@ -9,7 +9,7 @@ use tower_layer::Layer;
 
 use crate::{
     cache::Cache,
-    key_rules::Cookies,
+    key::rules::Cookies,
     policy::{Profile, SetCookie},
     service::CacheService,
     settings::{Authorization, Collapsing, Settings},

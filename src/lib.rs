@@ -40,7 +40,6 @@ mod hostile;
 mod inquiry;
 mod invalidate;
 mod key;
-mod key_rules;
 mod lasting;
 mod layer;
 #[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
@@ -52,7 +51,6 @@ mod pass;
 mod place;
 mod policy;
 mod pump;
-mod query;
 mod range;
 mod refresh;
 mod request;
@@ -64,7 +62,6 @@ mod router;
 #[path = "axum.rs"]
 mod router;
 mod scan;
-mod secret;
 mod service;
 mod settings;
 mod sieve;

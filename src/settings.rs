@@ -15,8 +15,10 @@ use http::{Method, request::Parts};
 use crate::{
     cache_control::Demands,
     content::Content,
-    key::Key,
-    key_rules::{Cookies, KeyRules},
+    key::{
+        Key,
+        rules::{Cookies, KeyRules},
+    },
     no_vary_search::SearchRule,
     policy::StoreRules,
     request::{Facts, MAX_FIELDS_SIZE},

@@ -10,9 +10,8 @@ use http::{
 };
 
 use crate::{
-    key::{Key, joined_lines},
+    key::{Key, joined_lines, secret::Secret},
     scan::{count, split, trim},
-    secret::Secret,
 };
 
 /// The request fields that a response nominates (RFC 9111 §4.1).

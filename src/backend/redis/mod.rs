@@ -18,10 +18,6 @@ mod scripts;
 mod seen;
 mod sentinels;
 mod single;
-#[cfg(feature = "redis-tls")]
-mod tls;
-#[cfg(not(feature = "redis-tls"))]
-#[path = "no_tls.rs"]
 mod tls;
 mod url;
 

@@ -2,7 +2,8 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::{key::Key, scan::count};
+use super::Key;
+use crate::scan::count;
 
 /// Which parameters of the query belong to the cache key; without a rule the query counts byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,10 +6,9 @@ use http::{HeaderMap, HeaderName, Uri, header::COOKIE, request::Parts, uri::Path
 use percent_encoding::percent_decode;
 use sha2::{Digest as _, Sha256};
 
+use super::{Key, Scheme, query::QueryRule};
 use crate::{
     forwarded::push_forwarding,
-    key::{Key, Scheme},
-    query::QueryRule,
     request::Facts,
     router,
     scan::{find, split, trim},
@@ -193,7 +192,7 @@ mod tests {
     use super::*;
     use crate::{
         forwarded::FIELDS,
-        secret::Secret,
+        key::secret::Secret,
         vary::{LanguageMatcher, Normalize},
     };
 

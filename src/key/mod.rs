@@ -1,3 +1,7 @@
+pub(crate) mod query;
+pub(crate) mod rules;
+pub(crate) mod secret;
+
 use std::{
     fmt,
     hash::{BuildHasher, Hash, Hasher},
@@ -10,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use crate::{
+    key::secret::Secret,
     scan::{count, trim},
-    secret::Secret,
 };
 
 /// The version of the encoding of keys, in front of each of them.
