@@ -15,6 +15,10 @@ use crate::{
     clock::Timestamp,
     collapse::Landing,
     conditional::{has_validator, validate},
+    entry::{
+        response::StoredResponse,
+        stored::{Content, Stored},
+    },
     errand::Errand,
     fill::Fill,
     hit::Missing,
@@ -25,7 +29,6 @@ use crate::{
     settings::LookMethod,
     status::{CacheStatus, Forward, Reason},
     store::Filled,
-    stored::{Content, Stored, StoredResponse},
     turn::Role,
     write::invalidate_after,
 };

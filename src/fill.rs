@@ -9,13 +9,16 @@ use http::{
 
 use crate::{
     collapse::Landing,
+    entry::{
+        response::{StoredResponse, response_head},
+        stored::{Content, Stored},
+    },
     etag::entity_tag,
     inquiry::Inquiry,
     lasting::LastingFields,
     policy::{Lifetime, fields_left_out, is_streamed},
     status::Reason,
     store::Filled,
-    stored::{Content, Stored, StoredResponse, response_head},
     turn::Role,
 };
 

@@ -14,11 +14,11 @@ use crate::{
     collapse::Landing,
     conditional::{contradicts, resembles},
     date::http_date,
+    entry::response::{StoredResponse, response_head},
     lasting::{LastingFields, remove_connection_fields},
     policy::{Exchange, fields_left_out},
     respond::failed,
     status::{CacheStatus, Reason},
-    stored::{StoredResponse, response_head},
     tag::deduplicate,
     write::invalidate_after,
 };

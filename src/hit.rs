@@ -8,12 +8,16 @@ use crate::{
     body::ResponseBody,
     cache_control::Demands,
     clock::Timestamp,
+    entry::{
+        epoch::Epoch,
+        response::StoredResponse,
+        stored::{Content, Freshness, Stored},
+    },
     key::Key,
     respond::{failed, respond},
     settings::{Look, Settings},
     status::{CacheStatus, Forward, Reason},
     store::LookUp,
-    stored::{Content, Epoch, Freshness, Stored, StoredResponse},
 };
 
 /// What a look-up means for a request.

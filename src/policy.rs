@@ -16,9 +16,9 @@ use crate::{
     clock::Timestamp,
     conditional::has_validator,
     date::parse_date,
+    entry::response::StaleWindows,
     lasting::is_of_a_request,
     status::{CacheStatus, Reason},
-    stored::StaleWindows,
     vary::Vary,
 };
 

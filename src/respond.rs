@@ -10,9 +10,9 @@ use crate::{
     clock::Timestamp,
     conditional::{Selection, keep_not_modified, select},
     decimal::decimal,
+    entry::response::StoredResponse,
     settings::LookMethod,
     status::{CACHE_STATUS, CacheStatus, StatusField},
-    stored::StoredResponse,
 };
 
 /// Makes a response of what is stored; `selecting` are the fields of a request that has preconditions or a range.

@@ -6,13 +6,17 @@ use crate::{
     backend::{Put, Read, Standing},
     cache::Cache,
     clock::Timestamp,
+    entry::{
+        epoch::Epoch,
+        stored::{Content, Stored},
+        variants::{Member, Variants},
+    },
     error::Error,
     failure::{Consequence, report},
     key::Key,
     no_vary_search::SearchRule,
     settings::{Look, Settings},
     status::{Forward, Reason},
-    stored::{Content, Epoch, Member, Stored, Variants},
     tag::Tag,
     vary::{Vary, unvaried},
 };

@@ -12,11 +12,11 @@ use crate::{
     cache::Cache,
     claim::Claimed,
     collapse::{Landing, Lead, Turn},
+    entry::epoch::Epoch,
     hit::Missing,
     inquiry::Inquiry,
     settings::{Collapsing, Look, LookMethod},
     status::{Forward, Reason},
-    stored::Epoch,
 };
 
 /// The part that a request plays among those that want the same response.

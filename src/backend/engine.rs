@@ -5,7 +5,7 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 
-use crate::stored::Stored;
+use crate::entry::stored::Stored;
 
 /// The map under the memory backend: bounded in bytes, looked up by a borrowed key.
 ///

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::{Backend, Invalidation};
-use crate::{error::Error, stored::Epoch};
+use crate::{entry::epoch::Epoch, error::Error};
 
 /// A store that may stand behind memory, since it shows its clock.
 ///

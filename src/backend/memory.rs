@@ -10,9 +10,9 @@ use super::{
     tag_table::TagTable,
 };
 use crate::{
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 
@@ -181,7 +181,10 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        stored::{Content, StaleWindows, StoredResponse, response_head},
+        entry::{
+            response::{StaleWindows, StoredResponse, response_head},
+            stored::Content,
+        },
     };
 
     /// Gives every key the same hash.

@@ -36,9 +36,9 @@ pub use far::{Announced, Far, Followed};
 use crate::sync;
 use crate::{
     clock::Timestamp,
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 

@@ -23,7 +23,7 @@ use super::{
     expiries::{Expiries, Expiry},
     judgement::{Force, Judgement},
 };
-use crate::{clock::Timestamp, error::Error, stored::Epoch, tag::Tag};
+use crate::{clock::Timestamp, entry::epoch::Epoch, error::Error, tag::Tag};
 
 /// What is asked of a store: the clock and each record change atomically, by themselves. No two do so together, not even
 /// within one call, whose parts may take effect and be read in any order.

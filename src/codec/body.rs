@@ -9,7 +9,7 @@ use super::{
     signature::{check_signature, put_signature},
     writer::Write as _,
 };
-use crate::{key::Key, stored::Content};
+use crate::{entry::stored::Content, key::Key};
 
 /// The HTTP body is compressed.
 const COMPRESSED: u8 = 1;

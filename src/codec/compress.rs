@@ -35,8 +35,11 @@ mod tests {
             golden::{assert_reads, golden},
             tests::{entry, facts, page, seal},
         },
+        entry::{
+            response::StoredResponse,
+            stored::{Content, Stored},
+        },
         key::Key,
-        stored::{Content, Stored, StoredResponse},
     };
 
     const OVER_A_KIB: Compression = Compression { threshold: Some(1024), level: 3 };

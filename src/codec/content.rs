@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    entry::{
+        stored::Content,
+        variants::{Member, Variants},
+    },
     no_vary_search::{Order, Parameters, SearchRule},
-    stored::{Content, Member, Variants},
 };
 
 const RESPONSE: u8 = 0;

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    entry::{stored::Content, variants::Variants},
     no_vary_search::{Order, Parameters, SearchRule},
-    stored::{Content, Variants},
 };
 
 const ID: u64 = 0x1122_3344_5566_7788;

@@ -5,7 +5,7 @@ use super::{
     reader::Reader,
     signature::{check_signature, put_signature},
 };
-use crate::{stored::Epoch, tag::Tag};
+use crate::{entry::epoch::Epoch, tag::Tag};
 
 /// What a store needs in order to judge an entry without its body.
 ///

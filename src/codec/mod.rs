@@ -24,7 +24,7 @@ use self::{
     head::encode_head,
 };
 pub(crate) use self::{corrupt::Corrupt, head::Head};
-use crate::{key::Key, stored::Stored};
+use crate::{entry::stored::Stored, key::Key};
 
 /// An entry, for stores that can keep two values under one key: what is judged, and what is served.
 pub(crate) struct Encoded {

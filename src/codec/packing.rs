@@ -6,7 +6,7 @@ use super::{
     compress::{compress, decompress},
     corrupt::Corrupt,
 };
-use crate::stored::StoredResponse;
+use crate::entry::response::StoredResponse;
 
 /// The compressed HTTP body; `None` if it is better stored as it is.
 pub(super) fn pack(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {

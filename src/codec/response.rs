@@ -10,7 +10,7 @@ use http::{
 use super::{corrupt::Corrupt, packing::Packing, reader::Reader, writer::Write as _};
 use crate::{
     clock::Timestamp,
-    stored::{StaleWindows, StoredResponse, response_head},
+    entry::response::{StaleWindows, StoredResponse, response_head},
 };
 
 const ANSWERS_AUTHORIZED: u8 = 1;

@@ -8,8 +8,13 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::{
     clock::Timestamp,
+    entry::{
+        epoch::Epoch,
+        response::{StaleWindows, StoredResponse, response_head},
+        stored::Content,
+        variants::Variants,
+    },
     no_vary_search::{Order, Parameters, SearchRule},
-    stored::{Content, Epoch, StaleWindows, StoredResponse, Variants, response_head},
     tag::Tag,
 };
 

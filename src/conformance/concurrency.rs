@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backend::{Backend, Invalidation, Standing},
     clock::Clock,
-    stored::{Epoch, Stored},
+    entry::{epoch::Epoch, stored::Stored},
 };
 
 const ROUNDS: usize = 20;

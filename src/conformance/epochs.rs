@@ -10,7 +10,7 @@ use super::{
 use crate::{
     backend::{Invalidation, Put, Standing},
     clock::Clock,
-    stored::Epoch,
+    entry::epoch::Epoch,
     tag::Tag,
 };
 

@@ -5,9 +5,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE}
 
 use crate::{
     clock::{Clock, Timestamp},
+    entry::{
+        epoch::Epoch,
+        response::{StaleWindows, StoredResponse, response_head},
+        stored::{Content, Stored},
+        variants::Variants,
+    },
     lasting::LastingFields,
     no_vary_search::SearchRule,
-    stored::{Content, Epoch, StaleWindows, Stored, StoredResponse, Variants, response_head},
     tag::Tag,
 };
 

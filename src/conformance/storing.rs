@@ -12,8 +12,8 @@ use super::{
 use crate::{
     backend::{Put, Standing},
     clock::{Clock, Timestamp},
+    entry::stored::Stored,
     key::Key,
-    stored::Stored,
 };
 
 pub(super) async fn unknown_key(subject: &Subject<'_>) -> Verdict {

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     backend::{Backend, Invalidation, Put, Read, Receipt, Standing},
     clock::{Clock, Timestamp},
+    entry::{epoch::Epoch, stored::Stored},
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 
 use crate::{
     backend::{Backend, Claim, Invalidation, Put, Read, Receipt},
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 use super::Claim;
 use super::{Invalidation, Put, Read, Receipt};
 use crate::{
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
     lone_task::{LoneTask, Running},
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 use breaker::Breaker;

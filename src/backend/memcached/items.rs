@@ -25,8 +25,8 @@ use crate::{
         Invalidation,
         stepwise::{Change, Reading, Record, Registers, Seen},
     },
+    entry::epoch::Epoch,
     error::Error,
-    stored::Epoch,
     tag::Tag,
 };
 

@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     codec::Compression,
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 use items::Items;

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::stored::Epoch;
+use crate::entry::epoch::Epoch;
 
 /// Entries by the epoch up to which they are usable, in a table of fixed size in which they drive each other out.
 #[derive(Debug)]

@@ -25,9 +25,9 @@ use crate::{
     },
     clock::Clock,
     codec::{Compression, Head, Limits, decode, encode_whole},
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 

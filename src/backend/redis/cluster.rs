@@ -13,9 +13,9 @@ use crate::{
         stepwise::{self, Registers as _},
     },
     codec,
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 

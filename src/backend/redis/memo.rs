@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{stored::Epoch, tag::Tag};
+use crate::{entry::epoch::Epoch, tag::Tag};
 
 /// What this node knows of the entries that it has met last: which tags they have, and when they were found usable.
 ///

@@ -35,9 +35,9 @@ use super::{
     guarded::{Arbiter, Guarded, Remote},
 };
 use crate::{
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 use cluster::Cluster;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::reading::Reading;
-use crate::{key::Key, stored::Stored};
+use crate::{entry::stored::Stored, key::Key};
 
 /// The clock, and what stood under some keys, in one moment.
 #[derive(Debug)]

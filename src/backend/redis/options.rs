@@ -10,7 +10,7 @@ use crate::{
     backend::guarded::Limits,
     clock::Clock,
     codec::{self, Compression},
-    stored::Stored,
+    entry::stored::Stored,
 };
 
 /// What may be set about a store in Redis.

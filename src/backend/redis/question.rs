@@ -86,7 +86,7 @@ impl Question {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backend::redis::reading::Term, stored::Epoch};
+    use crate::{backend::redis::reading::Term, entry::epoch::Epoch};
 
     const CLOCK: Reading = Reading { term: Term([0; 8]), epoch: Epoch::new(7), sequence: 0 };
 

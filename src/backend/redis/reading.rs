@@ -1,6 +1,6 @@
 use redis::Value;
 
-use crate::stored::Epoch;
+use crate::entry::epoch::Epoch;
 
 /// The reign of one server over the clock: it ends with a failover, a restart, or the loss of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

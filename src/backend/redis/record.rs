@@ -6,7 +6,7 @@ use crate::{
         judgement::Judgement,
     },
     clock::Timestamp,
-    stored::{Epoch, Stored},
+    entry::{epoch::Epoch, stored::Stored},
     tag::Tag,
 };
 

@@ -28,8 +28,8 @@ use crate::{
         Announced, Invalidation,
         stepwise::{Change, Reading, Record, Registers, Seen},
     },
+    entry::epoch::Epoch,
     error::Error,
-    stored::Epoch,
     tag::Tag,
 };
 

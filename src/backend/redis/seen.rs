@@ -75,7 +75,7 @@ impl Default for Latest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stored::Epoch;
+    use crate::entry::epoch::Epoch;
 
     fn reading(term: u8, number: u64) -> Reading {
         Reading { term: Term([term; 8]), epoch: Epoch::of(1, number), sequence: 0 }

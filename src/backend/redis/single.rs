@@ -26,9 +26,9 @@ use crate::{
         judgement::Judgement,
     },
     codec::{self, Head},
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 

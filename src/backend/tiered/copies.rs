@@ -6,8 +6,8 @@ use crate::{
         judgement::{Force, Judgement},
         memory::Memory,
     },
+    entry::{epoch::Epoch, stored::Stored},
     key::Key,
-    stored::{Epoch, Stored},
 };
 
 /// Copies of what a far store holds, and what this node knows to have been invalidated of them.

@@ -16,7 +16,7 @@ use crate::{
         lease::{Brought, Lease},
     },
     clock::{Clock, Timestamp},
-    stored::Epoch,
+    entry::epoch::Epoch,
 };
 
 /// How far this node has followed the announcements of a far store.

@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
     lone_task::{LoneTask, Running},
-    stored::{Epoch, Stored},
     tag::Tag,
 };
 use copies::Copies;

@@ -5,9 +5,12 @@ use async_trait::async_trait;
 use super::Tiered;
 use crate::{
     backend::{Backend, Far, Invalidation, Put, Read, Receipt, Scope, Standing, memory::Memory},
+    entry::{
+        epoch::Epoch,
+        stored::{Content, Stored},
+    },
     error::Error,
     key::Key,
-    stored::{Content, Epoch, Stored},
     tag::Tag,
 };
 

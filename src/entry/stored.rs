@@ -11,39 +11,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, response};
 use smallvec::SmallVec;
 
-use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
-
-/// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
-///
-/// A clock that can be lost, as one in a remote store can, begins anew as another incarnation; numbers of different
-/// incarnations say nothing about each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch {
-    number: u64,
-    incarnation: u64,
-}
-
-impl Epoch {
-    /// The epoch with this number, on a clock that is never lost.
-    pub const fn new(number: u64) -> Self {
-        Self::of(0, number)
-    }
-
-    /// The epoch with this number, on this incarnation of the clock.
-    pub const fn of(incarnation: u64, number: u64) -> Self {
-        Self { number, incarnation }
-    }
-
-    /// The epoch's number.
-    pub const fn get(self) -> u64 {
-        self.number
-    }
-
-    /// Which clock it was read on.
-    pub const fn incarnation(self) -> u64 {
-        self.incarnation
-    }
-}
+use crate::{
+    clock::Timestamp,
+    conditional::has_validator,
+    entry::{
+        epoch::Epoch,
+        response::{StaleWindows, StoredResponse},
+        variants::Variants,
+    },
+    no_vary_search::SearchRule,
+    tag::Tag,
+};
 
 /// What a backend keeps under one key: a response, or the list of variants of one (RFC 9111 §4.1).
 ///
@@ -85,12 +63,12 @@ impl Stored {
 
     /// The epoch up to which this copy is known to be usable: a note that the backend which holds it may keep.
     pub fn validated_at(&self) -> Epoch {
-        Epoch::of(self.born.incarnation, self.validated_at.load(Ordering::Relaxed))
+        Epoch::of(self.born.incarnation(), self.validated_at.load(Ordering::Relaxed))
     }
 
     /// Notes that this copy was found usable at `epoch`.
     pub fn set_validated_at(&self, epoch: Epoch) {
-        self.validated_at.store(epoch.number, Ordering::Relaxed);
+        self.validated_at.store(epoch.get(), Ordering::Relaxed);
     }
 
     /// When this may be forgotten: it will not be used from then on. What can be validated is of use for an hour longer than it may be
@@ -138,47 +116,6 @@ impl Content {
     }
 }
 
-/// A response as it will be sent again: nothing is parsed, formatted or rebuilt when it is.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredResponse {
-    /// With a slot for `Age`, so that a hit overwrites rather than inserts.
-    pub(crate) head: response::Parts,
-    pub(crate) body: Bytes,
-    /// The moment at which the response was of age zero.
-    pub(crate) generated: Timestamp,
-    pub(crate) fresh_until: Timestamp,
-    /// Whether it may answer a request with `Authorization` (RFC 9111 §3.5).
-    pub(crate) answers_authorized: bool,
-    pub(crate) stale: StaleWindows,
-    /// Whether nobody may use it stale, not even who asks for it.
-    pub(crate) forbids_stale: bool,
-    pub(crate) immutable: bool,
-    /// How long the handler took, in milliseconds.
-    pub(crate) cost: u32,
-}
-
-/// The head of a response, without extensions.
-pub(crate) fn response_head(status: StatusCode, headers: HeaderMap) -> response::Parts {
-    let (mut head, ()) = Response::new(()).into_parts();
-    head.status = status;
-    head.headers = headers;
-    head
-}
-
-impl StoredResponse {
-    /// The current age in whole seconds (RFC 9111 §4.2.3).
-    pub(crate) fn age(&self, now: Timestamp) -> u64 {
-        now.seconds_since(self.generated)
-    }
-
-    fn weight(&self) -> usize {
-        /// What one field takes in a `HeaderMap`, its index included.
-        const FIELD: usize = 112;
-        let headers: usize = self.head.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
-        headers + self.body.len()
-    }
-}
-
 /// How fresh a response is at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Freshness {
@@ -222,48 +159,5 @@ impl Freshness {
     pub(crate) fn ttl(self) -> i64 {
         let seconds = |later: Timestamp, earlier| i64::try_from(later.seconds_since(earlier)).unwrap_or(i64::MAX);
         seconds(self.until, self.now) - seconds(self.now, self.until)
-    }
-}
-
-/// For how long after its freshness a response may still be used (RFC 5861).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct StaleWindows {
-    /// While it is being fetched anew, in hundredths of a second.
-    pub(crate) while_revalidate: u32,
-    /// When it could not be, likewise: a year and more has room.
-    pub(crate) if_error: u32,
-}
-
-impl StaleWindows {
-    pub(crate) fn new(while_revalidate: Duration, if_error: Duration) -> Self {
-        let hundredths = |window: Duration| u32::try_from(window.as_millis().div_ceil(10)).unwrap_or(u32::MAX);
-        Self { while_revalidate: hundredths(while_revalidate), if_error: hundredths(if_error) }
-    }
-
-    fn longest(self) -> Duration {
-        Duration::from_millis(u64::from(self.while_revalidate.max(self.if_error)) * 10)
-    }
-}
-
-/// The variants of one URI: which request fields select among them, and how many there are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Variants {
-    /// The field lists of the `Vary` fields seen, newest first; names in lower case, sorted.
-    pub(crate) nominations: SmallVec<[Box<[HeaderName]>; 1]>,
-    /// Name and end of each variant.
-    pub(crate) members: Vec<(Member, Timestamp)>,
-}
-
-/// What a variant is called among those of its URI, on every node: the first half of its key's SHA-256.
-pub(crate) type Member = [u8; 16];
-
-impl Variants {
-    fn expires(&self) -> Timestamp {
-        self.members.iter().map(|(_, expires)| *expires).max().unwrap_or(Timestamp::from_millis(0))
-    }
-
-    fn weight(&self) -> usize {
-        let nominations: usize = self.nominations.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
-        nominations + self.members.len() * size_of::<(Member, Timestamp)>()
     }
 }

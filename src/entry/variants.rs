@@ -1,0 +1,43 @@
+//! The variants of a resource, by the `Vary` fields that responses have named.
+
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Response, StatusCode, response};
+use smallvec::SmallVec;
+
+use super::{
+    epoch::Epoch,
+    response::{StaleWindows, StoredResponse},
+};
+use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
+
+/// The variants of one URI: which request fields select among them, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Variants {
+    /// The field lists of the `Vary` fields seen, newest first; names in lower case, sorted.
+    pub(crate) nominations: SmallVec<[Box<[HeaderName]>; 1]>,
+    /// Name and end of each variant.
+    pub(crate) members: Vec<(Member, Timestamp)>,
+}
+
+/// What a variant is called among those of its URI, on every node: the first half of its key's SHA-256.
+pub(crate) type Member = [u8; 16];
+
+impl Variants {
+    pub(crate) fn expires(&self) -> Timestamp {
+        self.members.iter().map(|(_, expires)| *expires).max().unwrap_or(Timestamp::from_millis(0))
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        let nominations: usize = self.nominations.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
+        nominations + self.members.len() * size_of::<(Member, Timestamp)>()
+    }
+}
