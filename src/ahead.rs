@@ -4,11 +4,12 @@ use crate::{
     cache_control::CacheControl,
     candidate::Candidate,
     groups::{CACHE_GROUPS, group_names},
+    handler::cache_tags::CacheTags,
     request::Target,
     router,
     settings::Settings,
     status::Reason,
-    tag::{CacheTags, MAX_TAGS, Tag, TagSpace, deduplicate},
+    tag::{MAX_TAGS, Tag, deduplicate, namespace::TagSpace},
 };
 
 /// What is known of a response before its handler has run.
@@ -80,7 +81,7 @@ fn route_tags(settings: &Settings, space: &TagSpace, parts: &mut request::Parts)
     let captures = router::captures(parts);
     let captures: Vec<(&str, &str)> = captures.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let route = router::route(&parts.extensions).unwrap_or("(no route: the layer stands outside the router)");
-    let expand = |template: &crate::tag::TagTemplate| {
+    let expand = |template: &crate::tag::template::TagTemplate| {
         let name = template.expand(&captures).map_err(|capture| missing_capture(settings, route, capture))?;
         space.tag(&name).map_err(|_| refused_tag(&name))
     };

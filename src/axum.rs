@@ -16,8 +16,8 @@ use http::{Extensions, Uri, request::Parts};
 use crate::{
     cache_policy::{CachePolicy, Private},
     content::{Content, Resumed, first_frame},
+    handler::cache_tags::CacheTags,
     invalidate::Invalidate,
-    tag::CacheTags,
     validators::{Revalidate, Unchanged},
 };
 

@@ -17,7 +17,7 @@ use crate::{
     place::{FetchLimits, Place, Places},
     settings::Settings,
     status::{Forward, Reason},
-    tag::{Tag, TagSpace, deduplicate},
+    tag::{Tag, deduplicate, namespace::TagSpace},
     uncacheable::Uncacheable,
 };
 

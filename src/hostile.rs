@@ -25,7 +25,7 @@ use crate::{
     range::part,
     request::{Facts, MAX_FIELDS_SIZE},
     scan::counting::{limited, steps},
-    tag::{TagSpace, TagTemplate},
+    tag::{namespace::TagSpace, template::TagTemplate},
     vary::{LanguageMatcher, Normalizers, Vary},
 };
 

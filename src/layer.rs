@@ -14,7 +14,7 @@ use crate::{
     service::CacheService,
     settings::{Authorization, Collapsing, Settings},
     status::StatusField,
-    tag::TagTemplate,
+    tag::template::TagTemplate,
     vary::Normalize,
 };
 

@@ -24,7 +24,7 @@ use crate::{
     request::{Facts, MAX_FIELDS_SIZE},
     router,
     status::{Forward, Reason, StatusField},
-    tag::TagTemplate,
+    tag::template::TagTemplate,
 };
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;

@@ -11,17 +11,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, response};
 use smallvec::SmallVec;
 
-use crate::{
-    clock::Timestamp,
-    conditional::has_validator,
-    entry::{
-        epoch::Epoch,
-        response::{StaleWindows, StoredResponse},
-        variants::Variants,
-    },
-    no_vary_search::SearchRule,
-    tag::Tag,
+use super::{
+    epoch::Epoch,
+    response::{StaleWindows, StoredResponse},
+    variants::Variants,
 };
+use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
 
 /// What a backend keeps under one key: a response, or the list of variants of one (RFC 9111 §4.1).
 ///

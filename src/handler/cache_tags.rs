@@ -1,0 +1,51 @@
+//! Tags that a handler adds to its response.
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use http::Extensions;
+
+use crate::{error::Error, scan::count};
+
+/// Tags that only the handler knows, as part of its response.
+///
+/// ```
+/// use axum::{Json, extract::Path};
+/// use larder::CacheTags;
+///
+/// async fn show(Path(id): Path<u64>) -> (CacheTags, Json<u64>) {
+///     let author = id % 10;
+///     (CacheTags::new([format!("author:{author}")]), Json(id))
+/// }
+/// # let _ = show;
+/// ```
+///
+/// They add to the tags of the route's layer. A response with more than 128 tags, an empty one, or one over 256
+/// bytes is served and not stored, because it could not be invalidated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheTags(Vec<Arc<str>>);
+
+impl CacheTags {
+    /// Collects the tags.
+    pub fn new<T: Into<Arc<str>>>(tags: impl IntoIterator<Item = T>) -> Self {
+        Self(tags.into_iter().map(Into::into).collect())
+    }
+
+    /// The tags, as given.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|tag| &**tag)
+    }
+
+    /// Adds these tags to those already with a response.
+    pub fn add_to(self, extensions: &mut Extensions) {
+        match extensions.get_mut::<Self>() {
+            Some(present) => present.0.extend(self.0),
+            None => drop(extensions.insert(self)),
+        }
+    }
+}
+
+impl<T: Into<Arc<str>>> FromIterator<T> for CacheTags {
+    fn from_iter<I: IntoIterator<Item = T>>(tags: I) -> Self {
+        Self::new(tags)
+    }
+}
