@@ -14,11 +14,13 @@ use axum::{
 use http::{Extensions, Uri, request::Parts};
 
 use crate::{
-    cache_policy::{CachePolicy, Private},
     content::{Content, Resumed, first_frame},
-    handler::cache_tags::CacheTags,
-    invalidate::Invalidate,
-    validators::{Revalidate, Unchanged},
+    handler::{
+        cache_policy::{CachePolicy, Private},
+        cache_tags::CacheTags,
+        invalidate::Invalidate,
+        preconditions::{Revalidate, Unchanged},
+    },
 };
 
 /// The URI before any `Router::nest` cut its prefix off.

@@ -7,7 +7,7 @@ use tower_service::Service;
 use crate::{
     body::ResponseBody,
     cache::Cache,
-    invalidate::Invalidate,
+    handler::invalidate::Invalidate,
     policy::LARDER_CACHE_CONTROL,
     status::{CacheStatus, StatusField},
     write::invalidate_as_asked,

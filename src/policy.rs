@@ -11,12 +11,12 @@ use http::{
 
 use crate::{
     cache_control::{CacheControl, delta_seconds, named_fields},
-    cache_policy::{CachePolicy, Directive, Private},
     candidate::Candidate,
     clock::Timestamp,
     conditional::has_validator,
     date::parse_date,
     entry::response::StaleWindows,
+    handler::cache_policy::{CachePolicy, Directive, Private},
     lasting::is_of_a_request,
     status::{CacheStatus, Reason},
     vary::Vary,

@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     failure::{Consequence, report},
     groups::{CACHE_GROUP_INVALIDATION, group_names},
-    invalidate::Invalidate,
+    handler::invalidate::Invalidate,
     key::{Scheme, normal_authority},
     method::is_safe,
     policy::LARDER_CACHE_CONTROL,

@@ -4,11 +4,8 @@ use std::{collections::HashSet, fmt, sync::Arc};
 
 use http::Extensions;
 
-use crate::{
-    error::Error,
-    scan::count,
-    tag::{Tag, check},
-};
+use super::{Tag, check};
+use crate::{error::Error, scan::count};
 
 /// The namespace of a cache, as it stands in front of every tag.
 ///
