@@ -11,8 +11,8 @@ use http::{
 use crate::{
     clock::Timestamp,
     date::parse_date,
+    http::field::scan::{find, trim},
     range::{Part, part},
-    scan::{find, trim},
 };
 
 /// What of a stored response answers a request with preconditions or ranges.

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 
-use crate::{clock::Timestamp, scan::count};
+use crate::{clock::Timestamp, http::field::scan::count};
 
 /// Reads a date in any of the three forms of RFC 9110 §5.6.7, without regard to letter case (RFC 9111 §4.2).
 ///

@@ -2,8 +2,11 @@ use http::{HeaderMap, HeaderName, header::FORWARDED};
 use smallvec::SmallVec;
 
 use crate::{
-    key::{Key, joined_lines},
-    scan::{split, trim},
+    http::field::{
+        lines::joined_lines,
+        scan::{split, trim},
+    },
+    key::Key,
 };
 
 /// Fields with which a proxy tells where a request was sent, and from which handlers build links and redirects: they belong

@@ -20,11 +20,11 @@ use crate::{
     conditional::{is_unmodified_since, names_etag},
     date::parse_date,
     forwarded::push_forwarding,
+    http::field::scan::counting::{limited, steps},
     key::{Key, Scheme, normal_authority, query::QueryRule, rules::cookie, secret::Secret},
     no_vary_search::{Order, Parameters, SearchRule},
     range::part,
     request::{Facts, MAX_FIELDS_SIZE},
-    scan::counting::{limited, steps},
     tag::{namespace::TagSpace, template::TagTemplate},
     vary::{LanguageMatcher, Normalizers, Vary},
 };

@@ -10,10 +10,12 @@ use http::{
 
 use crate::{
     clock::Timestamp,
-    common_value::{is_common, shared},
     date::http_date,
-    decimal::decimal,
-    sieve::Sieve,
+    http::field::{
+        decimal::decimal,
+        interned::{is_common, shared},
+        name_filter::Sieve,
+    },
 };
 
 /// The fields of a response that outlive the exchange it came in, until its body is known.

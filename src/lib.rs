@@ -14,14 +14,12 @@ mod claim;
 mod clock;
 mod codec;
 mod collapse;
-mod common_value;
 mod conditional;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;
 mod content;
 mod date;
-mod decimal;
 mod detached;
 mod entry;
 mod errand;
@@ -38,6 +36,7 @@ mod handler;
 mod hit;
 #[cfg(all(test, feature = "axum", feature = "memory"))]
 mod hostile;
+mod http;
 mod inquiry;
 mod key;
 mod lasting;
@@ -61,10 +60,8 @@ mod router;
 #[cfg(feature = "axum")]
 #[path = "axum.rs"]
 mod router;
-mod scan;
 mod service;
 mod settings;
-mod sieve;
 mod status;
 mod store;
 mod sync;

@@ -2,10 +2,12 @@ use http::{HeaderMap, HeaderValue, request::Parts};
 
 use crate::{
     forwarded::{FORWARDING_INITIALS, is_forwarding},
+    http::field::{
+        name_filter::Sieve,
+        scan::{count, split, trim},
+    },
     key::{Scheme, normal_authority},
     router,
-    scan::{count, split, trim},
-    sieve::Sieve,
 };
 
 /// What the header fields of a request say about its way through the cache, read in one pass.

@@ -9,8 +9,8 @@ use crate::{
     body::ResponseBody,
     clock::Timestamp,
     conditional::{Selection, keep_not_modified, select},
-    decimal::decimal,
     entry::response::StoredResponse,
+    http::field::decimal::decimal,
     settings::LookMethod,
     status::{CACHE_STATUS, CacheStatus, StatusField},
 };

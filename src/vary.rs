@@ -10,8 +10,11 @@ use http::{
 };
 
 use crate::{
-    key::{Key, joined_lines, secret::Secret},
-    scan::{count, split, trim},
+    http::field::{
+        lines::joined_lines,
+        scan::{count, split, trim},
+    },
+    key::{Key, secret::Secret},
 };
 
 /// The request fields that a response nominates (RFC 9111 §4.1).

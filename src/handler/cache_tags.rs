@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, sync::Arc};
 
 use http::Extensions;
 
-use crate::{error::Error, scan::count};
+use crate::{error::Error, http::field::scan::count};
 
 /// Tags that only the handler knows, as part of its response.
 ///

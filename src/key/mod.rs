@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use crate::{
+    http::field::scan::{count, trim},
     key::secret::Secret,
-    scan::{count, trim},
 };
 
 /// The version of the encoding of keys, in front of each of them.
@@ -298,18 +298,6 @@ fn in_lower_case(authority: &[u8]) -> Option<String> {
     let normal: Vec<u8> = authority.iter().map(|&byte| HOST_BYTES[usize::from(byte)]).collect();
     let valid = !normal.is_empty() && !normal.contains(&0);
     valid.then(|| String::from_utf8(normal).ok())?
-}
-
-/// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
-pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>> {
-    let mut lines = headers.get_all(name).iter();
-    let mut joined = SmallVec::from_slice(trim(lines.next()?.as_bytes()));
-    for line in lines {
-        joined.extend_from_slice(b", ");
-        joined.extend_from_slice(trim(line.as_bytes()));
-    }
-    count(joined.len());
-    Some(joined)
 }
 
 #[cfg(test)]

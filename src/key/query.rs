@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::Key;
-use crate::scan::count;
+use crate::http::field::scan::count;
 
 /// Which parameters of the query belong to the cache key; without a rule the query counts byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

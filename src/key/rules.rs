@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use super::{Key, Scheme, query::QueryRule};
 use crate::{
     forwarded::push_forwarding,
+    http::field::scan::{find, split, trim},
     request::Facts,
     router,
-    scan::{find, split, trim},
     status::Reason,
     vary::Normalizers,
 };

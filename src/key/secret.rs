@@ -7,7 +7,7 @@ use std::{
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::scan::count;
+use crate::http::field::scan::count;
 
 /// What keys the digests that stand for credentials in cache keys: they select entries, and must not be readable in a store.
 #[derive(Clone, Default)]

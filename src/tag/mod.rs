@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt, sync::Arc};
 
 use http::Extensions;
 
-use crate::{error::Error, scan::count};
+use crate::{error::Error, http::field::scan::count};
 
 /// The longest tag, in bytes of UTF-8.
 pub(crate) const MAX_TAG_BYTES: usize = 256;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt, sync::Arc};
 use http::Extensions;
 
 use super::{Tag, check};
-use crate::{error::Error, scan::count};
+use crate::{error::Error, http::field::scan::count};
 
 /// The namespace of a cache, as it stands in front of every tag.
 ///

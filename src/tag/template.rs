@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, sync::Arc};
 
 use http::Extensions;
 
-use crate::{error::Error, scan::count};
+use crate::{error::Error, http::field::scan::count};
 
 /// A tag with the route's captures in it, such as `post:{id}`; `{{` and `}}` stand for the braces themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]

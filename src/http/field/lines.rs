@@ -1,0 +1,27 @@
+//! The lines of a field as one list.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, Hasher},
+    ops::Range,
+    sync::LazyLock,
+};
+
+use http::{HeaderMap, HeaderName, Uri};
+use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
+
+use super::scan::{count, trim};
+use crate::key::secret::Secret;
+
+/// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
+pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>> {
+    let mut lines = headers.get_all(name).iter();
+    let mut joined = SmallVec::from_slice(trim(lines.next()?.as_bytes()));
+    for line in lines {
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(trim(line.as_bytes()));
+    }
+    count(joined.len());
+    Some(joined)
+}

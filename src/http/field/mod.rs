@@ -1,0 +1,7 @@
+//! TODO folder
+
+pub(crate) mod decimal;
+pub(crate) mod interned;
+pub(crate) mod lines;
+pub(crate) mod name_filter;
+pub(crate) mod scan;
