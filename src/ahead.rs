@@ -1,14 +1,16 @@
 use http::{HeaderMap, header::CACHE_CONTROL, request};
 
 use crate::{
-    cache_control::CacheControl,
     candidate::Candidate,
-    groups::{CACHE_GROUPS, group_names},
     handler::cache_tags::CacheTags,
-    request::Target,
+    http::{
+        cache_control::CacheControl,
+        cache_groups::{CACHE_GROUPS, group_names},
+        cache_status::Reason,
+    },
+    invalidation::target_uri::Target,
     router,
     settings::Settings,
-    status::Reason,
     tag::{MAX_TAGS, Tag, deduplicate, namespace::TagSpace},
 };
 

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use smallvec::SmallVec;
 
 use crate::{
-    status::Reason,
+    http::cache_status::Reason,
     tee::{Item, TeeReader, into_bytes},
 };
 

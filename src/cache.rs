@@ -12,11 +12,14 @@ use crate::{
     clock::{Clock, Timestamp},
     collapse::{Flights, Limits},
     error::Error,
-    key::{Key, Scheme, normal_authority, secret::Secret},
+    http::{
+        authority::{Scheme, normal_authority},
+        cache_status::{Forward, Reason},
+    },
+    key::{Key, secret::Secret},
     mode::{Mode, Switch},
     place::{FetchLimits, Place, Places},
     settings::Settings,
-    status::{Forward, Reason},
     tag::{Tag, deduplicate, namespace::TagSpace},
     uncacheable::Uncacheable,
 };

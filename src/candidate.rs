@@ -1,6 +1,6 @@
 use http::{HeaderName, HeaderValue, header::VARY, response};
 
-use crate::vary::Vary;
+use crate::http::vary::Vary;
 
 /// A response that may be stored, and a note of which fields it has: most questions about it are about fields that it lacks.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ use crate::{
     detached::{Detached, until},
     errand::Errand,
     hit::{Missing, Validation, Verdict, unavailable},
+    http::cache_status::{CacheStatus, Forward, Reason},
     inquiry::Inquiry,
     place::Place,
     refresh::Refresh,
     router,
     settings::{Look, LookMethod, Settings},
-    status::{CacheStatus, Forward, Reason},
     turn::{FirstTurn, Leader, Role},
 };
 

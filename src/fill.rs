@@ -13,11 +13,9 @@ use crate::{
         response::{StoredResponse, response_head},
         stored::{Content, Stored},
     },
-    etag::entity_tag,
+    http::{cache_status::Reason, etag::entity_tag, stored_fields::LastingFields},
     inquiry::Inquiry,
-    lasting::LastingFields,
     policy::{Lifetime, fields_left_out, is_streamed},
-    status::Reason,
     store::Filled,
     turn::Role,
 };

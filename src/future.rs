@@ -12,8 +12,8 @@ use pin_project_lite::pin_project;
 use crate::{
     body::ResponseBody,
     cache::Cache,
+    http::cache_status::{CacheStatus, StatusField},
     pass::passed,
-    status::{CacheStatus, StatusField},
     write::invalidate_as_asked,
 };
 

@@ -6,17 +6,19 @@ use http_body::Body;
 use crate::{
     backend::Standing,
     body::ResponseBody,
-    cache_control::Demands,
     clock::Timestamp,
     entry::{
         epoch::Epoch,
         response::StoredResponse,
         stored::{Content, Freshness, Stored},
     },
+    http::{
+        cache_control::Demands,
+        cache_status::{CacheStatus, Forward, Reason},
+    },
     key::Key,
     respond::{failed, respond},
     settings::{Look, Settings},
-    status::{CacheStatus, Forward, Reason},
     store::LookUp,
 };
 

@@ -16,17 +16,26 @@ use tower::ServiceExt as _;
 
 use crate::{
     Cache, CacheStatus, Reason, ResponseBody,
-    cache_control::{CacheControl, Demands, named_fields},
-    conditional::{is_unmodified_since, names_etag},
-    date::parse_date,
-    forwarded::push_forwarding,
-    http::field::scan::counting::{limited, steps},
-    key::{Key, Scheme, normal_authority, query::QueryRule, rules::cookie, secret::Secret},
-    no_vary_search::{Order, Parameters, SearchRule},
-    range::part,
-    request::{Facts, MAX_FIELDS_SIZE},
+    http::{
+        accept::LanguageMatcher,
+        authority::{Scheme, normal_authority},
+        cache_control::{CacheControl, Demands, named_fields},
+        conditional::{is_unmodified_since, names_etag},
+        date::parse_date,
+        field::scan::counting::{limited, steps},
+        no_vary_search::{Order, Parameters, SearchRule},
+        range::part,
+        request_fields::{Facts, MAX_FIELDS_SIZE},
+        vary::Vary,
+    },
+    key::{
+        Key,
+        normalizers::Normalizers,
+        query::QueryRule,
+        rules::{cookie, push_forwarding},
+        secret::Secret,
+    },
     tag::{namespace::TagSpace, template::TagTemplate},
-    vary::{LanguageMatcher, Normalizers, Vary},
 };
 
 /// A reader of client text, the bytes that mean something to it, and what it does with such a text.

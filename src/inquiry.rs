@@ -11,9 +11,9 @@ use crate::{
     detached::Abandon,
     failure::{Consequence, report},
     hit::Seeker,
+    http::cache_status::Reason,
     place::Place,
     settings::{Look, Settings},
-    status::Reason,
     store::LookUp,
 };
 

@@ -9,13 +9,12 @@ use tower_layer::Layer;
 
 use crate::{
     cache::Cache,
-    key::rules::Cookies,
+    http::cache_status::StatusField,
+    key::{normalizers::Normalize, rules::Cookies},
     policy::{Profile, SetCookie},
     service::CacheService,
     settings::{Authorization, Collapsing, Settings},
-    status::StatusField,
     tag::template::TagTemplate,
-    vary::Normalize,
 };
 
 /// Longer than this nobody waits; a moment that far away can still be told.

@@ -8,8 +8,8 @@ use crate::{
     body::ResponseBody,
     cache::Cache,
     handler::invalidate::Invalidate,
+    http::cache_status::{CacheStatus, StatusField},
     policy::LARDER_CACHE_CONTROL,
-    status::{CacheStatus, StatusField},
     write::invalidate_as_asked,
 };
 

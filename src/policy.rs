@@ -10,16 +10,18 @@ use http::{
 };
 
 use crate::{
-    cache_control::{CacheControl, delta_seconds, named_fields},
     candidate::Candidate,
     clock::Timestamp,
-    conditional::has_validator,
-    date::parse_date,
     entry::response::StaleWindows,
     handler::cache_policy::{CachePolicy, Directive, Private},
-    lasting::is_of_a_request,
-    status::{CacheStatus, Reason},
-    vary::Vary,
+    http::{
+        cache_control::{CacheControl, delta_seconds, named_fields},
+        cache_status::{CacheStatus, Reason},
+        conditional::has_validator,
+        date::parse_date,
+        stored_fields::is_of_a_request,
+        vary::Vary,
+    },
 };
 
 /// The response field that speaks to larder alone (RFC 9213 §2): it goes before `Cache-Control` and `Expires`, and is

@@ -20,8 +20,8 @@ use crate::{
     caught::caught,
     detached::Abandon as _,
     fill::Fill,
+    http::cache_status::Reason,
     inquiry::Inquiry,
-    status::Reason,
     tee::{Item, TeeWriter, tee},
 };
 

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{cache::Cache, key::Key, status::CacheStatus};
+use crate::{cache::Cache, http::cache_status::CacheStatus, key::Key};
 
 /// Marks a request that is to be answered by the handler, and whose response replaces what is stored. No client can set it.
 #[derive(Debug, Clone)]

@@ -8,11 +8,13 @@ use http_body::Body;
 use crate::{
     body::ResponseBody,
     clock::Timestamp,
-    conditional::{Selection, keep_not_modified, select},
     entry::response::StoredResponse,
-    http::field::decimal::decimal,
+    http::{
+        cache_status::{CACHE_STATUS, CacheStatus, StatusField},
+        conditional::{Selection, keep_not_modified, select},
+        field::decimal::decimal,
+    },
     settings::LookMethod,
-    status::{CACHE_STATUS, CacheStatus, StatusField},
 };
 
 /// Makes a response of what is stored; `selecting` are the fields of a request that has preconditions or a range.

@@ -16,13 +16,15 @@ use crate::{
     fetch::Fetch,
     future::ResponseFuture,
     hit::{Missing, Seeker, Validation, Verdict, unavailable},
+    http::{
+        cache_status::{CacheStatus, Forward},
+        request_fields::Facts,
+    },
     method::is_safe,
     pass::pass,
     refresh::{Refresh, Within},
-    request::Facts,
     router,
     settings::{Look, Settings},
-    status::{CacheStatus, Forward},
     write::write_through,
 };
 

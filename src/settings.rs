@@ -13,17 +13,19 @@ use std::{
 use http::{Method, request::Parts};
 
 use crate::{
-    cache_control::Demands,
     content::Content,
+    http::{
+        cache_control::Demands,
+        cache_status::{Forward, Reason, StatusField},
+        no_vary_search::SearchRule,
+        request_fields::{Facts, MAX_FIELDS_SIZE},
+    },
     key::{
         Key,
         rules::{Cookies, KeyRules},
     },
-    no_vary_search::SearchRule,
     policy::StoreRules,
-    request::{Facts, MAX_FIELDS_SIZE},
     router,
-    status::{Forward, Reason, StatusField},
     tag::template::TagTemplate,
 };
 

@@ -13,12 +13,14 @@ use crate::{
     },
     error::Error,
     failure::{Consequence, report},
-    key::Key,
-    no_vary_search::SearchRule,
+    http::{
+        cache_status::{Forward, Reason},
+        no_vary_search::SearchRule,
+        vary::Vary,
+    },
+    key::{Key, normalizers::unvaried},
     settings::{Look, Settings},
-    status::{Forward, Reason},
     tag::Tag,
-    vary::{Vary, unvaried},
 };
 
 type Found = (Arc<Stored>, Standing);

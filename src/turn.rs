@@ -14,9 +14,9 @@ use crate::{
     collapse::{Landing, Lead, Turn},
     entry::epoch::Epoch,
     hit::Missing,
+    http::cache_status::{Forward, Reason},
     inquiry::Inquiry,
     settings::{Collapsing, Look, LookMethod},
-    status::{Forward, Reason},
 };
 
 /// The part that a request plays among those that want the same response.

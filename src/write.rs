@@ -15,14 +15,16 @@ use crate::{
     errand::Errand,
     error::Error,
     failure::{Consequence, report},
-    groups::{CACHE_GROUP_INVALIDATION, group_names},
     handler::invalidate::Invalidate,
-    key::{Scheme, normal_authority},
+    http::{
+        authority::{Scheme, normal_authority},
+        cache_groups::{CACHE_GROUP_INVALIDATION, group_names},
+        cache_status::{CacheStatus, Forward, Reason},
+    },
+    invalidation::target_uri::Target,
     method::is_safe,
     policy::LARDER_CACHE_CONTROL,
-    request::Target,
     settings::Settings,
-    status::{CacheStatus, Forward, Reason},
     tag::Tag,
 };
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     entry::{stored::Content, variants::Variants},
-    no_vary_search::{Order, Parameters, SearchRule},
+    http::no_vary_search::{Order, Parameters, SearchRule},
 };
 
 const ID: u64 = 0x1122_3344_5566_7788;

@@ -14,7 +14,7 @@ use crate::{
         stored::Content,
         variants::Variants,
     },
-    no_vary_search::{Order, Parameters, SearchRule},
+    http::no_vary_search::{Order, Parameters, SearchRule},
     tag::Tag,
 };
 

@@ -11,8 +11,7 @@ use crate::{
         stored::{Content, Stored},
         variants::Variants,
     },
-    lasting::LastingFields,
-    no_vary_search::SearchRule,
+    http::{no_vary_search::SearchRule, stored_fields::LastingFields},
     tag::Tag,
 };
 

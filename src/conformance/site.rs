@@ -22,9 +22,9 @@ use crate::{
     backend::Backend,
     cache::Cache,
     clock::ManualClock,
+    http::cache_status::CacheStatus,
     layer::CacheLayer,
     service::CacheService,
-    status::CacheStatus,
     testing::{WholeBody, whole_body::collect},
 };
 

@@ -13,7 +13,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, response};
 use smallvec::SmallVec;
 
-use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
+use crate::{
+    clock::Timestamp,
+    http::{conditional::has_validator, no_vary_search::SearchRule},
+    tag::Tag,
+};
 
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
 ///

@@ -14,7 +14,11 @@ use http::{HeaderMap, HeaderName, Response, StatusCode, response};
 use smallvec::SmallVec;
 
 use super::epoch::Epoch;
-use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
+use crate::{
+    clock::Timestamp,
+    http::{conditional::has_validator, no_vary_search::SearchRule},
+    tag::Tag,
+};
 
 /// A response as it will be sent again: nothing is parsed, formatted or rebuilt when it is.
 #[derive(Debug, Clone)]

@@ -16,7 +16,11 @@ use super::{
     response::{StaleWindows, StoredResponse},
     variants::Variants,
 };
-use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
+use crate::{
+    clock::Timestamp,
+    http::{conditional::has_validator, no_vary_search::SearchRule},
+    tag::Tag,
+};
 
 /// What a backend keeps under one key: a response, or the list of variants of one (RFC 9111 §4.1).
 ///

@@ -17,7 +17,11 @@ use super::{
     epoch::Epoch,
     response::{StaleWindows, StoredResponse},
 };
-use crate::{clock::Timestamp, conditional::has_validator, no_vary_search::SearchRule, tag::Tag};
+use crate::{
+    clock::Timestamp,
+    http::{conditional::has_validator, no_vary_search::SearchRule},
+    tag::Tag,
+};
 
 /// The variants of one URI: which request fields select among them, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use http::{
     header::{ETAG, LAST_MODIFIED},
 };
 
-use crate::{
+use crate::http::{
     conditional::{is_unmodified_since, names_etag},
     date::http_date,
 };

@@ -1,3 +1,17 @@
 //! TODO folder
 
+pub(crate) mod accept;
+pub(crate) mod authority;
+pub(crate) mod cache_control;
+pub(crate) mod cache_groups;
+pub(crate) mod cache_status;
+pub(crate) mod conditional;
+pub(crate) mod date;
+pub(crate) mod etag;
 pub(crate) mod field;
+pub(crate) mod forwarded;
+pub(crate) mod no_vary_search;
+pub(crate) mod range;
+pub(crate) mod request_fields;
+pub(crate) mod stored_fields;
+pub(crate) mod vary;

@@ -2,18 +2,29 @@
 
 use std::{borrow::Cow, fmt, ops::Range, ptr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Uri, header::COOKIE, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, Uri,
+    header::{COOKIE, FORWARDED},
+    request::Parts,
+    uri::PathAndQuery,
+};
 use percent_encoding::percent_decode;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
-use super::{Key, Scheme, query::QueryRule};
+use super::{Key, normalizers::Normalizers, query::QueryRule};
 use crate::{
-    forwarded::push_forwarding,
-    http::field::scan::{find, split, trim},
-    request::Facts,
+    http::{
+        authority::Scheme,
+        cache_status::Reason,
+        field::{
+            lines::joined_lines,
+            scan::{find, split, trim},
+        },
+        forwarded::{FIELDS, without_addresses},
+        request_fields::Facts,
+    },
     router,
-    status::Reason,
-    vary::Normalizers,
 };
 
 pub(crate) type KeyFn = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
@@ -182,6 +193,17 @@ fn with_query(uri: &Uri, query: Option<Cow<'_, str>>) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
+/// Appends those of them that a request has.
+pub(crate) fn push_forwarding(key: &mut Key, headers: &HeaderMap) {
+    for (number, field) in (1..).zip(&FIELDS) {
+        if let Some(value) = joined_lines(headers, field) {
+            key.push_byte(number);
+            key.push(&if field == FORWARDED { without_addresses(&value) } else { value });
+        }
+    }
+    key.push_byte(0);
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
@@ -191,9 +213,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        forwarded::FIELDS,
-        key::secret::Secret,
-        vary::{LanguageMatcher, Normalize},
+        http::{accept::LanguageMatcher, forwarded::FIELDS},
+        key::{normalizers::Normalize, secret::Secret},
     };
 
     /// What a client may send, of the things that can select a response, in few enough spellings that two of them meet.

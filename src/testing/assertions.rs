@@ -2,7 +2,7 @@ use std::fmt;
 
 use http::Response;
 
-use crate::status::{CacheStatus, Reason};
+use crate::http::cache_status::{CacheStatus, Reason};
 
 /// Asserts that a response was answered from the cache; takes a message as `assert!` does.
 ///

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     cache::Cache,
-    status::{CACHE_STATUS, CacheStatus, Reason},
+    http::cache_status::{CACHE_STATUS, CacheStatus, Reason},
 };
 
 /// Looks for ways to poison cached pages: for what one client can send that changes what others get.

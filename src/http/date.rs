@@ -2,7 +2,8 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 
-use crate::{clock::Timestamp, http::field::scan::count};
+use super::field::scan::count;
+use crate::clock::Timestamp;
 
 /// Reads a date in any of the three forms of RFC 9110 §5.6.7, without regard to letter case (RFC 9111 §4.2).
 ///

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, InnerList, ListEntry, Parser};
 
-use crate::http::field::scan::count;
+use super::field::scan::count;
 
 const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 

@@ -8,12 +8,12 @@ use http::{
     },
 };
 
-use crate::{
-    clock::Timestamp,
+use super::{
     date::parse_date,
-    http::field::scan::{find, trim},
+    field::scan::{find, trim},
     range::{Part, part},
 };
+use crate::clock::Timestamp;
 
 /// What of a stored response answers a request with preconditions or ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,15 +8,15 @@ use http::{
     header::{AGE, CONNECTION, CONTENT_LENGTH, DATE},
 };
 
-use crate::{
-    clock::Timestamp,
+use super::{
     date::http_date,
-    http::field::{
+    field::{
         decimal::decimal,
         interned::{is_common, shared},
         name_filter::Sieve,
     },
 };
+use crate::clock::Timestamp;
 
 /// The fields of a response that outlive the exchange it came in, until its body is known.
 #[derive(Debug, Default)]

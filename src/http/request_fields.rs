@@ -1,14 +1,14 @@
 use http::{HeaderMap, HeaderValue, request::Parts};
 
-use crate::{
-    forwarded::{FORWARDING_INITIALS, is_forwarding},
-    http::field::{
+use super::{
+    authority::{Scheme, normal_authority},
+    field::{
         name_filter::Sieve,
         scan::{count, split, trim},
     },
-    key::{Scheme, normal_authority},
-    router,
+    forwarded::{FORWARDING_INITIALS, is_forwarding},
 };
+use crate::router;
 
 /// What the header fields of a request say about its way through the cache, read in one pass.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,33 +120,12 @@ impl<'r> Facts<'r> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnclearHost;
 
-/// What names the resource that a request is for, as it stands in tags.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) scheme: Scheme,
-    pub(crate) authority: String,
-    pub(crate) path: String,
-}
-
-impl Target {
-    /// A host that is missing or none is empty: such a target is invalidated only by its path.
-    pub(crate) fn of(parts: &Parts) -> Self {
-        let scheme = Scheme::of(&parts.uri);
-        let authority = Facts::read(&parts.headers).authority(parts).ok().flatten();
-        Self {
-            scheme,
-            authority: authority.and_then(|authority| normal_authority(authority, scheme)).unwrap_or_default(),
-            path: router::original_uri(parts).path().to_owned(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
 
     use super::*;
-    use crate::forwarded::FIELDS;
+    use crate::http::forwarded::FIELDS;
 
     #[test]
     fn no_field_that_says_something_is_passed_over() {

@@ -1,13 +1,11 @@
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 use smallvec::SmallVec;
 
-use crate::{
-    http::field::{
-        lines::joined_lines,
-        scan::{split, trim},
-    },
-    key::Key,
+use super::field::{
+    lines::joined_lines,
+    scan::{split, trim},
 };
+use crate::key::Key;
 
 /// Fields with which a proxy tells where a request was sent, and from which handlers build links and redirects: they belong
 /// to the key, or the first client that sends them decides what all others get. A field's position is part of the encoding of keys:
@@ -42,19 +40,8 @@ pub(crate) fn is_forwarding(name: &str) -> bool {
     FIELDS.iter().any(|field| field.as_str() == name)
 }
 
-/// Appends those of them that a request has.
-pub(crate) fn push_forwarding(key: &mut Key, headers: &HeaderMap) {
-    for (number, field) in (1..).zip(&FIELDS) {
-        if let Some(value) = joined_lines(headers, field) {
-            key.push_byte(number);
-            key.push(&if field == FORWARDED { without_addresses(&value) } else { value });
-        }
-    }
-    key.push_byte(0);
-}
-
 /// `Forwarded` (RFC 7239) without `for` and `by`, which differ for every client and say nothing about the target.
-fn without_addresses(value: &[u8]) -> SmallVec<[u8; 64]> {
+pub(crate) fn without_addresses(value: &[u8]) -> SmallVec<[u8; 64]> {
     let mut rest = SmallVec::new();
     for parameter in split(value, |byte| matches!(byte, b',' | b';')).map(trim) {
         let is_address = [&b"for="[..], b"by="]

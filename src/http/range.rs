@@ -1,4 +1,4 @@
-use crate::http::field::scan::{count, find};
+use super::field::scan::{count, find};
 
 /// The part of a body that a request asks for (RFC 9110 §14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use http::{
 };
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use crate::http::field::scan::{count, find, split, trim};
+use super::field::scan::{count, find, split, trim};
 
 /// The directives of `Cache-Control` that a shared cache acts on (RFC 9111 §5.2).
 ///

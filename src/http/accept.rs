@@ -1,0 +1,167 @@
+//! The normal forms of `Accept-Encoding` and `Accept-Language`.
+
+use std::{
+    borrow::Cow,
+    cmp::{Ordering, Reverse},
+    sync::Arc,
+};
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
+};
+
+use super::field::{
+    lines::joined_lines,
+    scan::{count, split, trim},
+};
+use crate::{
+    http::vary::{Normalize, by_preference},
+    key::{Key, secret::Secret},
+};
+
+/// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what nobody serves.
+///
+/// Compression dictionaries (RFC 9842) stay, since a handler that knows them answers differently. A value that does not keep to
+/// the grammar stays as it is: who knows how the handler reads it.
+pub(crate) fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
+    const KNOWN: [&str; 9] = ["*", "br", "compress", "dcb", "dcz", "deflate", "gzip", "identity", "zstd"];
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
+    let Some(members) = members.map(weighted).collect::<Option<Vec<_>>>() else { return Cow::Borrowed(value) };
+    let anything = members.iter().any(|(coding, weight)| *coding == "*" && *weight > 0);
+    let mut codings: Vec<(Reverse<u16>, &str)> = members
+        .into_iter()
+        .map(|(coding, weight)| (Reverse(weight), coding.strip_prefix("x-").unwrap_or(coding)))
+        // A coding that is refused is one that is not named, unless all others are welcome; "identity" always is.
+        .filter(|(Reverse(weight), coding)| *weight > 0 || anything || matches!(*coding, "identity" | "*"))
+        .filter(|(_, coding)| KNOWN.contains(coding))
+        .collect();
+    codings.sort_unstable_by(by_preference);
+    codings.dedup();
+    Cow::Owned(ranked(&codings).into_bytes())
+}
+
+/// `Accept-Language` so that equal wishes are equal text: in lower case, best first.
+pub(crate) fn normal_accept_language(value: &[u8]) -> Cow<'_, [u8]> {
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
+    let Some(mut ranges) =
+        members.map(|member| weighted(member).map(|(range, weight)| (Reverse(weight), range))).collect::<Option<Vec<_>>>()
+    else {
+        return Cow::Borrowed(value);
+    };
+    ranges.sort_unstable_by(by_preference);
+    ranges.dedup();
+    Cow::Owned(ranked(&ranges).into_bytes())
+}
+
+/// A list without the optional space around its commas (RFC 9110 §5.6.1); quoted strings stay as they are.
+pub(crate) fn without_list_spaces(value: &[u8]) -> Vec<u8> {
+    count(value.len());
+    if value.contains(&b'"') {
+        return value.to_vec();
+    }
+    split(value, |byte| byte == b',').map(trim).collect::<Vec<_>>().join(&b',')
+}
+
+/// `a,b>c`: the order of preference matters, the numbers that express it don't.
+pub(crate) fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
+    let mut text = String::new();
+    let mut above = None;
+    for (Reverse(weight), coding) in codings {
+        match above {
+            Some(above) if above == *weight => text.push(','),
+            Some(_) => text.push('>'),
+            None => {}
+        }
+        above = Some(*weight);
+        text.push_str(coding);
+        if *weight == 0 {
+            text.push('!');
+        }
+    }
+    text
+}
+
+/// A list member and its weight in thousandths (RFC 9110 §12.4.2); `None` if its parameters are anything else.
+pub(crate) fn weighted(member: &str) -> Option<(&str, u16)> {
+    count(member.len() + 1);
+    let mut parts = member.split(';').map(str::trim);
+    let name = parts.next()?;
+    let weight = match (parts.next(), parts.next()) {
+        (None, _) => 1000,
+        (Some(weight), None) => thousandths(weight.strip_prefix("q=")?)?,
+        _ => return None,
+    };
+    Some((name, weight))
+}
+
+/// A qvalue: 0 to 1, with at most three decimals.
+pub(crate) fn thousandths(weight: &str) -> Option<u16> {
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
+    let valid = matches!(whole, "0" | "1") && decimals.len() <= 3 && decimals.bytes().all(|digit| digit.is_ascii_digit());
+    let weight = format!("{whole}{decimals:0<3}").parse().ok()?;
+    (valid && weight <= 1000).then_some(weight)
+}
+
+/// Matches `Accept-Language` against the languages that the application has (RFC 4647 §3.4, lookup); the first is the default.
+///
+/// Given to [`CacheLayer::normalize`](crate::CacheLayer::normalize), it makes one cached response for each language instead of one for each
+/// spelling of the field. The handler must choose its language with the same matcher, or by a rule that is coarser.
+///
+/// ```
+/// use larder::LanguageMatcher;
+///
+/// let languages = LanguageMatcher::new(["en", "de", "pt-BR"]);
+/// assert_eq!(languages.best("de-AT, en;q=0.5"), "de");
+/// assert_eq!(languages.best("pt-br"), "pt-BR");
+/// assert_eq!(languages.best("ja"), "en");
+/// ```
+#[derive(Debug, Clone)]
+pub struct LanguageMatcher(Arc<[String]>);
+
+impl LanguageMatcher {
+    /// A matcher for these languages, written as in `Content-Language`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn new<L: Into<String>>(available: impl IntoIterator<Item = L>) -> Self {
+        let available: Arc<[String]> = available.into_iter().map(Into::into).collect();
+        assert!(!available.is_empty(), "a language matcher needs at least one language, its default");
+        Self(available)
+    }
+
+    /// The languages that the application has; the first is the default.
+    pub fn available(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The language that fits an `Accept-Language` best.
+    pub fn best(&self, accept_language: &str) -> &str {
+        let mut best = (self.0[0].as_str(), 0);
+        for (range, weight) in accept_language.split(',').filter_map(weighted).filter(|(range, _)| !range.is_empty()) {
+            // Of equal weights, the first range counts.
+            if weight > best.1
+                && let Some(language) = lookup(&self.0, range)
+            {
+                best = (language, weight);
+            }
+        }
+        best.0
+    }
+}
+
+/// Shortens the range subtag by subtag until a language has that name.
+pub(crate) fn lookup<'l>(available: &'l [String], range: &str) -> Option<&'l str> {
+    let mut range = range;
+    loop {
+        count(available.len());
+        if let Some(language) = available.iter().find(|language| language.eq_ignore_ascii_case(range)) {
+            return Some(language.as_str());
+        }
+        let end = range.rfind('-');
+        count(range.len() - end.unwrap_or_default());
+        range = &range[..end?];
+    }
+}

@@ -1,0 +1,124 @@
+use std::{
+    borrow::Cow,
+    cmp::{Ordering, Reverse},
+    sync::Arc,
+};
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
+};
+
+use super::field::{
+    lines::joined_lines,
+    scan::{count, split, trim},
+};
+use crate::{
+    http::accept::{normal_accept_encoding, normal_accept_language, without_list_spaces},
+    key::{Key, normalizers::Normalize, secret::Secret},
+};
+
+/// The request fields that a response nominates (RFC 9111 §4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Vary {
+    /// No field: one response for all.
+    Nothing,
+    /// These fields: lower case, sorted, none twice.
+    Fields(Box<[HeaderName]>),
+    /// `*`: nothing that a cache could know.
+    Everything,
+}
+
+impl Vary {
+    /// Reads every line, in any spelling. A member that is no field name is treated as `*`: what cannot be known cannot
+    /// be matched.
+    pub(crate) fn parse(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all(VARY).iter();
+        let members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+        let mut fields = Vec::new();
+        for member in members.filter(|member| !member.is_empty()) {
+            match HeaderName::from_bytes(member) {
+                Ok(name) if member != b"*" => fields.push(name),
+                _ => return Self::Everything,
+            }
+        }
+        fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        if fields.is_empty() { Self::Nothing } else { Self::Fields(fields.into()) }
+    }
+
+    /// The fields, none for `*` as well.
+    pub(crate) fn fields(&self) -> &[HeaderName] {
+        match self {
+            Self::Fields(fields) => fields,
+            Self::Nothing | Self::Everything => &[],
+        }
+    }
+
+    pub(crate) fn nominates(&self, field: &HeaderName) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Fields(fields) => fields.contains(field),
+            Self::Everything => true,
+        }
+    }
+}
+
+impl<F: Fn(&str) -> String + Send + Sync + 'static> Normalize for F {
+    fn normalize(&self, value: &str) -> String {
+        self(value)
+    }
+}
+
+pub(crate) fn by_preference(a: &(Reverse<u16>, &str), b: &(Reverse<u16>, &str)) -> Ordering {
+    count(a.1.len().min(b.1.len()) + 1);
+    a.cmp(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::http::accept::normal_accept_encoding;
+
+    fn vary(lines: &[&'static str]) -> Vary {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(VARY, HeaderValue::from_static(line));
+        }
+        Vary::parse(&headers)
+    }
+
+    #[test]
+    fn p5_a_star_in_any_spelling_is_a_star() {
+        for lines in [&[" *"][..], &["* ,Foo"], &["Foo", "*"], &["\t*\t"], &["foo,*"], &[",,*"]] {
+            assert_eq!(vary(lines), Vary::Everything, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_no_name_is_a_star() {
+        assert_eq!(vary(&["accept encoding"]), Vary::Everything);
+    }
+
+    #[test]
+    fn s30_names_are_compared_without_case_over_all_lines() {
+        assert_eq!(vary(&["Accept, ACCEPT-language", "", "accept"]), vary(&["accept-language,accept"]));
+        assert_eq!(vary(&["", " , "]), Vary::Nothing);
+    }
+
+    #[test]
+    fn accept_encoding_has_one_form_for_equal_wishes() {
+        let normal = |value: &str| normal_accept_encoding(value.as_bytes()).into_owned();
+        assert_eq!(normal("gzip, deflate, br"), normal("BR;q=1.0,deflate , x-gzip, sdch, foo;q=0.3,"));
+        assert_ne!(normal("gzip, br"), normal("gzip, br;q=0.5"));
+        assert_eq!(normal("gzip;q=0.8, br;q=0.2"), normal("gzip, br;q=0.7"));
+        assert_ne!(normal("gzip"), normal("gzip, identity;q=0"));
+        assert_ne!(normal("gzip"), normal("gzip, dcb"));
+        assert_eq!(normal("gzip;q=0"), normal(""));
+        assert_ne!(normal("*;q=0.5"), normal("*;q=0.5, gzip;q=0"));
+        assert_ne!(normal("gzip;q=nan"), normal(""));
+        assert_ne!(normal("gzip;q=0.0001"), normal("br;q=0"));
+    }
+}

@@ -1,0 +1,3 @@
+//! TODO folder
+
+pub(crate) mod target_uri;
