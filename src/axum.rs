@@ -14,7 +14,7 @@ use axum::{
 use http::{Extensions, Uri, request::Parts};
 
 use crate::{
-    content::{Content, Resumed, first_frame},
+    body::request_content::{Content, Resumed, first_frame},
     handler::{
         cache_policy::{CachePolicy, Private},
         cache_tags::CacheTags,

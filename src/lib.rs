@@ -5,7 +5,6 @@ mod ahead;
 mod attempt;
 pub mod backend;
 mod body;
-mod budget;
 mod cache;
 mod candidate;
 mod caught;
@@ -16,7 +15,6 @@ mod collapse;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;
-mod content;
 mod detached;
 mod entry;
 mod errand;
@@ -56,7 +54,6 @@ mod settings;
 mod store;
 mod sync;
 mod tag;
-mod tee;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod turn;

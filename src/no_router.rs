@@ -2,7 +2,7 @@
 
 use http::{Extensions, Uri, request::Parts};
 
-use crate::content::Content;
+use crate::body::request_content::Content;
 
 pub(crate) fn original_uri(parts: &Parts) -> &Uri {
     &parts.uri

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    budget::{ByteBudget, Held},
+    body::budget::{ByteBudget, Held},
     detached::Abandon,
 };
 

@@ -16,13 +16,16 @@ use tokio::{
 use tracing::Instrument as _;
 
 use crate::{
-    body::{Filling, ResponseBody},
+    body::{
+        ResponseBody,
+        buffer::Filling,
+        tee::{Item, TeeWriter, tee},
+    },
     caught::caught,
     detached::Abandon as _,
     fill::Fill,
     http::cache_status::Reason,
     inquiry::Inquiry,
-    tee::{Item, TeeWriter, tee},
 };
 
 /// How long others wait for the end of a body without a length.

@@ -8,9 +8,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    body::ResponseBody,
+    body::{ResponseBody, request_content::Content},
     cache::Cache,
-    content::Content,
     detached::{Detached, Write},
     errand::Errand,
     fetch::Fetch,

@@ -13,7 +13,7 @@ use std::{
 use http::{Method, request::Parts};
 
 use crate::{
-    content::Content,
+    body::request_content::Content,
     http::{
         cache_control::Demands,
         cache_status::{Forward, Reason, StatusField},

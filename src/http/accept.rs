@@ -15,10 +15,8 @@ use super::field::{
     lines::joined_lines,
     scan::{count, split, trim},
 };
-use crate::{
-    http::vary::{Normalize, by_preference},
-    key::{Key, secret::Secret},
-};
+use super::vary::{Normalize, by_preference};
+use crate::key::{Key, secret::Secret};
 
 /// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what nobody serves.
 ///

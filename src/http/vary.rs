@@ -9,14 +9,12 @@ use http::{
     header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
 };
 
+use super::accept::{normal_accept_encoding, normal_accept_language, without_list_spaces};
 use super::field::{
     lines::joined_lines,
     scan::{count, split, trim},
 };
-use crate::{
-    http::accept::{normal_accept_encoding, normal_accept_language, without_list_spaces},
-    key::{Key, normalizers::Normalize, secret::Secret},
-};
+use crate::key::{Key, normalizers::Normalize, secret::Secret};
 
 /// The request fields that a response nominates (RFC 9111 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]

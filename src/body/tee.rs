@@ -13,7 +13,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::budget::Held;
+use super::budget::Held;
 
 pub(crate) type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 

@@ -1,3 +1,5 @@
+//! A body that is kept while it passes.
+
 use std::{
     collections::VecDeque,
     fmt,
@@ -10,99 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use smallvec::SmallVec;
 
-use crate::{
-    http::cache_status::Reason,
-    tee::{Item, TeeReader, into_bytes},
-};
-
-pin_project! {
-    /// The body of a response that passed a larder layer: a stored one, the handler's own, or the handler's while it is
-    /// being stored.
-    ///
-    /// A body that is not stored is never touched, and one that is stored is forwarded as it comes.
-    pub struct ResponseBody<B>
-    where
-        B: Body,
-    {
-        #[pin]
-        state: State<B>,
-    }
-}
-
-pin_project! {
-    #[project = Projected]
-    enum State<B>
-    where
-        B: Body,
-    {
-        Stored { bytes: Bytes },
-        Passing { #[pin] body: B },
-        Teed { tee: Box<TeeReader<B>> },
-    }
-}
-
-impl<B: Body> ResponseBody<B> {
-    pub(crate) fn stored(bytes: Bytes) -> Self {
-        Self { state: State::Stored { bytes } }
-    }
-
-    pub(crate) fn passing(body: B) -> Self {
-        Self { state: State::Passing { body } }
-    }
-
-    /// A body that a task of its own reads: nobody who waits for the stored response depends on how fast this client reads, or
-    /// whether it stays.
-    pub(crate) fn teed(tee: TeeReader<B>) -> Self {
-        Self { state: State::Teed { tee: Box::new(tee) } }
-    }
-}
-
-impl<B: Body> Body for ResponseBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().state.project() {
-            Projected::Stored { bytes } if bytes.is_empty() => Poll::Ready(None),
-            Projected::Stored { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Projected::Passing { body } => body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
-            Projected::Teed { tee } => tee.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.state {
-            State::Stored { bytes } => bytes.is_empty(),
-            State::Passing { body } => body.is_end_stream(),
-            State::Teed { tee } => tee.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.state {
-            State::Stored { bytes } => SizeHint::with_exact(bytes.len() as u64),
-            State::Passing { body } => body.size_hint(),
-            State::Teed { tee } => tee.size_hint(),
-        }
-    }
-}
-
-/// An empty body, whatever `B` is: layers outside the cache answer with one of their own.
-impl<B: Body> Default for ResponseBody<B> {
-    fn default() -> Self {
-        Self::stored(Bytes::new())
-    }
-}
-
-impl<B: Body> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.state {
-            State::Stored { .. } => "ResponseBody::Stored",
-            State::Passing { .. } => "ResponseBody::Passing",
-            State::Teed { .. } => "ResponseBody::Teed",
-        })
-    }
-}
+use super::tee::{Item, TeeReader, into_bytes};
+use crate::http::cache_status::Reason;
 
 /// A body that is kept while it passes.
 pub(crate) struct Filling<B: Body> {
@@ -197,7 +108,7 @@ impl<B: Body> Filling<B> {
 
 /// The part of a body that has passed, up to a limit.
 #[derive(Debug)]
-struct Collected {
+pub(crate) struct Collected {
     chunks: SmallVec<[Bytes; 1]>,
     length: u64,
     expected: Option<u64>,
@@ -205,7 +116,7 @@ struct Collected {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+pub(crate) enum Progress {
     More,
     Complete,
     /// It cannot be stored.

@@ -1,0 +1,110 @@
+pub(crate) mod budget;
+pub(crate) mod buffer;
+pub(crate) mod request_content;
+pub(crate) mod tee;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use smallvec::SmallVec;
+
+use crate::{
+    body::tee::{Item, TeeReader, into_bytes},
+    http::cache_status::Reason,
+};
+
+pin_project! {
+    /// The body of a response that passed a larder layer: a stored one, the handler's own, or the handler's while it is
+    /// being stored.
+    ///
+    /// A body that is not stored is never touched, and one that is stored is forwarded as it comes.
+    pub struct ResponseBody<B>
+    where
+        B: Body,
+    {
+        #[pin]
+        state: State<B>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum State<B>
+    where
+        B: Body,
+    {
+        Stored { bytes: Bytes },
+        Passing { #[pin] body: B },
+        Teed { tee: Box<TeeReader<B>> },
+    }
+}
+
+impl<B: Body> ResponseBody<B> {
+    pub(crate) fn stored(bytes: Bytes) -> Self {
+        Self { state: State::Stored { bytes } }
+    }
+
+    pub(crate) fn passing(body: B) -> Self {
+        Self { state: State::Passing { body } }
+    }
+
+    /// A body that a task of its own reads: nobody who waits for the stored response depends on how fast this client reads, or
+    /// whether it stays.
+    pub(crate) fn teed(tee: TeeReader<B>) -> Self {
+        Self { state: State::Teed { tee: Box::new(tee) } }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().state.project() {
+            Projected::Stored { bytes } if bytes.is_empty() => Poll::Ready(None),
+            Projected::Stored { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Projected::Passing { body } => body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
+            Projected::Teed { tee } => tee.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.state {
+            State::Stored { bytes } => bytes.is_empty(),
+            State::Passing { body } => body.is_end_stream(),
+            State::Teed { tee } => tee.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.state {
+            State::Stored { bytes } => SizeHint::with_exact(bytes.len() as u64),
+            State::Passing { body } => body.size_hint(),
+            State::Teed { tee } => tee.size_hint(),
+        }
+    }
+}
+
+/// An empty body, whatever `B` is: layers outside the cache answer with one of their own.
+impl<B: Body> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::stored(Bytes::new())
+    }
+}
+
+impl<B: Body> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.state {
+            State::Stored { .. } => "ResponseBody::Stored",
+            State::Passing { .. } => "ResponseBody::Passing",
+            State::Teed { .. } => "ResponseBody::Teed",
+        })
+    }
+}
