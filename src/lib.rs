@@ -43,11 +43,6 @@ mod policy;
 mod pump;
 mod refresh;
 mod respond;
-#[cfg(not(feature = "axum"))]
-#[path = "no_router.rs"]
-mod router;
-#[cfg(feature = "axum")]
-#[path = "axum.rs"]
 mod router;
 mod service;
 mod settings;
