@@ -1,7 +1,6 @@
 use http::{HeaderMap, header::CACHE_CONTROL, request};
 
 use crate::{
-    candidate::Candidate,
     handler::cache_tags::CacheTags,
     http::{
         cache_control::CacheControl,
@@ -9,8 +8,8 @@ use crate::{
         cache_status::Reason,
     },
     invalidation::target_uri::Target,
+    policy::{response_view::Candidate, settings::Settings},
     router,
-    settings::Settings,
     tag::{MAX_TAGS, Tag, deduplicate, namespace::TagSpace},
 };
 

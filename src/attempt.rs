@@ -10,7 +10,6 @@ use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
-    candidate::Candidate,
     caught::caught,
     clock::Timestamp,
     collapse::Landing,
@@ -27,9 +26,13 @@ use crate::{
         no_vary_search::SearchRule,
     },
     inquiry::Inquiry,
-    policy::{Exchange, LARDER_CACHE_CONTROL, Lifetime, RequestTerms, storable},
+    policy::{
+        cacheable_request::LookMethod,
+        freshness::{Exchange, Lifetime},
+        response_view::Candidate,
+        storable::{LARDER_CACHE_CONTROL, RequestTerms, storable},
+    },
     refresh::Within,
-    settings::LookMethod,
     store::Filled,
     turn::Role,
     write::invalidate_after,

@@ -19,7 +19,7 @@ use crate::{
     key::{Key, secret::Secret},
     mode::{Mode, Switch},
     place::{FetchLimits, Place, Places},
-    settings::Settings,
+    policy::settings::Settings,
     tag::{Tag, deduplicate, namespace::TagSpace},
     uncacheable::Uncacheable,
 };

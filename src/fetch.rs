@@ -20,9 +20,12 @@ use crate::{
     http::cache_status::{CacheStatus, Forward, Reason},
     inquiry::Inquiry,
     place::Place,
+    policy::{
+        cacheable_request::{Look, LookMethod},
+        settings::Settings,
+    },
     refresh::Refresh,
     router,
-    settings::{Look, LookMethod, Settings},
     turn::{FirstTurn, Leader, Role},
 };
 

@@ -15,7 +15,10 @@ use crate::{
     },
     http::{cache_status::Reason, etag::entity_tag, stored_fields::LastingFields},
     inquiry::Inquiry,
-    policy::{Lifetime, fields_left_out, is_streamed},
+    policy::{
+        freshness::Lifetime,
+        storable::{fields_left_out, is_streamed},
+    },
     store::Filled,
     turn::Role,
 };

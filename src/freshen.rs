@@ -19,7 +19,7 @@ use crate::{
         date::http_date,
         stored_fields::{LastingFields, remove_connection_fields},
     },
-    policy::{Exchange, fields_left_out},
+    policy::{freshness::Exchange, storable::fields_left_out},
     respond::failed,
     tag::deduplicate,
     write::invalidate_after,

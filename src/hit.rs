@@ -17,8 +17,8 @@ use crate::{
         cache_status::{CacheStatus, Forward, Reason},
     },
     key::Key,
+    policy::{cacheable_request::Look, settings::Settings},
     respond::{failed, respond},
-    settings::{Look, Settings},
     store::LookUp,
 };
 

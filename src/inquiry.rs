@@ -13,7 +13,7 @@ use crate::{
     hit::Seeker,
     http::cache_status::Reason,
     place::Place,
-    settings::{Look, Settings},
+    policy::{cacheable_request::Look, settings::Settings},
     store::LookUp,
 };
 

@@ -11,9 +11,11 @@ use crate::{
     cache::Cache,
     http::cache_status::StatusField,
     key::{normalizers::Normalize, rules::Cookies},
-    policy::{Profile, SetCookie},
+    policy::{
+        rules::{Profile, SetCookie},
+        settings::{Authorization, Collapsing, Settings},
+    },
     service::CacheService,
-    settings::{Authorization, Collapsing, Settings},
     tag::template::TagTemplate,
 };
 

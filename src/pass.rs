@@ -9,7 +9,7 @@ use crate::{
     cache::Cache,
     handler::invalidate::Invalidate,
     http::cache_status::{CacheStatus, StatusField},
-    policy::LARDER_CACHE_CONTROL,
+    policy::storable::LARDER_CACHE_CONTROL,
     write::invalidate_as_asked,
 };
 

@@ -14,7 +14,7 @@ use crate::{
         conditional::{Selection, keep_not_modified, select},
         field::decimal::decimal,
     },
-    settings::LookMethod,
+    policy::cacheable_request::LookMethod,
 };
 
 /// Makes a response of what is stored; `selecting` are the fields of a request that has preconditions or a range.

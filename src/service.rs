@@ -21,9 +21,9 @@ use crate::{
     },
     method::is_safe,
     pass::pass,
+    policy::{cacheable_request::Look, settings::Settings},
     refresh::{Refresh, Within},
     router,
-    settings::{Look, Settings},
     write::write_through,
 };
 

@@ -19,7 +19,7 @@ use crate::{
         vary::Vary,
     },
     key::{Key, normalizers::unvaried},
-    settings::{Look, Settings},
+    policy::{cacheable_request::Look, settings::Settings},
     tag::Tag,
 };
 

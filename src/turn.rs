@@ -16,7 +16,10 @@ use crate::{
     hit::Missing,
     http::cache_status::{Forward, Reason},
     inquiry::Inquiry,
-    settings::{Collapsing, Look, LookMethod},
+    policy::{
+        cacheable_request::{Look, LookMethod},
+        settings::Collapsing,
+    },
 };
 
 /// The part that a request plays among those that want the same response.

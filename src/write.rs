@@ -23,8 +23,7 @@ use crate::{
     },
     invalidation::target_uri::Target,
     method::is_safe,
-    policy::LARDER_CACHE_CONTROL,
-    settings::Settings,
+    policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
     tag::Tag,
 };
 

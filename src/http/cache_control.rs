@@ -403,9 +403,13 @@ mod properties {
 
     use super::*;
     use crate::{
-        candidate::Candidate,
         clock::Timestamp,
-        policy::{Exchange, RequestTerms, StoreRules, storable},
+        policy::{
+            freshness::Exchange,
+            response_view::Candidate,
+            rules::StoreRules,
+            storable::{RequestTerms, storable},
+        },
     };
 
     proptest! {

@@ -1,0 +1,95 @@
+//! A request that may be answered from the cache.
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    fmt,
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Method, request::Parts};
+
+use super::rules::StoreRules;
+use crate::{
+    body::request_content::Content,
+    http::{
+        cache_control::Demands,
+        cache_status::{Forward, Reason, StatusField},
+        no_vary_search::SearchRule,
+        request_fields::{Facts, MAX_FIELDS_SIZE},
+    },
+    key::{
+        Key,
+        rules::{Cookies, KeyRules},
+    },
+    router,
+    tag::template::TagTemplate,
+};
+
+/// A request that may be answered from the cache.
+///
+/// It is large, so it stays where it began for as long as nothing is fetched.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) key: Key,
+    /// The query and where it stands in the key, if a response may say that it does not matter.
+    pub(crate) search: Option<Box<Search>>,
+    /// Only responses that may be shared between users will do.
+    pub(crate) authorized: bool,
+    /// It has preconditions or a range.
+    pub(crate) selective: bool,
+    /// A layer of the same cache further out fetches for the same key.
+    pub(crate) within: bool,
+    /// What its client demands of a response, if anything.
+    pub(crate) demands: Option<Box<Demands>>,
+    pub(crate) method: LookMethod,
+}
+
+/// What it takes to make the key of another query.
+#[derive(Debug)]
+pub(crate) struct Search {
+    pub(crate) query: Option<String>,
+    pub(crate) span: Range<usize>,
+}
+
+impl Look {
+    /// Without anything so far; its key begins with what all keys of a cache begin with, and [`Settings::look`] adds the rest.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self {
+            key: Key::new(),
+            search: None,
+            authorized: false,
+            selective: false,
+            within: false,
+            demands: None,
+            method: LookMethod::Get,
+        }
+    }
+
+    pub(crate) fn demands(&self) -> Demands {
+        self.demands.as_deref().copied().unwrap_or_default()
+    }
+
+    /// The key under which `rule` has this request's response.
+    pub(crate) fn key_by(&self, rule: &SearchRule) -> Option<Key> {
+        let Search { query, span } = self.search.as_deref()?;
+        Some(self.key.with_query(span, rule.apply(query.as_deref()).as_deref()))
+    }
+
+    /// Where the rule for this request's path is kept.
+    pub(crate) fn rule_key(&self) -> Option<Key> {
+        Some(self.key.without_query(&self.search.as_deref()?.span))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LookMethod {
+    Get,
+    Head,
+}

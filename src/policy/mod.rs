@@ -1,0 +1,8 @@
+//! TODO folder
+
+pub(crate) mod cacheable_request;
+pub(crate) mod freshness;
+pub(crate) mod response_view;
+pub(crate) mod rules;
+pub(crate) mod settings;
+pub(crate) mod storable;

@@ -1,0 +1,220 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{
+        ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+        CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, ORIGIN, SET_COOKIE, TRAILER,
+    },
+    response,
+};
+
+use super::response_view::Candidate;
+use crate::{
+    clock::Timestamp,
+    entry::response::StaleWindows,
+    handler::cache_policy::{CachePolicy, Directive, Private},
+    http::{
+        cache_control::{CacheControl, delta_seconds, named_fields},
+        cache_status::{CacheStatus, Reason},
+        conditional::has_validator,
+        date::parse_date,
+        stored_fields::is_of_a_request,
+        vary::Vary,
+    },
+    policy::{
+        freshness::{Exchange, Lifetime, date, lifetime},
+        rules::{Profile, SetCookie, StoreRules, names_fields},
+    },
+};
+
+/// The response field that speaks to larder alone (RFC 9213 §2): it goes before `Cache-Control` and `Expires`, and is
+/// removed on the way out.
+pub(crate) const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
+
+/// The field that speaks to caches near the origin in general (RFC 9213 §3.1); it is for those behind larder too, and stays.
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
+
+/// What the request contributes to the decision.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RequestTerms {
+    /// It has `Authorization`, and the route has not said that this does not matter.
+    pub(crate) authorized: bool,
+    pub(crate) no_store: bool,
+}
+
+/// Decides whether a response may be stored, and for how long (RFC 9111 §3).
+pub(crate) fn storable(
+    rules: &StoreRules,
+    request: RequestTerms,
+    response: &Candidate<'_>,
+    exchange: Exchange,
+) -> Result<Lifetime, Reason> {
+    let Candidate { parts, length, .. } = *response;
+    let (control, field) = directives(rules, response);
+    let policy = parts.extensions.get::<CachePolicy>().map(CachePolicy::directive);
+    if parts.extensions.get::<CacheStatus>().is_some() {
+        return Err(Reason::InnerLayer);
+    }
+    check_status(rules, parts.status)?;
+    check_privacy(rules, request, response, (&control, &field), policy)?;
+    check_shape(rules, response)?;
+    let lifetime = lifetime(rules, policy, response, (&control, &field), exchange)?;
+    if length.is_some_and(|length| length > rules.max_body) {
+        return Err(Reason::TooLarge);
+    }
+    if rules.store_if.as_ref().is_some_and(|store_if| !store_if(parts, length)) {
+        return Err(Reason::StoreIf);
+    }
+    Ok(lifetime)
+}
+
+/// The directives that count, and the field they stand in.
+///
+/// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`. One that
+/// cannot be read does not, but larder's own is not for that allowed to hide what it forbids.
+fn directives(rules: &StoreRules, response: &Candidate<'_>) -> (CacheControl, HeaderName) {
+    let headers = &response.parts.headers;
+    let targets: &[HeaderName] = match rules.profile {
+        Profile::Safe => &[LARDER_CACHE_CONTROL],
+        Profile::Strict => &[LARDER_CACHE_CONTROL, CDN_CACHE_CONTROL],
+    };
+    let targeted = targets
+        .iter()
+        .filter(|field| response.may_have(field))
+        .find_map(|field| Some((CacheControl::parse_targeted(headers, field)?, field.clone())));
+    targeted.unwrap_or_else(|| {
+        let said = |field| if response.may_have(field) { CacheControl::parse(headers, field) } else { CacheControl::default() };
+        (said(&CACHE_CONTROL).with_vetoes_of(said(&LARDER_CACHE_CONTROL)), CACHE_CONTROL)
+    })
+}
+
+/// The fields of a response that are not stored with it: by name, in its own directives, or because they are another's.
+pub(crate) fn fields_left_out<'r>(rules: &'r StoreRules, response: &response::Parts) -> impl Fn(&HeaderName) -> bool + use<'r> {
+    let named = match rules.profile {
+        Profile::Safe => Vec::new(),
+        Profile::Strict => {
+            let (_, field) = directives(rules, &Candidate::new(response, None));
+            named_fields(&response.headers, &field).unwrap_or_default()
+        }
+    };
+    move |name| {
+        *name == LARDER_CACHE_CONTROL
+            || (rules.profile == Profile::Safe && is_of_a_request(name))
+            || (rules.set_cookie == SetCookie::Strip && *name == SET_COOKIE)
+            || named.contains(name)
+    }
+}
+
+/// Statuses that the safe profile stores when the handler gives them a lifetime; the others only if the route names them.
+const CACHEABLE: [StatusCode; 7] = [
+    StatusCode::OK,
+    StatusCode::NON_AUTHORITATIVE_INFORMATION,
+    StatusCode::NO_CONTENT,
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::PERMANENT_REDIRECT,
+    StatusCode::NOT_FOUND,
+    StatusCode::GONE,
+];
+
+fn check_status(rules: &StoreRules, status: StatusCode) -> Result<(), Reason> {
+    // A part, an "unchanged" or an interim answer is never a whole response, whatever a route says (RFC 9111 §3).
+    let partial = status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
+    let named = rules.statuses.iter().any(|(named, _)| *named == status);
+    let cacheable = named || rules.profile == Profile::Strict || CACHEABLE.contains(&status);
+    if !partial && cacheable { Ok(()) } else { Err(Reason::Status) }
+}
+
+fn check_privacy(
+    rules: &StoreRules,
+    request: RequestTerms,
+    response: &Candidate<'_>,
+    (control, field): (&CacheControl, &HeaderName),
+    policy: Option<Directive>,
+) -> Result<(), Reason> {
+    // RFC 9111 §5.2.2.3: who must understand the status and does may disregard "no-store".
+    let understood = response.parts.status.canonical_reason().is_some();
+    if policy == Some(Directive::NoStore)
+        || (control.no_store && !control.must_understand)
+        || (control.must_understand && !understood)
+    {
+        return Err(Reason::NoStore);
+    }
+    if (control.private && !names_fields(rules, response, field))
+        || policy == Some(Directive::Private)
+        || response.parts.extensions.get::<Private>().is_some()
+    {
+        return Err(Reason::Private);
+    }
+    if rules.set_cookie == SetCookie::Refuse && response.has(&SET_COOKIE) {
+        return Err(Reason::SetCookie);
+    }
+    if request.authorized && !control.allows_authorized() {
+        return Err(Reason::Authorization);
+    }
+    if request.no_store {
+        return Err(Reason::RequestNoStore);
+    }
+    Ok(())
+}
+
+/// What cannot be right for a second request, whatever it says about itself.
+fn check_shape(rules: &StoreRules, response: &Candidate<'_>) -> Result<(), Reason> {
+    let vary = &response.vary;
+    if *vary == Vary::Everything {
+        return Err(Reason::VaryStar);
+    }
+    if is_endless(response) {
+        return Err(Reason::EventStream);
+    }
+    if response.has(&TRAILER) {
+        return Err(Reason::Trailers);
+    }
+    if is_dictionary_compressed(response) && !(vary.nominates(&ACCEPT_ENCODING) && vary.nominates(&AVAILABLE_DICTIONARY)) {
+        return Err(Reason::Dictionary);
+    }
+    if rules.profile == Profile::Strict {
+        return Ok(());
+    }
+    let allowed_origin = response.get(&ACCESS_CONTROL_ALLOW_ORIGIN);
+    if allowed_origin.is_some_and(|origin| origin != "*") && !vary.nominates(&ORIGIN) {
+        return Err(Reason::CorsOrigin);
+    }
+    if has_nonce(response) {
+        return Err(Reason::Nonce);
+    }
+    Ok(())
+}
+
+/// RFC 9842 §6.2: who has not the dictionary cannot read it.
+fn is_dictionary_compressed(response: &Candidate<'_>) -> bool {
+    let codings = response.lines(&CONTENT_ENCODING).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
+}
+
+fn is_endless(response: &Candidate<'_>) -> bool {
+    let media_type = response.get(&CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    has_type(media_type, &["text/event-stream", "multipart/x-mixed-replace"])
+}
+
+/// Whether the type is one of those that are streamed, and may or may not end.
+pub(crate) fn is_streamed(response: &HeaderMap) -> bool {
+    const STREAMED: [&str; 4] = ["application/x-ndjson", "application/jsonl", "application/json-seq", "application/grpc"];
+    response.get(CONTENT_TYPE).is_some_and(|value| has_type(value.as_bytes(), &STREAMED))
+}
+
+fn has_type(media_type: &[u8], types: &[&str]) -> bool {
+    types.iter().any(|of| media_type.get(..of.len()).is_some_and(|start| start.eq_ignore_ascii_case(of.as_bytes())))
+}
+
+fn has_nonce(response: &Candidate<'_>) -> bool {
+    const REPORT_ONLY: HeaderName = HeaderName::from_static("content-security-policy-report-only");
+    let mut policies = response.lines(&CONTENT_SECURITY_POLICY).chain(response.lines(&REPORT_ONLY));
+    policies.any(|policy| contains_ignoring_case(policy.as_bytes(), b"'nonce-"))
+}
+
+fn contains_ignoring_case(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+}
