@@ -2,11 +2,10 @@ use bytes::BufMut as _;
 use http::HeaderName;
 
 use super::{
-    corrupt::Corrupt,
-    packing::Packing,
-    reader::Reader,
+    compression::Packing,
+    cursor::{Reader, Write as _},
+    error::Corrupt,
     response::{put_response, read_response, size_of_fields},
-    writer::Write as _,
 };
 use crate::{
     clock::Timestamp,

@@ -1,61 +1,38 @@
 //! The form in which stored entries outlive a process: versioned, checksummed, read with nothing but length-checked slices.
 
-mod body;
-#[cfg(feature = "zstd")]
-mod compress;
-#[cfg(not(feature = "zstd"))]
-#[path = "no_compress.rs"]
-mod compress;
+pub(crate) mod compression;
 mod content;
-mod corrupt;
-mod head;
-mod packing;
-mod reader;
+pub(crate) mod cursor;
+pub(crate) mod entry_body;
+pub(crate) mod entry_head;
+pub(crate) mod error;
 mod response;
-mod signature;
-mod writer;
+#[cfg(feature = "zstd")]
+pub(crate) mod zstd;
+#[cfg(not(feature = "zstd"))]
+#[path = "no_zstd.rs"]
+pub(crate) mod zstd;
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use bytes::Bytes;
 
 use self::{
-    body::{decode_body, encode_body},
-    head::encode_head,
+    entry_body::{decode_body, encode_body},
+    entry_head::encode_head,
 };
-pub(crate) use self::{corrupt::Corrupt, head::Head};
 use crate::{entry::stored::Stored, key::Key};
+
+pub(crate) use self::{
+    compression::{Compression, Limits},
+    entry_head::Head,
+    error::Corrupt,
+};
 
 /// An entry, for stores that can keep two values under one key: what is judged, and what is served.
 pub(crate) struct Encoded {
     pub(crate) head: Vec<u8>,
     pub(crate) body: Vec<u8>,
-}
-
-/// From which size on HTTP bodies are compressed, and how hard.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Compression {
-    /// In bytes; `None` leaves all as they are.
-    pub(crate) threshold: Option<usize>,
-    /// As zstd counts levels.
-    pub(crate) level: i32,
-}
-
-impl Compression {
-    pub(crate) const OFF: Self = Self { threshold: None, level: 0 };
-}
-
-/// What is accepted from a store.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// The largest HTTP body, in bytes, once it is unpacked.
-    pub(crate) body: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { body: 64 << 20 }
-    }
 }
 
 /// `None` if the format has no room for it, such as for a tag of more than 65,535 bytes: it is not to be stored then.

@@ -7,7 +7,11 @@ use http::{
     },
 };
 
-use super::{corrupt::Corrupt, packing::Packing, reader::Reader, writer::Write as _};
+use super::{
+    compression::Packing,
+    cursor::{Reader, Write as _},
+    error::Corrupt,
+};
 use crate::{
     clock::Timestamp,
     entry::response::{StaleWindows, StoredResponse, response_head},

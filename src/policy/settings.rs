@@ -12,6 +12,7 @@ use std::{
 
 use http::{Method, request::Parts};
 
+use super::cacheable_request::{Look, LookMethod, Search};
 use super::rules::StoreRules;
 use crate::{
     body::request_content::Content,
@@ -25,7 +26,6 @@ use crate::{
         Key,
         rules::{Cookies, KeyRules},
     },
-    policy::cacheable_request::{Look, LookMethod, Search},
     router,
     tag::template::TagTemplate,
 };

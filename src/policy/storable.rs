@@ -10,6 +10,10 @@ use http::{
 };
 
 use super::response_view::Candidate;
+use super::{
+    freshness::{Exchange, Lifetime, date, lifetime},
+    rules::{Profile, SetCookie, StoreRules, names_fields},
+};
 use crate::{
     clock::Timestamp,
     entry::response::StaleWindows,
@@ -21,10 +25,6 @@ use crate::{
         date::parse_date,
         stored_fields::is_of_a_request,
         vary::Vary,
-    },
-    policy::{
-        freshness::{Exchange, Lifetime, date, lifetime},
-        rules::{Profile, SetCookie, StoreRules, names_fields},
     },
 };
 

@@ -24,7 +24,7 @@ use super::{
     guarded::{Guarded, Limits, Remote as _},
 };
 use crate::{
-    codec::Compression,
+    codec::compression::Compression,
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,

@@ -24,7 +24,11 @@ use crate::{
         stepwise::{self, Reading, Registers as _},
     },
     clock::Clock,
-    codec::{Compression, Head, Limits, decode, encode_whole},
+    codec::{
+        Head,
+        compression::{Compression, Limits},
+        decode, encode_whole,
+    },
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     backend::guarded::Limits,
     clock::Clock,
-    codec::{self, Compression},
+    codec::{self, compression::Compression},
     entry::stored::Stored,
 };
 

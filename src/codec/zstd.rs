@@ -31,7 +31,9 @@ mod tests {
 
     use crate::{
         codec::{
-            Compression, Corrupt, Encoded, Head, Limits, decode, encode,
+            Corrupt, Encoded, Head,
+            compression::{Compression, Limits},
+            decode, encode,
             golden::{assert_reads, golden},
             tests::{entry, facts, page, seal},
         },

@@ -1,4 +1,6 @@
-use super::corrupt::Corrupt;
+use bytes::BufMut as _;
+
+use super::error::Corrupt;
 
 /// Bytes that are taken from the front, as far as there are any; numbers have their high byte first.
 #[derive(Clone)]
@@ -78,5 +80,26 @@ impl<'b> Reader<'b> {
 
     pub(super) fn end(&self) -> Result<(), Corrupt> {
         if self.0.is_empty() { Ok(()) } else { Err(Corrupt::Malformed) }
+    }
+}
+
+/// What [`Reader`](super::reader::Reader) reads: numbers with their high byte first, lengths before what they measure.
+///
+/// `None` if something is longer than its length can say.
+pub(super) trait Write {
+    fn put_size(&mut self, size: usize) -> Option<()>;
+    fn put_part(&mut self, part: &[u8]) -> Option<()>;
+}
+
+impl Write for Vec<u8> {
+    fn put_size(&mut self, size: usize) -> Option<()> {
+        self.put_u32(u32::try_from(size).ok()?);
+        Some(())
+    }
+
+    fn put_part(&mut self, part: &[u8]) -> Option<()> {
+        self.put_size(part.len())?;
+        self.extend_from_slice(part);
+        Some(())
     }
 }

@@ -1,12 +1,16 @@
+use std::hash::{BuildHasher as _, RandomState};
+
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 
 use super::{
-    Compression, Limits,
-    compress::{compress, decompress},
-    corrupt::Corrupt,
+    error::Corrupt,
+    zstd::{compress, decompress},
 };
-use crate::entry::response::StoredResponse;
+use crate::{
+    entry::{response::StoredResponse, stored::Stored},
+    key::Key,
+};
 
 /// The compressed HTTP body; `None` if it is better stored as it is.
 pub(super) fn pack(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {
@@ -51,5 +55,31 @@ impl<'b> Packing<'b> {
             false if packed.len() < length => Err(Corrupt::Truncated),
             false => Err(Corrupt::Malformed),
         }
+    }
+}
+
+/// From which size on HTTP bodies are compressed, and how hard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compression {
+    /// In bytes; `None` leaves all as they are.
+    pub(crate) threshold: Option<usize>,
+    /// As zstd counts levels.
+    pub(crate) level: i32,
+}
+
+impl Compression {
+    pub(crate) const OFF: Self = Self { threshold: None, level: 0 };
+}
+
+/// What is accepted from a store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The largest HTTP body, in bytes, once it is unpacked.
+    pub(crate) body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: 64 << 20 }
     }
 }

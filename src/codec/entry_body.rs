@@ -1,13 +1,11 @@
 use bytes::{BufMut as _, Bytes};
 
 use super::{
-    Compression, Limits,
+    compression::{Compression, Limits, Packing, pack},
     content::{kind, put_content, read_content, size},
-    corrupt::Corrupt,
-    packing::{Packing, pack},
-    reader::Reader,
-    signature::{check_signature, put_signature},
-    writer::Write as _,
+    cursor::{Reader, Write as _},
+    entry_head::{check_signature, put_signature},
+    error::Corrupt,
 };
 use crate::{entry::stored::Content, key::Key};
 

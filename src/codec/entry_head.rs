@@ -1,10 +1,6 @@
 use bytes::BufMut as _;
 
-use super::{
-    corrupt::Corrupt,
-    reader::Reader,
-    signature::{check_signature, put_signature},
-};
+use super::{cursor::Reader, error::Corrupt};
 use crate::{entry::epoch::Epoch, tag::Tag};
 
 /// What a store needs in order to judge an entry without its body.
@@ -85,4 +81,23 @@ pub(super) fn encode_head(id: u64, born: Epoch, tags: &[Tag]) -> Option<Vec<u8>>
     let checksum = crc32fast::hash(&head);
     head.put_u32(checksum);
     Some(head)
+}
+
+/// What all that larder writes begins with.
+const MAGIC: u8 = b'L';
+
+/// The version of the format. Whoever changes the format counts it up, and keeps the files in `tests/golden` that older
+/// versions wrote: nodes of two versions share a store while one is being deployed.
+const VERSION: u8 = 1;
+
+pub(super) fn put_signature(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[MAGIC, VERSION]);
+}
+
+pub(super) fn check_signature(reader: &mut Reader<'_>) -> Result<(), Corrupt> {
+    match (reader.u8()?, reader.u8()?) {
+        (MAGIC, VERSION) => Ok(()),
+        (MAGIC, version) => Err(Corrupt::Version(version)),
+        _ => Err(Corrupt::Foreign),
+    }
 }
