@@ -8,7 +8,7 @@ use std::{
 use http::Uri;
 
 use crate::{
-    backend::{Backend, Invalidation, Receipt},
+    backend::contract::{Backend, Invalidation, Receipt},
     clock::{Clock, Timestamp},
     collapse::{Flights, Limits},
     error::Error,

@@ -4,7 +4,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
 use crate::{
-    backend::Standing,
+    backend::validity::Standing,
     body::ResponseBody,
     clock::Timestamp,
     entry::{

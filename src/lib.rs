@@ -32,8 +32,6 @@ mod inquiry;
 mod invalidation;
 mod key;
 mod layer;
-#[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
-mod lone_task;
 mod method;
 mod mode;
 mod pass;
@@ -56,6 +54,7 @@ mod write;
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}
 
+pub use backend::contract::{Backend, Receipt, Scope};
 #[cfg(feature = "memcached")]
 pub use backend::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
@@ -64,7 +63,6 @@ pub use backend::memory::Memory;
 pub use backend::redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
 pub use backend::tiered::Tiered;
-pub use backend::{Backend, Receipt, Scope};
 pub use body::ResponseBody;
 pub use cache::Cache;
 pub use clock::{Clock, ManualClock, Timestamp};

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, header::VARY};
 
 use crate::{
-    backend::{Put, Read, Standing},
+    backend::{
+        contract::{Put, Read},
+        validity::Standing,
+    },
     cache::Cache,
     clock::Timestamp,
     entry::{

@@ -9,7 +9,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    backend::Invalidation,
+    backend::contract::Invalidation,
     body::ResponseBody,
     cache::Cache,
     errand::Errand,

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use foldhash::quality::RandomState;
 
 use super::{
-    Backend, Invalidation, Put, Read, Receipt, Scope, Standing,
+    contract::{Backend, Invalidation, Put, Read, Receipt, Scope},
     engine::Engine,
-    judgement::{Force, Judgement},
     tag_table::TagTable,
+    validity::{Force, Judgement, Standing},
 };
 use crate::{
     entry::{epoch::Epoch, stored::Stored},

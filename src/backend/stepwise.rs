@@ -19,9 +19,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Invalidation,
+    contract::Invalidation,
     expiries::{Expiries, Expiry},
-    judgement::{Force, Judgement},
+    validity::{Force, Judgement},
 };
 use crate::{clock::Timestamp, entry::epoch::Epoch, error::Error, tag::Tag};
 

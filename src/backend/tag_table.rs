@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     expiries::Expiries,
-    judgement::{Force, Judgement},
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    validity::{Force, Judgement},
 };
 
 /// The logical clock and the latest invalidation of each tag, in bounded memory.

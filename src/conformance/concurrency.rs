@@ -18,7 +18,10 @@ use super::{
     subject::{Subject, expiry, key, tags_of},
 };
 use crate::{
-    backend::{Backend, Invalidation, Standing},
+    backend::{
+        contract::{Backend, Invalidation},
+        validity::Standing,
+    },
     clock::Clock,
     entry::{epoch::Epoch, stored::Stored},
 };

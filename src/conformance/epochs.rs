@@ -8,7 +8,10 @@ use super::{
     subject::{Subject, expiry, key, tags_of},
 };
 use crate::{
-    backend::{Invalidation, Put, Standing},
+    backend::{
+        contract::{Invalidation, Put},
+        validity::Standing,
+    },
     clock::Clock,
     entry::epoch::Epoch,
     tag::Tag,

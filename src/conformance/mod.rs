@@ -40,7 +40,7 @@ pub use report::{Outcome, Report};
 pub use sample::{body, stored};
 pub use suite::Suite;
 
-use crate::backend::Backend;
+use crate::backend::contract::Backend;
 
 /// Tries every case on backends that `factory` makes, each of them fresh: `Suite::new(factory).run()`.
 ///

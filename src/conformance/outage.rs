@@ -96,7 +96,7 @@ async fn recovers(site: &Site) -> Verdict {
     Ok(())
 }
 
-fn faulty_site(subject: &Subject<'_>) -> (Faulty<dyn crate::backend::Backend>, Site) {
+fn faulty_site(subject: &Subject<'_>) -> (Faulty<dyn crate::backend::contract::Backend>, Site) {
     let faulty = Faulty::shared(Arc::clone(&subject.backend));
     let site = Site::new(Arc::new(faulty.clone()), |layer| layer.ttl(Duration::from_secs(60)).tags(["page"]));
     (faulty, site)

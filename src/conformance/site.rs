@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use crate::{
-    backend::Backend,
+    backend::contract::Backend,
     cache::Cache,
     clock::ManualClock,
     http::cache_status::CacheStatus,

@@ -10,7 +10,7 @@ use super::{
     subject::{Subject, key, tags_of},
 };
 use crate::{
-    backend::{Put, Standing},
+    backend::{contract::Put, validity::Standing},
     clock::{Clock, Timestamp},
     entry::stored::Stored,
     key::Key,

@@ -5,7 +5,10 @@ use super::{
     sample::{body, difference, stored},
 };
 use crate::{
-    backend::{Backend, Invalidation, Put, Read, Receipt, Standing},
+    backend::{
+        contract::{Backend, Invalidation, Put, Read, Receipt},
+        validity::Standing,
+    },
     clock::{Clock, Timestamp},
     entry::{epoch::Epoch, stored::Stored},
     key::Key,

@@ -7,7 +7,7 @@ use super::{
 use std::time::Duration;
 
 use crate::{
-    backend::{Put, Standing},
+    backend::{contract::Put, validity::Standing},
     clock::{Clock, Timestamp},
 };
 

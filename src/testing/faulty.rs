@@ -7,7 +7,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    backend::{Backend, Claim, Invalidation, Put, Read, Receipt},
+    backend::contract::{Backend, Claim, Invalidation, Put, Read, Receipt},
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,

@@ -16,13 +16,13 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 
 #[cfg(feature = "redis")]
-use super::Claim;
-use super::{Invalidation, Put, Read, Receipt};
+use super::contract::Claim;
+use super::contract::{Invalidation, Put, Read, Receipt};
+use super::lone_task::{LoneTask, Running};
 use crate::{
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    lone_task::{LoneTask, Running},
     tag::Tag,
 };
 use breaker::Breaker;

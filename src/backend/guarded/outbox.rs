@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{backend::Invalidation, clock::Timestamp, tag::Tag};
+use crate::{backend::contract::Invalidation, clock::Timestamp, tag::Tag};
 
 /// The invalidations that a store is owed because it could not be told in time.
 ///

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     backend::{
-        Invalidation,
+        contract::Invalidation,
         stepwise::{Change, Reading, Record, Registers, Seen},
     },
     entry::epoch::Epoch,

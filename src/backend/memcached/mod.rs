@@ -20,7 +20,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    Backend, Far, Invalidation, Put, Read, Receipt,
+    Far,
+    contract::{Backend, Invalidation, Put, Read, Receipt},
     guarded::{Guarded, Limits, Remote as _},
 };
 use crate::{

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     backend::{
-        Invalidation, Put, Read, Receipt, Scope, Standing,
+        contract::{Invalidation, Put, Read, Receipt, Scope},
         guarded::{Remote, limited},
-        judgement::Judgement,
         stepwise::{self, Reading, Registers as _},
+        validity::{Judgement, Standing},
     },
     clock::Clock,
     codec::{

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{failure::unexpected, reading::Reading};
 use crate::{
-    backend::{Announced, Invalidation},
+    backend::{Announced, contract::Invalidation},
     error::Error,
     tag::Tag,
 };

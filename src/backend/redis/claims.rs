@@ -3,7 +3,7 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 
 use super::scripts::{Known, Sent};
-use crate::backend::Claim;
+use crate::backend::contract::Claim;
 
 /// How this node claims keys: by a name of its own, so that it gives back no other's claim.
 #[derive(Debug)]

@@ -7,10 +7,10 @@ use redis::{Value, cmd};
 use super::{claims::Claims, failure::failed, options::Options, registers::Slots};
 use crate::{
     backend::{
-        Claim, Invalidation, Put, Read, Receipt, Scope, Standing,
+        contract::{Claim, Invalidation, Put, Read, Receipt, Scope},
         guarded::{Arbiter, Remote, limited},
-        judgement::Judgement,
         stepwise::{self, Registers as _},
+        validity::{Judgement, Standing},
     },
     codec,
     entry::{epoch::Epoch, stored::Stored},

@@ -20,7 +20,7 @@ use super::{
     seen::Seen,
     sentinels::{PERIOD, Primary, Sentinels},
 };
-use crate::lone_task::{LoneTask, Running};
+use crate::backend::lone_task::{LoneTask, Running};
 
 /// The way to one primary: a connection that is made when it is first needed, shared by all, and replaced when it broke.
 ///

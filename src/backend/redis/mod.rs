@@ -31,7 +31,8 @@ use async_trait::async_trait;
 use redis::{aio::ConnectionManager, cluster::ClusterClient};
 
 use super::{
-    Announced, Backend, Claim, Far, Followed, Invalidation, Put, Read, Receipt,
+    Announced, Far, Followed,
+    contract::{Backend, Claim, Invalidation, Put, Read, Receipt},
     guarded::{Arbiter, Guarded, Remote},
 };
 use crate::{

@@ -3,7 +3,7 @@ use bytes::Bytes;
 use crate::{
     backend::{
         expiries::{Expiries, Expiry},
-        judgement::Judgement,
+        validity::Judgement,
     },
     clock::Timestamp,
     entry::{epoch::Epoch, stored::Stored},

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Announced, Invalidation,
+        Announced,
+        contract::Invalidation,
         stepwise::{Change, Reading, Record, Registers, Seen},
     },
     entry::epoch::Epoch,

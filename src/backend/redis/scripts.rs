@@ -3,7 +3,7 @@ use std::time::Duration;
 use redis::{Cmd, Script, cmd};
 
 use super::reading::Term;
-use crate::backend::Invalidation;
+use crate::backend::contract::Invalidation;
 
 const CLOCK: &str = include_str!("lua/clock.lua");
 /// The first argument, before those that the script itself takes.

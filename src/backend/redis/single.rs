@@ -21,9 +21,10 @@ use super::{
 };
 use crate::{
     backend::{
-        Announced, Claim, Invalidation, Put, Read, Receipt, Scope, Standing,
+        Announced,
+        contract::{Claim, Invalidation, Put, Read, Receipt, Scope},
         guarded::{Arbiter, Remote, limited_since},
-        judgement::Judgement,
+        validity::{Judgement, Standing},
     },
     codec::{self, Head},
     entry::{epoch::Epoch, stored::Stored},

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use crate::{
     backend::{
-        Invalidation,
-        judgement::{Force, Judgement},
+        contract::Invalidation,
         memory::Memory,
+        validity::{Force, Judgement},
     },
     entry::{epoch::Epoch, stored::Stored},
     key::Key,

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use super::{copies::Copies, pace::Pace};
 use crate::{
     backend::{
-        Invalidation,
-        far::{Announced, Followed},
+        contract::Invalidation,
+        feed::{Announced, Followed},
         lease::{Brought, Lease},
     },
     clock::{Clock, Timestamp},

@@ -10,17 +10,18 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+use super::lone_task::{LoneTask, Running};
 use super::{
-    Backend, Claim, Invalidation, Put, Read, Receipt, Standing,
-    far::{Far, Followed},
+    contract::{Backend, Claim, Invalidation, Put, Read, Receipt},
+    feed::{Far, Followed},
     memory::Memory,
+    validity::Standing,
 };
 use crate::{
     clock::Clock,
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
-    lone_task::{LoneTask, Running},
     tag::Tag,
 };
 use copies::Copies;

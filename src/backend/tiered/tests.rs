@@ -4,7 +4,12 @@ use async_trait::async_trait;
 
 use super::Tiered;
 use crate::{
-    backend::{Backend, Far, Invalidation, Put, Read, Receipt, Scope, Standing, memory::Memory},
+    backend::{
+        Far,
+        contract::{Backend, Invalidation, Put, Read, Receipt, Scope},
+        memory::Memory,
+        validity::Standing,
+    },
     entry::{
         epoch::Epoch,
         stored::{Content, Stored},

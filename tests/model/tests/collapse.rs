@@ -31,7 +31,7 @@ mod clock {
 #[allow(dead_code, reason = "the model need not call everything")]
 mod expiries;
 
-#[path = "../../../src/backend/judgement.rs"]
+#[path = "../../../src/backend/validity.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod judgement;
 

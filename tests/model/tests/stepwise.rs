@@ -27,7 +27,7 @@ mod tag {
 #[path = "../../../src/backend/expiries.rs"]
 mod expiries;
 
-#[path = "../../../src/backend/judgement.rs"]
+#[path = "../../../src/backend/validity.rs"]
 mod judgement;
 
 #[path = "../../../src/backend/stepwise.rs"]

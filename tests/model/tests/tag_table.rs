@@ -26,7 +26,7 @@ mod clock {
 #[allow(dead_code, reason = "the models need not call everything")]
 mod expiries;
 
-#[path = "../../../src/backend/judgement.rs"]
+#[path = "../../../src/backend/validity.rs"]
 mod judgement;
 
 #[path = "../../../src/backend/tag_table.rs"]

@@ -1,4 +1,19 @@
-use crate::clock::Timestamp;
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    clock::Timestamp,
+    entry::{epoch::Epoch, stored::Stored},
+    error::Error,
+    key::Key,
+    tag::Tag,
+};
+
+#[cfg(feature = "memory")]
+use crate::sync;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+use std::borrow::Cow;
 
 /// How a tag, or everything, was invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +49,30 @@ impl Judgement {
             _ if is_dead => Self::Dead,
             Some(since) => Self::Stale { since },
             None => Self::Alive,
+        }
+    }
+}
+
+/// How an entry may be used, as far as invalidation is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// No invalidation concerns it.
+    Current,
+    /// It was expired softly: it counts as stale, and may be served only where stale responses may.
+    Expired {
+        /// When the first expiry after its birth took place, or earlier: its stale window begins then.
+        since: Timestamp,
+    },
+}
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl Standing {
+    /// How something may be used on which this is the judgement, if at all.
+    pub(crate) fn of(judgement: Judgement) -> Option<Self> {
+        match judgement {
+            Judgement::Alive => Some(Self::Current),
+            Judgement::Stale { since } => Some(Self::Expired { since }),
+            Judgement::Dead => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use super::{Backend, Invalidation};
+use super::contract::{Backend, Invalidation};
 use crate::{entry::epoch::Epoch, error::Error};
 
 /// A store that may stand behind memory, since it shows its clock.

@@ -1,0 +1,184 @@
+//! What a store must do.
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+use std::borrow::Cow;
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    backend::Standing,
+    clock::Timestamp,
+    entry::{epoch::Epoch, stored::Stored},
+    error::Error,
+    key::Key,
+    tag::Tag,
+};
+
+#[cfg(feature = "memory")]
+use crate::sync;
+
+/// A place to keep stored responses, and the logical clock that decides which of them may still be used.
+///
+/// The contract, from which the promise of the crate follows:
+///
+/// - The backend owns an [`Epoch`] that only grows. [`invalidate`](Self::invalidate) takes the next one, `v`, and
+///   records for each of its tags `inv[tag] = max(inv[tag], v)`; an invalidation of everything raises a floor to `v`.
+/// - A read reports the epoch **as it was when the read began, or earlier**. A caller that misses runs its handler and
+///   hands that epoch back as [`Stored::born`]. Too low an epoch costs a miss; too high a one serves stale answers.
+/// - A read returns what is stored under the key only if `born >= floor` and `inv[tag] <= born` for each tag, judged by all
+///   invalidations that had returned before the read began. If the record of a tag may have been lost, the answer is a miss.
+/// - What [`put`](Self::put) has stored when it returns is visible to the next read on this node, with the epoch it was born
+///   at, whatever the epoch is by then. It may refuse what is already dead.
+/// - Two invalidations never take the same epoch. Of several of one tag the latest counts, in whichever order they are recorded.
+///   A tag that is expired after it was invalidated stays invalidated.
+/// - What was expired is [`Expired`](Standing::Expired) since the *earliest* expiry after its birth, by any of its tags: later
+///   expiries do not move it. A backend that cannot tell reports an earlier moment, never a later one, or a miss.
+///
+/// Keys are compared in full. A tag is any text, with a meaning as a whole only; a read that knows tags ahead finds what any
+/// other finds. A backend may forget anything at any time.
+///
+/// The feature `conformance` has a suite that tries all of this on any backend.
+#[async_trait]
+pub trait Backend: Send + Sync + fmt::Debug + 'static {
+    /// Looks up without waiting; `None` if this backend has to wait, and [`get`](Self::get) must be asked.
+    ///
+    /// Provided, as [`claim`](Self::claim) is: it may change how fast an answer comes, never which.
+    fn get_now(&self, key: &Key) -> Option<Read> {
+        let _ = key;
+        None
+    }
+
+    /// Looks up what is stored under `key`. `known` are the tags that the entry will have if it is filled by this
+    /// request, as far as they are known before the handler has run.
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error>;
+
+    /// Stores, replacing what was there; tells whether it was kept. What is too large is [`Put::Refused`], not an error.
+    ///
+    /// What has [expired](Stored::expires) already need not be kept, but what it replaces must be gone: that is how the cache takes
+    /// back what must not be used, not even stale.
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error>;
+
+    /// Whether something born at `born` with these tags would be [`Current`](Standing::Current), judged as a read would; `false`
+    /// if in doubt.
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error>;
+
+    /// Makes everything unusable that `invalidation` names and whose handler began before now; at a cost that does not
+    /// depend on how many entries there are.
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error>;
+
+    /// Asks to be the only node that fetches for `key`, for at most `life`. Provided: without it, every node fetches for itself.
+    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+        let _ = (key, life);
+        Ok(Claim::Granted)
+    }
+
+    /// Gives a claim back, if it is this node's. Provided, as [`claim`](Self::claim) is.
+    async fn release(&self, key: &Key) {
+        let _ = key;
+    }
+}
+
+/// What became of a claim to fetch for all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody else fetches.
+    Granted,
+    /// Another node does.
+    Taken,
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// What is stored and may be used, and how.
+    pub found: Option<(Arc<Stored>, Standing)>,
+    /// The epoch at the read or before it, for what the caller may store; `None` if the backend could not tell, in which
+    /// case nothing may be stored.
+    pub epoch: Option<Epoch>,
+}
+
+/// What became of a stored response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is there for the next reader.
+    Kept,
+    /// It was invalidated while its handler ran, and is not kept.
+    Dead,
+    /// The backend has no room for it.
+    Refused,
+}
+
+/// What to invalidate.
+#[derive(Debug, Clone)]
+pub enum Invalidation {
+    /// Everything with one of these tags must never be used again.
+    Tags(Vec<Tag>),
+    /// Everything with one of these tags becomes stale.
+    ExpireTags {
+        /// The tags.
+        tags: Vec<Tag>,
+        /// When, by the wall clock of the node that expires them.
+        at: Timestamp,
+    },
+    /// Everything in the store must never be used again.
+    Everything,
+}
+
+#[cfg(any(feature = "redis", feature = "memcached"))]
+impl Invalidation {
+    /// The tags that it concerns, none if it concerns everything.
+    pub(crate) fn tags(&self) -> &[Tag] {
+        match self {
+            Self::Tags(tags) | Self::ExpireTags { tags, .. } => tags,
+            Self::Everything => &[],
+        }
+    }
+
+    /// The same in parts of at most `most` tags, of which each is an invalidation by itself.
+    fn parts(&self, most: usize) -> Vec<Cow<'_, Self>> {
+        if self.tags().len() <= most {
+            return vec![Cow::Borrowed(self)];
+        }
+        self.tags().chunks(most).map(|tags| Cow::Owned(self.with_tags(tags.to_vec()))).collect()
+    }
+
+    fn with_tags(&self, tags: Vec<Tag>) -> Self {
+        match self {
+            Self::Tags(_) => Self::Tags(tags),
+            Self::ExpireTags { at, .. } => Self::ExpireTags { tags, at: *at },
+            Self::Everything => Self::Everything,
+        }
+    }
+}
+
+/// What an invalidation did, and how far its promise reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The epoch that the invalidation took: nothing whose handler began before it will be used.
+    pub seq: Epoch,
+    /// How many tags it concerned.
+    pub tags: usize,
+    /// Who is bound by it.
+    pub scope: Scope,
+    /// Whether the invalidation outlives a restart of everything that holds what it invalidated.
+    pub durable: bool,
+}
+
+impl Receipt {
+    /// Puts a receipt together, for those who write a backend.
+    pub fn new(seq: Epoch, tags: usize, scope: Scope, durable: bool) -> Self {
+        Self { seq, tags, scope, durable }
+    }
+}
+
+/// How far an invalidation reaches once it has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// This process.
+    Process,
+    /// Every node that uses the same store.
+    Nodes,
+}
