@@ -6,8 +6,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+use super::validity::Standing;
 use crate::{
-    backend::Standing,
     clock::Timestamp,
     entry::{epoch::Epoch, stored::Stored},
     error::Error,

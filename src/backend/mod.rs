@@ -1,8 +1,6 @@
 //! What a store must do, and the stores that larder has.
 
 pub(crate) mod contract;
-#[cfg(feature = "memory")]
-mod engine;
 #[allow(dead_code, reason = "without a store, nothing is expired")]
 mod expiries;
 pub(crate) mod feed;
@@ -20,8 +18,6 @@ pub(crate) mod memory;
 pub(crate) mod redis;
 #[allow(dead_code, reason = "for stores on other machines")]
 mod stepwise;
-#[cfg(feature = "memory")]
-mod tag_table;
 #[cfg(feature = "memory")]
 pub(crate) mod tiered;
 #[allow(dead_code, reason = "without a store, nothing is judged")]

@@ -35,7 +35,7 @@ mod expiries;
 #[allow(dead_code, reason = "the models need not call everything")]
 mod judgement;
 
-#[path = "../../../src/backend/tag_table.rs"]
+#[path = "../../../src/backend/memory/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod tag_table;
 

@@ -29,7 +29,7 @@ mod expiries;
 #[path = "../../../src/backend/validity.rs"]
 mod judgement;
 
-#[path = "../../../src/backend/tag_table.rs"]
+#[path = "../../../src/backend/memory/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod tag_table;
 

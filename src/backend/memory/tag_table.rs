@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    expiries::Expiries,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
     validity::{Force, Judgement},
 };
+use crate::backend::expiries::Expiries;
 
 /// The logical clock and the latest invalidation of each tag, in bounded memory.
 ///

@@ -10,7 +10,7 @@ use crate::entry::stored::Stored;
 /// The map under the memory backend: bounded in bytes, looked up by a borrowed key.
 ///
 /// Everything that larder asks of quick_cache is in this file, so that another engine can be tried by replacing it.
-pub(super) struct Engine<S> {
+pub(crate) struct Engine<S> {
     entries: Cache<Box<[u8]>, Arc<Stored>, ByBytes, S>,
     largest: u64,
 }
@@ -32,7 +32,7 @@ impl<S: BuildHasher + Clone> Engine<S> {
         Self { entries, largest: part - part / 16 }
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Stored>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Stored>> {
         self.entries.get(key)
     }
 
@@ -40,7 +40,7 @@ impl<S: BuildHasher + Clone> Engine<S> {
         self.entries.insert(key.into(), stored);
     }
 
-    pub(super) fn remove(&self, key: &[u8]) {
+    pub(crate) fn remove(&self, key: &[u8]) {
         self.entries.remove(key);
     }
 

@@ -1,3 +1,12 @@
+#[cfg(feature = "memory")]
+pub(crate) mod map;
+#[cfg(feature = "memory")]
+pub(crate) mod tag_table;
+
+#[cfg(feature = "memory")]
+use super::validity;
+use crate::sync;
+
 use std::{fmt, hash::BuildHasher, sync::Arc};
 
 use async_trait::async_trait;
@@ -5,8 +14,7 @@ use foldhash::quality::RandomState;
 
 use super::{
     contract::{Backend, Invalidation, Put, Read, Receipt, Scope},
-    engine::Engine,
-    tag_table::TagTable,
+    memory::{map::Engine, tag_table::TagTable},
     validity::{Force, Judgement, Standing},
 };
 use crate::{
