@@ -6,8 +6,6 @@ mod expiries;
 pub(crate) mod feed;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod guarded;
-#[cfg(feature = "memory")]
-mod lease;
 #[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
 pub(crate) mod lone_task;
 #[cfg(feature = "memcached")]

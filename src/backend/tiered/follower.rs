@@ -8,12 +8,12 @@ use std::{
 
 use tokio::time::sleep;
 
+use super::lease::{Brought, Lease};
 use super::{copies::Copies, pace::Pace};
 use crate::{
     backend::{
         contract::Invalidation,
         feed::{Announced, Followed},
-        lease::{Brought, Lease},
     },
     clock::{Clock, Timestamp},
     entry::epoch::Epoch,

@@ -2,6 +2,8 @@
 
 mod copies;
 mod follower;
+#[cfg(feature = "memory")]
+pub(crate) mod lease;
 mod pace;
 #[cfg(test)]
 mod tests;

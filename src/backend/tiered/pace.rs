@@ -2,7 +2,7 @@
 
 use std::{mem::replace, time::Duration};
 
-use crate::backend::lease::Brought;
+use super::lease::Brought;
 
 /// How long a follower waits between polls.
 ///

@@ -13,7 +13,7 @@ mod clock {
     pub(crate) use larder::Timestamp;
 }
 
-#[path = "../../../src/backend/lease.rs"]
+#[path = "../../../src/backend/tiered/lease.rs"]
 #[allow(dead_code, reason = "the model need not call everything")]
 mod lease;
 
