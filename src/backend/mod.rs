@@ -4,8 +4,6 @@ pub(crate) mod contract;
 #[allow(dead_code, reason = "without a store, nothing is expired")]
 mod expiries;
 pub(crate) mod feed;
-#[cfg(any(feature = "redis", feature = "memcached"))]
-mod guarded;
 #[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
 pub(crate) mod lone_task;
 #[cfg(feature = "memcached")]
@@ -14,8 +12,8 @@ pub(crate) mod memcached;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
-#[allow(dead_code, reason = "for stores on other machines")]
-mod stepwise;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) mod remote;
 #[cfg(feature = "memory")]
 pub(crate) mod tiered;
 #[allow(dead_code, reason = "without a store, nothing is judged")]

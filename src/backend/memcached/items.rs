@@ -23,7 +23,7 @@ use super::{
 use crate::{
     backend::{
         contract::Invalidation,
-        stepwise::{Change, Reading, Record, Registers, Seen},
+        remote::registers::{Change, Reading, Record, Registers, Seen},
     },
     entry::epoch::Epoch,
     error::Error,

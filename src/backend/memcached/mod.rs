@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use super::{
     Far,
     contract::{Backend, Invalidation, Put, Read, Receipt},
-    guarded::{Guarded, Limits, Remote as _},
+    remote::{Guarded, Limits, Remote as _},
 };
 use crate::{
     codec::compression::Compression,

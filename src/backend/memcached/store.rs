@@ -19,8 +19,10 @@ use super::{
 use crate::{
     backend::{
         contract::{Invalidation, Put, Read, Receipt, Scope},
-        guarded::{Remote, limited},
-        stepwise::{self, Reading, Registers as _},
+        remote::{
+            Remote, limited,
+            registers::{self, Reading, Registers as _},
+        },
         validity::{Judgement, Standing},
     },
     clock::Clock,
@@ -111,7 +113,7 @@ impl Store {
             return Ok(Read { found: Some((stored, standing)), epoch: Some(clock) });
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-        let reading = stepwise::ensure(&self.items, known, reading).await?;
+        let reading = registers::ensure(&self.items, known, reading).await?;
         Ok(Read { found: None, epoch: Some(reading.clock) })
     }
 
@@ -202,7 +204,7 @@ impl Remote for Store {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        match stepwise::admit(&self.items, stored.born(), stored.tags()).await? {
+        match registers::admit(&self.items, stored.born(), stored.tags()).await? {
             Judgement::Dead => Ok(Put::Dead),
             // Expired on its way: better than nothing, but not than what was fetched since.
             Judgement::Stale { .. } if self.has_newer(key, stored.born()).await? => Ok(Put::Dead),
@@ -211,11 +213,11 @@ impl Remote for Store {
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(stepwise::judge(&self.items, born, tags).await? == Judgement::Alive)
+        Ok(registers::judge(&self.items, born, tags).await? == Judgement::Alive)
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        let epoch = stepwise::invalidate(&self.items, invalidation).await?;
+        let epoch = registers::invalidate(&self.items, invalidation).await?;
         // Durable: a server that restarts has lost its records, or the entries, or both; without a record nothing is used.
         Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, true))
     }

@@ -8,8 +8,10 @@ use super::{claims::Claims, failure::failed, options::Options, registers::Slots}
 use crate::{
     backend::{
         contract::{Claim, Invalidation, Put, Read, Receipt, Scope},
-        guarded::{Arbiter, Remote, limited},
-        stepwise::{self, Registers as _},
+        remote::{
+            Arbiter, Remote, limited,
+            registers::{self, Registers as _},
+        },
         validity::{Judgement, Standing},
     },
     codec,
@@ -60,14 +62,14 @@ impl Cluster {
         if let Some(stored) = entry {
             let judgement = match stored.tags() == known {
                 true => reading.judge(stored.born()),
-                false => stepwise::judge(&self.slots, stored.born(), stored.tags()).await?,
+                false => registers::judge(&self.slots, stored.born(), stored.tags()).await?,
             };
             if let Some(standing) = Standing::of(judgement) {
                 return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
             }
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-        let reading = stepwise::ensure(&self.slots, known, reading).await?;
+        let reading = registers::ensure(&self.slots, known, reading).await?;
         Ok(Read { found: None, epoch: Some(reading.clock) })
     }
 }
@@ -80,7 +82,7 @@ impl Remote for Cluster {
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
         let life = self.options().life(&stored);
         let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(Put::Refused) };
-        match stepwise::admit(&self.slots, stored.born(), stored.tags()).await? {
+        match registers::admit(&self.slots, stored.born(), stored.tags()).await? {
             Judgement::Dead => return Ok(Put::Dead),
             // Expired on its way: better than nothing, but not than what was fetched since.
             Judgement::Stale { .. } if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
@@ -95,11 +97,11 @@ impl Remote for Cluster {
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(stepwise::judge(&self.slots, born, tags).await? == Judgement::Alive)
+        Ok(registers::judge(&self.slots, born, tags).await? == Judgement::Alive)
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        let epoch = stepwise::invalidate(&self.slots, invalidation).await?;
+        let epoch = registers::invalidate(&self.slots, invalidation).await?;
         Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, false))
     }
 

@@ -33,7 +33,7 @@ use redis::{aio::ConnectionManager, cluster::ClusterClient};
 use super::{
     Announced, Far, Followed,
     contract::{Backend, Claim, Invalidation, Put, Read, Receipt},
-    guarded::{Arbiter, Guarded, Remote},
+    remote::{Arbiter, Guarded, Remote},
 };
 use crate::{
     entry::{epoch::Epoch, stored::Stored},

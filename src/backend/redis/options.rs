@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    backend::guarded::Limits,
+    backend::remote::Limits,
     clock::Clock,
     codec::{self, compression::Compression},
     entry::stored::Stored,

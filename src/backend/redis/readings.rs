@@ -23,7 +23,7 @@ use super::{
     question::{Answer, Keys, Question, Questions},
     reading::Reading,
 };
-use crate::{backend::guarded::too_slow, error::Error};
+use crate::{backend::remote::too_slow, error::Error};
 
 /// Reads keys together with the clock; what is asked for at the same time goes in one command, and what several ask for, once.
 ///

@@ -27,7 +27,7 @@ use crate::{
     backend::{
         Announced,
         contract::Invalidation,
-        stepwise::{Change, Reading, Record, Registers, Seen},
+        remote::registers::{Change, Reading, Record, Registers, Seen},
     },
     entry::epoch::Epoch,
     error::Error,

@@ -23,7 +23,7 @@ use crate::{
     backend::{
         Announced,
         contract::{Claim, Invalidation, Put, Read, Receipt, Scope},
-        guarded::{Arbiter, Remote, limited_since},
+        remote::{Arbiter, Remote, limited_since},
         validity::{Judgement, Standing},
     },
     codec::{self, Head},

@@ -30,7 +30,7 @@ mod expiries;
 #[path = "../../../src/backend/validity.rs"]
 mod judgement;
 
-#[path = "../../../src/backend/stepwise.rs"]
+#[path = "../../../src/backend/remote/registers.rs"]
 #[allow(dead_code, reason = "the model need not call everything")]
 mod stepwise;
 

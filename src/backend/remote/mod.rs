@@ -1,8 +1,10 @@
 //! What every store over the network needs: limits of time, a circuit breaker, and a memory of the invalidations that failed.
 
-mod breaker;
-mod limits;
-mod outbox;
+pub(crate) mod breaker;
+pub(crate) mod deadline;
+pub(crate) mod outbox;
+#[allow(dead_code, reason = "for stores on other machines")]
+pub(crate) mod registers;
 
 use std::{
     fmt,
@@ -11,25 +13,29 @@ use std::{
     time::Duration,
 };
 
+use breaker::Breaker;
+use outbox::Outbox;
 use tokio::time::sleep;
-#[cfg(feature = "redis")]
-use tokio::time::timeout;
 
-#[cfg(feature = "redis")]
-use super::contract::Claim;
-use super::contract::{Invalidation, Put, Read, Receipt};
-use super::lone_task::{LoneTask, Running};
+use super::{
+    contract::{Invalidation, Put, Read, Receipt},
+    lone_task::{LoneTask, Running},
+};
 use crate::{
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
     tag::Tag,
 };
-use breaker::Breaker;
-pub(crate) use limits::{Limits, limited};
+
 #[cfg(feature = "redis")]
-pub(crate) use limits::{limited_since, too_slow};
-use outbox::Outbox;
+use tokio::time::timeout;
+
+#[cfg(feature = "redis")]
+use super::contract::Claim;
+pub(crate) use deadline::{Limits, limited};
+#[cfg(feature = "redis")]
+pub(crate) use deadline::{limited_since, too_slow};
 
 /// A store over the network: it does what a [`Backend`](super::Backend) does, without a box around each future. Its operations may
 /// wait for as long as they like, but for a look-up.

@@ -6,11 +6,12 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-#[cfg(feature = "redis")]
-use tokio::time::Instant;
 use tokio::time::{Timeout, error::Elapsed, timeout};
 
 use crate::error::Error;
+
+#[cfg(feature = "redis")]
+use tokio::time::Instant;
 
 /// How long a remote store may take, and when it is given up for a while.
 #[derive(Debug, Clone)]

@@ -18,12 +18,17 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{
-    contract::Invalidation,
-    expiries::{Expiries, Expiry},
-    validity::{Force, Judgement},
+use crate::{
+    backend::{
+        contract::Invalidation,
+        expiries::{Expiries, Expiry},
+        validity::{Force, Judgement},
+    },
+    clock::Timestamp,
+    entry::epoch::Epoch,
+    error::Error,
+    tag::Tag,
 };
-use crate::{clock::Timestamp, entry::epoch::Epoch, error::Error, tag::Tag};
 
 /// What is asked of a store: the clock and each record change atomically, by themselves. No two do so together, not even
 /// within one call, whose parts may take effect and be read in any order.
