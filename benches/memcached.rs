@@ -16,11 +16,11 @@ mod client {
     mod connection;
     mod driver;
     pub(crate) mod item_key;
+    pub(crate) mod meta_protocol;
     mod question;
     mod queue;
     mod rendezvous;
     pub(crate) mod servers;
-    pub(crate) mod meta_protocol;
 }
 /// What larder's client says when something is wrong.
 #[path = "../src/error.rs"]
@@ -35,8 +35,8 @@ use std::{
 use async_trait::async_trait;
 use client::{
     item_key::{Name, Names},
-    servers::{Command, Servers},
     meta_protocol::{Condition, Reply, Version},
+    servers::{Command, Servers},
 };
 use larder::{
     Backend, Cache, Epoch, Error, Key, Memcached, Receipt, Stored, Tag,

@@ -18,10 +18,10 @@ use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::{
     driver::{Driver, drive},
-    name::Name,
+    item_key::Name,
+    meta_protocol::Reply,
     question::Question,
     queue::{Queue, Shared, To},
-    wire::Reply,
 };
 use crate::error::Error;
 

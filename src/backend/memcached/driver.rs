@@ -14,9 +14,9 @@ use tokio::{
 };
 
 use super::{
+    meta_protocol::{Reply, take_reply},
     question::Questions,
     queue::{Shared, To, Waiting},
-    wire::{Reply, take_reply},
 };
 
 /// How long a server may owe an answer and say nothing at all before the connection is given up.

@@ -1,19 +1,19 @@
 //! Stored responses on memcached servers, shared by all nodes that use them.
 
-mod address;
 mod connection;
 mod driver;
-mod items;
-mod name;
+pub(crate) mod item_key;
+pub(crate) mod meta_protocol;
 mod notes;
 mod question;
 mod queue;
-mod ring;
-mod server;
+pub(crate) mod registers;
+pub(crate) mod rendezvous;
+pub(crate) mod servers;
 mod store;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod url;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ use crate::{
     key::Key,
     tag::Tag,
 };
-use items::Items;
+use registers::Items;
 use store::{Options, Store};
 
 /// Stored responses on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the
@@ -212,7 +212,7 @@ impl MemcachedBuilder {
     /// # Errors
     /// If the URL cannot be read.
     pub async fn connect(self, url: &str) -> Result<Memcached, Error> {
-        let addresses = address::addresses(url)?;
+        let addresses = url::addresses(url)?;
         let store = Store::new(Items::new(&addresses, &self.namespace, self.connect_limit), self.options);
         let memcached = Memcached { store: Guarded::new(store, self.limits) };
         if let Err(error) = memcached.store.ask(memcached.store.remote().epoch()).await {

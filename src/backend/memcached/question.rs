@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{name::Name, wire::Reply};
+use super::{item_key::Name, meta_protocol::Reply};
 
 /// The question for one item, for one who asks it.
 #[derive(Debug, Clone)]

@@ -13,9 +13,9 @@ use tokio::{
 };
 
 use super::{
-    name::Name,
+    item_key::Name,
+    meta_protocol::{Reply, Version, get},
     question::{Asked, Question, Questions},
-    wire::{Reply, Version, get},
 };
 use crate::error::Error;
 

@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    items::{Items, ask_record, no_reply, records_in, refusal, value},
-    name::Name,
+    item_key::Name,
+    meta_protocol::{Condition, MAX_TTL, Reply, Version},
     notes::Notes,
     question::Question,
-    server::Command,
-    wire::{Condition, MAX_TTL, Reply, Version},
+    registers::{Items, ask_record, no_reply, records_in, refusal, value},
+    servers::Command,
 };
 use crate::{
     backend::{

@@ -8,8 +8,8 @@ use tokio::{
 
 use crate::backend::memcached::{
     connection::{Connection, Joined, MAX_UNANSWERED, Pending, State},
-    name::Names,
-    wire::{Reply, Version, get},
+    item_key::Names,
+    meta_protocol::{Reply, Version, get},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use tokio::{
 use crate::{
     backend::memcached::{
         connection::State,
-        name::Names,
-        server::{Command, FIRST_REST, Servers},
-        wire::{Condition, Reply, Version},
+        item_key::Names,
+        meta_protocol::{Condition, Reply, Version},
+        servers::{Command, FIRST_REST, Servers},
     },
     error::Error,
 };

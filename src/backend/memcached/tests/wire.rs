@@ -1,7 +1,7 @@
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*};
 
-use crate::backend::memcached::wire::*;
+use crate::backend::memcached::meta_protocol::*;
 
 fn written(write: impl FnOnce(&mut BytesMut)) -> String {
     let mut into = BytesMut::new();

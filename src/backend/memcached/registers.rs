@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    name::{Name, Names},
-    server::{Command, Servers},
-    wire::{Condition, MAX_TTL, Reply, Version, parse_number},
+    item_key::{Name, Names},
+    meta_protocol::{Condition, MAX_TTL, Reply, Version, parse_number},
+    servers::{Command, Servers},
 };
 use crate::{
     backend::{

@@ -9,10 +9,10 @@ use bytes::BytesMut;
 
 use super::{
     connection::{Connection, Joined, Pending, State},
-    name::Name,
+    item_key::Name,
+    meta_protocol::{self, Condition, Reply, Version},
     question::Question,
-    ring::Ring,
-    wire::{self, Condition, Reply, Version},
+    rendezvous::Ring,
 };
 use crate::error::Error;
 
@@ -136,9 +136,9 @@ impl<'c> Command<'c> {
 
     fn write(&self, into: &mut BytesMut, line: u16) {
         match *self {
-            Self::Get { name, version } => wire::get(into, name.as_bytes(), version),
-            Self::Set { name, data, ttl, condition } => wire::set(into, name.as_bytes(), data, ttl, condition.on(line)),
-            Self::Increment { name } => wire::increment(into, name.as_bytes()),
+            Self::Get { name, version } => meta_protocol::get(into, name.as_bytes(), version),
+            Self::Set { name, data, ttl, condition } => meta_protocol::set(into, name.as_bytes(), data, ttl, condition.on(line)),
+            Self::Increment { name } => meta_protocol::increment(into, name.as_bytes()),
         }
     }
 }
@@ -183,7 +183,7 @@ impl Server {
     }
 
     fn ping(&self) -> Result<Pending, Error> {
-        self.connection()?.send(1, wire::no_op)
+        self.connection()?.send(1, meta_protocol::no_op)
     }
 
     /// Gives up a connection on which nothing may come any more. One that never was there is left to its rest.
