@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::future::join;
 use redis::{Value, cmd};
 
-use super::{claims::Claims, failure::failed, options::Options, registers::Slots};
+use super::{cluster_registers::Slots, error::failed, fetch_lock::Claims, options::Options};
 use crate::{
     backend::{
         contract::{Claim, Invalidation, Put, Read, Receipt, Scope},

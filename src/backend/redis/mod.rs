@@ -1,23 +1,23 @@
 //! Stored responses in Redis, shared by all nodes that use it.
 
-mod announced;
-mod claims;
+pub(crate) mod batch;
+pub(crate) mod clock;
 mod cluster;
-mod failure;
-mod link;
+pub(crate) mod cluster_registers;
+pub(crate) mod connection;
+pub(crate) mod error;
+pub(crate) mod feed;
+pub(crate) mod fetch_lock;
+pub(crate) mod key_names;
 mod memo;
-mod moment;
-mod names;
 mod options;
 mod question;
-mod reading;
-mod readings;
-mod record;
-mod registers;
-mod scripts;
+pub(crate) mod script;
 mod seen;
 mod sentinels;
 mod single;
+pub(crate) mod snapshot;
+pub(crate) mod tag_record;
 mod tls;
 mod url;
 
@@ -42,10 +42,10 @@ use crate::{
     tag::Tag,
 };
 use cluster::Cluster;
-use link::{Link, Source};
-use names::Names;
+use cluster_registers::Slots;
+use connection::{Link, Source};
+use key_names::Names;
 use options::Options;
-use registers::Slots;
 use sentinels::Sentinels;
 use single::Single;
 use tls::Trust;
@@ -381,7 +381,7 @@ impl Followed for Redis {
     async fn announced_since(&self, last: Option<u64>) -> Result<Announced, Error> {
         let topology = self.store.remote();
         match last {
-            Some(last) => self.store.ask_aside(announced::LIMIT, topology.announced_since(last)).await,
+            Some(last) => self.store.ask_aside(feed::LIMIT, topology.announced_since(last)).await,
             None => self.store.ask(topology.position()).await,
         }
     }

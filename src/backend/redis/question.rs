@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
-use super::{moment::Moment, reading::Reading};
+use super::{clock::Reading, snapshot::Moment};
 use crate::error::Error;
 
 /// The questions that have not been sent yet.
@@ -86,7 +86,7 @@ impl Question {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backend::redis::reading::Term, entry::epoch::Epoch};
+    use crate::{backend::redis::clock::Term, entry::epoch::Epoch};
 
     const CLOCK: Reading = Reading { term: Term([0; 8]), epoch: Epoch::new(7), sequence: 0 };
 

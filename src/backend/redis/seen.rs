@@ -1,6 +1,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::reading::{Reading, Term};
+use super::clock::{Reading, Term};
 
 /// How far this node has seen the clock go, on whichever server it was.
 ///

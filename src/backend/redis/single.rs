@@ -5,19 +5,19 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    announced::{BATCH, WORTH_READING, announced, position},
-    claims::Claims,
-    failure::{changing, failed, unconfirmed, unexpected},
-    link::{Link, Stand},
+    batch::{ATTEMPTS, Readings},
+    clock::{self, Reading},
+    connection::{Link, Stand},
+    error::{changing, failed, unconfirmed, unexpected},
+    feed::{BATCH, WORTH_READING, announced, position},
+    fetch_lock::Claims,
+    key_names::Names,
     memo::{Memo, Note, Proof},
-    moment::{Moment, Opened},
-    names::Names,
     options::Options,
     question::Keys,
-    reading::{self, Reading},
-    readings::{ATTEMPTS, Readings},
-    record::{judge, judge_all},
-    scripts::{Known, Sent, force, library},
+    script::{Known, Sent, force, library},
+    snapshot::{Moment, Opened},
+    tag_record::{judge, judge_all},
 };
 use crate::{
     backend::{
@@ -184,7 +184,7 @@ impl Single {
     ) -> Result<Settled, Error> {
         for _ in 0..ATTEMPTS {
             let (replies, stand) = self.script(script, keys, &arguments, further.as_ref()).await?;
-            let reading = replies.first().and_then(reading::of).ok_or_else(unexpected)?;
+            let reading = replies.first().and_then(clock::of).ok_or_else(unexpected)?;
             if self.link.settles(stand, &reading) {
                 return Ok(Settled { reading, replies, stand });
             }

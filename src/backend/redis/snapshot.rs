@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::reading::Reading;
+use super::clock::Reading;
 use crate::{entry::stored::Stored, key::Key};
 
 /// The clock, and what stood under some keys, in one moment.

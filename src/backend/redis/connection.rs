@@ -15,8 +15,8 @@ use redis::{
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
-    reading::{Reading, Term},
-    scripts::{Known, Sent},
+    clock::{Reading, Term},
+    script::{Known, Sent},
     seen::Seen,
     sentinels::{PERIOD, Primary, Sentinels},
 };

@@ -14,13 +14,13 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::{
-    announced::{BATCH, WORTH_READING, announced, position},
-    failure::{changing, failed, unexpected},
-    names::Names,
+    batch::ATTEMPTS,
+    clock,
+    error::{changing, failed, unexpected},
+    feed::{BATCH, WORTH_READING, announced, position},
+    key_names::Names,
     options::Options,
-    reading,
-    readings::ATTEMPTS,
-    scripts::{Known, Sent, force},
+    script::{Known, Sent, force},
     seen::Latest,
 };
 use crate::{
@@ -86,7 +86,7 @@ impl Slots {
         }
     }
 
-    pub(super) async fn reading(&self) -> Result<reading::Reading, Error> {
+    pub(super) async fn reading(&self) -> Result<clock::Reading, Error> {
         Ok(self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await?.0)
     }
 
@@ -148,7 +148,7 @@ impl Slots {
         script: &Known,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
-    ) -> Result<(reading::Reading, Value), Error> {
+    ) -> Result<(clock::Reading, Value), Error> {
         for _ in 0..ATTEMPTS {
             let told = self.seen.get();
             let answer = self
@@ -157,7 +157,7 @@ impl Slots {
                     arguments(command);
                 })
                 .await?;
-            let reading = reading::of(&answer).ok_or_else(unexpected)?;
+            let reading = clock::of(&answer).ok_or_else(unexpected)?;
             if self.seen.note(told, &reading) {
                 return Ok((reading, answer));
             }

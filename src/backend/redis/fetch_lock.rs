@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 
-use super::scripts::{Known, Sent};
+use super::script::{Known, Sent};
 use crate::backend::contract::Claim;
 
 /// How this node claims keys: by a name of its own, so that it gives back no other's claim.

@@ -17,11 +17,11 @@ use tokio::{
 };
 
 use super::{
-    failure::{changing, failed, unexpected},
-    link::Link,
-    moment::Moment,
+    clock::Reading,
+    connection::Link,
+    error::{changing, failed, unexpected},
     question::{Answer, Keys, Question, Questions},
-    reading::Reading,
+    snapshot::Moment,
 };
 use crate::{backend::remote::too_slow, error::Error};
 
@@ -198,7 +198,7 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
-    use crate::backend::redis::link::Source;
+    use crate::backend::redis::connection::Source;
 
     fn readings() -> Arc<Readings> {
         let nowhere = Source::Client(Box::new(Client::open("redis://127.0.0.1:1").unwrap()));

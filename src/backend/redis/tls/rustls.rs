@@ -6,7 +6,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use super::RedisBuilder;
+use super::super::RedisBuilder;
 use crate::error::Error;
 
 impl RedisBuilder {
@@ -26,11 +26,11 @@ impl RedisBuilder {
 
 /// The authorities to trust, if not the public ones.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trust(Option<Vec<u8>>);
+pub(crate) struct Trust(Option<Vec<u8>>);
 
 impl Trust {
     /// Makes ready for a URL, and checks that authorities are named where they matter.
-    pub(super) fn prepare(&self, url: &str) -> Result<(), Error> {
+    pub(crate) fn prepare(&self, url: &str) -> Result<(), Error> {
         let by_tls = url.starts_with("rediss");
         if by_tls && CryptoProvider::get_default().is_none() {
             // Rustls panics where it finds none, or two that it could take. Whoever was faster has the say.
@@ -47,7 +47,7 @@ impl Trust {
         }
     }
 
-    pub(super) fn single(&self, client: Client) -> Result<Client, Error> {
+    pub(crate) fn single(&self, client: Client) -> Result<Client, Error> {
         match self.certificates() {
             Some(certificates) => Client::build_with_tls(client.get_connection_info().clone(), certificates)
                 .map_err(|error| unreadable().with_source(error)),
@@ -55,7 +55,7 @@ impl Trust {
         }
     }
 
-    pub(super) fn cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
+    pub(crate) fn cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
         match self.certificates() {
             Some(certificates) => builder.certs(certificates),
             None => builder,

@@ -2,7 +2,7 @@ use std::{iter, time::Duration};
 
 use redis::Value;
 
-use super::{failure::unexpected, reading::Reading};
+use super::{clock::Reading, error::unexpected};
 use crate::{
     backend::{Announced, contract::Invalidation},
     error::Error,

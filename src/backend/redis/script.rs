@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Script, cmd};
 
-use super::reading::Term;
+use super::clock::Term;
 use crate::backend::contract::Invalidation;
 
 const CLOCK: &str = include_str!("lua/clock.lua");
