@@ -10,9 +10,9 @@ use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
+    cache::flights::Landing,
     caught::caught,
     clock::Timestamp,
-    collapse::Landing,
     entry::{
         response::StoredResponse,
         stored::{Content, Stored},

@@ -8,8 +8,13 @@ use tokio::{
 };
 
 use crate::{
-    backend::contract::Claim, body::ResponseBody, cache::Cache, collapse::Landing, entry::epoch::Epoch, hit::Missing,
-    inquiry::Inquiry, key::Key,
+    backend::contract::Claim,
+    body::ResponseBody,
+    cache::{Cache, flights::Landing},
+    entry::epoch::Epoch,
+    hit::Missing,
+    inquiry::Inquiry,
+    key::Key,
 };
 
 /// The claim to be the only node that fetches for a key; given back when the fetch is over.

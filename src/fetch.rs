@@ -13,13 +13,15 @@ use crate::{
     ahead::Ahead,
     attempt::Attempt,
     body::ResponseBody,
-    cache::Cache,
-    detached::{Detached, until},
+    cache::{
+        Cache,
+        detached::{Detached, until},
+        places::Place,
+    },
     errand::Errand,
     hit::{Missing, Validation, Verdict, unavailable},
     http::cache_status::{CacheStatus, Forward, Reason},
     inquiry::Inquiry,
-    place::Place,
     policy::{
         cacheable_request::{Look, LookMethod},
         settings::Settings,

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    collapse::Landing,
+    cache::flights::Landing,
     entry::{
         response::{StoredResponse, response_head},
         stored::{Content, Stored},

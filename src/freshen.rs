@@ -10,8 +10,8 @@ use http_body::Body;
 use crate::{
     attempt::Attempt,
     body::ResponseBody,
+    cache::flights::Landing,
     clock::Timestamp,
-    collapse::Landing,
     entry::response::{StoredResponse, response_head},
     http::{
         cache_status::{CacheStatus, Reason},

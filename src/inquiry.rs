@@ -7,12 +7,14 @@ use tokio::time::Instant;
 use crate::{
     ahead::Ahead,
     body::ResponseBody,
-    cache::Cache,
-    detached::Abandon,
-    failure::{Consequence, report},
+    cache::{
+        Cache,
+        detached::Abandon,
+        outage_log::{Consequence, report},
+        places::Place,
+    },
     hit::Seeker,
     http::cache_status::Reason,
-    place::Place,
     policy::{cacheable_request::Look, settings::Settings},
     store::LookUp,
 };

@@ -10,15 +10,11 @@ mod caught;
 mod claim;
 mod clock;
 mod codec;
-mod collapse;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod connect;
-mod detached;
 mod entry;
 mod errand;
 mod error;
-mod failure;
 mod fetch;
 mod fill;
 mod freshen;
@@ -33,9 +29,7 @@ mod invalidation;
 mod key;
 mod layer;
 mod method;
-mod mode;
 mod pass;
-mod place;
 mod policy;
 mod pump;
 mod refresh;
@@ -48,7 +42,6 @@ mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod turn;
-mod uncacheable;
 mod write;
 
 #[doc = include_str!("docs/standards.md")]
@@ -65,6 +58,7 @@ pub use backend::redis::{Redis, RedisBuilder};
 pub use backend::tiered::Tiered;
 pub use body::ResponseBody;
 pub use cache::Cache;
+pub use cache::mode::Mode;
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use entry::{epoch::Epoch, stored::Stored};
 pub use error::Error;
@@ -78,6 +72,5 @@ pub use http::cache_status::{CacheStatus, Forward, Reason};
 pub use key::Key;
 pub use key::normalizers::Normalize;
 pub use layer::CacheLayer;
-pub use mode::Mode;
 pub use service::CacheService;
 pub use tag::Tag;

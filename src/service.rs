@@ -9,8 +9,10 @@ use tower_service::Service;
 
 use crate::{
     body::{ResponseBody, request_content::Content},
-    cache::Cache,
-    detached::{Detached, Write},
+    cache::{
+        Cache,
+        detached::{Detached, Write},
+    },
     errand::Errand,
     fetch::Fetch,
     future::ResponseFuture,

@@ -7,7 +7,10 @@ use crate::{
         contract::{Put, Read},
         validity::Standing,
     },
-    cache::Cache,
+    cache::{
+        Cache,
+        outage_log::{Consequence, report},
+    },
     clock::Timestamp,
     entry::{
         epoch::Epoch,
@@ -15,7 +18,6 @@ use crate::{
         variants::{Member, Variants},
     },
     error::Error,
-    failure::{Consequence, report},
     http::{
         cache_status::{Forward, Reason},
         no_vary_search::SearchRule,

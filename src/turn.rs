@@ -9,9 +9,11 @@ use tokio::{
 
 use crate::{
     body::ResponseBody,
-    cache::Cache,
+    cache::{
+        Cache,
+        flights::{Landing, Lead, Turn},
+    },
     claim::Claimed,
-    collapse::{Landing, Lead, Turn},
     entry::epoch::Epoch,
     hit::Missing,
     http::cache_status::{Forward, Reason},

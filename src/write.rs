@@ -11,10 +11,12 @@ use tower_service::Service;
 use crate::{
     backend::contract::Invalidation,
     body::ResponseBody,
-    cache::Cache,
+    cache::{
+        Cache,
+        outage_log::{Consequence, report},
+    },
     errand::Errand,
     error::Error,
-    failure::{Consequence, report},
     handler::invalidate::Invalidate,
     http::{
         authority::{Scheme, normal_authority},

@@ -16,7 +16,7 @@ struct Source {
 
 const SOURCES: [Source; 4] = [
     Source { path: "../../src/backend/memory/tag_table.rs", slips: &TAG_TABLE_SLIPS },
-    Source { path: "../../src/collapse.rs", slips: &COLLAPSE_SLIPS },
+    Source { path: "../../src/cache/flights.rs", slips: &COLLAPSE_SLIPS },
     Source { path: "../../src/backend/remote/registers.rs", slips: &STEPWISE_SLIPS },
     Source { path: "../../src/backend/tiered/lease.rs", slips: &LEASE_SLIPS },
 ];

@@ -19,7 +19,7 @@ mod sync {
     };
 }
 
-#[path = "../../../src/collapse.rs"]
+#[path = "../../../src/cache/flights.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod collapse;
 

@@ -18,10 +18,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    body::budget::{ByteBudget, Held},
-    detached::Abandon,
-};
+use super::detached::Abandon;
+use crate::body::budget::{ByteBudget, Held};
 
 /// What the fetches of a cache may take of the process.
 #[derive(Debug, Clone, Copy)]

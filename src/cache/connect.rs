@@ -1,4 +1,5 @@
-use crate::{cache::Cache, error::Error};
+use super::Cache;
+use crate::error::Error;
 
 impl Cache {
     /// A cache in the store that `url` names:

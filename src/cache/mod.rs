@@ -1,3 +1,11 @@
+pub(crate) mod connect;
+pub(crate) mod detached;
+pub(crate) mod flights;
+pub(crate) mod mode;
+pub(crate) mod outage_log;
+pub(crate) mod places;
+pub(crate) mod uncacheable;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -9,19 +17,21 @@ use http::Uri;
 
 use crate::{
     backend::contract::{Backend, Invalidation, Receipt},
+    cache::{
+        flights::{Flights, Limits},
+        mode::{Mode, Switch},
+        places::{FetchLimits, Place, Places},
+        uncacheable::Uncacheable,
+    },
     clock::{Clock, Timestamp},
-    collapse::{Flights, Limits},
     error::Error,
     http::{
         authority::{Scheme, normal_authority},
         cache_status::{Forward, Reason},
     },
     key::{Key, secret::Secret},
-    mode::{Mode, Switch},
-    place::{FetchLimits, Place, Places},
     policy::settings::Settings,
     tag::{Tag, deduplicate, namespace::TagSpace},
-    uncacheable::Uncacheable,
 };
 
 /// A response cache: a handle to one store, cheap to clone.

@@ -15,7 +15,7 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// The fetches that are under way.
 #[derive(Debug)]
