@@ -19,13 +19,13 @@ use crate::{
     },
     errand::Errand,
     fill::Fill,
-    hit::Missing,
     http::{
         cache_status::{CacheStatus, Forward, Reason},
         conditional::{has_validator, validate},
         no_vary_search::SearchRule,
     },
     inquiry::Inquiry,
+    lookup::{reuse::Missing, store::Filled},
     policy::{
         cacheable_request::LookMethod,
         freshness::{Exchange, Lifetime},
@@ -33,7 +33,6 @@ use crate::{
         storable::{LARDER_CACHE_CONTROL, RequestTerms, storable},
     },
     refresh::Within,
-    store::Filled,
     turn::Role,
     write::invalidate_after,
 };

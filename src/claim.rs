@@ -12,9 +12,9 @@ use crate::{
     body::ResponseBody,
     cache::{Cache, flights::Landing},
     entry::epoch::Epoch,
-    hit::Missing,
     inquiry::Inquiry,
     key::Key,
+    lookup::reuse::Missing,
 };
 
 /// The claim to be the only node that fetches for a key; given back when the fetch is over.

@@ -19,9 +19,9 @@ use crate::{
         places::Place,
     },
     errand::Errand,
-    hit::{Missing, Validation, Verdict, unavailable},
     http::cache_status::{CacheStatus, Forward, Reason},
     inquiry::Inquiry,
+    lookup::reuse::{Missing, Validation, Verdict, unavailable},
     policy::{
         cacheable_request::{Look, LookMethod},
         settings::Settings,

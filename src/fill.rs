@@ -15,11 +15,11 @@ use crate::{
     },
     http::{cache_status::Reason, etag::entity_tag, stored_fields::LastingFields},
     inquiry::Inquiry,
+    lookup::store::Filled,
     policy::{
         freshness::Lifetime,
         storable::{fields_left_out, is_streamed},
     },
-    store::Filled,
     turn::Role,
 };
 

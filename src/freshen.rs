@@ -19,8 +19,8 @@ use crate::{
         date::http_date,
         stored_fields::{LastingFields, remove_connection_fields},
     },
+    lookup::respond::failed,
     policy::{freshness::Exchange, storable::fields_left_out},
-    respond::failed,
     tag::deduplicate,
     write::invalidate_after,
 };

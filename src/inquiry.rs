@@ -13,10 +13,9 @@ use crate::{
         outage_log::{Consequence, report},
         places::Place,
     },
-    hit::Seeker,
     http::cache_status::Reason,
+    lookup::{LookUp, reuse::Seeker},
     policy::{cacheable_request::Look, settings::Settings},
-    store::LookUp,
 };
 
 /// What one request wants to know, for all who help to answer it.

@@ -20,7 +20,6 @@ mod fill;
 mod freshen;
 mod future;
 mod handler;
-mod hit;
 #[cfg(all(test, feature = "axum", feature = "memory"))]
 mod hostile;
 mod http;
@@ -28,15 +27,14 @@ mod inquiry;
 mod invalidation;
 mod key;
 mod layer;
+mod lookup;
 mod method;
 mod pass;
 mod policy;
 mod pump;
 mod refresh;
-mod respond;
 mod router;
 mod service;
-mod store;
 mod sync;
 mod tag;
 #[cfg(feature = "testing")]

@@ -16,11 +16,11 @@ use crate::{
     errand::Errand,
     fetch::Fetch,
     future::ResponseFuture,
-    hit::{Missing, Seeker, Validation, Verdict, unavailable},
     http::{
         cache_status::{CacheStatus, Forward},
         request_fields::Facts,
     },
+    lookup::reuse::{Missing, Seeker, Validation, Verdict, unavailable},
     method::is_safe,
     pass::pass,
     policy::{cacheable_request::Look, settings::Settings},

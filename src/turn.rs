@@ -15,9 +15,9 @@ use crate::{
     },
     claim::Claimed,
     entry::epoch::Epoch,
-    hit::Missing,
     http::cache_status::{Forward, Reason},
     inquiry::Inquiry,
+    lookup::reuse::Missing,
     policy::{
         cacheable_request::{Look, LookMethod},
         settings::Collapsing,

@@ -1,3 +1,7 @@
+pub(crate) mod respond;
+pub(crate) mod reuse;
+pub(crate) mod store;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header::VARY};
@@ -24,6 +28,7 @@ use crate::{
         vary::Vary,
     },
     key::{Key, normalizers::unvaried},
+    lookup::store::{Filled, backend_failed, member},
     policy::{cacheable_request::Look, settings::Settings},
     tag::Tag,
 };
@@ -40,27 +45,6 @@ pub(crate) struct LookUp {
     pub(crate) epoch: Option<Epoch>,
     /// Where it was found, or where it would be: the key of a variant, or `None` for the request's own key.
     pub(crate) at: Option<Box<Key>>,
-}
-
-/// Where a response on its way into the store belongs, and what can invalidate it.
-#[derive(Debug)]
-pub(crate) struct Filled {
-    pub(crate) key: Key,
-    pub(crate) vary: Vary,
-    /// The key of the variant that the request selects by `vary`, if that names any field.
-    pub(crate) variant: Option<Box<Key>>,
-    pub(crate) born: Epoch,
-    pub(crate) tags: Vec<Tag>,
-    /// How the response treats the query, and where that is kept.
-    pub(crate) rule: Option<Box<(Key, SearchRule)>>,
-    /// The tags of the target alone, for what is stored about all its variants.
-    pub(crate) target_tags: Vec<Tag>,
-}
-
-impl Filled {
-    fn variant(&self) -> Box<Key> {
-        self.variant.clone().unwrap_or_else(|| Box::new(unvaried(&self.key)))
-    }
 }
 
 /// Storing and finding; variants (RFC 9111 §4.1) are dealt with here, so that a backend only has keys and values.
@@ -282,13 +266,4 @@ impl Variants {
         self.nominations.truncate(NOMINATIONS);
         Some(self)
     }
-}
-
-fn member(key: &Key) -> Member {
-    *key.storage_digest().first_chunk().expect("a SHA-256 is longer than a member's name")
-}
-
-fn backend_failed(error: Error) -> Reason {
-    report(&error, Consequence::NotStored);
-    Reason::Backend
 }

@@ -3,6 +3,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
+use super::{
+    LookUp,
+    respond::{failed, respond},
+};
 use crate::{
     backend::validity::Standing,
     body::ResponseBody,
@@ -18,8 +22,6 @@ use crate::{
     },
     key::Key,
     policy::{cacheable_request::Look, settings::Settings},
-    respond::{failed, respond},
-    store::LookUp,
 };
 
 /// What a look-up means for a request.
