@@ -25,6 +25,7 @@ use crate::{
         no_vary_search::SearchRule,
     },
     inquiry::Inquiry,
+    invalidation::after_response::invalidate_after,
     lookup::{reuse::Missing, store::Filled},
     policy::{
         cacheable_request::LookMethod,
@@ -34,7 +35,6 @@ use crate::{
     },
     refresh::Within,
     turn::Role,
-    write::invalidate_after,
 };
 
 /// One run of the handler for a request that the cache could not answer; boxed, since it is handed on from future to future.

@@ -10,7 +10,6 @@ use tower_service::Service;
 use tracing::Instrument as _;
 
 use crate::{
-    ahead::Ahead,
     attempt::Attempt,
     body::ResponseBody,
     cache::{
@@ -21,6 +20,7 @@ use crate::{
     errand::Errand,
     http::cache_status::{CacheStatus, Forward, Reason},
     inquiry::Inquiry,
+    invalidation::response_tags::Ahead,
     lookup::reuse::{Missing, Validation, Verdict, unavailable},
     policy::{
         cacheable_request::{Look, LookMethod},

@@ -19,10 +19,10 @@ use crate::{
         date::http_date,
         stored_fields::{LastingFields, remove_connection_fields},
     },
+    invalidation::after_response::invalidate_after,
     lookup::respond::failed,
     policy::{freshness::Exchange, storable::fields_left_out},
     tag::deduplicate,
-    write::invalidate_after,
 };
 
 impl Attempt {

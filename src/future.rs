@@ -13,8 +13,7 @@ use crate::{
     body::ResponseBody,
     cache::Cache,
     http::cache_status::{CacheStatus, StatusField},
-    pass::passed,
-    write::invalidate_as_asked,
+    middleware::bypass::{invalidate_as_asked, passed},
 };
 
 pin_project! {

@@ -5,7 +5,6 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::{
-    ahead::Ahead,
     body::ResponseBody,
     cache::{
         Cache,
@@ -14,6 +13,7 @@ use crate::{
         places::Place,
     },
     http::cache_status::Reason,
+    invalidation::response_tags::Ahead,
     lookup::{LookUp, reuse::Seeker},
     policy::{cacheable_request::Look, settings::Settings},
 };

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod ahead;
 mod attempt;
 pub mod backend;
 mod body;
@@ -28,8 +27,7 @@ mod invalidation;
 mod key;
 mod layer;
 mod lookup;
-mod method;
-mod pass;
+mod middleware;
 mod policy;
 mod pump;
 mod refresh;
@@ -40,7 +38,6 @@ mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod turn;
-mod write;
 
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}

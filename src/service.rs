@@ -20,13 +20,12 @@ use crate::{
         cache_status::{CacheStatus, Forward},
         request_fields::Facts,
     },
+    invalidation::after_response::is_safe,
     lookup::reuse::{Missing, Seeker, Validation, Verdict, unavailable},
-    method::is_safe,
-    pass::pass,
+    middleware::{bypass::pass, unsafe_method::write_through},
     policy::{cacheable_request::Look, settings::Settings},
     refresh::{Refresh, Within},
     router,
-    write::write_through,
 };
 
 /// A service with a cache in front of it; made by [`CacheLayer`](crate::CacheLayer).

@@ -1,3 +1,5 @@
 //! TODO folder
 
+pub(crate) mod after_response;
+pub(crate) mod response_tags;
 pub(crate) mod target_uri;

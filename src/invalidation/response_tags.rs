@@ -1,5 +1,6 @@
 use http::{HeaderMap, header::CACHE_CONTROL, request};
 
+use super::target_uri::Target;
 use crate::{
     handler::cache_tags::CacheTags,
     http::{
@@ -7,7 +8,6 @@ use crate::{
         cache_groups::{CACHE_GROUPS, group_names},
         cache_status::Reason,
     },
-    invalidation::target_uri::Target,
     policy::{response_view::Candidate, settings::Settings},
     router,
     tag::{MAX_TAGS, Tag, deduplicate, namespace::TagSpace},

@@ -8,6 +8,7 @@ use http::{
 use http_body::Body;
 use tower_service::Service;
 
+use super::target_uri::Target;
 use crate::{
     backend::contract::Invalidation,
     body::ResponseBody,
@@ -23,34 +24,9 @@ use crate::{
         cache_groups::{CACHE_GROUP_INVALIDATION, group_names},
         cache_status::{CacheStatus, Forward, Reason},
     },
-    invalidation::target_uri::Target,
-    method::is_safe,
     policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
     tag::Tag,
 };
-
-/// Lets a request that may change something through, and invalidates what it changed before its response leaves
-/// (RFC 9111 §4.4).
-pub(crate) async fn write_through<S, ReqBody, ResBody>(
-    errand: Box<Errand<S, ReqBody>>,
-    cache: Cache,
-    settings: Arc<Settings>,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
-{
-    let target = Target::of(&errand.parts);
-    let method = errand.parts.method.clone();
-    let (mut parts, body) = errand.run().await?.into_parts();
-    let reason = match invalidate_after(&cache, &target, &method, &mut parts).await {
-        Ok(()) => Reason::Method,
-        Err(reason) => reason,
-    };
-    parts.headers.remove(LARDER_CACHE_CONTROL);
-    CacheStatus::not_stored(Forward::Method, reason).attach(settings.status_field, &mut parts);
-    Ok(Response::from_parts(parts, ResponseBody::passing(body)))
-}
 
 /// Carries out what a response implies or asks for, if its handler succeeded.
 pub(crate) async fn invalidate_after(
@@ -74,26 +50,12 @@ pub(crate) async fn invalidate_after(
     })
 }
 
-/// Carries out what the response to a safe request asks for.
-pub(crate) async fn invalidate_as_asked<B: Body, E>(
-    cache: Cache,
-    asked: Invalidate,
-    response: Response<ResponseBody<B>>,
-) -> Result<Response<ResponseBody<B>>, E> {
-    if is_success(response.status())
-        && let Err(error) = carry_out(&cache, Vec::new(), Some(asked)).await
-    {
-        report(&error, Consequence::NotInvalidated);
-    }
-    Ok(response)
-}
-
-fn is_success(status: StatusCode) -> bool {
+pub(crate) fn is_success(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
 /// Carries out everything that can be, and reports the first thing that could not.
-async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, asked: Option<Invalidate>) -> Result<(), Error> {
+pub(crate) async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, asked: Option<Invalidate>) -> Result<(), Error> {
     let mut failure = None;
     let mut note = |outcome: Result<(), Error>| failure = failure.take().or(outcome.err());
     let mut expired = Vec::new();
@@ -175,6 +137,13 @@ fn resolve(base: &str, reference: &str) -> String {
         segments.push("");
     }
     format!("/{}", segments.join("/"))
+}
+
+/// Whether a method is known to change nothing (RFC 9110 §9.2.1); of an unknown one that is not assumed.
+pub(crate) fn is_safe(method: &Method) -> bool {
+    /// Registered as safe, but without a constant in `http`.
+    const OTHERS: [&str; 4] = ["QUERY", "PROPFIND", "REPORT", "SEARCH"];
+    method.is_safe() || OTHERS.contains(&method.as_str())
 }
 
 #[cfg(test)]

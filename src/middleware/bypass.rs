@@ -1,16 +1,34 @@
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc};
 
-use http::{Request, Response};
+use http::{
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
+    header::{CONTENT_LOCATION, LOCATION},
+    response,
+};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
+    backend::contract::Invalidation,
     body::ResponseBody,
-    cache::Cache,
+    cache::{
+        Cache,
+        outage_log::{Consequence, report},
+    },
+    errand::Errand,
+    error::Error,
     handler::invalidate::Invalidate,
-    http::cache_status::{CacheStatus, StatusField},
-    policy::storable::LARDER_CACHE_CONTROL,
-    write::invalidate_as_asked,
+    http::{
+        authority::{Scheme, normal_authority},
+        cache_groups::{CACHE_GROUP_INVALIDATION, group_names},
+        cache_status::{CacheStatus, Forward, Reason, StatusField},
+    },
+    invalidation::{
+        after_response::{carry_out, is_safe, is_success},
+        target_uri::Target,
+    },
+    policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
+    tag::Tag,
 };
 
 /// Lets a request pass as soon as the inner service is ready.
@@ -44,4 +62,18 @@ pub(crate) fn passed<B: Body>(
     status.attach(field, &mut parts);
     let asked = Invalidate::take(&mut parts.extensions);
     (Response::from_parts(parts, ResponseBody::passing(body)), asked)
+}
+
+/// Carries out what the response to a safe request asks for.
+pub(crate) async fn invalidate_as_asked<B: Body, E>(
+    cache: Cache,
+    asked: Invalidate,
+    response: Response<ResponseBody<B>>,
+) -> Result<Response<ResponseBody<B>>, E> {
+    if is_success(response.status())
+        && let Err(error) = carry_out(&cache, Vec::new(), Some(asked)).await
+    {
+        report(&error, Consequence::NotInvalidated);
+    }
+    Ok(response)
 }

@@ -1,0 +1,4 @@
+//! TODO folder
+
+pub(crate) mod bypass;
+pub(crate) mod unsafe_method;
