@@ -1,43 +1,33 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod attempt;
 pub mod backend;
 mod body;
 mod cache;
-mod caught;
-mod claim;
 mod clock;
 mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod entry;
-mod errand;
 mod error;
 mod fetch;
-mod fill;
-mod freshen;
 mod future;
 mod handler;
 #[cfg(all(test, feature = "axum", feature = "memory"))]
 mod hostile;
 mod http;
-mod inquiry;
 mod invalidation;
 mod key;
 mod layer;
 mod lookup;
 mod middleware;
 mod policy;
-mod pump;
-mod refresh;
 mod router;
 mod service;
 mod sync;
 mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod turn;
 
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}

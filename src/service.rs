@@ -13,8 +13,11 @@ use crate::{
         Cache,
         detached::{Detached, Write},
     },
-    errand::Errand,
-    fetch::Fetch,
+    fetch::{
+        Fetch,
+        inner_call::Errand,
+        refresh::{Refresh, Within},
+    },
     future::ResponseFuture,
     http::{
         cache_status::{CacheStatus, Forward},
@@ -24,7 +27,6 @@ use crate::{
     lookup::reuse::{Missing, Seeker, Validation, Verdict, unavailable},
     middleware::{bypass::pass, unsafe_method::write_through},
     policy::{cacheable_request::Look, settings::Settings},
-    refresh::{Refresh, Within},
     router,
 };
 

@@ -7,7 +7,7 @@ use super::{
     report::{Finding, Outcome, Report, Verdict},
     subject::{Claims, Hook, Subject, Waiting},
 };
-use crate::{backend::contract::Backend, caught::caught, key::Key, tag::Tag};
+use crate::{backend::contract::Backend, fetch::catch_panic::caught, key::Key, tag::Tag};
 
 /// The cases, and what is known of the backend that is to pass them.
 ///

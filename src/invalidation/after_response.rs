@@ -16,8 +16,8 @@ use crate::{
         Cache,
         outage_log::{Consequence, report},
     },
-    errand::Errand,
     error::Error,
+    fetch::inner_call::Errand,
     handler::invalidate::Invalidate,
     http::{
         authority::{Scheme, normal_authority},

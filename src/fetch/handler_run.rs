@@ -1,40 +1,38 @@
 use std::{future::Future, panic::resume_unwind, pin::pin, sync::Arc};
 
 use http::{
-    HeaderName, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED},
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
+    header::{AGE, CONTENT_LENGTH, DATE, ETAG, LAST_MODIFIED},
     response,
 };
 use http_body::Body;
 use tower_service::Service;
 
+use super::{catch_panic::caught, collapse::Role, context::Inquiry, inner_call::Errand, refresh::Within, store_body::Fill};
 use crate::{
     body::ResponseBody,
     cache::flights::Landing,
-    caught::caught,
     clock::Timestamp,
     entry::{
-        response::StoredResponse,
+        response::{StoredResponse, response_head},
         stored::{Content, Stored},
     },
-    errand::Errand,
-    fill::Fill,
     http::{
         cache_status::{CacheStatus, Forward, Reason},
-        conditional::{has_validator, validate},
+        conditional::{contradicts, has_validator, resembles, validate},
+        date::http_date,
         no_vary_search::SearchRule,
+        stored_fields::{LastingFields, remove_connection_fields},
     },
-    inquiry::Inquiry,
     invalidation::after_response::invalidate_after,
-    lookup::{reuse::Missing, store::Filled},
+    lookup::{respond::failed, reuse::Missing, store::Filled},
     policy::{
         cacheable_request::LookMethod,
         freshness::{Exchange, Lifetime},
         response_view::Candidate,
-        storable::{LARDER_CACHE_CONTROL, RequestTerms, storable},
+        storable::{LARDER_CACHE_CONTROL, RequestTerms, fields_left_out, storable},
     },
-    refresh::Within,
-    turn::Role,
+    tag::deduplicate,
 };
 
 /// One run of the handler for a request that the cache could not answer; boxed, since it is handed on from future to future.
@@ -207,4 +205,91 @@ fn is_server_error(status: StatusCode) -> bool {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     )
+}
+
+impl Attempt {
+    /// Answers from what is stored, which the handler says has not changed, and makes it fresh again (RFC 9111 §4.3.3, §4.3.4).
+    ///
+    /// It takes the epoch of this attempt: the handler has judged it as of now. Its tags are the old ones and the new.
+    pub(crate) async fn freshen<B, N>(
+        self: Box<Self>,
+        not_modified: Response<N>,
+        requested: Timestamp,
+    ) -> Response<ResponseBody<B>>
+    where
+        B: Body,
+    {
+        let inquiry = Arc::clone(&self.inquiry);
+        let why = self.missing.why;
+        let exchange = Exchange { requested, received: inquiry.cache.now(), chance: fastrand::f64() };
+        let (mut not_modified, _) = not_modified.into_parts();
+        let invalidated = invalidate_after(&inquiry.cache, &inquiry.ahead.target, &Method::GET, &mut not_modified).await;
+        let Some((stored, old)) = self.validated().map(|(stored, old)| (Arc::clone(stored), old.clone())) else {
+            return Response::from_parts(not_modified, ResponseBody::stored(bytes::Bytes::new()));
+        };
+        if contradicts(&not_modified.headers, &old.head.headers) {
+            // It is about another representation, and updates nothing.
+            self.role.land(Landing::Failed);
+            let status = CacheStatus::not_stored(why, Reason::NotModified);
+            return match resembles(&not_modified.headers, &old.head.headers) {
+                true => inquiry.seeker().respond(&old, status),
+                // Nothing has validated what is stored, and there is nothing else.
+                false => failed(StatusCode::BAD_GATEWAY, status),
+            };
+        }
+        let parts = freshened(&old, not_modified, exchange.received);
+        match invalidated.and_then(|()| self.plan(&parts, Some(old.body.len() as u64), exchange)) {
+            Ok((mut filled, lifetime)) => {
+                filled.tags.extend_from_slice(stored.tags());
+                deduplicate(&mut filled.tags);
+                let mut fill = self.fill((filled, lifetime), &parts);
+                let fresh = fill.response(old.body);
+                let status = match fill.put(fresh.clone()).await {
+                    Ok(()) => CacheStatus::validated(why, lifetime.ttl()),
+                    Err(reason) => CacheStatus::not_stored(why, reason),
+                };
+                inquiry.seeker().respond(&fresh, status)
+            }
+            Err(reason) => {
+                let left_out = fields_left_out(&inquiry.settings.store, &parts);
+                let headers = LastingFields::of(&parts.headers, left_out);
+                let headers = headers.complete(old.head.status, old.body.len(), exchange.received);
+                let unstored = StoredResponse {
+                    head: response_head(old.head.status, headers),
+                    generated: exchange.received,
+                    fresh_until: exchange.received,
+                    ..old
+                };
+                self.give_up(&parts, reason).await;
+                inquiry.seeker().respond(&unstored, CacheStatus::not_stored(why, reason))
+            }
+        }
+    }
+}
+
+/// The stored head with every field of the 304 in place of its own, but for the length and what belongs to the connection.
+fn freshened(old: &StoredResponse, not_modified: response::Parts, now: Timestamp) -> response::Parts {
+    let mut headers = old.head.headers.clone();
+    headers.remove(AGE);
+    let mut new = not_modified.headers;
+    remove_connection_fields(&mut new);
+    new.remove(CONTENT_LENGTH);
+    replace_fields(&mut headers, &new);
+    if !new.contains_key(DATE) {
+        headers.insert(DATE, http_date(now));
+    }
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = old.head.status;
+    parts.headers = headers;
+    parts.extensions = not_modified.extensions;
+    parts
+}
+
+fn replace_fields(headers: &mut HeaderMap, new: &HeaderMap) {
+    for name in new.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in new {
+        headers.append(name.clone(), value.clone());
+    }
 }

@@ -15,6 +15,7 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
+use super::{catch_panic::caught, context::Inquiry, store_body::Fill};
 use crate::{
     body::{
         ResponseBody,
@@ -22,10 +23,7 @@ use crate::{
         tee::{Item, TeeWriter, tee},
     },
     cache::detached::Abandon as _,
-    caught::caught,
-    fill::Fill,
     http::cache_status::Reason,
-    inquiry::Inquiry,
 };
 
 /// How long others wait for the end of a body without a length.

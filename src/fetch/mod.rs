@@ -1,3 +1,12 @@
+pub(crate) mod catch_panic;
+pub(crate) mod collapse;
+pub(crate) mod context;
+pub(crate) mod handler_run;
+pub(crate) mod inner_call;
+pub(crate) mod read_body;
+pub(crate) mod refresh;
+pub(crate) mod store_body;
+
 use std::{pin::pin, sync::Arc};
 
 use http::{
@@ -10,25 +19,27 @@ use tower_service::Service;
 use tracing::Instrument as _;
 
 use crate::{
-    attempt::Attempt,
     body::ResponseBody,
     cache::{
         Cache,
         detached::{Detached, until},
         places::Place,
     },
-    errand::Errand,
+    fetch::{
+        collapse::{FirstTurn, Leader, Role},
+        context::Inquiry,
+        handler_run::Attempt,
+        inner_call::Errand,
+        refresh::Refresh,
+    },
     http::cache_status::{CacheStatus, Forward, Reason},
-    inquiry::Inquiry,
     invalidation::response_tags::Ahead,
     lookup::reuse::{Missing, Validation, Verdict, unavailable},
     policy::{
         cacheable_request::{Look, LookMethod},
         settings::Settings,
     },
-    refresh::Refresh,
     router,
-    turn::{FirstTurn, Leader, Role},
 };
 
 /// A request that is not answered at once.

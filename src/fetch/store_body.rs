@@ -7,6 +7,7 @@ use http::{
     response,
 };
 
+use super::{collapse::Role, context::Inquiry};
 use crate::{
     cache::flights::Landing,
     entry::{
@@ -14,13 +15,11 @@ use crate::{
         stored::{Content, Stored},
     },
     http::{cache_status::Reason, etag::entity_tag, stored_fields::LastingFields},
-    inquiry::Inquiry,
     lookup::store::Filled,
     policy::{
         freshness::Lifetime,
         storable::{fields_left_out, is_streamed},
     },
-    turn::Role,
 };
 
 /// A response that will be stored as soon as its body is known; boxed, since futures that hold it are moved.
