@@ -13,7 +13,7 @@ use super::{
     site::{Answer, LANGUAGE, Manner, Site},
     subject::Subject,
 };
-use crate::{cache::Cache, error::Error, layer::CacheLayer};
+use crate::{cache::Cache, error::Error, middleware::layer::CacheLayer};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

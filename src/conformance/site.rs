@@ -23,8 +23,7 @@ use crate::{
     cache::Cache,
     clock::ManualClock,
     http::cache_status::CacheStatus,
-    layer::CacheLayer,
-    service::CacheService,
+    middleware::{layer::CacheLayer, service::CacheService},
     testing::{WholeBody, whole_body::collect},
 };
 

@@ -1,4 +1,7 @@
 //! TODO folder
 
 pub(crate) mod bypass;
+pub(crate) mod future;
+pub(crate) mod layer;
+pub(crate) mod service;
 pub(crate) mod unsafe_method;

@@ -7,6 +7,7 @@ use http::{Method, Request, Response, header::EXPECT, request};
 use http_body::Body;
 use tower_service::Service;
 
+use super::{bypass::pass, future::ResponseFuture, unsafe_method::write_through};
 use crate::{
     body::{ResponseBody, request_content::Content},
     cache::{
@@ -18,14 +19,12 @@ use crate::{
         inner_call::Errand,
         refresh::{Refresh, Within},
     },
-    future::ResponseFuture,
     http::{
         cache_status::{CacheStatus, Forward},
         request_fields::Facts,
     },
     invalidation::after_response::is_safe,
     lookup::reuse::{Missing, Seeker, Validation, Verdict, unavailable},
-    middleware::{bypass::pass, unsafe_method::write_through},
     policy::{cacheable_request::Look, settings::Settings},
     router,
 };

@@ -7,6 +7,7 @@ use std::{
 use http::{HeaderName, StatusCode, request, response};
 use tower_layer::Layer;
 
+use super::service::CacheService;
 use crate::{
     cache::Cache,
     http::cache_status::StatusField,
@@ -15,7 +16,6 @@ use crate::{
         rules::{Profile, SetCookie},
         settings::{Authorization, Collapsing, Settings},
     },
-    service::CacheService,
     tag::template::TagTemplate,
 };
 

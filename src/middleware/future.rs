@@ -9,11 +9,11 @@ use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
+use super::bypass::{invalidate_as_asked, passed};
 use crate::{
     body::ResponseBody,
     cache::Cache,
     http::cache_status::{CacheStatus, StatusField},
-    middleware::bypass::{invalidate_as_asked, passed},
 };
 
 pin_project! {
