@@ -12,8 +12,6 @@ mod entry;
 mod error;
 mod fetch;
 mod handler;
-#[cfg(all(test, feature = "axum", feature = "memory"))]
-mod hostile;
 mod http;
 mod invalidation;
 mod key;
@@ -25,6 +23,7 @@ mod sync;
 mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tests;
 
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}

@@ -1,9 +1,8 @@
 use super::{
+    backend_under_test::{Subject, Waiting},
     concurrency, epochs, outage,
     report::Verdict,
-    serving, storing,
-    subject::{Subject, Waiting},
-    tags,
+    serving, storing, tags,
 };
 
 /// One rule of the contract, and how it is tried.

@@ -13,9 +13,9 @@ use std::{
 use tokio::task::{JoinError, JoinSet, yield_now};
 
 use super::{
+    backend_under_test::{Subject, expiry, key, tags_of},
     report::{Finding, Verdict, ensure},
-    sample::{body, stored},
-    subject::{Subject, expiry, key, tags_of},
+    sample_entry::{body, stored},
 };
 use crate::{
     backend::{

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
+    backend_under_test::{Subject, expiry, key, tags_of},
     report::{Finding, Verdict, ensure},
-    sample::stored,
-    subject::{Subject, expiry, key, tags_of},
+    sample_entry::stored,
 };
 use crate::{
     backend::{

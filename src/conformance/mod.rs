@@ -21,23 +21,23 @@
 //!
 //! A backend's own unit tests make what they store with [`stored`], and read it back with [`body`].
 
+pub(crate) mod backend_under_test;
 mod cases;
 mod concurrency;
 mod epochs;
 mod outage;
 mod report;
-mod sample;
+pub(crate) mod sample_entry;
 mod serving;
-mod site;
 mod storing;
-mod subject;
 mod suite;
 mod tags;
+pub(crate) mod test_app;
 
 use std::future::Future;
 
 pub use report::{Outcome, Report};
-pub use sample::{body, stored};
+pub use sample_entry::{body, stored};
 pub use suite::Suite;
 
 use crate::backend::contract::Backend;

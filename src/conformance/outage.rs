@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    backend_under_test::Subject,
     report::{Verdict, ensure},
-    site::Site,
-    subject::Subject,
+    test_app::Site,
 };
 use crate::testing::{Fault, Faulty, Operation};
 

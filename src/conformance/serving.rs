@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
+    backend_under_test::Subject,
     report::{Finding, Verdict, ensure},
-    site::{Answer, LANGUAGE, Manner, Site},
-    subject::Subject,
+    test_app::{Answer, LANGUAGE, Manner, Site},
 };
 use crate::{cache::Cache, error::Error, middleware::layer::CacheLayer};
 

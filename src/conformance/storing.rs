@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
+    backend_under_test::{Subject, key, tags_of},
     report::{Finding, Verdict, ensure},
-    sample::{body, of_every_kind, stored, stored_until, vacant},
-    subject::{Subject, key, tags_of},
+    sample_entry::{body, of_every_kind, stored, stored_until, vacant},
 };
 use crate::{
     backend::{contract::Put, validity::Standing},

@@ -3,9 +3,9 @@ use std::{any::Any, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
+    backend_under_test::{Claims, Hook, Subject, Waiting},
     cases::{CASES, Case},
     report::{Finding, Outcome, Report, Verdict},
-    subject::{Claims, Hook, Subject, Waiting},
 };
 use crate::{backend::contract::Backend, fetch::catch_panic::caught, key::Key, tag::Tag};
 

@@ -1,8 +1,8 @@
 //! A tag reaches all that carry it, hard or soft, and nothing else.
 
 use super::{
+    backend_under_test::{Subject, abridged, key, tags_of},
     report::{Finding, Verdict, ensure},
-    subject::{Subject, abridged, key, tags_of},
 };
 use std::time::Duration;
 

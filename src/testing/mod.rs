@@ -6,14 +6,14 @@
 //! look at.
 
 mod assertions;
+pub(crate) mod attack_vectors;
 mod faulty;
-mod findings;
+pub(crate) mod full_body;
 mod probe;
-mod vectors;
-pub(crate) mod whole_body;
+pub(crate) mod probe_report;
 
 pub use assertions::{Expected, expect};
 pub use faulty::{Fault, Faulty, Operation};
-pub use findings::{Finding, ProbeReport};
+pub use full_body::WholeBody;
 pub use probe::Probe;
-pub use whole_body::WholeBody;
+pub use probe_report::{Finding, ProbeReport};

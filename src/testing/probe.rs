@@ -13,9 +13,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    findings::{Finding, ProbeReport},
-    vectors::{CANARIES, Vector},
-    whole_body::{WholeBody, collect},
+    attack_vectors::{CANARIES, Vector},
+    full_body::{WholeBody, collect},
+    probe_report::{Finding, ProbeReport},
 };
 use crate::{
     cache::Cache,

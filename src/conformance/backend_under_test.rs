@@ -2,7 +2,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{
     report::{Finding, Verdict, ensure},
-    sample::{body, difference, stored},
+    sample_entry::{body, difference, stored},
 };
 use crate::{
     backend::{

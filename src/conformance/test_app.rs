@@ -24,7 +24,7 @@ use crate::{
     clock::ManualClock,
     http::cache_status::CacheStatus,
     middleware::{layer::CacheLayer, service::CacheService},
-    testing::{WholeBody, whole_body::collect},
+    testing::{WholeBody, full_body::collect},
 };
 
 /// A small site behind a real layer: each run of its handler answers `run 1`, `run 2`, …

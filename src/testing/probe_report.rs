@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, fmt};
 
-use super::vectors::Vector;
+use super::attack_vectors::Vector;
 
 /// What a probe has found.
 #[derive(Debug, Clone, Default)]

@@ -1,0 +1,4 @@
+//! TODO folder
+
+#[cfg(all(test, feature = "axum", feature = "memory"))]
+pub(crate) mod hostile_input;
