@@ -23,6 +23,7 @@ mod sync;
 mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(all(test, feature = "axum", feature = "memory"))]
 mod tests;
 
 #[doc = include_str!("docs/standards.md")]

@@ -15,9 +15,6 @@ use crate::{
     tag::Tag,
 };
 
-#[cfg(feature = "memory")]
-use crate::sync;
-
 /// A place to keep stored responses, and the logical clock that decides which of them may still be used.
 ///
 /// The contract, from which the promise of the crate follows:
@@ -136,7 +133,7 @@ impl Invalidation {
     }
 
     /// The same in parts of at most `most` tags, of which each is an invalidation by itself.
-    fn parts(&self, most: usize) -> Vec<Cow<'_, Self>> {
+    pub(crate) fn parts(&self, most: usize) -> Vec<Cow<'_, Self>> {
         if self.tags().len() <= most {
             return vec![Cow::Borrowed(self)];
         }

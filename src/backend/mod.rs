@@ -19,23 +19,6 @@ pub(crate) mod tiered;
 #[allow(dead_code, reason = "without a store, nothing is judged")]
 pub(crate) mod validity;
 
-#[cfg(any(feature = "redis", feature = "memcached"))]
-use std::borrow::Cow;
-use std::{fmt, sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-
-use crate::{
-    clock::Timestamp,
-    entry::{epoch::Epoch, stored::Stored},
-    error::Error,
-    key::Key,
-    tag::Tag,
-};
-
 pub use contract::{Backend, Claim, Invalidation, Put, Read, Receipt, Scope};
 pub use feed::{Announced, Far, Followed};
 pub use validity::Standing;
-
-#[cfg(feature = "memory")]
-use crate::sync;

@@ -1,19 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-
-use crate::{
-    clock::Timestamp,
-    entry::{epoch::Epoch, stored::Stored},
-    error::Error,
-    key::Key,
-    tag::Tag,
-};
-
-#[cfg(feature = "memory")]
-use crate::sync;
-#[cfg(any(feature = "redis", feature = "memcached"))]
-use std::borrow::Cow;
+use crate::clock::Timestamp;
 
 /// How a tag, or everything, was invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

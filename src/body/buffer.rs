@@ -2,17 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
 use smallvec::SmallVec;
 
-use super::tee::{Item, TeeReader, into_bytes};
+use super::tee::{Item, into_bytes};
 use crate::http::cache_status::Reason;
 
 /// A body that is kept while it passes.

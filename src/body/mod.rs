@@ -4,21 +4,16 @@ pub(crate) mod request_content;
 pub(crate) mod tee;
 
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use smallvec::SmallVec;
 
-use crate::{
-    body::tee::{Item, TeeReader, into_bytes},
-    http::cache_status::Reason,
-};
+use crate::body::tee::{TeeReader, into_bytes};
 
 pin_project! {
     /// The body of a response that passed a larder layer: a stored one, the handler's own, or the handler's while it is

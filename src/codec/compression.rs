@@ -1,5 +1,3 @@
-use std::hash::{BuildHasher as _, RandomState};
-
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 
@@ -7,10 +5,7 @@ use super::{
     error::Corrupt,
     zstd::{compress, decompress},
 };
-use crate::{
-    entry::{response::StoredResponse, stored::Stored},
-    key::Key,
-};
+use crate::entry::response::StoredResponse;
 
 /// The compressed HTTP body; `None` if it is better stored as it is.
 pub(super) fn pack(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {

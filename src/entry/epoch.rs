@@ -1,24 +1,5 @@
 //! The logical time of an entry: the epoch at which its handler was called.
 
-use std::{
-    fmt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, response};
-use smallvec::SmallVec;
-
-use crate::{
-    clock::Timestamp,
-    http::{conditional::has_validator, no_vary_search::SearchRule},
-    tag::Tag,
-};
-
 /// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
 ///
 /// A clock that can be lost, as one in a remote store can, begins anew as another incarnation; numbers of different

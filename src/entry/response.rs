@@ -1,24 +1,11 @@
 //! A stored response and its freshness.
 
-use std::{
-    fmt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, response};
-use smallvec::SmallVec;
+use http::{HeaderMap, Response, StatusCode, response};
 
-use super::epoch::Epoch;
-use crate::{
-    clock::Timestamp,
-    http::{conditional::has_validator, no_vary_search::SearchRule},
-    tag::Tag,
-};
+use crate::clock::Timestamp;
 
 /// A response as it will be sent again: nothing is parsed, formatted or rebuilt when it is.
 #[derive(Debug, Clone)]

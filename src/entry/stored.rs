@@ -7,10 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, response};
-use smallvec::SmallVec;
-
 use super::{
     epoch::Epoch,
     response::{StaleWindows, StoredResponse},

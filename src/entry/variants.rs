@@ -1,27 +1,9 @@
 //! The variants of a resource, by the `Vary` fields that responses have named.
 
-use std::{
-    fmt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, response};
+use http::HeaderName;
 use smallvec::SmallVec;
 
-use super::{
-    epoch::Epoch,
-    response::{StaleWindows, StoredResponse},
-};
-use crate::{
-    clock::Timestamp,
-    http::{conditional::has_validator, no_vary_search::SearchRule},
-    tag::Tag,
-};
+use crate::clock::Timestamp;
 
 /// The variants of one URI: which request fields select among them, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

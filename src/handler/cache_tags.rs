@@ -1,10 +1,8 @@
 //! Tags that a handler adds to its response.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::sync::Arc;
 
 use http::Extensions;
-
-use crate::{error::Error, http::field::scan::count};
 
 /// Tags that only the handler knows, as part of its response.
 ///

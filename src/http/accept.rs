@@ -6,17 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{
-    HeaderMap, HeaderName,
-    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
-};
-
-use super::field::{
-    lines::joined_lines,
-    scan::{count, split, trim},
-};
-use super::vary::{Normalize, by_preference};
-use crate::key::{Key, secret::Secret};
+use super::field::scan::{count, split, trim};
 
 /// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what nobody serves.
 ///
@@ -52,6 +42,11 @@ pub(crate) fn normal_accept_language(value: &[u8]) -> Cow<'_, [u8]> {
     ranges.sort_unstable_by(by_preference);
     ranges.dedup();
     Cow::Owned(ranked(&ranges).into_bytes())
+}
+
+fn by_preference(a: &(Reverse<u16>, &str), b: &(Reverse<u16>, &str)) -> Ordering {
+    count(a.1.len().min(b.1.len()) + 1);
+    a.cmp(b)
 }
 
 /// A list without the optional space around its commas (RFC 9110 §5.6.1); quoted strings stay as they are.

@@ -1,18 +1,6 @@
 //! Host and port of a request in their normal form.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, Hash, Hasher},
-    ops::Range,
-    sync::LazyLock,
-};
-
-use http::{HeaderMap, HeaderName, Uri};
-use sha2::{Digest as _, Sha256};
-use smallvec::SmallVec;
-
-use super::field::scan::{count, trim};
-use crate::key::secret::Secret;
+use http::Uri;
 
 /// An authority that cannot be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,7 @@
-use http::{HeaderMap, HeaderName, header::FORWARDED};
+use http::{HeaderName, header::FORWARDED};
 use smallvec::SmallVec;
 
-use super::field::{
-    lines::joined_lines,
-    scan::{split, trim},
-};
-use crate::key::Key;
+use super::field::scan::{split, trim};
 
 /// Fields with which a proxy tells where a request was sent, and from which handlers build links and redirects: they belong
 /// to the key, or the first client that sends them decides what all others get. A field's position is part of the encoding of keys:

@@ -1,14 +1,12 @@
 use http::{HeaderMap, HeaderValue, request::Parts};
 
 use super::{
-    authority::{Scheme, normal_authority},
     field::{
         name_filter::Sieve,
         scan::{count, split, trim},
     },
     forwarded::{FORWARDING_INITIALS, is_forwarding},
 };
-use crate::router;
 
 /// What the header fields of a request say about its way through the cache, read in one pass.
 #[derive(Debug, Clone, Copy, Default)]

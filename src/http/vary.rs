@@ -1,20 +1,6 @@
-use std::{
-    borrow::Cow,
-    cmp::{Ordering, Reverse},
-    sync::Arc,
-};
+use http::{HeaderMap, HeaderName, header::VARY};
 
-use http::{
-    HeaderMap, HeaderName,
-    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
-};
-
-use super::accept::{normal_accept_encoding, normal_accept_language, without_list_spaces};
-use super::field::{
-    lines::joined_lines,
-    scan::{count, split, trim},
-};
-use crate::key::{Key, normalizers::Normalize, secret::Secret};
+use crate::key::normalizers::Normalize;
 
 /// The request fields that a response nominates (RFC 9111 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +52,6 @@ impl<F: Fn(&str) -> String + Send + Sync + 'static> Normalize for F {
     fn normalize(&self, value: &str) -> String {
         self(value)
     }
-}
-
-pub(crate) fn by_preference(a: &(Reverse<u16>, &str), b: &(Reverse<u16>, &str)) -> Ordering {
-    count(a.1.len().min(b.1.len()) + 1);
-    a.cmp(b)
 }
 
 #[cfg(test)]

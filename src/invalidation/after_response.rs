@@ -1,30 +1,23 @@
-use std::sync::Arc;
-
 use http::{
-    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderName, Method, StatusCode,
     header::{CONTENT_LOCATION, LOCATION},
     response,
 };
-use http_body::Body;
-use tower_service::Service;
 
 use super::target_uri::Target;
 use crate::{
     backend::contract::Invalidation,
-    body::ResponseBody,
     cache::{
         Cache,
         outage_log::{Consequence, report},
     },
     error::Error,
-    fetch::inner_call::Errand,
     handler::invalidate::Invalidate,
     http::{
         authority::{Scheme, normal_authority},
         cache_groups::{CACHE_GROUP_INVALIDATION, group_names},
-        cache_status::{CacheStatus, Forward, Reason},
+        cache_status::Reason,
     },
-    policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
     tag::Tag,
 };
 

@@ -1,15 +1,10 @@
 //! The URI that a request is for (RFC 9111 §2), as tags name it.
 
-use http::{HeaderMap, HeaderValue, request::Parts};
+use http::request::Parts;
 
 use crate::{
     http::{
         authority::{Scheme, normal_authority},
-        field::{
-            name_filter::Sieve,
-            scan::{count, split, trim},
-        },
-        forwarded::{FORWARDING_INITIALS, is_forwarding},
         request_fields::Facts,
     },
     router,

@@ -10,14 +10,13 @@ use std::{
     sync::LazyLock,
 };
 
-use http::{HeaderMap, HeaderName, Uri};
+use http::Uri;
 use sha2::{Digest as _, Sha256};
-use smallvec::SmallVec;
 
 use crate::{
     http::{
         authority::{NotAHost, Scheme, in_lower_case, is_normal, is_plain},
-        field::scan::{count, trim},
+        field::scan::count,
     },
     key::secret::Secret,
 };

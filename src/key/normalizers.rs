@@ -1,23 +1,16 @@
 //! How request fields are compared when they select a response.
 
-use std::{
-    borrow::Cow,
-    cmp::{Ordering, Reverse},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderName,
-    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, VARY},
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE},
 };
 
 use super::{Key, secret::Secret};
 use crate::http::{
     accept::{LanguageMatcher, normal_accept_encoding, normal_accept_language, without_list_spaces},
-    field::{
-        lines::joined_lines,
-        scan::{count, split, trim},
-    },
+    field::lines::joined_lines,
 };
 
 /// How the values of a request field are compared when they select a response, for

@@ -10,7 +10,6 @@ use http::{
 };
 use percent_encoding::percent_decode;
 use sha2::{Digest as _, Sha256};
-use smallvec::SmallVec;
 
 use super::{Key, normalizers::Normalizers, query::QueryRule};
 use crate::{

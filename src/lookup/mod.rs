@@ -11,10 +11,7 @@ use crate::{
         contract::{Put, Read},
         validity::Standing,
     },
-    cache::{
-        Cache,
-        outage_log::{Consequence, report},
-    },
+    cache::Cache,
     clock::Timestamp,
     entry::{
         epoch::Epoch,
@@ -22,12 +19,8 @@ use crate::{
         variants::{Member, Variants},
     },
     error::Error,
-    http::{
-        cache_status::{Forward, Reason},
-        no_vary_search::SearchRule,
-        vary::Vary,
-    },
-    key::{Key, normalizers::unvaried},
+    http::cache_status::{Forward, Reason},
+    key::Key,
     lookup::store::{Filled, backend_failed, member},
     policy::{cacheable_request::Look, settings::Settings},
     tag::Tag,

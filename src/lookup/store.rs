@@ -1,32 +1,11 @@
 //! Where an entry goes when it is stored.
 
-use std::sync::Arc;
-
-use http::{HeaderMap, HeaderName, header::VARY};
-
 use crate::{
-    backend::{
-        contract::{Put, Read},
-        validity::Standing,
-    },
-    cache::{
-        Cache,
-        outage_log::{Consequence, report},
-    },
-    clock::Timestamp,
-    entry::{
-        epoch::Epoch,
-        stored::{Content, Stored},
-        variants::{Member, Variants},
-    },
+    cache::outage_log::{Consequence, report},
+    entry::{epoch::Epoch, variants::Member},
     error::Error,
-    http::{
-        cache_status::{Forward, Reason},
-        no_vary_search::SearchRule,
-        vary::Vary,
-    },
+    http::{cache_status::Reason, no_vary_search::SearchRule, vary::Vary},
     key::{Key, normalizers::unvaried},
-    policy::{cacheable_request::Look, settings::Settings},
     tag::Tag,
 };
 

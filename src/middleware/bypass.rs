@@ -1,34 +1,19 @@
-use std::{future::poll_fn, sync::Arc};
+use std::future::poll_fn;
 
-use http::{
-    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
-    header::{CONTENT_LOCATION, LOCATION},
-    response,
-};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    backend::contract::Invalidation,
     body::ResponseBody,
     cache::{
         Cache,
         outage_log::{Consequence, report},
     },
-    error::Error,
-    fetch::inner_call::Errand,
     handler::invalidate::Invalidate,
-    http::{
-        authority::{Scheme, normal_authority},
-        cache_groups::{CACHE_GROUP_INVALIDATION, group_names},
-        cache_status::{CacheStatus, Forward, Reason, StatusField},
-    },
-    invalidation::{
-        after_response::{carry_out, is_safe, is_success},
-        target_uri::Target,
-    },
-    policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
-    tag::Tag,
+    http::cache_status::{CacheStatus, StatusField},
+    invalidation::after_response::{carry_out, is_success},
+    policy::storable::LARDER_CACHE_CONTROL,
 };
 
 /// Lets a request pass as soon as the inner service is ready.

@@ -2,35 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{
-    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
-    header::{CONTENT_LOCATION, LOCATION},
-    response,
-};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    backend::contract::Invalidation,
     body::ResponseBody,
-    cache::{
-        Cache,
-        outage_log::{Consequence, report},
-    },
-    error::Error,
+    cache::Cache,
     fetch::inner_call::Errand,
-    handler::invalidate::Invalidate,
-    http::{
-        authority::{Scheme, normal_authority},
-        cache_groups::{CACHE_GROUP_INVALIDATION, group_names},
-        cache_status::{CacheStatus, Forward, Reason},
-    },
-    invalidation::{
-        after_response::{invalidate_after, is_safe},
-        target_uri::Target,
-    },
+    http::cache_status::{CacheStatus, Forward, Reason},
+    invalidation::{after_response::invalidate_after, target_uri::Target},
     policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
-    tag::Tag,
 };
 
 /// Lets a request that may change something through, and invalidates what it changed before its response leaves

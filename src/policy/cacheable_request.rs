@@ -1,34 +1,10 @@
 //! A request that may be answered from the cache.
 
-use std::{
-    borrow::Cow,
-    collections::HashSet,
-    fmt,
-    ops::Range,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
-    time::Duration,
-};
+use std::ops::Range;
 
-use http::{Method, request::Parts};
-
-use super::rules::StoreRules;
 use crate::{
-    body::request_content::Content,
-    http::{
-        cache_control::Demands,
-        cache_status::{Forward, Reason, StatusField},
-        no_vary_search::SearchRule,
-        request_fields::{Facts, MAX_FIELDS_SIZE},
-    },
-    key::{
-        Key,
-        rules::{Cookies, KeyRules},
-    },
-    router,
-    tag::template::TagTemplate,
+    http::{cache_control::Demands, no_vary_search::SearchRule},
+    key::Key,
 };
 
 /// A request that may be answered from the cache.

@@ -1,31 +1,25 @@
 //! How long a response is fresh (RFC 9111 §4.2).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{
-    HeaderMap, HeaderName, StatusCode,
-    header::{
-        ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-        CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, ORIGIN, SET_COOKIE, TRAILER,
-    },
-    response,
+    HeaderName, StatusCode,
+    header::{AGE, CACHE_CONTROL, DATE, EXPIRES, LAST_MODIFIED},
 };
 
 use super::{
     response_view::Candidate,
-    rules::{Profile, SetCookie, StoreRules, names_fields},
+    rules::{Profile, StoreRules, names_fields},
 };
 use crate::{
     clock::Timestamp,
     entry::response::StaleWindows,
-    handler::cache_policy::{CachePolicy, Directive, Private},
+    handler::cache_policy::Directive,
     http::{
-        cache_control::{CacheControl, delta_seconds, named_fields},
-        cache_status::{CacheStatus, Reason},
+        cache_control::{CacheControl, delta_seconds},
+        cache_status::Reason,
         conditional::has_validator,
         date::parse_date,
-        stored_fields::is_of_a_request,
-        vary::Vary,
     },
 };
 

@@ -2,29 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, HeaderName, StatusCode,
-    header::{
-        ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-        CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, ORIGIN, SET_COOKIE, TRAILER,
-    },
-    response,
-};
+use http::{HeaderName, StatusCode, response};
 
 use super::response_view::Candidate;
-use crate::{
-    clock::Timestamp,
-    entry::response::StaleWindows,
-    handler::cache_policy::{CachePolicy, Directive, Private},
-    http::{
-        cache_control::{CacheControl, delta_seconds, named_fields},
-        cache_status::{CacheStatus, Reason},
-        conditional::has_validator,
-        date::parse_date,
-        stored_fields::is_of_a_request,
-        vary::Vary,
-    },
-};
+use crate::http::cache_control::named_fields;
 
 pub(crate) type Predicate = Arc<dyn Fn(&response::Parts, Option<u64>) -> bool + Send + Sync>;
 

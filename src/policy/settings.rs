@@ -2,7 +2,6 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     fmt,
-    ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -19,13 +18,9 @@ use crate::{
     http::{
         cache_control::Demands,
         cache_status::{Forward, Reason, StatusField},
-        no_vary_search::SearchRule,
         request_fields::{Facts, MAX_FIELDS_SIZE},
     },
-    key::{
-        Key,
-        rules::{Cookies, KeyRules},
-    },
+    key::rules::{Cookies, KeyRules},
     router,
     tag::template::TagTemplate,
 };

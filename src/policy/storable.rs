@@ -1,28 +1,22 @@
-use std::{fmt, sync::Arc, time::Duration};
-
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{
-        ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-        CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, ORIGIN, SET_COOKIE, TRAILER,
+        ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        ORIGIN, SET_COOKIE, TRAILER,
     },
     response,
 };
 
 use super::response_view::Candidate;
 use super::{
-    freshness::{Exchange, Lifetime, date, lifetime},
+    freshness::{Exchange, Lifetime, lifetime},
     rules::{Profile, SetCookie, StoreRules, names_fields},
 };
 use crate::{
-    clock::Timestamp,
-    entry::response::StaleWindows,
     handler::cache_policy::{CachePolicy, Directive, Private},
     http::{
-        cache_control::{CacheControl, delta_seconds, named_fields},
+        cache_control::{CacheControl, named_fields},
         cache_status::{CacheStatus, Reason},
-        conditional::has_validator,
-        date::parse_date,
         stored_fields::is_of_a_request,
         vary::Vary,
     },

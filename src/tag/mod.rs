@@ -3,9 +3,7 @@ pub(crate) mod template;
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use http::Extensions;
-
-use crate::{error::Error, http::field::scan::count};
+use crate::error::Error;
 
 /// The longest tag, in bytes of UTF-8.
 pub(crate) const MAX_TAG_BYTES: usize = 256;

@@ -1,8 +1,6 @@
 //! Tags within the namespace of a cache, the tags that every entry has included.
 
-use std::{collections::HashSet, fmt, sync::Arc};
-
-use http::Extensions;
+use std::sync::Arc;
 
 use super::{Tag, check};
 use crate::{error::Error, http::field::scan::count};

@@ -1,10 +1,6 @@
 //! Tags with captures of the route in them: `post:{id}`.
 
-use std::{collections::HashSet, fmt, sync::Arc};
-
-use http::Extensions;
-
-use crate::{error::Error, http::field::scan::count};
+use crate::http::field::scan::count;
 
 /// A tag with the route's captures in it, such as `post:{id}`; `{{` and `}}` stand for the braces themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]

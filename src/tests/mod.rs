@@ -1,4 +1,3 @@
-//! TODO folder
+//! Tests that look inside several folders.
 
-#[cfg(all(test, feature = "axum", feature = "memory"))]
-pub(crate) mod hostile_input;
+mod hostile_input;

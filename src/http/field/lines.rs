@@ -1,18 +1,9 @@
 //! The lines of a field as one list.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, Hash, Hasher},
-    ops::Range,
-    sync::LazyLock,
-};
-
-use http::{HeaderMap, HeaderName, Uri};
-use sha2::{Digest as _, Sha256};
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use super::scan::{count, trim};
-use crate::key::secret::Secret;
 
 /// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
 pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>> {

@@ -27,13 +27,17 @@ mod clock {
     pub(crate) use larder::Timestamp;
 }
 
+mod backend {
+    pub(crate) use crate::expiries;
+}
+
 #[path = "../../../src/backend/expiries.rs"]
 #[allow(dead_code, reason = "the model need not call everything")]
 mod expiries;
 
 #[path = "../../../src/backend/validity.rs"]
-#[allow(dead_code, reason = "the models need not call everything")]
-mod judgement;
+#[allow(dead_code, unexpected_cfgs, unreachable_pub, reason = "the model need not call everything")]
+mod validity;
 
 #[path = "../../../src/backend/memory/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
@@ -50,12 +54,12 @@ use std::{
 };
 
 use explore::{ALL, SOME, explore};
-use judgement::{Force, Judgement};
 use loom::{
     sync::atomic::{AtomicBool as SharedBool, AtomicU64, AtomicUsize},
     thread,
 };
 use tag_table::TagTable;
+use validity::{Force, Judgement};
 
 const KEY: &[u8] = &[0];
 /// Under another lock, where there is more than one.
@@ -778,8 +782,6 @@ mod slips {
     macro_rules! copies {
         ($($copy:ident),+) => {
             pub(super) mod tables {
-                use super::super::sync;
-
                 $(
                     #[allow(dead_code, unused_imports, unused_mut, reason = "a slip leaves things undone")]
                     pub(in super::super) mod $copy {

@@ -17,8 +17,16 @@ mod clock {
 mod error {
     pub(crate) use larder::Error;
 }
-mod stored {
-    pub(crate) use larder::Epoch;
+mod entry {
+    pub(crate) mod epoch {
+        pub(crate) use larder::Epoch;
+    }
+}
+mod backend {
+    pub(crate) mod contract {
+        pub(crate) use larder::backend::Invalidation;
+    }
+    pub(crate) use crate::{expiries, validity};
 }
 mod tag {
     pub(crate) use larder::Tag;
@@ -28,7 +36,8 @@ mod tag {
 mod expiries;
 
 #[path = "../../../src/backend/validity.rs"]
-mod judgement;
+#[allow(dead_code, unexpected_cfgs, unreachable_pub, reason = "the model need not call everything")]
+mod validity;
 
 #[path = "../../../src/backend/remote/registers.rs"]
 #[allow(dead_code, reason = "the model need not call everything")]
@@ -40,8 +49,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder::{Epoch, Error, Tag, Timestamp, backend::Invalidation};
 
-use judgement::Judgement;
 use steps::{Actor, World, search};
+use validity::Judgement;
 
 /// The store, the data that handlers read, and who was promised what.
 #[derive(Debug, Clone, Hash)]
@@ -809,8 +818,6 @@ mod slips {
     macro_rules! slips {
         ($($slip:ident: $scene:expr, $what:literal;)+) => {
             mod copies {
-                use super::super::{Invalidation, expiries, judgement};
-
                 $(
                     #[allow(dead_code, reason = "the model need not call everything")]
                     pub(super) mod $slip {

@@ -22,12 +22,17 @@ mod clock {
     pub(crate) use larder::Timestamp;
 }
 
+mod backend {
+    pub(crate) use crate::expiries;
+}
+
 #[path = "../../../src/backend/expiries.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod expiries;
 
 #[path = "../../../src/backend/validity.rs"]
-mod judgement;
+#[allow(dead_code, unexpected_cfgs, unreachable_pub, reason = "the model need not call everything")]
+mod validity;
 
 #[path = "../../../src/backend/memory/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
@@ -99,16 +104,16 @@ macro_rules! tables {
 
             fn judge(&self, born: u64, tags: &[u64]) -> Judged {
                 match self.judge(born, tags.iter().copied()) {
-                    judgement::Judgement::Alive => Judged::Alive,
-                    judgement::Judgement::Stale { .. } => Judged::Stale,
-                    judgement::Judgement::Dead => Judged::Dead,
+                    validity::Judgement::Alive => Judged::Alive,
+                    validity::Judgement::Stale { .. } => Judged::Stale,
+                    validity::Judgement::Dead => Judged::Dead,
                 }
             }
 
             fn invalidate(&self, what: What) {
                 match what {
-                    What::Tag(tag) => self.invalidate(&[tag], judgement::Force::Hard),
-                    What::TagSoftly(tag) => self.invalidate(&[tag], judgement::Force::Soft { at: NOON }),
+                    What::Tag(tag) => self.invalidate(&[tag], validity::Force::Hard),
+                    What::TagSoftly(tag) => self.invalidate(&[tag], validity::Force::Soft { at: NOON }),
                     What::Everything => self.invalidate_everything(),
                 };
             }
@@ -372,7 +377,7 @@ mod slips {
     macro_rules! slips {
         ($($slip:ident: $model:ident($($what:expr),+);)+) => {
             mod tables {
-                use super::super::{expiries, judgement, sync};
+                use super::super::{sync, validity};
 
                 $(
                     #[allow(dead_code, reason = "the models need not call everything")]
