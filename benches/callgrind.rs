@@ -41,7 +41,7 @@ fn run(case: &str, times: usize) -> Option<()> {
     match case {
         "request" => (0..times).for_each(|at| drop(black_box(one.get(at)))),
         "new-request" => (0..times).for_each(|at| drop(black_box(one.fresh(at)))),
-        "moka" => look_up(&handler, times),
+        "moka" => lookup(&handler, times),
         "floor" => hit(Floor::new(handler, STORE), times),
         "floor-1m" => hit(Floor::new(Handler::new(MIB), STORE), times),
         "hit-1k" => hit(stored(KIB), times),
@@ -64,7 +64,7 @@ fn run(case: &str, times: usize) -> Option<()> {
     Some(())
 }
 
-fn look_up(handler: &Handler, times: usize) {
+fn lookup(handler: &Handler, times: usize) {
     let key = b"www.example.com/items/0";
     let entries = engine(STORE);
     entries.insert(key[..].into(), Entry::new(handler.respond()).into());

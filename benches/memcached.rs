@@ -40,7 +40,7 @@ use client::{
 };
 use larder::{
     Backend, Cache, Epoch, Error, Key, Memcached, Receipt, Stored, Tag,
-    backend::{Invalidation, Put, Read},
+    backend::{Invalidation, PutOutcome, ReadOutcome},
 };
 use larder_benches::{HOUR, Handler, KIB, Requests};
 use servers::memcached::Memcached as Server;
@@ -245,14 +245,14 @@ struct Recorder {
 
 #[async_trait]
 impl Backend for Recorder {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         if !known.is_empty() {
             *self.known.lock().expect("no panic") = known.to_vec();
         }
         self.memcached.get(key, known).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         *self.put.lock().expect("no panic") = Some((key.clone(), Arc::clone(&stored)));
         self.memcached.put(key, stored).await
     }

@@ -16,7 +16,7 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use larder::{
     Backend, Cache, CacheStatus, CacheTags, Epoch, Error, Key, Receipt, Redis, Stored, Tag,
-    backend::{Invalidation, Put, Read},
+    backend::{Invalidation, PutOutcome, ReadOutcome},
 };
 use larder_benches::{HOUR, KIB, RedisServer};
 use redis::aio::MultiplexedConnection;
@@ -185,11 +185,11 @@ struct Recorder {
 
 #[async_trait]
 impl Backend for Recorder {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         self.inner.get(key, known).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let entry = stored.to_bytes(key).expect("a small entry");
         self.puts.lock().expect("nobody panics").push((key.clone(), stored.tags().to_vec(), entry));
         self.inner.put(key, stored).await

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use larder::{
     Backend, Cache, Epoch, Error, Key, Memory, Receipt, Stored, Tag,
-    backend::{Invalidation, Put, Read},
+    backend::{Invalidation, PutOutcome, ReadOutcome},
 };
 use tower::Layer as _;
 
@@ -33,11 +33,11 @@ struct Witness {
 
 #[async_trait]
 impl Backend for Witness {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         self.memory.get(key, known).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         *self.last.lock().expect("nobody panicked") = Some((key.clone(), Arc::clone(&stored)));
         self.memory.put(key, stored).await
     }

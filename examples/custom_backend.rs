@@ -20,7 +20,7 @@ use std::{
 use async_trait::async_trait;
 use larder::{
     Backend, Clock, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
-    backend::{Invalidation, Put, Read, Standing},
+    backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
     conformance::Suite,
 };
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -83,7 +83,7 @@ impl Sqlite {
 
 #[async_trait]
 impl Backend for Sqlite {
-    async fn get(&self, key: &Key, _known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
         let key = key.clone();
         self.run(TransactionBehavior::Deferred, move |db| {
             let clock = clock(db)?;
@@ -91,21 +91,21 @@ impl Backend for Sqlite {
                 Some(stored) => clock.standing(db, stored.born(), stored.tags())?.map(|standing| (Arc::new(stored), standing)),
                 None => None,
             };
-            Ok(Read { found, epoch: Some(clock.now) })
+            Ok(ReadOutcome { found, epoch: Some(clock.now) })
         })
         .await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let Some(value) = stored.to_bytes(key).filter(|value| value.len() <= LARGEST) else { return Ok(Put::Refused) };
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        let Some(value) = stored.to_bytes(key).filter(|value| value.len() <= LARGEST) else { return Ok(PutOutcome::TooLarge) };
         let key = key.clone();
         self.run(TransactionBehavior::Immediate, move |db| {
             if clock(db)?.standing(db, stored.born(), stored.tags())?.is_none() {
-                return Ok(Put::Dead);
+                return Ok(PutOutcome::Invalidated);
             }
             db.execute("REPLACE INTO entries VALUES (?1, ?2, ?3)", params![key.as_bytes(), value, column(stored.expires())])?;
             db.execute("DELETE FROM entries WHERE expires <= ?1", [column(Clock::default().now())])?;
-            Ok(Put::Kept)
+            Ok(PutOutcome::Stored)
         })
         .await
     }
@@ -113,7 +113,7 @@ impl Backend for Sqlite {
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         let tags = tags.to_vec();
         self.run(TransactionBehavior::Deferred, move |db| {
-            Ok(clock(db)?.standing(db, born, &tags)? == Some(Standing::Current)) // not what has expired
+            Ok(clock(db)?.standing(db, born, &tags)? == Some(Validity::Valid)) // not what has expired
         })
         .await
     }
@@ -182,7 +182,7 @@ fn clock(db: &Transaction<'_>) -> rusqlite::Result<LogicalClock> {
 
 impl LogicalClock {
     /// How something may be used, judged by its floor and tags; `None` if it is dead.
-    fn standing(&self, db: &Transaction<'_>, born: Epoch, tags: &[Tag]) -> rusqlite::Result<Option<Standing>> {
+    fn standing(&self, db: &Transaction<'_>, born: Epoch, tags: &[Tag]) -> rusqlite::Result<Option<Validity>> {
         if born.incarnation() != self.now.incarnation() || born.get() < self.floor {
             return Ok(None);
         }
@@ -199,7 +199,7 @@ impl LogicalClock {
             let first = first.map(|at| Timestamp::from_millis(at.cast_unsigned()));
             stale_since = stale_since.into_iter().chain(first).min();
         }
-        Ok(Some(stale_since.map_or(Standing::Current, |since| Standing::Expired { since })))
+        Ok(Some(stale_since.map_or(Validity::Valid, |since| Validity::Stale { since })))
     }
 }
 

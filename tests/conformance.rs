@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder::{
     Backend, Clock, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
-    backend::{Invalidation, Put, Read, Standing},
+    backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
     conformance::{Report, Suite, body, stored},
 };
 use tokio::task::yield_now;
@@ -199,7 +199,7 @@ impl Shelf {
     }
 
     /// `None` if it is dead.
-    fn standing(&self, born: Epoch, tags: &[Tag]) -> Option<Standing> {
+    fn standing(&self, born: Epoch, tags: &[Tag]) -> Option<Validity> {
         if born.incarnation() != self.store().incarnation {
             return None;
         }
@@ -211,8 +211,8 @@ impl Shelf {
             let tags = names.iter().map(|name| of(name)).fold(all, Record::and);
             match born.get() {
                 born if born < tags.hard.max(records.floor) => None,
-                born if born < tags.latest_expiry() => Some(Standing::Expired { since: self.since(born, &tags.soft) }),
-                _ => Some(Standing::Current),
+                born if born < tags.latest_expiry() => Some(Validity::Stale { since: self.since(born, &tags.soft) }),
+                _ => Some(Validity::Valid),
             }
         })
     }
@@ -231,7 +231,7 @@ impl Shelf {
         .unwrap_or_else(|| Clock::default().now())
     }
 
-    fn look_up(&self, key: &Key, tags: Option<&[Tag]>) -> Read {
+    fn look_up(&self, key: &Key, tags: Option<&[Tag]>) -> ReadOutcome {
         let key = self.key(key);
         let (epoch, entry) = {
             let store = self.store();
@@ -244,7 +244,7 @@ impl Shelf {
         let standing = |stored: &Stored| self.standing(stored.born(), tags.unwrap_or(stored.tags()));
         let found = entry.and_then(|stored| Some((Arc::clone(&stored), standing(&stored)?)));
         let epoch = if self.is(Flaw::NoEpoch) && found.is_none() { None } else { Some(epoch) };
-        Read { found, epoch }
+        ReadOutcome { found, epoch }
     }
 
     fn now(&self) -> Epoch {
@@ -323,21 +323,25 @@ fn sum(stored: &Stored) -> u64 {
 
 #[async_trait]
 impl Backend for Shelf {
-    fn get_now(&self, key: &Key) -> Option<Read> {
+    fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
         self.is(Flaw::HastyNow).then(|| self.look_up(key, Some(&[])))
     }
 
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         while self.store().busy {
             yield_now().await;
         }
         Ok(self.look_up(key, self.is(Flaw::LooksAtKnownTags).then_some(known)))
     }
 
-    async fn put(&self, key: &Key, mut stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, mut stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let text = body(&stored).cloned().unwrap_or_default();
         if text.len() > LARGEST {
-            return if self.is(Flaw::ErrsOnLarge) { Err(Error::unavailable("SERVER_ERROR too large")) } else { Ok(Put::Refused) };
+            return if self.is(Flaw::ErrsOnLarge) {
+                Err(Error::unavailable("SERVER_ERROR too large"))
+            } else {
+                Ok(PutOutcome::TooLarge)
+            };
         }
         if self.is(Flaw::Truncates) && text.len() > 1000 {
             stored = restored(&stored, text.slice(..1000));
@@ -346,18 +350,18 @@ impl Backend for Shelf {
             stored = larder::conformance::stored(self.now(), stored.tags().to_vec(), text);
         }
         if self.standing(stored.born(), stored.tags()).is_none() {
-            return Ok(Put::Dead);
+            return Ok(PutOutcome::Invalidated);
         }
         let expired = stored.expires() <= Clock::default().now();
         if !(self.is(Flaw::KeepsNothing) || (self.is(Flaw::KeepsOld) && expired)) {
             let sum = sum(&stored);
             self.store().entries.insert(self.key(key), Entry { stored, sum });
         }
-        Ok(Put::Kept)
+        Ok(PutOutcome::Stored)
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(self.is(Flaw::AllAlive) || self.standing(born, tags) == Some(Standing::Current))
+        Ok(self.is(Flaw::AllAlive) || self.standing(born, tags) == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {

@@ -88,7 +88,7 @@ mod faults {
         let backend = Faulty::new(Memory::new(1 << 20));
         let app = hello(&Cache::new(backend.clone()));
         ask(&app, "/hello").await;
-        backend.fail(Operation::Read, Fault::Unavailable);
+        backend.fail(Operation::ReadOutcome, Fault::Unavailable);
         let response = ask(&app, "/hello").await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_not_stored!(response, Reason::Backend);
@@ -112,11 +112,11 @@ mod faults {
         let backend = Faulty::new(Memory::new(1 << 20));
         let app = hello(&Cache::new(backend.clone()));
         ask(&app, "/hello").await;
-        backend.fail(Operation::Read, Fault::Slow(MINUTE));
+        backend.fail(Operation::ReadOutcome, Fault::Slow(MINUTE));
         let began = tokio::time::Instant::now();
         assert_hit!(ask(&app, "/hello").await);
         assert_eq!(began.elapsed(), MINUTE);
-        backend.fail(Operation::Read, Fault::Hangs);
+        backend.fail(Operation::ReadOutcome, Fault::Hangs);
         assert!(tokio::time::timeout(100 * MINUTE, ask(&app, "/hello")).await.is_err());
     }
 }

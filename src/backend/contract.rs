@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::validity::Standing;
+use super::validity::Validity;
 use crate::{
     clock::Timestamp,
     entry::{epoch::Epoch, stored::Stored},
@@ -41,20 +41,20 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Looks up without waiting; `None` if this backend has to wait, and [`get`](Self::get) must be asked.
     ///
     /// Provided, as [`claim`](Self::claim) is: it may change how fast an answer comes, never which.
-    fn get_now(&self, key: &Key) -> Option<Read> {
+    fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
         let _ = key;
         None
     }
 
     /// Looks up what is stored under `key`. `known` are the tags that the entry will have if it is filled by this
     /// request, as far as they are known before the handler has run.
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error>;
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error>;
 
-    /// Stores, replacing what was there; tells whether it was kept. What is too large is [`Put::Refused`], not an error.
+    /// Stores, replacing what was there; tells whether it was kept. What is too large is [`PutOutcome::TooLarge`], not an error.
     ///
     /// What has [expired](Stored::expires) already need not be kept, but what it replaces must be gone: that is how the cache takes
     /// back what must not be used, not even stale.
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error>;
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error>;
 
     /// Whether something born at `born` with these tags would be [`Current`](Standing::Current), judged as a read would; `false`
     /// if in doubt.
@@ -65,31 +65,31 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error>;
 
     /// Asks to be the only node that fetches for `key`, for at most `life`. Provided: without it, every node fetches for itself.
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
         let _ = (key, life);
-        Ok(Claim::Granted)
+        Ok(FetchLock::Acquired)
     }
 
     /// Gives a claim back, if it is this node's. Provided, as [`claim`](Self::claim) is.
-    async fn release(&self, key: &Key) {
+    async fn unlock_fetch(&self, key: &Key) {
         let _ = key;
     }
 }
 
 /// What became of a claim to fetch for all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub enum FetchLock {
     /// Nobody else fetches.
-    Granted,
+    Acquired,
     /// Another node does.
-    Taken,
+    Held,
 }
 
 /// What a look-up found.
 #[derive(Debug, Clone)]
-pub struct Read {
+pub struct ReadOutcome {
     /// What is stored and may be used, and how.
-    pub found: Option<(Arc<Stored>, Standing)>,
+    pub found: Option<(Arc<Stored>, Validity)>,
     /// The epoch at the read or before it, for what the caller may store; `None` if the backend could not tell, in which
     /// case nothing may be stored.
     pub epoch: Option<Epoch>,
@@ -97,13 +97,13 @@ pub struct Read {
 
 /// What became of a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
+pub enum PutOutcome {
     /// It is there for the next reader.
-    Kept,
+    Stored,
     /// It was invalidated while its handler ran, and is not kept.
-    Dead,
+    Invalidated,
     /// The backend has no room for it.
-    Refused,
+    TooLarge,
 }
 
 /// What to invalidate.

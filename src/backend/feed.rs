@@ -8,25 +8,25 @@ use crate::{entry::epoch::Epoch, error::Error};
 /// While the epoch is what it was when an entry was last found usable, the entry is usable still: so the epoch must grow with every
 /// invalidation *after* that has taken effect for whoever reads.
 #[async_trait]
-pub trait Far: Backend {
+pub trait SharedStore: Backend {
     /// The epoch as it is now; of all that is asked of a store the cheapest.
     async fn epoch(&self) -> Result<Epoch, Error>;
 }
 
 /// A store that announces each invalidation, for those who keep copies of what it holds.
 #[async_trait]
-pub trait Followed: Far {
+pub trait InvalidationFeed: SharedStore {
     /// Returns what has been announced after position `last`, or the first part of it; without `last`, only where the announcements
     /// end now.
     ///
     /// An invalidation that has returned before this is called has been announced.
-    async fn announced_since(&self, last: Option<u64>) -> Result<Announced, Error>;
+    async fn invalidations_since(&self, last: Option<u64>) -> Result<FeedBatch, Error>;
 }
 
 /// What has been announced.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Announced {
+pub struct FeedBatch {
     /// The epoch when this was read.
     pub epoch: Epoch,
     /// Where the announcements ended then: a position that grows with each.
@@ -36,7 +36,7 @@ pub struct Announced {
     pub invalidations: Vec<(u64, Invalidation)>,
 }
 
-impl Announced {
+impl FeedBatch {
     /// Puts together what was read.
     pub fn new(epoch: Epoch, last: u64, invalidations: Vec<(u64, Invalidation)>) -> Self {
         Self { epoch, last, invalidations }

@@ -19,6 +19,6 @@ pub(crate) mod tiered;
 #[allow(dead_code, reason = "without a store, nothing is judged")]
 pub(crate) mod validity;
 
-pub use contract::{Backend, Claim, Invalidation, Put, Read, Receipt, Scope};
-pub use feed::{Announced, Far, Followed};
-pub use validity::Standing;
+pub use contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope};
+pub use feed::{FeedBatch, InvalidationFeed, SharedStore};
+pub use validity::Validity;

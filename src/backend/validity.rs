@@ -2,7 +2,7 @@ use crate::clock::Timestamp;
 
 /// How a tag, or everything, was invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Force {
+pub(crate) enum Strength {
     /// Never to be used again.
     Hard,
     /// Stale from this moment on.
@@ -40,23 +40,23 @@ impl Judgement {
 
 /// How an entry may be used, as far as invalidation is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum Validity {
     /// No invalidation concerns it.
-    Current,
+    Valid,
     /// It was expired softly: it counts as stale, and may be served only where stale responses may.
-    Expired {
+    Stale {
         /// When the first expiry after its birth took place, or earlier: its stale window begins then.
         since: Timestamp,
     },
 }
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
-impl Standing {
+impl Validity {
     /// How something may be used on which this is the judgement, if at all.
     pub(crate) fn of(judgement: Judgement) -> Option<Self> {
         match judgement {
-            Judgement::Alive => Some(Self::Current),
-            Judgement::Stale { since } => Some(Self::Expired { since }),
+            Judgement::Alive => Some(Self::Valid),
+            Judgement::Stale { since } => Some(Self::Stale { since }),
             Judgement::Dead => None,
         }
     }

@@ -14,18 +14,18 @@ use super::tee::{Item, into_bytes};
 use crate::http::cache_status::Reason;
 
 /// A body that is kept while it passes.
-pub(crate) struct Filling<B: Body> {
+pub(crate) struct BufferingBody<B: Body> {
     body: Pin<Box<B>>,
     /// What was taken from `body` before anyone asked for it.
     ready: VecDeque<Item<B>>,
     /// What was kept so far, or why nothing more is.
-    keep: Result<Collected, Reason>,
+    keep: Result<BodyBuffer, Reason>,
 }
 
-impl<B: Body> Filling<B> {
+impl<B: Body> BufferingBody<B> {
     /// Keeps up to `limit` bytes of `body`; `expected` is the length that `Content-Length` states.
     pub(crate) fn new(body: B, expected: Option<u64>, limit: u64) -> Self {
-        let keep = Ok(Collected { chunks: SmallVec::new(), length: 0, expected, limit });
+        let keep = Ok(BodyBuffer { chunks: SmallVec::new(), length: 0, expected, limit });
         Self { body: Box::pin(body), ready: VecDeque::new(), keep }
     }
 
@@ -56,7 +56,7 @@ impl<B: Body> Filling<B> {
     }
 
     /// What was taken ahead, for the client.
-    pub(crate) fn take_taken(&mut self) -> impl Iterator<Item = Result<Frame<Bytes>, B::Error>> {
+    pub(crate) fn drain_buffered(&mut self) -> impl Iterator<Item = Result<Frame<Bytes>, B::Error>> {
         std::mem::take(&mut self.ready).into_iter().flatten()
     }
 
@@ -106,7 +106,7 @@ impl<B: Body> Filling<B> {
 
 /// The part of a body that has passed, up to a limit.
 #[derive(Debug)]
-pub(crate) struct Collected {
+pub(crate) struct BodyBuffer {
     chunks: SmallVec<[Bytes; 1]>,
     length: u64,
     expected: Option<u64>,
@@ -121,7 +121,7 @@ pub(crate) enum Progress {
     Broken(Reason),
 }
 
-impl Collected {
+impl BodyBuffer {
     fn add(&mut self, data: Bytes, last: bool) -> Progress {
         self.length += data.len() as u64;
         if self.length > self.limit {

@@ -24,19 +24,19 @@ pub(crate) struct Flights {
     hasher: RandomState,
     /// Of all flights together.
     waiting: AtomicUsize,
-    limits: Limits,
+    limits: WaiterLimits,
 }
 
 type Shard = HashMap<Arc<[u8]>, Arc<Flight>, RandomState>;
 
 /// How many may wait, for one key and for all.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct WaiterLimits {
     pub(crate) per_key: usize,
     pub(crate) total: usize,
 }
 
-impl Default for Limits {
+impl Default for WaiterLimits {
     fn default() -> Self {
         Self { per_key: 10_000, total: 100_000 }
     }
@@ -52,7 +52,7 @@ struct Flight {
 
 #[derive(Debug, Default)]
 struct Waiters {
-    landing: Option<Landing>,
+    landing: Option<FetchOutcome>,
     wakers: HashMap<u64, Waker>,
     next: u64,
     count: usize,
@@ -60,7 +60,7 @@ struct Waiters {
 
 /// How a fetch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Landing {
+pub(crate) enum FetchOutcome {
     /// Its response is stored: look again.
     Stored,
     /// Its response was for its own request only: each must fetch for itself.
@@ -73,11 +73,11 @@ pub(crate) enum Landing {
 
 /// What a request is to do.
 #[derive(Debug)]
-pub(crate) enum Turn {
+pub(crate) enum Joined {
     /// Fetch, and tell the others.
-    Lead(Lead),
+    Leader(LeaderGuard),
     /// Wait for the one that fetches.
-    Follow(Follow),
+    Follower(Follower),
     /// A fetch is under way that began at this earlier epoch: it may bring what has been invalidated since.
     Outdated(u64),
     /// As many wait as may.
@@ -86,57 +86,57 @@ pub(crate) enum Turn {
 
 impl Flights {
     /// `shards` parts, which are locked independently.
-    pub(crate) fn new(shards: usize, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(shards: usize, limits: WaiterLimits) -> Arc<Self> {
         let shards = (0..shards).map(|_| Mutex::default()).collect();
         Arc::new(Self { shards, hasher: RandomState::default(), waiting: AtomicUsize::new(0), limits })
     }
 
     /// Joins the fetch of `key` if it began at `accept` or later; begins one at `epoch` if there is none.
-    pub(crate) fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Turn {
+    pub(crate) fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Joined {
         let mut shard = lock(self.shard(key));
         match shard.get(key) {
             Some(flight) if flight.epoch >= accept => self.follow(flight),
-            Some(flight) => Turn::Outdated(flight.epoch),
-            None => Turn::Lead(self.begin(&mut shard, key, epoch)),
+            Some(flight) => Joined::Outdated(flight.epoch),
+            None => Joined::Leader(self.begin(&mut shard, key, epoch)),
         }
     }
 
     /// Begins a fetch at `epoch` in place of one that began earlier; whoever waits for that one goes on waiting.
-    pub(crate) fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Turn {
+    pub(crate) fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Joined {
         let mut shard = lock(self.shard(key));
         match shard.get(key) {
             Some(flight) if flight.epoch >= epoch => self.follow(flight),
-            _ => Turn::Lead(self.begin(&mut shard, key, epoch)),
+            _ => Joined::Leader(self.begin(&mut shard, key, epoch)),
         }
     }
 
     /// Begins a fetch unless one is under way.
-    pub(crate) fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Lead> {
+    pub(crate) fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<LeaderGuard> {
         let mut shard = lock(self.shard(key));
         (!shard.contains_key(key)).then(|| self.begin(&mut shard, key, epoch))
     }
 
-    fn begin(self: &Arc<Self>, shard: &mut Shard, key: &[u8], epoch: u64) -> Lead {
+    fn begin(self: &Arc<Self>, shard: &mut Shard, key: &[u8], epoch: u64) -> LeaderGuard {
         let flight = Arc::new(Flight { epoch, waiters: Mutex::default() });
         let key: Arc<[u8]> = key.into();
         shard.insert(Arc::clone(&key), Arc::clone(&flight));
-        Lead { flights: Arc::clone(self), key, flight, landing: Landing::Failed }
+        LeaderGuard { flights: Arc::clone(self), key, flight, landing: FetchOutcome::Failed }
     }
 
-    fn follow(self: &Arc<Self>, flight: &Arc<Flight>) -> Turn {
+    fn follow(self: &Arc<Self>, flight: &Arc<Flight>) -> Joined {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.limits.total {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Turn::Full;
+            return Joined::Full;
         }
         let mut waiters = lock(&flight.waiters);
         if waiters.count >= self.limits.per_key {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Turn::Full;
+            return Joined::Full;
         }
         waiters.count += 1;
         waiters.next += 1;
         let id = waiters.next;
-        Turn::Follow(Follow { flights: Arc::clone(self), flight: Arc::clone(flight), id })
+        Joined::Follower(Follower { flights: Arc::clone(self), flight: Arc::clone(flight), id })
     }
 
     fn shard(&self, key: &[u8]) -> &Mutex<Shard> {
@@ -145,24 +145,24 @@ impl Flights {
     }
 }
 
-/// The duty to fetch. Dropped without [`land`](Self::land), it lets somebody else try.
+/// The duty to fetch. Dropped without [`finish`](Self::land), it lets somebody else try.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Lead {
+pub(crate) struct LeaderGuard {
     flights: Arc<Flights>,
     key: Arc<[u8]>,
     flight: Arc<Flight>,
-    landing: Landing,
+    landing: FetchOutcome,
 }
 
-impl Lead {
+impl LeaderGuard {
     /// Tells everybody who waits how it ended. What was stored must be visible by now.
-    pub(crate) fn land(mut self, landing: Landing) {
+    pub(crate) fn finish(mut self, landing: FetchOutcome) {
         self.landing = landing;
     }
 }
 
-impl Drop for Lead {
+impl Drop for LeaderGuard {
     fn drop(&mut self) {
         let mut shard = lock(self.flights.shard(&self.key));
         if shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
@@ -181,16 +181,16 @@ impl Drop for Lead {
 /// The wait for somebody else's fetch.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Follow {
+pub(crate) struct Follower {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
     id: u64,
 }
 
-impl Future for Follow {
-    type Output = Landing;
+impl Future for Follower {
+    type Output = FetchOutcome;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landing> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FetchOutcome> {
         let mut waiters = lock(&self.flight.waiters);
         match waiters.landing {
             Some(landing) => Poll::Ready(landing),
@@ -202,7 +202,7 @@ impl Future for Follow {
     }
 }
 
-impl Drop for Follow {
+impl Drop for Follower {
     fn drop(&mut self) {
         let mut waiters = lock(&self.flight.waiters);
         waiters.count -= 1;

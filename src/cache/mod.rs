@@ -18,8 +18,8 @@ use http::Uri;
 use crate::{
     backend::contract::{Backend, Invalidation, Receipt},
     cache::{
-        flights::{Flights, Limits},
-        mode::{Mode, Switch},
+        flights::{Flights, WaiterLimits},
+        mode::{Mode, ModeCell},
         places::{FetchLimits, Place, Places},
         uncacheable::Uncacheable,
     },
@@ -31,7 +31,7 @@ use crate::{
     },
     key::{Key, secret::Secret},
     policy::settings::Settings,
-    tag::{Tag, deduplicate, namespace::TagSpace},
+    tag::{Tag, deduplicate, namespace::TagNamespace},
 };
 
 /// A response cache: a handle to one store, cheap to clone.
@@ -58,7 +58,7 @@ pub struct Cache {
 pub(crate) struct Inner {
     pub(crate) backend: Arc<dyn Backend>,
     clock: Clock,
-    space: TagSpace,
+    space: TagNamespace,
     namespace: String,
     revision: String,
     /// What keeps credentials in keys unreadable.
@@ -66,7 +66,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights>,
     pub(crate) places: Arc<Places>,
     pub(crate) uncacheable: Arc<Uncacheable>,
-    switch: Switch,
+    switch: ModeCell,
     pub(crate) policies: Arc<Mutex<HashMap<String, Arc<Settings>>>>,
     /// What all keys begin with.
     pub(crate) prefix: Vec<u8>,
@@ -94,14 +94,14 @@ impl Cache {
         let inner = Inner {
             backend,
             clock: Clock::default(),
-            space: TagSpace::default(),
+            space: TagNamespace::default(),
             namespace: String::new(),
             revision: String::new(),
             secret: Secret::default(),
-            flights: Flights::new(FLIGHT_SHARDS, Limits::default()),
+            flights: Flights::new(FLIGHT_SHARDS, WaiterLimits::default()),
             places: Places::new(FetchLimits::default()),
             uncacheable: Arc::default(),
-            switch: Switch::default(),
+            switch: ModeCell::default(),
             policies: Arc::default(),
             prefix: prefix("", ""),
         };
@@ -113,7 +113,7 @@ impl Cache {
     pub fn namespace(&self, namespace: &str) -> Self {
         self.with(|inner| {
             inner.namespace = namespace.to_owned();
-            inner.space = TagSpace::new(namespace);
+            inner.space = TagNamespace::new(namespace);
         })
     }
 
@@ -182,7 +182,7 @@ impl Cache {
     /// default: 10,000 and 100,000. Further ones ask the handler themselves.
     #[must_use]
     pub fn max_waiters(&self, per_key: usize, total: usize) -> Self {
-        self.with(|inner| inner.flights = Flights::new(FLIGHT_SHARDS, Limits { per_key, total }))
+        self.with(|inner| inner.flights = Flights::new(FLIGHT_SHARDS, WaiterLimits { per_key, total }))
     }
 
     /// A handle to the same store that reads the time from `clock`, for tests.
@@ -318,7 +318,7 @@ impl Cache {
         self.inner.places.on_route(&self.inner.prefix, layer, path)
     }
 
-    pub(crate) fn space(&self) -> &TagSpace {
+    pub(crate) fn space(&self) -> &TagNamespace {
         &self.inner.space
     }
 

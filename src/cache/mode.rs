@@ -18,9 +18,9 @@ pub enum Mode {
 
 /// The switch that all handles to one store share.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Switch(Arc<AtomicU8>);
+pub(crate) struct ModeCell(Arc<AtomicU8>);
 
-impl Switch {
+impl ModeCell {
     pub(crate) fn mode(&self) -> Mode {
         match self.0.load(Ordering::Relaxed) {
             0 => Mode::Enabled,

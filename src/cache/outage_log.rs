@@ -7,21 +7,21 @@ use crate::{clock::Clock, error::Error};
 
 /// What came of it that the store failed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Consequence {
+pub(crate) enum Effect {
     HandlerAnswers,
     NotStored,
     NotInvalidated,
 }
 
 /// Logs that the store failed, of each consequence at most once in a second: an outage must not flood the log.
-pub(crate) fn report(error: &Error, consequence: Consequence) {
+pub(crate) fn report(error: &Error, consequence: Effect) {
     static THROTTLES: [Throttle; 3] = [const { Throttle::new() }; 3];
     let Some(unreported) = THROTTLES[consequence as usize].pass(Clock::default().now().as_millis()) else { return };
     let error = error as &dyn StdError;
     match consequence {
-        Consequence::HandlerAnswers => tracing::warn!(error, unreported, "the cache's store failed; the handler answers"),
-        Consequence::NotStored => tracing::warn!(error, unreported, "the cache's store failed; the response is not stored"),
-        Consequence::NotInvalidated => tracing::error!(error, unreported, "an invalidation that a response asked for failed"),
+        Effect::HandlerAnswers => tracing::warn!(error, unreported, "the cache's store failed; the handler answers"),
+        Effect::NotStored => tracing::warn!(error, unreported, "the cache's store failed; the response is not stored"),
+        Effect::NotInvalidated => tracing::error!(error, unreported, "an invalidation that a response asked for failed"),
     }
 }
 

@@ -23,15 +23,15 @@ pub(super) fn pack(response: &StoredResponse, compression: Compression) -> Optio
 pub(super) struct Packing<'b> {
     read: &'b Bytes,
     compressed: bool,
-    limits: Limits,
+    limits: DecodeLimits,
 }
 
 impl<'b> Packing<'b> {
-    pub(super) fn plain(read: &'b Bytes, limits: Limits) -> Self {
+    pub(super) fn plain(read: &'b Bytes, limits: DecodeLimits) -> Self {
         Self { read, compressed: false, limits }
     }
 
-    pub(super) fn compressed(read: &'b Bytes, limits: Limits) -> Self {
+    pub(super) fn compressed(read: &'b Bytes, limits: DecodeLimits) -> Self {
         Self { read, compressed: true, limits }
     }
 
@@ -68,12 +68,12 @@ impl Compression {
 
 /// What is accepted from a store.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct DecodeLimits {
     /// The largest HTTP body, in bytes, once it is unpacked.
     pub(crate) body: usize,
 }
 
-impl Default for Limits {
+impl Default for DecodeLimits {
     fn default() -> Self {
         Self { body: 64 << 20 }
     }

@@ -11,9 +11,9 @@ use crate::{
     clock::Timestamp,
     entry::{
         stored::Content,
-        variants::{Member, Variants},
+        variants::{VariantId, Variants},
     },
-    http::no_vary_search::{Order, Parameters, SearchRule},
+    http::no_vary_search::{Order, Parameters, QueryVariance},
 };
 
 const RESPONSE: u8 = 0;
@@ -25,8 +25,8 @@ pub(super) fn kind(content: &Content) -> u8 {
     match content {
         Content::Response(_) => RESPONSE,
         Content::Variants(_) => VARIANTS,
-        Content::Search(_) => SEARCH,
-        Content::Vacant => VACANT,
+        Content::QueryVariance(_) => SEARCH,
+        Content::Tombstone => VACANT,
     }
 }
 
@@ -35,7 +35,7 @@ pub(super) fn size(content: &Content) -> usize {
     match content {
         Content::Response(response) => size_of_fields(&response.head.headers) + 64,
         Content::Variants(variants) => variants.members.len() * MEMBER + 64,
-        Content::Search(_) | Content::Vacant => 64,
+        Content::QueryVariance(_) | Content::Tombstone => 64,
     }
 }
 
@@ -44,8 +44,8 @@ pub(super) fn put_content(out: &mut Vec<u8>, content: &Content) -> Option<()> {
     match content {
         Content::Response(response) => put_response(out, response),
         Content::Variants(variants) => put_variants(out, variants),
-        Content::Search(rule) => put_rule(out, rule),
-        Content::Vacant => Some(()),
+        Content::QueryVariance(rule) => put_rule(out, rule),
+        Content::Tombstone => Some(()),
     }
 }
 
@@ -53,8 +53,8 @@ pub(super) fn read_content(kind: u8, mut reader: Reader<'_>, packing: Packing<'_
     let content = match kind {
         RESPONSE => Content::Response(read_response(&mut reader, packing)?),
         VARIANTS => Content::Variants(read_variants(&mut reader)?),
-        SEARCH => Content::Search(read_rule(&mut reader)?),
-        VACANT => Content::Vacant,
+        SEARCH => Content::QueryVariance(read_rule(&mut reader)?),
+        VACANT => Content::Tombstone,
         _ => return Err(Corrupt::Malformed),
     };
     reader.end()?;
@@ -62,11 +62,11 @@ pub(super) fn read_content(kind: u8, mut reader: Reader<'_>, packing: Packing<'_
 }
 
 /// Name and end of a variant.
-const MEMBER: usize = size_of::<Member>() + size_of::<u64>();
+const MEMBER: usize = size_of::<VariantId>() + size_of::<u64>();
 
 fn put_variants(out: &mut Vec<u8>, variants: &Variants) -> Option<()> {
-    out.put_size(variants.nominations.len())?;
-    for names in &variants.nominations {
+    out.put_size(variants.vary_lists.len())?;
+    for names in &variants.vary_lists {
         out.put_size(names.len())?;
         for name in names {
             out.put_part(name.as_str().as_bytes())?;
@@ -81,9 +81,9 @@ fn put_variants(out: &mut Vec<u8>, variants: &Variants) -> Option<()> {
 }
 
 fn read_variants(reader: &mut Reader<'_>) -> Result<Variants, Corrupt> {
-    let nominations = (0..reader.count(4)?).map(|_| read_names(reader)).collect::<Result<_, _>>()?;
+    let vary_lists = (0..reader.count(4)?).map(|_| read_names(reader)).collect::<Result<_, _>>()?;
     let members = (0..reader.count(MEMBER)?).map(|_| read_member(reader)).collect::<Result<_, _>>()?;
-    Ok(Variants { nominations, members })
+    Ok(Variants { vary_lists, members })
 }
 
 fn read_names(reader: &mut Reader<'_>) -> Result<Box<[HeaderName]>, Corrupt> {
@@ -91,14 +91,14 @@ fn read_names(reader: &mut Reader<'_>) -> Result<Box<[HeaderName]>, Corrupt> {
     (0..reader.count(4)?).map(|_| name(reader.part()?)).collect()
 }
 
-fn read_member(reader: &mut Reader<'_>) -> Result<(Member, Timestamp), Corrupt> {
+fn read_member(reader: &mut Reader<'_>) -> Result<(VariantId, Timestamp), Corrupt> {
     Ok((reader.array()?, Timestamp::from_millis(reader.u64()?)))
 }
 
 const IGNORED: u8 = 0;
 const KEPT: u8 = 1;
 
-fn put_rule(out: &mut Vec<u8>, rule: &SearchRule) -> Option<()> {
+fn put_rule(out: &mut Vec<u8>, rule: &QueryVariance) -> Option<()> {
     let (parameters, names) = match &rule.parameters {
         Parameters::Ignored(names) => (IGNORED, names),
         Parameters::Kept(names) => (KEPT, names),
@@ -109,7 +109,7 @@ fn put_rule(out: &mut Vec<u8>, rule: &SearchRule) -> Option<()> {
     names.iter().try_for_each(|name| out.put_part(name.as_bytes()))
 }
 
-fn read_rule(reader: &mut Reader<'_>) -> Result<SearchRule, Corrupt> {
+fn read_rule(reader: &mut Reader<'_>) -> Result<QueryVariance, Corrupt> {
     let (parameters, order) = (reader.u8()?, reader.bool()?);
     let names = (0..reader.count(4)?).map(|_| reader.text().map(str::to_owned)).collect::<Result<_, _>>()?;
     let parameters = match parameters {
@@ -117,5 +117,5 @@ fn read_rule(reader: &mut Reader<'_>) -> Result<SearchRule, Corrupt> {
         KEPT => Parameters::Kept(names),
         _ => return Err(Corrupt::Malformed),
     };
-    Ok(SearchRule { parameters, order: if order { Order::Ignored } else { Order::Matters } })
+    Ok(QueryVariance { parameters, order: if order { Order::Ignored } else { Order::Matters } })
 }

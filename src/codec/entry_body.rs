@@ -1,7 +1,7 @@
 use bytes::{BufMut as _, Bytes};
 
 use super::{
-    compression::{Compression, Limits, Packing, pack},
+    compression::{Compression, DecodeLimits, Packing, pack},
     content::{kind, put_content, read_content, size},
     cursor::{Reader, Write as _},
     entry_head::{check_signature, put_signature},
@@ -20,7 +20,7 @@ const CHECKSUM: usize = size_of::<u32>();
 pub(super) fn encode_body(id: u64, key: &Key, content: &Content, compression: Compression) -> Option<Vec<u8>> {
     let response = match content {
         Content::Response(response) => Some(response),
-        Content::Variants(_) | Content::Search(_) | Content::Vacant => None,
+        Content::Variants(_) | Content::QueryVariance(_) | Content::Tombstone => None,
     };
     let packed = response.and_then(|response| pack(response, compression));
     let last: &[u8] = packed.as_deref().or(response.map(|response| &*response.body)).unwrap_or_default();
@@ -39,7 +39,7 @@ pub(super) fn encode_body(id: u64, key: &Key, content: &Content, compression: Co
 }
 
 /// What stands in `body`, if it was written together with the head that has this `id`, and for this key.
-pub(super) fn decode_body(id: u64, key: &Key, body: &Bytes, limits: Limits) -> Result<Content, Corrupt> {
+pub(super) fn decode_body(id: u64, key: &Key, body: &Bytes, limits: DecodeLimits) -> Result<Content, Corrupt> {
     let mut reader = Reader::new(body);
     check_signature(&mut reader)?;
     let (flags, kind, written_with) = (reader.u8()?, reader.u8()?, reader.u64()?);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     entry::{stored::Content, variants::Variants},
-    http::no_vary_search::{Order, Parameters, SearchRule},
+    http::no_vary_search::{Order, Parameters, QueryVariance},
 };
 
 const ID: u64 = 0x1122_3344_5566_7788;
@@ -34,7 +34,7 @@ pub(super) fn golden(name: &str, stored: &Stored, compression: Compression) -> B
 }
 
 pub(super) fn assert_reads(bytes: &Bytes, stored: &Stored) {
-    assert_eq!(facts(&decode_whole(&key(), bytes, Limits::default()).unwrap()), facts(stored));
+    assert_eq!(facts(&decode_whole(&key(), bytes, DecodeLimits::default()).unwrap()), facts(stored));
 }
 
 fn response() -> Content {
@@ -49,20 +49,20 @@ fn response() -> Content {
 }
 
 fn variants() -> Content {
-    let nominations = [vec![http::header::ACCEPT, http::header::ACCEPT_LANGUAGE], vec![HeaderName::from_static("x-own")], vec![]];
+    let vary_lists = [vec![http::header::ACCEPT, http::header::ACCEPT_LANGUAGE], vec![HeaderName::from_static("x-own")], vec![]];
     Content::Variants(Variants {
-        nominations: nominations.into_iter().map(Vec::into_boxed_slice).collect(),
+        vary_lists: vary_lists.into_iter().map(Vec::into_boxed_slice).collect(),
         members: vec![([1; 16], Timestamp::from_millis(1_700_000_060_000)), ([2; 16], Timestamp::from_millis(u64::MAX))],
     })
 }
 
 fn rule() -> Content {
     let names = vec!["utm_source".to_owned(), "\u{e9}".to_owned(), String::new()];
-    Content::Search(SearchRule { parameters: Parameters::Kept(names), order: Order::Ignored })
+    Content::QueryVariance(QueryVariance { parameters: Parameters::Kept(names), order: Order::Ignored })
 }
 
 fn all() -> [(&'static str, Content); 4] {
-    [("v1-response", response()), ("v1-variants", variants()), ("v1-search", rule()), ("v1-vacant", Content::Vacant)]
+    [("v1-response", response()), ("v1-variants", variants()), ("v1-search", rule()), ("v1-vacant", Content::Tombstone)]
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn golden_entries_of_version_1_are_what_is_written() {
 /// Scripts in a store read the head by these offsets.
 #[test]
 fn golden_head_has_its_fields_where_scripts_look_for_them() {
-    let head = encode_as(ID, &key(), &entry(Content::Vacant), Compression::OFF).unwrap().head;
+    let head = encode_as(ID, &key(), &entry(Content::Tombstone), Compression::OFF).unwrap().head;
     assert_eq!(head[..2], *b"L\x01");
     assert_eq!(head[2..10], ID.to_be_bytes());
     assert_eq!(head[10..18], 0x0102_0304_0506_0708_u64.to_be_bytes());
@@ -102,7 +102,7 @@ fn an_entry_of_a_version_to_come_is_a_clean_miss() {
     let Encoded { mut head, mut body } = encode_as(ID, &key(), &entry(response()), Compression::OFF).unwrap();
     let current = Head::decode(&head).unwrap();
     body[1] = 2;
-    assert_eq!(decode(&key(), current, &body.into(), Limits::default()).err(), Some(Corrupt::Version(2)));
+    assert_eq!(decode(&key(), current, &body.into(), DecodeLimits::default()).err(), Some(Corrupt::Version(2)));
     head[1] = 2;
     assert_eq!(Head::decode(&head).err(), Some(Corrupt::Version(2)));
     assert_eq!(Head::decode(b"L\xff and whatever it has").err(), Some(Corrupt::Version(255)));

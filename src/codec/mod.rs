@@ -24,7 +24,7 @@ use self::{
 use crate::{entry::stored::Stored, key::Key};
 
 pub(crate) use self::{
-    compression::{Compression, Limits},
+    compression::{Compression, DecodeLimits},
     entry_head::Head,
     error::Corrupt,
 };
@@ -41,7 +41,7 @@ pub(crate) fn encode(key: &Key, stored: &Stored, compression: Compression) -> Op
 }
 
 /// The entry whose head is known already.
-pub(crate) fn decode(key: &Key, head: Head, body: &Bytes, limits: Limits) -> Result<Stored, Corrupt> {
+pub(crate) fn decode(key: &Key, head: Head, body: &Bytes, limits: DecodeLimits) -> Result<Stored, Corrupt> {
     let content = decode_body(head.id, key, body, limits)?;
     Ok(Stored::new(head.born, head.tags, content))
 }
@@ -53,7 +53,7 @@ pub(crate) fn encode_whole(key: &Key, stored: &Stored, compression: Compression)
     Some(head)
 }
 
-pub(crate) fn decode_whole(key: &Key, whole: &Bytes, limits: Limits) -> Result<Stored, Corrupt> {
+pub(crate) fn decode_whole(key: &Key, whole: &Bytes, limits: DecodeLimits) -> Result<Stored, Corrupt> {
     let (head, body) = Head::split(whole)?;
     decode(key, head, &whole.slice_ref(body), limits)
 }
@@ -79,7 +79,7 @@ impl Stored {
     /// assert!(Stored::from_bytes(&Key::from_bytes(b"key"), "somebody else's".into()).is_none());
     /// ```
     pub fn from_bytes(key: &Key, bytes: Bytes) -> Option<Self> {
-        decode_whole(key, &bytes, Limits::default()).ok()
+        decode_whole(key, &bytes, DecodeLimits::default()).ok()
     }
 }
 

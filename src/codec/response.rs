@@ -27,8 +27,8 @@ pub(super) fn put_response(out: &mut Vec<u8>, response: &StoredResponse) -> Opti
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.put_u16(response.head.status.as_u16());
     out.put_u8(
-        flag(response.answers_authorized, ANSWERS_AUTHORIZED)
-            | flag(response.forbids_stale, FORBIDS_STALE)
+        flag(response.allows_authorization, ANSWERS_AUTHORIZED)
+            | flag(response.must_not_serve_stale, FORBIDS_STALE)
             | flag(response.immutable, IMMUTABLE),
     );
     out.put_u64(response.generated.as_millis());
@@ -58,9 +58,9 @@ pub(super) fn read_response(reader: &mut Reader<'_>, packing: Packing<'_>) -> Re
         body: packing.unpack(reader.rest(), length)?,
         generated,
         fresh_until,
-        answers_authorized: flags & ANSWERS_AUTHORIZED != 0,
+        allows_authorization: flags & ANSWERS_AUTHORIZED != 0,
         stale,
-        forbids_stale: flags & FORBIDS_STALE != 0,
+        must_not_serve_stale: flags & FORBIDS_STALE != 0,
         immutable: flags & IMMUTABLE != 0,
         cost,
     })

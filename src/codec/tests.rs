@@ -14,7 +14,7 @@ use crate::{
         stored::Content,
         variants::Variants,
     },
-    http::no_vary_search::{Order, Parameters, SearchRule},
+    http::no_vary_search::{Order, Parameters, QueryVariance},
     tag::Tag,
 };
 
@@ -52,8 +52,8 @@ fn content() -> impl Strategy<Value = Content> {
     prop_oneof![
         4 => response().prop_map(Content::Response),
         2 => variants().prop_map(Content::Variants),
-        2 => rule().prop_map(Content::Search),
-        1 => Just(Content::Vacant),
+        2 => rule().prop_map(Content::QueryVariance),
+        1 => Just(Content::Tombstone),
     ]
 }
 
@@ -62,16 +62,16 @@ fn response() -> impl Strategy<Value = StoredResponse> {
     let times = any::<(u64, u64, u32, u32, u32)>();
     (100..1000_u16, headers(), body, times, any::<[bool; 3]>()).prop_map(|(status, mut headers, body, times, flags)| {
         let (generated, fresh_until, while_revalidate, if_error, cost) = times;
-        let [answers_authorized, forbids_stale, immutable] = flags;
+        let [allows_authorization, must_not_serve_stale, immutable] = flags;
         headers.insert(CONTENT_LENGTH, body.len().into());
         StoredResponse {
             head: response_head(StatusCode::from_u16(status).unwrap(), headers),
             body: body.into(),
             generated: Timestamp::from_millis(generated),
             fresh_until: Timestamp::from_millis(fresh_until),
-            answers_authorized,
+            allows_authorization,
             stale: StaleWindows { while_revalidate, if_error },
-            forbids_stale,
+            must_not_serve_stale,
             immutable,
             cost,
         }
@@ -96,13 +96,13 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
 }
 
 fn variants() -> impl Strategy<Value = Variants> {
-    let nominations = vec(vec(name(), 0..4).prop_map(Vec::into_boxed_slice), 0..4);
+    let vary_lists = vec(vec(name(), 0..4).prop_map(Vec::into_boxed_slice), 0..4);
     let members = vec((any::<[u8; 16]>(), any::<u64>().prop_map(Timestamp::from_millis)), 0..10);
-    (nominations, members).prop_map(|(nominations, members)| Variants { nominations: nominations.into(), members })
+    (vary_lists, members).prop_map(|(vary_lists, members)| Variants { vary_lists: vary_lists.into(), members })
 }
 
-fn rule() -> impl Strategy<Value = SearchRule> {
-    (any::<[bool; 2]>(), vec("\\PC{0,5}", 0..4)).prop_map(|([kept, ordered], names)| SearchRule {
+fn rule() -> impl Strategy<Value = QueryVariance> {
+    (any::<[bool; 2]>(), vec("\\PC{0,5}", 0..4)).prop_map(|([kept, ordered], names)| QueryVariance {
         parameters: if kept { Parameters::Kept(names) } else { Parameters::Ignored(names) },
         order: if ordered { Order::Matters } else { Order::Ignored },
     })
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn what_is_decoded_is_what_was_encoded(key in key(), stored in stored()) {
         let Encoded { head, body } = encode(&key, &stored, Compression::OFF).unwrap();
-        let decoded = decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default()).unwrap();
+        let decoded = decode(&key, Head::decode(&head).unwrap(), &body.into(), DecodeLimits::default()).unwrap();
         prop_assert_eq!(facts(&decoded), facts(&stored));
         let whole = Stored::from_bytes(&key, stored.to_bytes(&key).unwrap().into()).unwrap();
         prop_assert_eq!(facts(&whole), facts(&stored));
@@ -124,13 +124,13 @@ proptest! {
     fn w9_an_entry_for_another_key_is_none(key in key(), other in key(), stored in stored()) {
         prop_assume!(key != other);
         let whole = stored.to_bytes(&key).unwrap().into();
-        prop_assert_eq!(decode_whole(&other, &whole, Limits::default()).err(), Some(Corrupt::OtherKey));
+        prop_assert_eq!(decode_whole(&other, &whole, DecodeLimits::default()).err(), Some(Corrupt::OtherKey));
     }
 
     #[test]
     fn head_and_body_of_two_writes_are_no_entry(key in key(), stored in stored()) {
         let [one, other] = [(); 2].map(|()| encode(&key, &stored, Compression::OFF).unwrap());
-        let mixed = decode(&key, Head::decode(&one.head).unwrap(), &other.body.into(), Limits::default());
+        let mixed = decode(&key, Head::decode(&one.head).unwrap(), &other.body.into(), DecodeLimits::default());
         prop_assert_eq!(mixed.err(), Some(Corrupt::OtherWrite));
     }
 
@@ -145,7 +145,7 @@ proptest! {
             body[at] = byte;
         }
         seal(&mut body);
-        let _ = decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default());
+        let _ = decode(&key, Head::decode(&head).unwrap(), &body.into(), DecodeLimits::default());
     }
 }
 
@@ -157,9 +157,9 @@ proptest! {
     fn c4_no_part_of_an_entry_is_one(key in key(), stored in stored()) {
         let whole = Bytes::from(stored.to_bytes(&key).unwrap());
         for length in 0..whole.len() {
-            prop_assert!(decode_whole(&key, &whole.slice(..length), Limits::default()).is_err(), "{} of {}", length, whole.len());
+            prop_assert!(decode_whole(&key, &whole.slice(..length), DecodeLimits::default()).is_err(), "{} of {}", length, whole.len());
         }
-        prop_assert!(decode_whole(&key, &[&whole[..], b"\0"].concat().into(), Limits::default()).is_err());
+        prop_assert!(decode_whole(&key, &[&whole[..], b"\0"].concat().into(), DecodeLimits::default()).is_err());
     }
 
     #[test]
@@ -189,9 +189,9 @@ pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredRespon
         body: Bytes::copy_from_slice(body),
         generated: Timestamp::from_millis(1_700_000_000_000),
         fresh_until: Timestamp::from_millis(1_700_000_060_000),
-        answers_authorized: true,
+        allows_authorization: true,
         stale: StaleWindows { while_revalidate: 1000, if_error: 360_000 },
-        forbids_stale: false,
+        must_not_serve_stale: false,
         immutable: true,
         cost: 12,
     }
@@ -208,7 +208,7 @@ fn changed(response: StoredResponse, change: impl FnOnce(&mut Vec<u8>)) -> Resul
     let Encoded { head, mut body } = encode(&key, &entry(Content::Response(response)), Compression::OFF).unwrap();
     change(&mut body);
     seal(&mut body);
-    decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default())
+    decode(&key, Head::decode(&head).unwrap(), &body.into(), DecodeLimits::default())
 }
 
 fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
@@ -271,7 +271,7 @@ fn a_decoded_body_and_its_fields_are_slices_of_what_was_read() {
 #[test]
 fn what_the_format_has_no_room_for_is_not_encoded() {
     let key = Key::from_bytes(b"key");
-    let with = |tags: Vec<Tag>| Stored::new(Epoch::new(1), tags, Content::Vacant).to_bytes(&key);
+    let with = |tags: Vec<Tag>| Stored::new(Epoch::new(1), tags, Content::Tombstone).to_bytes(&key);
     let longest = Tag::unchecked("x".repeat(65_535));
     assert!(Stored::from_bytes(&key, with(vec![longest]).unwrap().into()).is_some());
     assert_eq!(with(vec![Tag::unchecked("x".repeat(65_536))]), None);
@@ -282,8 +282,8 @@ fn what_the_format_has_no_room_for_is_not_encoded() {
 fn d9_a_body_beyond_the_limit_is_refused() {
     let key = Key::from_bytes(b"key");
     let whole = entry(Content::Response(page(&[b'x'; 1000], &[]))).to_bytes(&key).unwrap().into();
-    assert!(decode_whole(&key, &whole, Limits { body: 1000 }).is_ok());
-    assert_eq!(decode_whole(&key, &whole, Limits { body: 999 }).err(), Some(Corrupt::TooLarge));
+    assert!(decode_whole(&key, &whole, DecodeLimits { body: 1000 }).is_ok());
+    assert_eq!(decode_whole(&key, &whole, DecodeLimits { body: 999 }).err(), Some(Corrupt::TooLarge));
 }
 
 /// Nothing is allocated for things that cannot be there: each takes at least its length's bytes.
@@ -295,7 +295,7 @@ fn c5_a_count_without_the_things_it_counts_is_refused() {
         body.truncate(body.len() - at_end.len());
         body.extend_from_slice(at_end);
         seal(&mut body);
-        decode(&key, Head::decode(&head).unwrap(), &body.into(), Limits::default()).err()
+        decode(&key, Head::decode(&head).unwrap(), &body.into(), DecodeLimits::default()).err()
     };
     let variants = || Content::Variants(Variants::default());
     assert_eq!(with(variants(), &[0; 8]), None);

@@ -32,7 +32,7 @@ mod tests {
     use crate::{
         codec::{
             Corrupt, Encoded, Head,
-            compression::{Compression, Limits},
+            compression::{Compression, DecodeLimits},
             decode, encode,
             golden::{assert_reads, golden},
             tests::{entry, facts, page, seal},
@@ -56,7 +56,7 @@ mod tests {
         (stored, encoded)
     }
 
-    fn decoded(encoded: Encoded, limits: Limits) -> Result<Stored, Corrupt> {
+    fn decoded(encoded: Encoded, limits: DecodeLimits) -> Result<Stored, Corrupt> {
         decode(&key(), Head::decode(&encoded.head).unwrap(), &encoded.body.into(), limits)
     }
 
@@ -81,7 +81,7 @@ mod tests {
     fn a_body_over_the_threshold_that_gets_smaller_is_compressed() {
         let (stored, encoded) = encoded(page(&repetitive(1024), &[("etag", "\"a\"")]));
         assert!(is_compressed(&encoded));
-        assert_eq!(facts(&decoded(encoded, Limits::default()).unwrap()), facts(&stored));
+        assert_eq!(facts(&decoded(encoded, DecodeLimits::default()).unwrap()), facts(&stored));
     }
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         for response in [page(&repetitive(1023), &[]), page(&random, &[]), encoded_already] {
             let (stored, encoded) = encoded(response);
             assert!(!is_compressed(&encoded));
-            assert_eq!(facts(&decoded(encoded, Limits::default()).unwrap()), facts(&stored));
+            assert_eq!(facts(&decoded(encoded, DecodeLimits::default()).unwrap()), facts(&stored));
         }
     }
 
@@ -99,7 +99,7 @@ mod tests {
     fn fields_of_a_compressed_entry_do_not_keep_its_body_alive() {
         let (_, encoded) = encoded(page(&repetitive(4096), &[("etag", "\"a\"")]));
         let body = Bytes::from(encoded.body);
-        let stored = decode(&key(), Head::decode(&encoded.head).unwrap(), &body, Limits::default()).unwrap();
+        let stored = decode(&key(), Head::decode(&encoded.head).unwrap(), &body, DecodeLimits::default()).unwrap();
         assert!(body.is_unique());
         drop(stored);
     }
@@ -123,13 +123,13 @@ mod tests {
     fn d9_a_body_that_unpacks_to_more_than_it_says_is_refused() {
         let bomb = |length| super::compress(&vec![0; length], 19).unwrap();
         assert!(bomb(100 << 20).len() < 20_000);
-        assert!(decoded(forged(2000, &bomb(2000)), Limits::default()).is_ok());
+        assert!(decoded(forged(2000, &bomb(2000)), DecodeLimits::default()).is_ok());
         for (says, body) in
             [(2000, bomb(100 << 20)), (2000, bomb(1999)), (2000, [bomb(2000), bomb(2000)].concat()), (0, bomb(2000))]
         {
-            assert_eq!(decoded(forged(says, &body), Limits::default()).err(), Some(Corrupt::Compression), "{says}");
+            assert_eq!(decoded(forged(says, &body), DecodeLimits::default()).err(), Some(Corrupt::Compression), "{says}");
         }
-        assert_eq!(decoded(forged(2000, &bomb(2000)), Limits { body: 1999 }).err(), Some(Corrupt::TooLarge));
+        assert_eq!(decoded(forged(2000, &bomb(2000)), DecodeLimits { body: 1999 }).err(), Some(Corrupt::TooLarge));
     }
 
     #[test]
@@ -138,6 +138,6 @@ mod tests {
         // Magic (4), descriptor (1), content size (4), as a frame of one segment has them.
         assert_eq!(frame[5..9], 100_000_u32.to_le_bytes());
         frame[5..9].copy_from_slice(&2000_u32.to_le_bytes());
-        assert_eq!(decoded(forged(2000, &frame), Limits::default()).err(), Some(Corrupt::Compression));
+        assert_eq!(decoded(forged(2000, &frame), DecodeLimits::default()).err(), Some(Corrupt::Compression));
     }
 }

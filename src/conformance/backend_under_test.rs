@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     backend::{
-        contract::{Backend, Invalidation, Put, Read, Receipt},
-        validity::Standing,
+        contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt},
+        validity::Validity,
     },
     clock::{Clock, Timestamp},
     entry::{epoch::Epoch, stored::Stored},
@@ -66,7 +66,7 @@ impl Subject<'_> {
         for _ in 0..FETCHES {
             let born = self.epoch(&key(name), &tags_of(tags)).await?;
             self.store(name, born, tags).await?;
-            if self.must_find(name, Standing::Current, "").await.is_ok() {
+            if self.must_find(name, Validity::Valid, "").await.is_ok() {
                 break;
             }
         }
@@ -80,7 +80,7 @@ impl Subject<'_> {
     }
 
     /// Ends a fetch: stores what was begun at that epoch.
-    pub(super) async fn store(&self, name: &str, born: Epoch, tags: &[&str]) -> Verdict<Put> {
+    pub(super) async fn store(&self, name: &str, born: Epoch, tags: &[&str]) -> Verdict<PutOutcome> {
         Ok(self.backend.put(&key(name), stored(born, tags_of(tags), name.to_owned())).await?)
     }
 
@@ -97,7 +97,7 @@ impl Subject<'_> {
     }
 
     /// Reads as the cache does: without waiting if that is possible.
-    pub(super) async fn read(&self, key: &Key, known: &[Tag]) -> Verdict<Read> {
+    pub(super) async fn read(&self, key: &Key, known: &[Tag]) -> Verdict<ReadOutcome> {
         match self.backend.get_now(key) {
             Some(read) => Ok(read),
             None => Ok(self.backend.get(key, known).await?),
@@ -105,7 +105,7 @@ impl Subject<'_> {
     }
 
     /// What both ways to read find.
-    async fn found(&self, key: &Key) -> Verdict<[Option<(Arc<Stored>, Standing)>; 2]> {
+    async fn found(&self, key: &Key) -> Verdict<[Option<(Arc<Stored>, Validity)>; 2]> {
         let waited_for = self.backend.get(key, &[]).await?.found;
         let at_once = self.backend.get_now(key).map_or_else(|| waited_for.clone(), |read| read.found);
         Ok([at_once, waited_for])
@@ -125,14 +125,14 @@ impl Subject<'_> {
     /// Fails if `name` is found `Current`, by either way to read.
     pub(super) async fn must_not_be_current(&self, name: &str, after: &str) -> Verdict {
         for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
-            let current = found.is_some_and(|(_, standing)| standing == Standing::Current);
+            let current = found.is_some_and(|(_, standing)| standing == Validity::Valid);
             ensure!(!current, "{way} finds {} {after}", abridged(name));
         }
         Ok(())
     }
 
     /// Fails unless `name` is found as it was stored, by both ways to read.
-    pub(super) async fn must_find(&self, name: &str, expected: Standing, after: &str) -> Verdict {
+    pub(super) async fn must_find(&self, name: &str, expected: Validity, after: &str) -> Verdict {
         for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
             let Some((stored, standing)) = found else {
                 return Err(Finding::Broken(format!("{way} does not find {} {after}", abridged(name))));

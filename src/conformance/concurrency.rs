@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backend::{
         contract::{Backend, Invalidation},
-        validity::Standing,
+        validity::Validity,
     },
     clock::Clock,
     entry::{epoch::Epoch, stored::Stored},
@@ -145,7 +145,7 @@ async fn read(register: Arc<Register>) -> Verdict {
             Some(read) => read,
             None => register.backend.get(&key, &tags).await?,
         };
-        let current = read.found.filter(|(_, standing)| !register.soft || *standing == Standing::Current);
+        let current = read.found.filter(|(_, standing)| !register.soft || *standing == Validity::Valid);
         if let Some((found, _)) = current {
             let value = body(&found).and_then(|body| std::str::from_utf8(body).ok()?.parse::<u64>().ok());
             let value = value.ok_or_else(|| Finding::Broken("a read found something that nobody stored".to_owned()))?;

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     backend::{
-        contract::{Invalidation, Put},
-        validity::Standing,
+        contract::{Invalidation, PutOutcome},
+        validity::Validity,
     },
     clock::Clock,
     entry::epoch::Epoch,
@@ -40,12 +40,12 @@ fn is_after(later: Epoch, earlier: Epoch) -> bool {
 pub(super) async fn refill(subject: &Subject<'_>) -> Verdict {
     for round in 0..3 {
         subject.fill("page", &["a"]).await?;
-        subject.must_find("page", Standing::Current, "after it was fetched").await?;
+        subject.must_find("page", Validity::Valid, "after it was fetched").await?;
         subject.invalidate(&["a"]).await?;
         subject.must_miss("page", &format!("after its tag was invalidated ({round})")).await?;
     }
     subject.fill("page", &["a"]).await?;
-    subject.must_find("page", Standing::Current, "though it was fetched anew after it was invalidated").await
+    subject.must_find("page", Validity::Valid, "though it was fetched anew after it was invalidated").await
 }
 
 pub(super) async fn late_store(subject: &Subject<'_>) -> Verdict {
@@ -67,7 +67,7 @@ pub(super) async fn re_stamp(subject: &Subject<'_>) -> Verdict {
     let born = subject.fill("page", &["a"]).await?;
     subject.invalidate(&["unrelated"]).await?;
     let late = stored(born, tags_of(&["a"]), "late");
-    if subject.backend.put(&key("late"), Arc::clone(&late)).await? == Put::Kept {
+    if subject.backend.put(&key("late"), Arc::clone(&late)).await? == PutOutcome::Stored {
         subject.must_be(&key("late"), &late, "though nothing of its own was invalidated").await?;
     }
     let found = subject.read(&key("page"), &[]).await?.found;
@@ -121,7 +121,7 @@ pub(super) async fn everything(subject: &Subject<'_>) -> Verdict {
         subject.must_miss("slow", &format!("tagged {tags:?}, though its fetch began before everything was invalidated")).await?;
     }
     subject.fill("tagged", &["a"]).await?;
-    subject.must_find("tagged", Standing::Current, "though it was fetched after everything was invalidated").await
+    subject.must_find("tagged", Validity::Valid, "though it was fetched after everything was invalidated").await
 }
 
 pub(super) async fn evicted(subject: &Subject<'_>) -> Verdict {
@@ -149,7 +149,7 @@ pub(super) async fn evicted(subject: &Subject<'_>) -> Verdict {
         subject.must_not_be_current("slow", &format!("though its tag was {how}, with no record, before it was stored")).await?;
     }
     subject.fill("page", &["a"]).await?;
-    subject.must_find("page", Standing::Current, "though it was fetched after the record of its tag was evicted").await
+    subject.must_find("page", Validity::Valid, "though it was fetched after the record of its tag was evicted").await
 }
 
 async fn invalidate(subject: &Subject<'_>, soft: bool) -> Verdict {
@@ -188,7 +188,7 @@ pub(super) async fn peer(subject: &Subject<'_>) -> Verdict {
     for tag in ["a", "b"] {
         let slow = subject.epoch(&key("slow"), &tags_of(&[tag])).await?;
         subject.fill("page", &[tag]).await?;
-        subject.must_find("page", Standing::Current, "before the other node has done anything").await?;
+        subject.must_find("page", Validity::Valid, "before the other node has done anything").await?;
         peer.get(&key("page"), &tags_of(&[tag])).await?;
         peer.invalidate(&Invalidation::Tags(tags_of(&[tag]))).await?;
         subject.must_miss("page", &format!("after another node has invalidated `{tag}`")).await?;

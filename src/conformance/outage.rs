@@ -15,7 +15,7 @@ pub(super) async fn reads(subject: &Subject<'_>) -> Verdict {
     let (faulty, site) = faulty_site(subject);
     for fault in FAULTS {
         site.get("/page").await;
-        faulty.fail(Operation::Read, fault);
+        faulty.fail(Operation::ReadOutcome, fault);
         let during = site.get("/page").await;
         ensure!(during.text.starts_with("run"), "with reads that fail ({fault:?}) a request is answered `{}`", during.text);
         site.cache.invalidate_tags(["page"]).await?;
@@ -29,7 +29,7 @@ pub(super) async fn reads(subject: &Subject<'_>) -> Verdict {
 pub(super) async fn puts(subject: &Subject<'_>) -> Verdict {
     let (faulty, site) = faulty_site(subject);
     for fault in FAULTS {
-        faulty.fail(Operation::Put, fault);
+        faulty.fail(Operation::PutOutcome, fault);
         for path in ["/page", "/other", "/page"] {
             let during = site.get(path).await;
             ensure!(during.text.starts_with("run"), "with puts that fail ({fault:?}) a request is answered `{}`", during.text);

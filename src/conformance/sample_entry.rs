@@ -11,7 +11,7 @@ use crate::{
         stored::{Content, Stored},
         variants::Variants,
     },
-    http::{no_vary_search::SearchRule, stored_fields::LastingFields},
+    http::{no_vary_search::QueryVariance, stored_fields::StoredFields},
     tag::Tag,
 };
 
@@ -32,7 +32,7 @@ pub fn stored(born: Epoch, tags: Vec<Tag>, body: impl Into<Bytes>) -> Arc<Stored
 pub fn body(stored: &Stored) -> Option<&Bytes> {
     match stored.content() {
         Content::Response(response) => Some(&response.body),
-        Content::Variants(_) | Content::Search(_) | Content::Vacant => None,
+        Content::Variants(_) | Content::QueryVariance(_) | Content::Tombstone => None,
     }
 }
 
@@ -47,17 +47,17 @@ pub(super) fn stored_until(fresh_until: Timestamp, born: Epoch, tags: Vec<Tag>, 
 pub(super) fn of_every_kind(born: Epoch, tags: &[Tag]) -> Vec<Arc<Stored>> {
     let now = Clock::default().now();
     let accept = HeaderName::from_static("accept-language");
-    let variants = Variants { nominations: [Box::from([accept])].into_iter().collect(), members: vec![([0xff; 16], now + HOUR)] };
+    let variants = Variants { vary_lists: [Box::from([accept])].into_iter().collect(), members: vec![([0xff; 16], now + HOUR)] };
     let no_vary_search = HeaderName::from_static("no-vary-search");
     let search = HeaderMap::from_iter([(no_vary_search, HeaderValue::from_static("params=(\"utm\")"))]);
-    let rule = SearchRule::parse(&search).map(Content::Search);
+    let rule = QueryVariance::parse(&search).map(Content::QueryVariance);
     let contents = [Content::Response(response(now + HOUR, Bytes::from_static(b"\0\xff\r\n"))), Content::Variants(variants)];
     contents.into_iter().chain(rule).map(|content| Arc::new(Stored::new(born, tags.to_vec(), content))).collect()
 }
 
 /// What stands where nothing may be used any more.
 pub(super) fn vacant(born: Epoch, tags: Vec<Tag>) -> Arc<Stored> {
-    Arc::new(Stored::new(born, tags, Content::Vacant))
+    Arc::new(Stored::new(born, tags, Content::Tombstone))
 }
 
 /// In which part two stored things differ, if they do.
@@ -69,8 +69,8 @@ pub(super) fn difference(one: &Stored, other: &Stored) -> Option<&'static str> {
         .or_else(|| match (one.content(), other.content()) {
             (Content::Response(one), Content::Response(other)) => response_difference(one, other),
             (Content::Variants(one), Content::Variants(other)) => same(one == other, "list of variants"),
-            (Content::Search(one), Content::Search(other)) => same(one == other, "query rule"),
-            (Content::Vacant, Content::Vacant) => None,
+            (Content::QueryVariance(one), Content::QueryVariance(other)) => same(one == other, "query rule"),
+            (Content::Tombstone, Content::Tombstone) => None,
             _ => Some("kind"),
         })
 }
@@ -82,9 +82,9 @@ fn response_difference(one: &StoredResponse, other: &StoredResponse) -> Option<&
         (one.body == other.body, "body"),
         (one.generated == other.generated, "moment of age zero"),
         (one.fresh_until == other.fresh_until, "freshness"),
-        (one.answers_authorized == other.answers_authorized, "leave to answer `Authorization`"),
+        (one.allows_authorization == other.allows_authorization, "leave to answer `Authorization`"),
         (one.stale == other.stale, "stale windows"),
-        (one.forbids_stale == other.forbids_stale, "ban on stale use"),
+        (one.must_not_serve_stale == other.must_not_serve_stale, "ban on stale use"),
         (one.immutable == other.immutable, "immutability"),
         (one.cost == other.cost, "cost"),
     ]
@@ -101,13 +101,13 @@ fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
     }
     let now = Clock::default().now();
     StoredResponse {
-        head: response_head(StatusCode::OK, LastingFields::of(&headers, |_| false).complete(StatusCode::OK, body.len(), now)),
+        head: response_head(StatusCode::OK, StoredFields::of(&headers, |_| false).complete(StatusCode::OK, body.len(), now)),
         body,
         generated: now,
         fresh_until,
-        answers_authorized: true,
+        allows_authorization: true,
         stale: StaleWindows::default(),
-        forbids_stale: true,
+        must_not_serve_stale: true,
         immutable: true,
         cost: 7,
     }

@@ -10,7 +10,7 @@ use super::{
     sample_entry::{body, of_every_kind, stored, stored_until, vacant},
 };
 use crate::{
-    backend::{contract::Put, validity::Standing},
+    backend::{contract::PutOutcome, validity::Validity},
     clock::{Clock, Timestamp},
     entry::stored::Stored,
     key::Key,
@@ -73,7 +73,7 @@ pub(super) async fn keys(subject: &Subject<'_>) -> Verdict {
         let found = subject.read(&key, &[]).await?.found;
         ensure!(found.is_none(), "{} is found before it was stored: keys are not compared in full", name(&bytes));
         let stored = stored(born, tags_of(&["a"]), format!("number {number}"));
-        if subject.backend.put(&key, Arc::clone(&stored)).await? == Put::Kept {
+        if subject.backend.put(&key, Arc::clone(&stored)).await? == PutOutcome::Stored {
             kept.push((bytes, key, stored));
         }
     }
@@ -94,10 +94,10 @@ pub(super) async fn keeps(subject: &Subject<'_>) -> Verdict {
     let names: Vec<_> = (0..ENTRIES).map(|number| format!("entry {number}")).collect();
     for name in &names {
         let outcome = subject.store(name, born, &["a"]).await?;
-        ensure!(outcome == Put::Kept, "storing `{name}`, a small thing, gave {outcome:?}");
+        ensure!(outcome == PutOutcome::Stored, "storing `{name}`, a small thing, gave {outcome:?}");
     }
     for name in &names {
-        subject.must_find(name, Standing::Current, &format!("after {ENTRIES} small things were stored")).await?;
+        subject.must_find(name, Validity::Valid, &format!("after {ENTRIES} small things were stored")).await?;
     }
     Ok(())
 }
@@ -112,8 +112,8 @@ pub(super) async fn sizes(subject: &Subject<'_>) -> Verdict {
         let body: Vec<u8> = (0..size).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let stored = stored(born, tags_of(&["a"]), body);
         match subject.backend.put(&key, Arc::clone(&stored)).await.map_err(Finding::from) {
-            Ok(Put::Kept) => subject.must_be(&key, &stored, &format!("of {size} bytes")).await?,
-            Ok(Put::Refused) if size > limit => {
+            Ok(PutOutcome::Stored) => subject.must_be(&key, &stored, &format!("of {size} bytes")).await?,
+            Ok(PutOutcome::TooLarge) if size > limit => {
                 let found = subject.read(&key, &[]).await?.found;
                 ensure!(found.is_none(), "a body of {size} bytes was refused, and something is found");
             }
@@ -135,7 +135,7 @@ pub(super) async fn expiry(subject: &Subject<'_>) -> Verdict {
         return Err(Finding::Skipped("say that the store forgets what has expired: `Suite::forgets_expired`"));
     }
     let born = subject.fill("first", &["a"]).await?;
-    subject.must_find("first", Standing::Current, "an hour before it expires").await?;
+    subject.must_find("first", Validity::Valid, "an hour before it expires").await?;
     let expires = Clock::default().now() + Duration::from_millis(300);
     subject.backend.put(&key("brief"), stored_until(expires, born, tags_of(&["a"]), "brief")).await?;
     // The store's own clock decides: all one can do is ask again.
@@ -163,6 +163,6 @@ pub(super) async fn corrupt(subject: &Subject<'_>) -> Verdict {
 
 async fn put_kept(subject: &Subject<'_>, key: &Key, stored: &Arc<Stored>, what: &str) -> Verdict {
     let outcome = subject.backend.put(key, Arc::clone(stored)).await?;
-    ensure!(outcome == Put::Kept, "storing {what} gave {outcome:?}");
+    ensure!(outcome == PutOutcome::Stored, "storing {what} gave {outcome:?}");
     Ok(())
 }

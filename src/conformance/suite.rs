@@ -7,7 +7,7 @@ use super::{
     cases::{CASES, Case},
     report::{Finding, Outcome, Report, Verdict},
 };
-use crate::{backend::contract::Backend, fetch::catch_panic::caught, key::Key, tag::Tag};
+use crate::{backend::contract::Backend, fetch::catch_panic::catch_panic, key::Key, tag::Tag};
 
 /// The cases, and what is known of the backend that is to pass them.
 ///
@@ -121,7 +121,7 @@ impl<'a, B: Backend> Suite<'a, B> {
             let subject = self.subject().await;
             (case.run)(&subject).await
         });
-        match timeout(self.limit, caught(trial)).await {
+        match timeout(self.limit, catch_panic(trial)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(panic)) => Err(Finding::Broken(format!("the backend panicked: {}", message(&*panic)))),
             Err(_) => Err(Finding::Broken(format!("it did not come to an end within {:?}", self.limit))),

@@ -7,7 +7,7 @@ use super::{
 use std::time::Duration;
 
 use crate::{
-    backend::{contract::Put, validity::Standing},
+    backend::{contract::PutOutcome, validity::Validity},
     clock::{Clock, Timestamp},
 };
 
@@ -15,11 +15,11 @@ pub(super) async fn hard(subject: &Subject<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
     subject.fill("other", &["b"]).await?;
     subject.fill("bare", &[]).await?;
-    subject.must_find("page", Standing::Current, "before its tag was invalidated").await?;
+    subject.must_find("page", Validity::Valid, "before its tag was invalidated").await?;
     subject.invalidate(&["a"]).await?;
     subject.must_miss("page", "after its tag was invalidated").await?;
     for name in ["other", "bare"] {
-        subject.must_find(name, Standing::Current, "after a tag was invalidated that it does not carry").await?;
+        subject.must_find(name, Validity::Valid, "after a tag was invalidated that it does not carry").await?;
     }
     Ok(())
 }
@@ -27,18 +27,18 @@ pub(super) async fn hard(subject: &Subject<'_>) -> Verdict {
 pub(super) async fn soft(subject: &Subject<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
     subject.fill("other", &["b"]).await?;
-    subject.must_find("page", Standing::Current, "before its tag was expired").await?;
+    subject.must_find("page", Validity::Valid, "before its tag was expired").await?;
     let at = Clock::default().now();
     subject.expire_at(&["a"], at).await?;
-    subject.must_find("page", Standing::Expired { since: at }, "after its tag was expired").await?;
-    subject.must_find("other", Standing::Current, "after a tag was expired that it does not carry").await?;
+    subject.must_find("page", Validity::Stale { since: at }, "after its tag was expired").await?;
+    subject.must_find("other", Validity::Valid, "after a tag was expired that it does not carry").await?;
     refetch(subject, "page", "a").await
 }
 
 /// A fetch that began after its tag was expired brings something current.
 async fn refetch(subject: &Subject<'_>, name: &str, tag: &str) -> Verdict {
     subject.fill_again(name, &[tag]).await?;
-    subject.must_find(name, Standing::Current, "after it was fetched anew").await
+    subject.must_find(name, Validity::Valid, "after it was fetched anew").await
 }
 
 pub(super) async fn late_soft_store(subject: &Subject<'_>) -> Verdict {
@@ -48,7 +48,7 @@ pub(super) async fn late_soft_store(subject: &Subject<'_>) -> Verdict {
         subject.expire(&[tag]).await?;
         subject.store("slow", born, &[tag]).await?;
         let found = subject.read(&key("slow"), &tags_of(&[tag])).await?.found;
-        let current = found.is_some_and(|(_, standing)| standing == Standing::Current);
+        let current = found.is_some_and(|(_, standing)| standing == Validity::Valid);
         ensure!(!current, "what was fetched before `{tag}` was expired, and stored after, is found as current");
     }
     Ok(())
@@ -59,17 +59,17 @@ pub(super) async fn earliest(subject: &Subject<'_>) -> Verdict {
     let at = |seconds| Timestamp::from_millis(1_000_000_000_000) + Duration::from_secs(seconds);
     subject.expire_at(&["a", "b"], at(0)).await?;
     subject.fill("page", &["a", "b"]).await?;
-    subject.must_find("page", Standing::Current, "though its tags were expired before it was fetched only").await?;
+    subject.must_find("page", Validity::Valid, "though its tags were expired before it was fetched only").await?;
     for (tag, seconds) in [("b", 10), ("a", 20), ("b", 30), ("a", 40)] {
         subject.expire_at(&[tag], at(seconds)).await?;
         let after = format!("after tags of it were expired several times, first {}", at(10).as_millis());
-        subject.must_find("page", Standing::Expired { since: at(10) }, &after).await?;
+        subject.must_find("page", Validity::Stale { since: at(10) }, &after).await?;
     }
     subject.fill_again("page", &["a", "b"]).await?;
-    subject.must_find("page", Standing::Current, "after it was fetched anew").await?;
+    subject.must_find("page", Validity::Valid, "after it was fetched anew").await?;
     subject.expire_at(&["a"], at(7200)).await?;
     let after = "after it was expired, fetched anew, and expired again hours later";
-    subject.must_find("page", Standing::Expired { since: at(7200) }, after).await
+    subject.must_find("page", Validity::Stale { since: at(7200) }, after).await
 }
 
 /// What has been expired since is at most forgotten.
@@ -86,8 +86,8 @@ pub(super) async fn often(subject: &Subject<'_>) -> Verdict {
         let name = format!("page {expiry}");
         match subject.read(&key(&name), &tags_of(&["a"])).await?.found {
             None => {}
-            Some((_, Standing::Current)) => return Err(Finding::Broken(format!("`{name}` is found as current"))),
-            Some((_, Standing::Expired { since })) => {
+            Some((_, Validity::Valid)) => return Err(Finding::Broken(format!("`{name}` is found as current"))),
+            Some((_, Validity::Stale { since })) => {
                 let (since, right) = (since.as_millis(), at(expiry).as_millis());
                 ensure!(since <= right, "`{name}`, first expired at {right}, is said to be stale since {since} only");
             }
@@ -163,7 +163,7 @@ pub(super) async fn odd_names(subject: &Subject<'_>) -> Verdict {
     let mut present = Vec::new();
     let born = subject.epoch(&key("first"), &[]).await?;
     for tag in tags {
-        let refused = tag.len() > 256 && subject.store(tag, born, &[tag]).await? == Put::Refused;
+        let refused = tag.len() > 256 && subject.store(tag, born, &[tag]).await? == PutOutcome::TooLarge;
         if !refused {
             subject.fill(tag, &[tag]).await?;
             present.push(tag);
@@ -173,7 +173,7 @@ pub(super) async fn odd_names(subject: &Subject<'_>) -> Verdict {
         subject.invalidate(&[tag]).await?;
         subject.must_miss(tag, "after the tag of that name was invalidated").await?;
         for other in rest {
-            subject.must_find(other, Standing::Current, &format!("after the tag {} was invalidated", abridged(tag))).await?;
+            subject.must_find(other, Validity::Valid, &format!("after the tag {} was invalidated", abridged(tag))).await?;
         }
         present.remove(0);
     }
@@ -185,7 +185,7 @@ pub(super) async fn unknown(subject: &Subject<'_>) -> Verdict {
     subject.invalidate(&["nobody has it"]).await?;
     subject.expire(&["nor this"]).await?;
     subject.invalidate(&[]).await?;
-    subject.must_find("page", Standing::Current, "after tags were invalidated that it does not carry, and none at all").await
+    subject.must_find("page", Validity::Valid, "after tags were invalidated that it does not carry, and none at all").await
 }
 
 pub(super) async fn known(subject: &Subject<'_>) -> Verdict {

@@ -17,10 +17,10 @@ pub(crate) struct StoredResponse {
     pub(crate) generated: Timestamp,
     pub(crate) fresh_until: Timestamp,
     /// Whether it may answer a request with `Authorization` (RFC 9111 §3.5).
-    pub(crate) answers_authorized: bool,
+    pub(crate) allows_authorization: bool,
     pub(crate) stale: StaleWindows,
     /// Whether nobody may use it stale, not even who asks for it.
-    pub(crate) forbids_stale: bool,
+    pub(crate) must_not_serve_stale: bool,
     pub(crate) immutable: bool,
     /// How long the handler took, in milliseconds.
     pub(crate) cost: u32,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    http::{conditional::has_validator, no_vary_search::SearchRule},
+    http::{conditional::has_validator, no_vary_search::QueryVariance},
     tag::Tag,
 };
 
@@ -36,9 +36,9 @@ pub(crate) enum Content {
     Response(StoredResponse),
     Variants(Variants),
     /// How the latest response for a path treats the query.
-    Search(SearchRule),
+    QueryVariance(QueryVariance),
     /// Nothing: what stood here must not be used, not even stale.
-    Vacant,
+    Tombstone,
 }
 
 impl Stored {
@@ -76,8 +76,8 @@ impl Stored {
             }
             Content::Response(response) => response.fresh_until + response.stale.longest(),
             // As good as any other until the next response says something else.
-            Content::Search(_) => Timestamp::from_millis(u64::MAX),
-            Content::Vacant => Timestamp::from_millis(0),
+            Content::QueryVariance(_) => Timestamp::from_millis(u64::MAX),
+            Content::Tombstone => Timestamp::from_millis(0),
             Content::Variants(variants) => variants.expires(),
         }
     }
@@ -106,7 +106,7 @@ impl Content {
         match self {
             Self::Response(response) => response.weight(),
             Self::Variants(variants) => variants.weight(),
-            Self::Search(_) | Self::Vacant => 0,
+            Self::QueryVariance(_) | Self::Tombstone => 0,
         }
     }
 }

@@ -9,13 +9,13 @@ use crate::clock::Timestamp;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Variants {
     /// The field lists of the `Vary` fields seen, newest first; names in lower case, sorted.
-    pub(crate) nominations: SmallVec<[Box<[HeaderName]>; 1]>,
+    pub(crate) vary_lists: SmallVec<[Box<[HeaderName]>; 1]>,
     /// Name and end of each variant.
-    pub(crate) members: Vec<(Member, Timestamp)>,
+    pub(crate) members: Vec<(VariantId, Timestamp)>,
 }
 
 /// What a variant is called among those of its URI, on every node: the first half of its key's SHA-256.
-pub(crate) type Member = [u8; 16];
+pub(crate) type VariantId = [u8; 16];
 
 impl Variants {
     pub(crate) fn expires(&self) -> Timestamp {
@@ -23,7 +23,7 @@ impl Variants {
     }
 
     pub(crate) fn weight(&self) -> usize {
-        let nominations: usize = self.nominations.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
-        nominations + self.members.len() * size_of::<(Member, Timestamp)>()
+        let vary_lists: usize = self.vary_lists.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
+        vary_lists + self.members.len() * size_of::<(VariantId, Timestamp)>()
     }
 }

@@ -9,43 +9,43 @@ use crate::{
     cache::{
         Cache,
         detached::Abandon,
-        outage_log::{Consequence, report},
+        outage_log::{Effect, report},
         places::Place,
     },
     http::cache_status::Reason,
-    invalidation::response_tags::Ahead,
-    lookup::{LookUp, reuse::Seeker},
-    policy::{cacheable_request::Look, settings::Settings},
+    invalidation::response_tags::RequestTags,
+    lookup::{Lookup, reuse::Seeker},
+    policy::{cacheable_request::CacheableRequest, settings::Settings},
 };
 
 /// What one request wants to know, for all who help to answer it.
-pub(crate) struct Inquiry {
+pub(crate) struct FetchContext {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) look: Box<Look>,
-    pub(crate) ahead: Ahead,
+    pub(crate) look: Box<CacheableRequest>,
+    pub(crate) ahead: RequestTags,
     /// Where its fetch counts.
     pub(crate) place: Place,
 }
 
-impl Abandon for Inquiry {
+impl Abandon for FetchContext {
     fn abandon(&self) -> Option<Instant> {
         self.place.abandon()
     }
 }
 
-impl Inquiry {
+impl FetchContext {
     /// Looks up what is stored by now; `None` if the backend failed.
-    pub(crate) async fn look_up(&self) -> Option<LookUp> {
+    pub(crate) async fn lookup(&self) -> Option<Lookup> {
         let (settings, look, request) = (&self.settings, &self.look, &self.ahead.request);
-        if let Some(look_up) = self.cache.look_up_now(settings, look, request) {
-            return Some(look_up);
+        if let Some(lookup) = self.cache.lookup_now(settings, look, request) {
+            return Some(lookup);
         }
         // In a box: whatever may have to wait here is large, and mostly does not.
-        match Box::pin(self.cache.look_up(settings, look, request, &self.ahead.known_tags())).await {
-            Ok(look_up) => Some(look_up),
+        match Box::pin(self.cache.lookup(settings, look, request, &self.ahead.known_tags())).await {
+            Ok(lookup) => Some(lookup),
             Err(error) => {
-                report(&error, Consequence::HandlerAnswers);
+                report(&error, Effect::HandlerAnswers);
                 None
             }
         }
@@ -53,8 +53,8 @@ impl Inquiry {
 
     /// A stale response to answer with after all; looked up anew, so that nothing invalidated meanwhile is answered.
     pub(crate) async fn stale<B: Body>(&self, reason: Reason) -> Option<Response<ResponseBody<B>>> {
-        let look_up = self.look_up().await?;
-        self.seeker().answer_stale(&look_up, reason)
+        let lookup = self.lookup().await?;
+        self.seeker().answer_stale(&lookup, reason)
     }
 
     /// The request as one that looks for an answer now.

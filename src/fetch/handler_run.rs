@@ -8,10 +8,13 @@ use http::{
 use http_body::Body;
 use tower_service::Service;
 
-use super::{catch_panic::caught, collapse::Role, context::Inquiry, inner_call::Errand, refresh::Within, store_body::Fill};
+use super::{
+    catch_panic::catch_panic, collapse::Role, context::FetchContext, inner_call::Oneshot, refresh::OuterFetch,
+    store_body::PendingEntry,
+};
 use crate::{
     body::ResponseBody,
-    cache::flights::Landing,
+    cache::flights::FetchOutcome,
     clock::Timestamp,
     entry::{
         response::{StoredResponse, response_head},
@@ -19,34 +22,34 @@ use crate::{
     },
     http::{
         cache_status::{CacheStatus, Forward, Reason},
-        conditional::{contradicts, has_validator, resembles, validate},
+        conditional::{has_validator, selects_other_representation, validate, weakly_matches},
         date::http_date,
-        no_vary_search::SearchRule,
-        stored_fields::{LastingFields, remove_connection_fields},
+        no_vary_search::QueryVariance,
+        stored_fields::{StoredFields, remove_connection_fields},
     },
     invalidation::after_response::invalidate_after,
-    lookup::{respond::failed, reuse::Missing, store::Filled},
+    lookup::{respond::failed, reuse::Miss, store::EntryTarget},
     policy::{
-        cacheable_request::LookMethod,
-        freshness::{Exchange, Lifetime},
-        response_view::Candidate,
-        storable::{LARDER_CACHE_CONTROL, RequestTerms, fields_left_out, storable},
+        cacheable_request::CacheableMethod,
+        freshness::{Freshness, Timing},
+        response_view::ResponseView,
+        storable::{LARDER_CACHE_CONTROL, RequestConstraints, excluded_fields, storable},
     },
     tag::deduplicate,
 };
 
 /// One run of the handler for a request that the cache could not answer; boxed, since it is handed on from future to future.
-pub(crate) struct Attempt {
-    pub(crate) inquiry: Arc<Inquiry>,
-    pub(crate) missing: Missing,
+pub(crate) struct HandlerRun {
+    pub(crate) inquiry: Arc<FetchContext>,
+    pub(crate) missing: Miss,
     pub(crate) role: Role,
 }
 
-impl Attempt {
+impl HandlerRun {
     /// Runs the handler, stores its response if it may be, and tells those who wait.
     pub(crate) async fn make<S, ReqBody, ResBody>(
         self: Box<Self>,
-        mut errand: Box<Errand<S, ReqBody>>,
+        mut errand: Box<Oneshot<S, ReqBody>>,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
@@ -58,12 +61,12 @@ impl Attempt {
             Some((_, stored)) => validate(&mut errand.parts.headers, &stored.head.headers),
             None => false,
         };
-        let Inquiry { cache, look, .. } = &*self.inquiry;
-        errand.parts.extensions.insert(Within { cache: cache.clone(), key: look.key.digest() });
+        let FetchContext { cache, look, .. } = &*self.inquiry;
+        errand.parts.extensions.insert(OuterFetch { cache: cache.clone(), key: look.key.digest() });
         let requested = self.inquiry.cache.now();
         let run = {
             let running = pin!(errand.run());
-            caught(running).await
+            catch_panic(running).await
         };
         let outcome = match run {
             Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
@@ -88,7 +91,7 @@ impl Attempt {
 
     /// What is stored and can be validated by this attempt.
     pub(crate) fn validated(&self) -> Option<(&Arc<Stored>, &StoredResponse)> {
-        let stored = self.missing.stored.as_ref().filter(|_| self.inquiry.look.method == LookMethod::Get)?;
+        let stored = self.missing.stored.as_ref().filter(|_| self.inquiry.look.method == CacheableMethod::Get)?;
         let Content::Response(response) = stored.content() else { return None };
         (response.head.status == StatusCode::OK && has_validator(&response.head.headers)).then_some((stored, response))
     }
@@ -103,7 +106,7 @@ impl Attempt {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let exchange = Exchange { requested, received: self.inquiry.cache.now(), chance: fastrand::f64() };
+        let exchange = Timing { requested, received: self.inquiry.cache.now(), chance: fastrand::f64() };
         let (mut parts, body) = response.into_parts();
         async move {
             let inquiry = Arc::clone(&self.inquiry);
@@ -133,24 +136,24 @@ impl Attempt {
         &self,
         response: &response::Parts,
         length: Option<u64>,
-        exchange: Exchange,
-    ) -> Result<(Box<Filled>, Lifetime), Reason> {
-        let Inquiry { cache, settings, look, ahead, .. } = &*self.inquiry;
-        if look.method == LookMethod::Head {
+        exchange: Timing,
+    ) -> Result<(Box<EntryTarget>, Freshness), Reason> {
+        let FetchContext { cache, settings, look, ahead, .. } = &*self.inquiry;
+        if look.method == CacheableMethod::Head {
             return Err(Reason::Head);
         }
         cache.may_store()?;
-        let candidate = Candidate::new(response, length);
-        let terms = RequestTerms { authorized: look.authorized, no_store: ahead.says_no_store() };
+        let candidate = ResponseView::new(response, length);
+        let terms = RequestConstraints { authorized: look.authorized, no_store: ahead.says_no_store() };
         let lifetime = storable(&settings.store, terms, &candidate, exchange)?;
-        if matches!(self.role, Role::Bystander) {
+        if matches!(self.role, Role::Passthrough) {
             return Err(Reason::WaitLimit);
         }
-        let rule = look.rule_key().and_then(|key| Some(Box::new((key, SearchRule::parse(&response.headers)?))));
+        let rule = look.rule_key().and_then(|key| Some(Box::new((key, QueryVariance::parse(&response.headers)?))));
         let key = rule.as_deref().and_then(|(_, rule)| look.key_by(rule)).unwrap_or_else(|| look.key.clone());
         let fields = candidate.vary.fields();
         let variant = (!fields.is_empty()).then(|| Box::new(settings.key.normalizers.variant(&key, &ahead.request, fields)));
-        let filled = Box::new(Filled {
+        let filled = Box::new(EntryTarget {
             variant,
             key,
             rule,
@@ -162,15 +165,15 @@ impl Attempt {
         Ok((filled, lifetime))
     }
 
-    pub(crate) fn fill(self, (filled, lifetime): (Box<Filled>, Lifetime), response: &response::Parts) -> Box<Fill> {
-        Fill::new(self.inquiry, filled, lifetime, response, self.role)
+    pub(crate) fn fill(self, (filled, lifetime): (Box<EntryTarget>, Freshness), response: &response::Parts) -> Box<PendingEntry> {
+        PendingEntry::new(self.inquiry, filled, lifetime, response, self.role)
     }
 
     /// Tells those who wait that there is nothing for them, and remembers it.
     pub(crate) async fn give_up(self: Box<Self>, response: &response::Parts, reason: Reason) {
-        let Inquiry { cache, look, ahead, .. } = &*self.inquiry;
-        let landing = if response.status.is_server_error() { Landing::ServerError } else { Landing::Uncacheable };
-        let replaces = landing == Landing::Uncacheable && reason.is_the_response();
+        let FetchContext { cache, look, ahead, .. } = &*self.inquiry;
+        let landing = if response.status.is_server_error() { FetchOutcome::ServerError } else { FetchOutcome::Uncacheable };
+        let replaces = landing == FetchOutcome::Uncacheable && reason.is_the_response();
         if replaces {
             cache.inner.uncacheable.remember(look.key.digest(), cache.now());
         }
@@ -179,9 +182,9 @@ impl Attempt {
             && self.missing.stored.as_deref().is_some_and(|stored| is_outdated_by(stored, response, reason))
         {
             // What was stored before is not what the handler answers now: it must not be used again, not even stale.
-            cache.vacate(self.missing.key(look), epoch, ahead.target_tags.clone()).await;
+            cache.put_tombstone(self.missing.key(look), epoch, ahead.target_tags.clone()).await;
         }
-        self.role.land(landing);
+        self.role.finish(landing);
     }
 }
 
@@ -207,7 +210,7 @@ fn is_server_error(status: StatusCode) -> bool {
     )
 }
 
-impl Attempt {
+impl HandlerRun {
     /// Answers from what is stored, which the handler says has not changed, and makes it fresh again (RFC 9111 §4.3.3, §4.3.4).
     ///
     /// It takes the epoch of this attempt: the handler has judged it as of now. Its tags are the old ones and the new.
@@ -221,17 +224,17 @@ impl Attempt {
     {
         let inquiry = Arc::clone(&self.inquiry);
         let why = self.missing.why;
-        let exchange = Exchange { requested, received: inquiry.cache.now(), chance: fastrand::f64() };
+        let exchange = Timing { requested, received: inquiry.cache.now(), chance: fastrand::f64() };
         let (mut not_modified, _) = not_modified.into_parts();
         let invalidated = invalidate_after(&inquiry.cache, &inquiry.ahead.target, &Method::GET, &mut not_modified).await;
         let Some((stored, old)) = self.validated().map(|(stored, old)| (Arc::clone(stored), old.clone())) else {
             return Response::from_parts(not_modified, ResponseBody::stored(bytes::Bytes::new()));
         };
-        if contradicts(&not_modified.headers, &old.head.headers) {
+        if selects_other_representation(&not_modified.headers, &old.head.headers) {
             // It is about another representation, and updates nothing.
-            self.role.land(Landing::Failed);
+            self.role.finish(FetchOutcome::Failed);
             let status = CacheStatus::not_stored(why, Reason::NotModified);
-            return match resembles(&not_modified.headers, &old.head.headers) {
+            return match weakly_matches(&not_modified.headers, &old.head.headers) {
                 true => inquiry.seeker().respond(&old, status),
                 // Nothing has validated what is stored, and there is nothing else.
                 false => failed(StatusCode::BAD_GATEWAY, status),
@@ -251,8 +254,8 @@ impl Attempt {
                 inquiry.seeker().respond(&fresh, status)
             }
             Err(reason) => {
-                let left_out = fields_left_out(&inquiry.settings.store, &parts);
-                let headers = LastingFields::of(&parts.headers, left_out);
+                let left_out = excluded_fields(&inquiry.settings.store, &parts);
+                let headers = StoredFields::of(&parts.headers, left_out);
                 let headers = headers.complete(old.head.status, old.body.len(), exchange.received);
                 let unstored = StoredResponse {
                     head: response_head(old.head.status, headers),

@@ -26,17 +26,17 @@ use crate::{
         places::Place,
     },
     fetch::{
-        collapse::{FirstTurn, Leader, Role},
-        context::Inquiry,
-        handler_run::Attempt,
-        inner_call::Errand,
+        collapse::{FetchPermit, Next, Role},
+        context::FetchContext,
+        handler_run::HandlerRun,
+        inner_call::Oneshot,
         refresh::Refresh,
     },
     http::cache_status::{CacheStatus, Forward, Reason},
-    invalidation::response_tags::Ahead,
-    lookup::reuse::{Missing, Validation, Verdict, unavailable},
+    invalidation::response_tags::RequestTags,
+    lookup::reuse::{Miss, Reuse, Validation, unavailable},
     policy::{
-        cacheable_request::{Look, LookMethod},
+        cacheable_request::{CacheableMethod, CacheableRequest},
         settings::Settings,
     },
     router,
@@ -46,8 +46,8 @@ use crate::{
 pub(crate) struct Fetch<S, ReqBody> {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) look: Box<Look>,
-    pub(crate) errand: Box<Errand<S, ReqBody>>,
+    pub(crate) look: Box<CacheableRequest>,
+    pub(crate) errand: Box<Oneshot<S, ReqBody>>,
 }
 
 impl<S, ReqBody, ResBody> Fetch<S, ReqBody>
@@ -61,7 +61,7 @@ where
 {
     /// Answers from a backend that has to be waited for, from another request's fetch, or from the handler. `missing` is what
     /// has been looked up already.
-    pub(crate) async fn run(self, missing: Option<Missing>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+    pub(crate) async fn run(self, missing: Option<Miss>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
         let place = self.place();
         let (inquiry, errand) = self.look_ahead(place);
         let mut missing = match missing {
@@ -79,10 +79,10 @@ where
                 }
             },
         };
-        let role = match inquiry.first_turn(&missing) {
-            FirstTurn::Fetch(role) => role,
+        let role = match inquiry.join_or_lead(&missing) {
+            Next::Fetch(role) => role,
             // In a box, because it is large and seldom needed.
-            FirstTurn::Wait(epoch, turn) => match Box::pin(inquiry.wait_for_turn(&mut missing, epoch, turn)).await {
+            Next::Wait(epoch, turn) => match Box::pin(inquiry.wait(&mut missing, epoch, turn)).await {
                 Ok(response) => return Ok(response),
                 Err(role) => role,
             },
@@ -91,7 +91,7 @@ where
     }
 
     /// Fetches anew what has just been answered, with nobody waiting for it.
-    pub(crate) fn refresh_in_background(self, missing: Missing) {
+    pub(crate) fn refresh_in_background(self, missing: Miss) {
         let Some(leader) = self.cache.lead_in_background(&self.look, &missing) else { return };
         let place = self.place();
         let Some(deadline) = place.take_in_background() else { return };
@@ -106,15 +106,15 @@ where
     async fn refresh_now(self) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
         let place = self.place();
         let (inquiry, errand) = self.look_ahead(place);
-        let look_up = inquiry.look_up().await;
-        let (epoch, at, found) = look_up.map_or((None, None, None), |look_up| (look_up.epoch, look_up.at, look_up.found));
-        let missing = Missing { why: Forward::Request, epoch, at, stored: found.map(|(stored, _)| stored) };
+        let lookup = inquiry.lookup().await;
+        let (epoch, at, found) = lookup.map_or((None, None, None), |lookup| (lookup.epoch, lookup.at, lookup.found));
+        let missing = Miss { why: Forward::Request, epoch, at, stored: found.map(|(stored, _)| stored) };
         let leader = if inquiry.look.within || !inquiry.place.try_take() {
             None
         } else {
             inquiry.cache.lead_in_background(&inquiry.look, &missing)
         };
-        let role = leader.map_or(Role::Single, Role::Leader);
+        let role = leader.map_or(Role::Solo, Role::Leader);
         answer_by_handler(inquiry, errand, missing, role).await
     }
 
@@ -131,35 +131,35 @@ where
         self.cache.fetch_place(&self.settings, router::route(&self.errand.parts.extensions))
     }
 
-    fn look_ahead(mut self, place: Place) -> (Arc<Inquiry>, Box<Errand<S, ReqBody>>) {
-        let ahead = Ahead::of(&self.settings, self.cache.space(), &mut self.errand.parts);
-        let inquiry = Inquiry { cache: self.cache, settings: self.settings, look: self.look, ahead, place };
+    fn look_ahead(mut self, place: Place) -> (Arc<FetchContext>, Box<Oneshot<S, ReqBody>>) {
+        let ahead = RequestTags::of(&self.settings, self.cache.space(), &mut self.errand.parts);
+        let inquiry = FetchContext { cache: self.cache, settings: self.settings, look: self.look, ahead, place };
         (Arc::new(inquiry), self.errand)
     }
 }
 
 /// The answer, with what is to be fetched anew for those who come later; or what is missing.
-async fn first_answer<B: Body>(inquiry: &Inquiry) -> Result<(Response<ResponseBody<B>>, Option<Missing>), Missing> {
-    let Some(look_up) = inquiry.look_up().await else {
-        return Err(Missing { why: Forward::UriMiss, epoch: None, at: None, stored: None });
+async fn first_answer<B: Body>(inquiry: &FetchContext) -> Result<(Response<ResponseBody<B>>, Option<Miss>), Miss> {
+    let Some(lookup) = inquiry.lookup().await else {
+        return Err(Miss { why: Forward::UriMiss, epoch: None, at: None, stored: None });
     };
     let seeker = inquiry.seeker();
-    match seeker.judge(&look_up) {
-        Verdict::Hit(stored, status) => Ok((seeker.respond(stored, status), None)),
-        Verdict::HitAndRefresh(stored, status) => {
+    match seeker.judge(&lookup) {
+        Reuse::Serve(stored, status) => Ok((seeker.respond(stored, status), None)),
+        Reuse::ServeAndRevalidate(stored, status) => {
             let response = seeker.respond(stored, status);
-            Ok((response, Some(Missing::after(look_up, Forward::Stale, Validation::Possible))))
+            Ok((response, Some(Miss::after(lookup, Forward::Stale, Validation::Possible))))
         }
-        Verdict::Miss(why, validation) => Err(Missing::after(look_up, why, validation)),
-        Verdict::Unavailable(why) => Ok((unavailable(why), None)),
+        Reuse::Forward(why, validation) => Err(Miss::after(lookup, why, validation)),
+        Reuse::OnlyIfCached(why) => Ok((unavailable(why), None)),
     }
 }
 
 async fn refresh<S, ReqBody, ResBody>(
-    mut inquiry: Arc<Inquiry>,
-    mut errand: Box<Errand<S, ReqBody>>,
-    missing: Missing,
-    leader: Leader,
+    mut inquiry: Arc<FetchContext>,
+    mut errand: Box<Oneshot<S, ReqBody>>,
+    missing: Miss,
+    leader: FetchPermit,
 ) where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body + Send + 'static,
@@ -171,16 +171,16 @@ async fn refresh<S, ReqBody, ResBody>(
         errand.parts.headers.remove(field);
     }
     if let Some(inquiry) = Arc::get_mut(&mut inquiry) {
-        inquiry.look.method = LookMethod::Get;
+        inquiry.look.method = CacheableMethod::Get;
     }
-    let attempt = Box::new(Attempt { inquiry, missing, role: Role::Leader(leader) });
+    let attempt = Box::new(HandlerRun { inquiry, missing, role: Role::Leader(leader) });
     drop(attempt.make(errand).await);
 }
 
 async fn answer_by_handler<S, ReqBody, ResBody>(
-    inquiry: Arc<Inquiry>,
-    errand: Box<Errand<S, ReqBody>>,
-    missing: Missing,
+    inquiry: Arc<FetchContext>,
+    errand: Box<Oneshot<S, ReqBody>>,
+    missing: Miss,
     role: Role,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
@@ -194,7 +194,7 @@ where
     let leads = matches!(role, Role::Leader(_));
     let goes_on = leads || Handle::try_current().is_ok();
     let soft_timeout = inquiry.settings.soft_timeout.filter(|_| goes_on && missing.why == Forward::Stale);
-    let attempt = Box::new(Attempt { inquiry: Arc::clone(&inquiry), missing, role });
+    let attempt = Box::new(HandlerRun { inquiry: Arc::clone(&inquiry), missing, role });
     let attempt = Box::pin(attempt.make(errand));
     if !leads && soft_timeout.is_none() {
         return attempt.await;

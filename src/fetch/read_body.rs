@@ -15,11 +15,11 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{catch_panic::caught, context::Inquiry, store_body::Fill};
+use super::{catch_panic::catch_panic, context::FetchContext, store_body::PendingEntry};
 use crate::{
     body::{
         ResponseBody,
-        buffer::Filling,
+        buffer::BufferingBody,
         tee::{Item, TeeWriter, tee},
     },
     cache::detached::Abandon as _,
@@ -29,7 +29,7 @@ use crate::{
 /// How long others wait for the end of a body without a length.
 const SOON: Duration = Duration::from_millis(500);
 
-impl Fill {
+impl PendingEntry {
     /// Stores a body that is there at once before it is answered, and any other as it passes.
     ///
     /// Tells the seconds of freshness that are left, or why nothing is stored; `headers` are those of the response that goes out.
@@ -44,7 +44,7 @@ impl Fill {
         B::Error: Send,
     {
         let ttl = self.ttl();
-        let mut filling = Filling::new(body, self.stated, self.inquiry.settings.store.max_body);
+        let mut filling = BufferingBody::new(body, self.stated, self.inquiry.settings.store.max_body);
         async move {
             if length.is_some()
                 && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
@@ -84,7 +84,7 @@ impl Fill {
     }
 
     /// The body, which a task of its own reads on and stores.
-    fn pumped<B>(self: Box<Self>, filling: Filling<B>) -> ResponseBody<B>
+    fn pumped<B>(self: Box<Self>, filling: BufferingBody<B>) -> ResponseBody<B>
     where
         B: Body + Send + 'static,
         B::Error: Send,
@@ -92,7 +92,7 @@ impl Fill {
         self.inquiry.place.leave_route();
         let (writer, reader) = tee(filling.size_hint(), self.inquiry.place.holds());
         let pumping = async move {
-            if let Err(panic) = caught(pin!(Pump::new(self, filling, &writer).run())).await {
+            if let Err(panic) = catch_panic(pin!(Pump::new(self, filling, &writer).run())).await {
                 writer.panicked(panic);
             }
         };
@@ -101,17 +101,17 @@ impl Fill {
     }
 }
 
-fn passed_on<B: Body>(mut filling: Filling<B>, inquiry: &Inquiry) -> ResponseBody<B> {
+fn passed_on<B: Body>(mut filling: BufferingBody<B>, inquiry: &FetchContext) -> ResponseBody<B> {
     let (writer, reader) = tee(filling.size_hint(), inquiry.place.holds());
-    filling.take_taken().for_each(|frame| writer.push(frame));
+    filling.drain_buffered().for_each(|frame| writer.push(frame));
     writer.pass(filling.into_rest());
     ResponseBody::teed(reader)
 }
 
 /// Reads a body ahead of its client, passes it on, and stores it before its last frame has left.
 struct Pump<'w, B: Body> {
-    fill: Box<Fill>,
-    filling: Filling<B>,
+    fill: Box<PendingEntry>,
+    filling: BufferingBody<B>,
     tee: &'w TeeWriter<B>,
     /// When others wait no longer.
     release: Option<Pin<Box<Sleep>>>,
@@ -129,8 +129,8 @@ enum Next<B: Body> {
 }
 
 impl<'w, B: Body> Pump<'w, B> {
-    fn new(mut fill: Box<Fill>, mut filling: Filling<B>, tee: &'w TeeWriter<B>) -> Self {
-        filling.take_taken().for_each(|frame| tee.push(frame));
+    fn new(mut fill: Box<PendingEntry>, mut filling: BufferingBody<B>, tee: &'w TeeWriter<B>) -> Self {
+        filling.drain_buffered().for_each(|frame| tee.push(frame));
         let may_be_endless = fill.leads() && fill.stated.is_none() && filling.size_hint().exact().is_none();
         if fill.streamed {
             fill.release_followers();

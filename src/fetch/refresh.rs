@@ -39,12 +39,12 @@ impl Refresh {
 /// Marks a request that a layer fetches with: one of the same cache further in, with the same key, has nothing better, and would
 /// wait for the outer one for ever.
 #[derive(Debug, Clone)]
-pub(crate) struct Within {
+pub(crate) struct OuterFetch {
     pub(crate) cache: Cache,
     pub(crate) key: u64,
 }
 
-impl Within {
+impl OuterFetch {
     pub(crate) fn is_of(&self, cache: &Cache, key: &Key) -> bool {
         self.cache.shares_store_with(cache) && self.key == key.digest()
     }

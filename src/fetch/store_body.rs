@@ -7,28 +7,28 @@ use http::{
     response,
 };
 
-use super::{collapse::Role, context::Inquiry};
+use super::{collapse::Role, context::FetchContext};
 use crate::{
-    cache::flights::Landing,
+    cache::flights::FetchOutcome,
     entry::{
         response::{StoredResponse, response_head},
         stored::{Content, Stored},
     },
-    http::{cache_status::Reason, etag::entity_tag, stored_fields::LastingFields},
-    lookup::store::Filled,
+    http::{cache_status::Reason, etag::entity_tag, stored_fields::StoredFields},
+    lookup::store::EntryTarget,
     policy::{
-        freshness::Lifetime,
-        storable::{fields_left_out, is_streamed},
+        freshness::Freshness,
+        storable::{excluded_fields, is_streamed},
     },
 };
 
 /// A response that will be stored as soon as its body is known; boxed, since futures that hold it are moved.
-pub(crate) struct Fill {
-    pub(crate) inquiry: Arc<Inquiry>,
-    filled: Box<Filled>,
-    lifetime: Lifetime,
+pub(crate) struct PendingEntry {
+    pub(crate) inquiry: Arc<FetchContext>,
+    filled: Box<EntryTarget>,
+    lifetime: Freshness,
     status: StatusCode,
-    headers: LastingFields,
+    headers: StoredFields,
     /// The body's length, as `Content-Length` states it.
     pub(crate) stated: Option<u64>,
     /// Whether its type says that the body comes bit by bit for as long as it likes.
@@ -36,15 +36,15 @@ pub(crate) struct Fill {
     role: Role,
 }
 
-impl Fill {
+impl PendingEntry {
     pub(crate) fn new(
-        inquiry: Arc<Inquiry>,
-        filled: Box<Filled>,
-        lifetime: Lifetime,
+        inquiry: Arc<FetchContext>,
+        filled: Box<EntryTarget>,
+        lifetime: Freshness,
         response: &response::Parts,
         role: Role,
     ) -> Box<Self> {
-        let headers = LastingFields::of(&response.headers, fields_left_out(&inquiry.settings.store, response));
+        let headers = StoredFields::of(&response.headers, excluded_fields(&inquiry.settings.store, response));
         let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let streamed = is_streamed(&response.headers);
         Box::new(Self { inquiry, filled, lifetime, status: response.status, headers, stated, streamed, role })
@@ -71,9 +71,9 @@ impl Fill {
             body,
             generated: self.lifetime.generated,
             fresh_until: self.lifetime.fresh_until,
-            answers_authorized: self.lifetime.answers_authorized,
+            allows_authorization: self.lifetime.allows_authorization,
             stale: self.lifetime.stale,
-            forbids_stale: self.lifetime.forbids_stale,
+            must_not_serve_stale: self.lifetime.must_not_serve_stale,
             immutable: self.lifetime.immutable,
             cost: u32::try_from(self.lifetime.cost.as_millis()).unwrap_or(u32::MAX),
         }
@@ -95,24 +95,24 @@ impl Fill {
         let outcome = cache.store(&inquiry.settings, &filled, stored, fresh_until).await;
         let key = filled.key.digest();
         let landing = match &outcome {
-            Ok(()) if shareable => Landing::Stored,
+            Ok(()) if shareable => FetchOutcome::Stored,
             Ok(()) => {
                 cache.inner.uncacheable.remember(key, cache.now());
-                Landing::Uncacheable
+                FetchOutcome::Uncacheable
             }
-            Err(Reason::Invalidated) => Landing::Failed,
+            Err(Reason::Invalidated) => FetchOutcome::Failed,
             Err(reason) => {
                 tracing::debug!(reason = reason.as_str(), "a response was not stored after all");
                 if reason.is_the_response() {
                     cache.inner.uncacheable.remember(key, cache.now());
                 }
-                Landing::Uncacheable
+                FetchOutcome::Uncacheable
             }
         };
         match role {
             // It went alone because the key was remembered as one not to wait for.
-            Role::Single if landing == Landing::Stored => cache.inner.uncacheable.forget(key),
-            role => role.land(landing),
+            Role::Solo if landing == FetchOutcome::Stored => cache.inner.uncacheable.forget(key),
+            role => role.finish(landing),
         }
         outcome
     }
@@ -132,7 +132,7 @@ impl Fill {
     pub(crate) fn release_followers(&mut self) {
         if let Role::Leader(_) = self.role {
             self.remember_uncacheable();
-            mem::replace(&mut self.role, Role::Single).land(Landing::Uncacheable);
+            mem::replace(&mut self.role, Role::Solo).finish(FetchOutcome::Uncacheable);
         }
     }
 
@@ -155,6 +155,6 @@ impl Fill {
 
     pub(crate) fn give_up(self, reason: Reason) {
         self.remember(reason);
-        self.role.land(Landing::Uncacheable);
+        self.role.finish(FetchOutcome::Uncacheable);
     }
 }

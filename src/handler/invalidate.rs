@@ -29,7 +29,7 @@ pub struct Invalidate {
     pub(crate) expired: Vec<Arc<str>>,
     pub(crate) uris: Vec<String>,
     pub(crate) everything: bool,
-    heed: Arc<Heed>,
+    heed: Arc<UnclaimedWarning>,
 }
 
 impl Invalidate {
@@ -87,11 +87,11 @@ impl Invalidate {
 
 /// Notices when a response leaves with an invalidation that no layer carried out.
 #[derive(Debug, Default)]
-struct Heed {
+struct UnclaimedWarning {
     expected: AtomicBool,
 }
 
-impl Heed {
+impl UnclaimedWarning {
     fn expect(&self) {
         self.expected.store(true, Ordering::Relaxed);
     }
@@ -101,7 +101,7 @@ impl Heed {
     }
 }
 
-impl Drop for Heed {
+impl Drop for UnclaimedWarning {
     fn drop(&mut self) {
         if *self.expected.get_mut() {
             tracing::error!(

@@ -4,7 +4,7 @@ use http::Uri;
 
 /// An authority that cannot be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotAHost;
+pub(crate) struct InvalidHost;
 
 /// Lower case of each byte that may stand in an authority without user information (RFC 3986 §3.2); 0 for the others.
 pub(crate) const HOST_BYTES: [u8; 256] = {

@@ -89,7 +89,7 @@ impl CacheControl {
 
     /// Whether a stale response must never be used without validation, whatever a route allows (§4.2.4, §5.2.2.2, §5.2.2.8,
     /// §5.2.2.10).
-    pub(crate) fn forbids_stale(&self) -> bool {
+    pub(crate) fn must_not_serve_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
     }
 
@@ -129,7 +129,7 @@ fn takes_seconds(directive: &str) -> bool {
 
 /// What a request demands of a stored response (RFC 9111 §5.2.1); durations in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Demands {
+pub(crate) struct RequestDirectives {
     pub(crate) no_cache: bool,
     pub(crate) only_if_cached: bool,
     max_age: Option<u64>,
@@ -138,7 +138,7 @@ pub(crate) struct Demands {
     max_stale: Option<u64>,
 }
 
-impl Demands {
+impl RequestDirectives {
     /// Reads `Cache-Control`, or `Pragma` where there is none (§5.4). What is unknown or cannot be read demands nothing.
     pub(crate) fn parse(request: &HeaderMap) -> Self {
         let mut demands = Self::default();
@@ -155,7 +155,7 @@ impl Demands {
     }
 
     /// What is left of the demands of a client that larder does not take orders from.
-    pub(crate) fn of_anybody(self) -> Self {
+    pub(crate) fn untrusted(self) -> Self {
         Self { only_if_cached: self.only_if_cached, ..Self::default() }
     }
 
@@ -379,9 +379,9 @@ mod tests {
     #[test]
     fn s47_each_of_four_directives_forbids_stale_use() {
         for forbids in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=5"] {
-            assert!(parse(&[forbids, "stale-while-revalidate=60"]).forbids_stale(), "{forbids}");
+            assert!(parse(&[forbids, "stale-while-revalidate=60"]).must_not_serve_stale(), "{forbids}");
         }
-        assert!(!parse(&["max-age=5, stale-while-revalidate=60"]).forbids_stale());
+        assert!(!parse(&["max-age=5, stale-while-revalidate=60"]).must_not_serve_stale());
     }
 
     #[test]
@@ -405,10 +405,10 @@ mod properties {
     use crate::{
         clock::Timestamp,
         policy::{
-            freshness::Exchange,
-            response_view::Candidate,
+            freshness::Timing,
+            response_view::ResponseView,
             rules::StoreRules,
-            storable::{RequestTerms, storable},
+            storable::{RequestConstraints, storable},
         },
     };
 
@@ -540,9 +540,9 @@ mod properties {
         fn our_lifetime(&self) -> Option<Duration> {
             let (response, ()) = self.response().into_parts();
             let at: Timestamp = received().into();
-            let exchange = Exchange { requested: at, received: at, chance: 0.0 };
-            let terms = RequestTerms { authorized: self.authorized, no_store: false };
-            let lifetime = storable(&StoreRules::default(), terms, &Candidate::new(&response, Some(0)), exchange).ok()?;
+            let exchange = Timing { requested: at, received: at, chance: 0.0 };
+            let terms = RequestConstraints { authorized: self.authorized, no_store: false };
+            let lifetime = storable(&StoreRules::default(), terms, &ResponseView::new(&response, Some(0)), exchange).ok()?;
             Some(lifetime.fresh_until.since(at))
         }
 

@@ -140,13 +140,13 @@ pub(crate) fn validate(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
 }
 
 /// Whether a 304 is about another representation than the stored one (RFC 9111 §4.3.4).
-pub(crate) fn contradicts(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
+pub(crate) fn selects_other_representation(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
     let strong = |headers: &HeaderMap| headers.get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
     strong(not_modified).is_some_and(|etag| strong(stored).is_none_or(|stored| stored != etag))
 }
 
 /// Whether a 304 is about the stored representation at least by weak comparison, or does not say (RFC 9110 §8.8.3.2).
-pub(crate) fn resembles(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
+pub(crate) fn weakly_matches(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
     match (not_modified.get(ETAG), stored.get(ETAG)) {
         (Some(new), Some(old)) => without_weakness(new.as_bytes()) == without_weakness(old.as_bytes()),
         (Some(_), None) => false,
@@ -155,7 +155,7 @@ pub(crate) fn resembles(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
 }
 
 /// Removes from a whole response what a 304 does not carry (RFC 9110 §15.4.5).
-pub(crate) fn keep_not_modified(headers: &mut HeaderMap) {
+pub(crate) fn retain_304_fields(headers: &mut HeaderMap) {
     for field in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_LANGUAGE] {
         headers.remove(field);
     }
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn s55_a_304_with_another_strong_validator_is_about_something_else() {
-        let contradicts = |new, old| contradicts(&fields(new), &fields(old));
-        assert!(contradicts(&[(ETAG, "\"b\"")], &[(ETAG, "\"a\"")]));
-        assert!(!contradicts(&[(ETAG, "\"a\"")], &[(ETAG, "\"a\"")]));
-        assert!(!contradicts(&[(ETAG, "W/\"b\"")], &[(ETAG, "\"a\"")]));
-        assert!(!contradicts(&[], &[(ETAG, "\"a\"")]));
+        let selects_other_representation = |new, old| selects_other_representation(&fields(new), &fields(old));
+        assert!(selects_other_representation(&[(ETAG, "\"b\"")], &[(ETAG, "\"a\"")]));
+        assert!(!selects_other_representation(&[(ETAG, "\"a\"")], &[(ETAG, "\"a\"")]));
+        assert!(!selects_other_representation(&[(ETAG, "W/\"b\"")], &[(ETAG, "\"a\"")]));
+        assert!(!selects_other_representation(&[], &[(ETAG, "\"a\"")]));
     }
 }

@@ -9,7 +9,7 @@ const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 
 /// Which parts of the query make no difference to a response (`No-Vary-Search`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SearchRule {
+pub(crate) struct QueryVariance {
     pub(crate) parameters: Parameters,
     pub(crate) order: Order,
 }
@@ -28,7 +28,7 @@ pub(crate) enum Order {
     Ignored,
 }
 
-impl SearchRule {
+impl QueryVariance {
     /// Reads the field; `None` if it is absent or anything but what the draft has, in which case the whole query counts.
     pub(crate) fn parse(response: &HeaderMap) -> Option<Self> {
         let lines: Vec<_> = response.get_all(NO_VARY_SEARCH).iter().map(HeaderValue::as_bytes).collect();
@@ -89,8 +89,8 @@ fn names(list: &ListEntry) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn rule(field: &'static str) -> Option<SearchRule> {
-        SearchRule::parse(&HeaderMap::from_iter([(NO_VARY_SEARCH, HeaderValue::from_static(field))]))
+    fn rule(field: &'static str) -> Option<QueryVariance> {
+        QueryVariance::parse(&HeaderMap::from_iter([(NO_VARY_SEARCH, HeaderValue::from_static(field))]))
     }
 
     fn counts(field: &'static str, query: &str) -> Option<String> {

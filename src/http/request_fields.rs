@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderValue, request::Parts};
 
 use super::{
     field::{
-        name_filter::Sieve,
+        name_filter::NameFilter,
         scan::{count, split, trim},
     },
     forwarded::{FORWARDING_INITIALS, is_forwarding},
@@ -10,7 +10,7 @@ use super::{
 
 /// What the header fields of a request say about its way through the cache, read in one pass.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Facts<'r> {
+pub(crate) struct RequestFields<'r> {
     /// Of all fields together, as HTTP/2 counts it (RFC 9113 §6.5.2).
     pub(crate) size: usize,
     pub(crate) host: Option<&'r HeaderValue>,
@@ -32,7 +32,7 @@ pub(crate) struct Facts<'r> {
 }
 
 /// What each field has to say; the one that every request has stands first.
-const NOTES: [(&str, Note); 19] = [
+const FIELD_FLAGS: [(&str, Note); 19] = [
     ("host", |facts, value| facts.repeated_host |= facts.host.replace(value).is_some()),
     ("connection", |facts, value| facts.connection_options |= !is_usual(value)),
     ("cookie", |facts, _| facts.cookie = true),
@@ -69,20 +69,20 @@ fn is_usual(connection: &HeaderValue) -> bool {
     split(connection.as_bytes(), |byte| byte == b',').map(trim).all(usual)
 }
 
-type Note = for<'r> fn(&mut Facts<'r>, &'r HeaderValue);
+type Note = for<'r> fn(&mut RequestFields<'r>, &'r HeaderValue);
 
 /// Almost every field of a request is told apart by this alone.
-static NOTED: Sieve = {
-    let mut names = [""; NOTES.len()];
+static NOTED: NameFilter = {
+    let mut names = [""; FIELD_FLAGS.len()];
     let mut at = 0;
-    while at < NOTES.len() {
-        names[at] = NOTES[at].0;
+    while at < FIELD_FLAGS.len() {
+        names[at] = FIELD_FLAGS[at].0;
         at += 1;
     }
-    Sieve::of(&names).and_all_with(&FORWARDING_INITIALS)
+    NameFilter::of(&names).and_all_with(&FORWARDING_INITIALS)
 };
 
-impl<'r> Facts<'r> {
+impl<'r> RequestFields<'r> {
     pub(crate) fn read(headers: &'r HeaderMap) -> Self {
         let mut facts = Self::default();
         for (name, value) in headers {
@@ -96,18 +96,18 @@ impl<'r> Facts<'r> {
     }
 
     fn note(&mut self, name: &str, value: &'r HeaderValue) {
-        match NOTES.iter().find(|(noted, _)| *noted == name) {
+        match FIELD_FLAGS.iter().find(|(noted, _)| *noted == name) {
             Some((_, note)) => note(self, value),
             None => self.forwarded |= is_forwarding(name),
         }
     }
 
     /// The authority that the request is for, from its target (RFC 9112 §3.2.2) or from `Host`.
-    pub(crate) fn authority(&self, parts: &'r Parts) -> Result<Option<&'r [u8]>, UnclearHost> {
+    pub(crate) fn authority(&self, parts: &'r Parts) -> Result<Option<&'r [u8]>, AmbiguousHost> {
         let host = self.host.map(HeaderValue::as_bytes);
         match parts.uri.authority().map(|authority| authority.as_str().as_bytes()) {
-            _ if self.repeated_host => Err(UnclearHost),
-            Some(authority) if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority)) => Err(UnclearHost),
+            _ if self.repeated_host => Err(AmbiguousHost),
+            Some(authority) if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority)) => Err(AmbiguousHost),
             Some(authority) => Ok(Some(authority)),
             None => Ok(host),
         }
@@ -116,7 +116,7 @@ impl<'r> Facts<'r> {
 
 /// Two hosts: larder may go by one and the handler by the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UnclearHost;
+pub(crate) struct AmbiguousHost;
 
 #[cfg(test)]
 mod tests {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn no_field_that_says_something_is_passed_over() {
-        let names = NOTES.iter().map(|(name, _)| *name).chain(FIELDS.iter().map(HeaderName::as_str));
+        let names = FIELD_FLAGS.iter().map(|(name, _)| *name).chain(FIELDS.iter().map(HeaderName::as_str));
         assert_eq!(names.filter(|name| !NOTED.passes(name)).collect::<Vec<_>>(), [""; 0]);
     }
 }

@@ -12,15 +12,15 @@ use super::{
     date::http_date,
     field::{
         decimal::decimal,
-        interned::{is_common, shared},
-        name_filter::Sieve,
+        interned::{is_internable, shared},
+        name_filter::NameFilter,
     },
 };
 use crate::clock::Timestamp;
 
 /// The fields of a response that outlive the exchange it came in, until its body is known.
 #[derive(Debug, Default)]
-pub(crate) struct LastingFields(Vec<Field>);
+pub(crate) struct StoredFields(Vec<Field>);
 
 /// How many fields the map has room for that is kept: a copy has the index of the original, whatever it holds.
 const SCRATCH_ROOM: usize = 12;
@@ -35,10 +35,10 @@ struct Field {
     name: HeaderName,
     value: HeaderValue,
     /// Whether other responses share it.
-    is_common: bool,
+    is_internable: bool,
 }
 
-impl LastingFields {
+impl StoredFields {
     /// The fields of a response, without those `left_out`.
     pub(crate) fn of(response: &HeaderMap, left_out: impl Fn(&HeaderName) -> bool) -> Self {
         /// `Date` and `Content-Length`.
@@ -49,9 +49,9 @@ impl LastingFields {
             // Those two are of this moment and this body; others will stand in their place.
             let is_written_anew = matches!(*name, AGE | CONTENT_LENGTH);
             if !is_written_anew && !is_of_a_connection(name) && !named.contains(name) && !left_out(name) {
-                let is_common = is_common(name, value);
-                let value = if is_common { shared(value) } else { value.clone() };
-                fields.push(Field { name: name.clone(), value, is_common });
+                let is_internable = is_internable(name, value);
+                let value = if is_internable { shared(value) } else { value.clone() };
+                fields.push(Field { name: name.clone(), value, is_internable });
             }
         }
         Self(fields)
@@ -62,7 +62,7 @@ impl LastingFields {
     }
 
     pub(crate) fn push(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.push(Field { name, value, is_common: false });
+        self.0.push(Field { name, value, is_internable: false });
     }
 
     /// The fields of a response whose body has `length` bytes, in their final form: a slot for `Age`, which stands first, and the
@@ -75,8 +75,8 @@ impl LastingFields {
         let mut headers = SCRATCH.try_with(Cell::take).unwrap_or_default();
         headers.reserve(self.0.len() + 2);
         headers.insert(AGE, HeaderValue::from_static("0"));
-        for Field { name, value, is_common } in self.0 {
-            let value = if is_common { value } else { moved(&value, &mut values) };
+        for Field { name, value, is_internable } in self.0 {
+            let value = if is_internable { value } else { moved(&value, &mut values) };
             headers.append(name, value);
         }
         if has_content_length(status) {
@@ -93,7 +93,7 @@ impl LastingFields {
 
     /// The values that no other response shares, one after the other.
     fn own_values(&self) -> Bytes {
-        let own = || self.0.iter().filter(|field| !field.is_common).map(|field| &field.value);
+        let own = || self.0.iter().filter(|field| !field.is_internable).map(|field| &field.value);
         let mut values = Vec::with_capacity(own().map(HeaderValue::len).sum());
         own().for_each(|value| values.extend_from_slice(value.as_bytes()));
         values.into()
@@ -122,14 +122,14 @@ fn is_of_a_connection(name: &HeaderName) -> bool {
         "transfer-encoding",
         "upgrade",
     ];
-    static SIEVE: Sieve = Sieve::of(&NAMES);
+    static SIEVE: NameFilter = NameFilter::of(&NAMES);
     SIEVE.passes(name.as_str()) && NAMES.contains(&name.as_str())
 }
 
 /// Whether a field describes the request which filled the cache, and would lie about every later one.
 pub(crate) fn is_of_a_request(name: &HeaderName) -> bool {
     const NAMES: [&str; 5] = ["x-request-id", "x-correlation-id", "traceparent", "tracestate", "server-timing"];
-    static SIEVE: Sieve = Sieve::of(&NAMES);
+    static SIEVE: NameFilter = NameFilter::of(&NAMES);
     SIEVE.passes(name.as_str()) && NAMES.contains(&name.as_str())
 }
 

@@ -4,12 +4,12 @@ use http::{
     response,
 };
 
-use super::target_uri::Target;
+use super::target_uri::TargetUri;
 use crate::{
     backend::contract::Invalidation,
     cache::{
         Cache,
-        outage_log::{Consequence, report},
+        outage_log::{Effect, report},
     },
     error::Error,
     handler::invalidate::Invalidate,
@@ -24,7 +24,7 @@ use crate::{
 /// Carries out what a response implies or asks for, if its handler succeeded.
 pub(crate) async fn invalidate_after(
     cache: &Cache,
-    target: &Target,
+    target: &TargetUri,
     method: &Method,
     response: &mut response::Parts,
 ) -> Result<(), Reason> {
@@ -38,7 +38,7 @@ pub(crate) async fn invalidate_after(
     }
     Box::pin(carry_out(cache, implied, asked)).await.map_err(|error| {
         // The write itself is done and its client must hear so; what could not be kept is the promise of freshness.
-        report(&error, Consequence::NotInvalidated);
+        report(&error, Effect::NotInvalidated);
         Reason::InvalidationFailed
     })
 }
@@ -72,7 +72,7 @@ pub(crate) async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, asked: Option<I
 
 /// The target URI itself, what `Location` and `Content-Location` name on the same origin, and the groups that the response
 /// names (RFC 9875 §3).
-fn implied_tags(cache: &Cache, target: &Target, response: &HeaderMap) -> Vec<Tag> {
+fn implied_tags(cache: &Cache, target: &TargetUri, response: &HeaderMap) -> Vec<Tag> {
     let space = cache.space();
     let tag = |path: &str| match target.authority.as_str() {
         // Without a host that is one, no host is spared.
@@ -89,7 +89,7 @@ fn implied_tags(cache: &Cache, target: &Target, response: &HeaderMap) -> Vec<Tag
 }
 
 /// The path that the field names, if it is one of the target's own origin; another's is none of our business.
-fn same_origin_path(target: &Target, response: &HeaderMap, field: &HeaderName) -> Option<String> {
+fn same_origin_path(target: &TargetUri, response: &HeaderMap, field: &HeaderName) -> Option<String> {
     let reference = response.get(field)?.to_str().ok()?;
     let reference = reference.split(['?', '#']).next().unwrap_or(reference);
     let (scheme, rest) = match reference.split_once("://") {
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn s67_only_the_same_origin_is_invalidated() {
-        let target = Target { scheme: Scheme::Http, authority: "example.com".into(), path: "/posts".into() };
+        let target = TargetUri { scheme: Scheme::Http, authority: "example.com".into(), path: "/posts".into() };
         let path = |location: &'static str| {
             let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
             same_origin_path(&target, &headers, &LOCATION)

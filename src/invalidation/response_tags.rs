@@ -1,6 +1,6 @@
 use http::{HeaderMap, header::CACHE_CONTROL, request};
 
-use super::target_uri::Target;
+use super::target_uri::TargetUri;
 use crate::{
     handler::cache_tags::CacheTags,
     http::{
@@ -8,14 +8,14 @@ use crate::{
         cache_groups::{CACHE_GROUPS, group_names},
         cache_status::Reason,
     },
-    policy::{response_view::Candidate, settings::Settings},
+    policy::{response_view::ResponseView, settings::Settings},
     router,
-    tag::{MAX_TAGS, Tag, deduplicate, namespace::TagSpace},
+    tag::{MAX_TAGS, Tag, deduplicate, namespace::TagNamespace},
 };
 
 /// What is known of a response before its handler has run.
-pub(crate) struct Ahead {
-    pub(crate) target: Target,
+pub(crate) struct RequestTags {
+    pub(crate) target: TargetUri,
     /// Of the target's URI, path, route and namespace: whatever the response is about, they hold.
     pub(crate) target_tags: Vec<Tag>,
     /// What the route's templates make of its captures.
@@ -24,9 +24,9 @@ pub(crate) struct Ahead {
     pub(crate) request: HeaderMap,
 }
 
-impl Ahead {
-    pub(crate) fn of(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Self {
-        let target = Target::of(parts);
+impl RequestTags {
+    pub(crate) fn of(settings: &Settings, space: &TagNamespace, parts: &mut request::Parts) -> Self {
+        let target = TargetUri::of(parts);
         let target_tags = target_tags(space, &target, router::route(&parts.extensions));
         let route_tags = if settings.tags.is_empty() { Ok(Vec::new()) } else { route_tags(settings, space, parts) };
         Self { target, target_tags, route_tags, request: parts.headers.clone() }
@@ -44,7 +44,12 @@ impl Ahead {
     }
 
     /// Every tag of the response, or why it cannot be tagged: what could not be invalidated must not be stored.
-    pub(crate) fn all_tags(&self, settings: &Settings, space: &TagSpace, response: &Candidate<'_>) -> Result<Vec<Tag>, Reason> {
+    pub(crate) fn all_tags(
+        &self,
+        settings: &Settings,
+        space: &TagNamespace,
+        response: &ResponseView<'_>,
+    ) -> Result<Vec<Tag>, Reason> {
         let mut tags = self.route_tags.clone()?;
         let known = tags.len();
         if let Some(from_handler) = response.parts.extensions.get::<CacheTags>() {
@@ -73,12 +78,12 @@ impl Ahead {
     }
 }
 
-fn target_tags(space: &TagSpace, target: &Target, route: Option<&str>) -> Vec<Tag> {
+fn target_tags(space: &TagNamespace, target: &TargetUri, route: Option<&str>) -> Vec<Tag> {
     let uri = [space.uri(&target.authority, &target.path), space.path(&target.path)];
     uri.into_iter().chain(route.map(|route| space.route(route))).chain(space.everything()).collect()
 }
 
-fn route_tags(settings: &Settings, space: &TagSpace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {
+fn route_tags(settings: &Settings, space: &TagNamespace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {
     let captures = router::captures(parts);
     let captures: Vec<(&str, &str)> = captures.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let route = router::route(&parts.extensions).unwrap_or("(no route: the layer stands outside the router)");

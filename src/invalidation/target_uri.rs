@@ -5,24 +5,24 @@ use http::request::Parts;
 use crate::{
     http::{
         authority::{Scheme, normal_authority},
-        request_fields::Facts,
+        request_fields::RequestFields,
     },
     router,
 };
 
 /// What names the resource that a request is for, as it stands in tags.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct TargetUri {
     pub(crate) scheme: Scheme,
     pub(crate) authority: String,
     pub(crate) path: String,
 }
 
-impl Target {
+impl TargetUri {
     /// A host that is missing or none is empty: such a target is invalidated only by its path.
     pub(crate) fn of(parts: &Parts) -> Self {
         let scheme = Scheme::of(&parts.uri);
-        let authority = Facts::read(&parts.headers).authority(parts).ok().flatten();
+        let authority = RequestFields::read(&parts.headers).authority(parts).ok().flatten();
         Self {
             scheme,
             authority: authority.and_then(|authority| normal_authority(authority, scheme)).unwrap_or_default(),

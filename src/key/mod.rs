@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     http::{
-        authority::{NotAHost, Scheme, in_lower_case, is_normal, is_plain},
+        authority::{InvalidHost, Scheme, in_lower_case, is_normal, is_plain},
         field::scan::count,
     },
     key::secret::Secret,
@@ -30,7 +30,7 @@ pub(crate) const KEY_VERSION: u8 = 1;
 /// Each part stands with its length in front of it, so two different requests never have the same bytes; stores
 /// compare all of them.
 #[derive(Clone)]
-pub struct Key(Text);
+pub struct Key(KeyBuf);
 
 impl Key {
     /// The key's bytes: opaque, of any length, the same for the same request.
@@ -57,7 +57,7 @@ impl Key {
     /// Without a part so far.
     #[inline]
     pub(crate) const fn new() -> Self {
-        Self(Text::Short { bytes: [0; SHORT], length: 0 })
+        Self(KeyBuf::Short { bytes: [0; SHORT], length: 0 })
     }
 
     /// Bytes as they are, which need no length: what all keys of a cache begin with.
@@ -106,13 +106,13 @@ impl Key {
     }
 
     /// The authority in lower case, without the scheme's default port; `Err` if it is not a host at all.
-    pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), NotAHost> {
+    pub(crate) fn push_authority(&mut self, authority: &[u8], scheme: Scheme) -> Result<(), InvalidHost> {
         let authority = scheme.without_default_port(authority);
         count(authority.len());
         if is_plain(authority) || is_normal(authority) {
             self.push(authority);
         } else {
-            self.push(in_lower_case(authority).ok_or(NotAHost)?.as_bytes());
+            self.push(in_lower_case(authority).ok_or(InvalidHost)?.as_bytes());
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ impl fmt::Debug for Key {
 ///
 /// A `SmallVec` would do too, but its appending is an insertion, a call for every part of a key.
 #[derive(Clone)]
-enum Text {
+enum KeyBuf {
     Short { bytes: [u8; SHORT], length: usize },
     Long(Vec<u8>),
 }
@@ -185,7 +185,7 @@ enum Text {
 /// Most keys are shorter.
 const SHORT: usize = 192;
 
-impl Text {
+impl KeyBuf {
     fn as_slice(&self) -> &[u8] {
         match self {
             Self::Short { bytes, length } => &bytes[..*length],

@@ -89,7 +89,7 @@ impl Normalizers {
 
     /// The key of the variant that this request selects.
     pub(crate) fn variant(&self, key: &Key, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
-        let mut variant = unvaried(key);
+        let mut variant = base_variant_key(key);
         for field in fields {
             variant.push(field.as_str().as_bytes());
             self.push(&mut variant, headers, field);
@@ -99,7 +99,7 @@ impl Normalizers {
 }
 
 /// The key of the variant that a response without `Vary` is among others that have it.
-pub(crate) fn unvaried(key: &Key) -> Key {
+pub(crate) fn base_variant_key(key: &Key) -> Key {
     let mut variant = key.clone();
     variant.push_byte(b'V');
     variant

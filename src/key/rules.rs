@@ -21,7 +21,7 @@ use crate::{
             scan::{find, split, trim},
         },
         forwarded::{FIELDS, without_addresses},
-        request_fields::Facts,
+        request_fields::RequestFields,
     },
     router,
 };
@@ -93,7 +93,7 @@ impl KeyRules {
         &self,
         key: &mut Key,
         parts: &Parts,
-        facts: &Facts<'_>,
+        facts: &RequestFields<'_>,
         principal: Option<&str>,
     ) -> Result<Range<usize>, Reason> {
         let uri = router::original_uri(parts);
@@ -364,7 +364,7 @@ mod tests {
     fn key(rules: &KeyRules, asked: &Asked) -> Key {
         let (mut key, parts) = (Key::new(), asked.parts());
         let principal = rules.principal.as_ref().and_then(|principal| principal(&parts));
-        rules.push(&mut key, &parts, &Facts::read(&parts.headers), principal.as_deref()).unwrap();
+        rules.push(&mut key, &parts, &RequestFields::read(&parts.headers), principal.as_deref()).unwrap();
         key
     }
 
@@ -459,7 +459,7 @@ mod tests {
             for (request_name, parts) in golden_requests() {
                 let mut key = Key::first("shop", "r1");
                 let principal = rules.principal.as_ref().and_then(|principal| principal(&parts));
-                rules.push(&mut key, &parts, &Facts::read(&parts.headers), principal.as_deref()).unwrap();
+                rules.push(&mut key, &parts, &RequestFields::read(&parts.headers), principal.as_deref()).unwrap();
                 writeln!(lines, "{rules_name} {request_name} {}", key.as_bytes().escape_ascii()).unwrap();
             }
         }
@@ -476,7 +476,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for (name, rules) in golden_rules() {
             let mut key = Key::new();
-            rules.push(&mut key, parts, &Facts::read(&parts.headers), None).unwrap();
+            rules.push(&mut key, parts, &RequestFields::read(&parts.headers), None).unwrap();
             assert!(seen.insert(key), "{name}");
         }
     }

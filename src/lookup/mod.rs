@@ -8,29 +8,29 @@ use http::{HeaderMap, HeaderName, header::VARY};
 
 use crate::{
     backend::{
-        contract::{Put, Read},
-        validity::Standing,
+        contract::{PutOutcome, ReadOutcome},
+        validity::Validity,
     },
     cache::Cache,
     clock::Timestamp,
     entry::{
         epoch::Epoch,
         stored::{Content, Stored},
-        variants::{Member, Variants},
+        variants::{VariantId, Variants},
     },
     error::Error,
     http::cache_status::{Forward, Reason},
     key::Key,
-    lookup::store::{Filled, backend_failed, member},
-    policy::{cacheable_request::Look, settings::Settings},
+    lookup::store::{EntryTarget, backend_failed, member},
+    policy::{cacheable_request::CacheableRequest, settings::Settings},
     tag::Tag,
 };
 
-type Found = (Arc<Stored>, Standing);
+type Found = (Arc<Stored>, Validity);
 
 /// What a look-up brought to light, and what a fetch needs to know of it.
 #[derive(Debug)]
-pub(crate) struct LookUp {
+pub(crate) struct Lookup {
     pub(crate) found: Option<Found>,
     /// Why the handler will be asked, if nothing was found.
     pub(crate) why: Forward,
@@ -43,7 +43,7 @@ pub(crate) struct LookUp {
 /// Storing and finding; variants (RFC 9111 §4.1) are dealt with here, so that a backend only has keys and values.
 impl Cache {
     /// `None` if the backend has to wait for its answer.
-    pub(crate) fn look_up_now(&self, settings: &Settings, look: &Look, request: &HeaderMap) -> Option<LookUp> {
+    pub(crate) fn lookup_now(&self, settings: &Settings, look: &CacheableRequest, request: &HeaderMap) -> Option<Lookup> {
         if look.search.is_none() {
             // As it is found: taken apart and put together, it would be copied on its way.
             return self.find_now(settings, &look.key, request);
@@ -52,32 +52,32 @@ impl Cache {
         let Some(rule_key) = look.rule_key().filter(|_| by_url.found.is_none()) else { return Some(by_url) };
         let rule = self.inner.backend.get_now(&rule_key)?;
         let Some(key) = key_by(&rule, look) else { return Some(by_url) };
-        Some(self.find_now(settings, &key, request)?.by_rule(key, by_url))
+        Some(self.find_now(settings, &key, request)?.via_no_vary_search(key, by_url))
     }
 
     /// `known` are the tags that the response will have, as far as they are known.
-    pub(crate) async fn look_up(
+    pub(crate) async fn lookup(
         &self,
         settings: &Settings,
-        look: &Look,
+        look: &CacheableRequest,
         request: &HeaderMap,
         known: &[Tag],
-    ) -> Result<LookUp, Error> {
+    ) -> Result<Lookup, Error> {
         let by_url = self.find(settings, &look.key, request, known).await?;
         let Some(rule_key) = look.rule_key().filter(|_| by_url.found.is_none()) else { return Ok(by_url) };
         let rule = self.inner.backend.get(&rule_key, known).await?;
         let Some(key) = key_by(&rule, look) else { return Ok(by_url) };
-        Ok(self.find(settings, &key, request, known).await?.by_rule(key, by_url))
+        Ok(self.find(settings, &key, request, known).await?.via_no_vary_search(key, by_url))
     }
 
-    fn find_now(&self, settings: &Settings, key: &Key, request: &HeaderMap) -> Option<LookUp> {
+    fn find_now(&self, settings: &Settings, key: &Key, request: &HeaderMap) -> Option<Lookup> {
         let first = self.inner.backend.get_now(key)?;
         let epoch = first.epoch;
         let stored = match Step::from(first) {
-            Step::Done(look_up) => return Some(look_up),
+            Step::Done(lookup) => return Some(lookup),
             Step::Variants(stored) => stored,
         };
-        let mut variants = Candidates::default();
+        let mut variants = VariantMatches::default();
         for variant in stored.variant_keys(settings, key, request) {
             let found = response(self.inner.backend.get_now(&variant)?);
             variants.add(variant, found);
@@ -85,14 +85,14 @@ impl Cache {
         Some(variants.into_look_up(epoch))
     }
 
-    async fn find(&self, settings: &Settings, key: &Key, request: &HeaderMap, known: &[Tag]) -> Result<LookUp, Error> {
+    async fn find(&self, settings: &Settings, key: &Key, request: &HeaderMap, known: &[Tag]) -> Result<Lookup, Error> {
         let first = self.inner.backend.get(key, known).await?;
         let epoch = first.epoch;
         let stored = match Step::from(first) {
-            Step::Done(look_up) => return Ok(look_up),
+            Step::Done(lookup) => return Ok(lookup),
             Step::Variants(stored) => stored,
         };
-        let mut variants = Candidates::default();
+        let mut variants = VariantMatches::default();
         for variant in stored.variant_keys(settings, key, request) {
             let found = response(self.inner.backend.get(&variant, known).await?);
             variants.add(variant, found);
@@ -104,13 +104,13 @@ impl Cache {
     pub(crate) async fn store(
         &self,
         settings: &Settings,
-        filled: &Filled,
+        filled: &EntryTarget,
         response: Arc<Stored>,
         fresh_until: Timestamp,
     ) -> Result<(), Reason> {
         let about_all = |content| Arc::new(Stored::new(filled.born, filled.target_tags.clone(), content));
         if let Some((key, rule)) = filled.rule.as_deref() {
-            self.put(key, about_all(Content::Search(rule.clone()))).await?;
+            self.put(key, about_all(Content::QueryVariance(rule.clone()))).await?;
         }
         let Some(variants) = self.place(settings, filled, fresh_until).await? else {
             return self.put(&filled.key, response).await;
@@ -121,9 +121,9 @@ impl Cache {
     }
 
     /// Makes sure that what is stored at `key` is not used again, not even stale.
-    pub(crate) async fn vacate(&self, key: &Key, born: Epoch, tags: Vec<Tag>) {
+    pub(crate) async fn put_tombstone(&self, key: &Key, born: Epoch, tags: Vec<Tag>) {
         // A failure has been logged, and leaves what the next look-up finds as it was.
-        let _ = self.put(key, Arc::new(Stored::new(born, tags, Content::Vacant))).await;
+        let _ = self.put(key, Arc::new(Stored::new(born, tags, Content::Tombstone))).await;
     }
 
     /// Whether something born at `born` with these tags could still be used; not if in doubt.
@@ -132,7 +132,7 @@ impl Cache {
     }
 
     /// The variants that a response belongs to, with itself; `None` if it is the only one.
-    async fn place(&self, settings: &Settings, filled: &Filled, expires: Timestamp) -> Result<Option<Variants>, Reason> {
+    async fn place(&self, settings: &Settings, filled: &EntryTarget, expires: Timestamp) -> Result<Option<Variants>, Reason> {
         let fields = filled.vary.fields();
         let present = match self.inner.backend.get_now(&filled.key) {
             Some(present) => present.found,
@@ -149,9 +149,9 @@ impl Cache {
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<(), Reason> {
         match self.inner.backend.put(key, stored).await {
-            Ok(Put::Kept) => Ok(()),
-            Ok(Put::Dead) => Err(Reason::Invalidated),
-            Ok(Put::Refused) => Err(Reason::TooLarge),
+            Ok(PutOutcome::Stored) => Ok(()),
+            Ok(PutOutcome::Invalidated) => Err(Reason::Invalidated),
+            Ok(PutOutcome::TooLarge) => Err(Reason::TooLarge),
             Err(error) => Err(backend_failed(error)),
         }
     }
@@ -159,13 +159,13 @@ impl Cache {
 
 /// The variants that a request may use.
 #[derive(Default)]
-struct Candidates {
+struct VariantMatches {
     best: Option<(Box<Key>, Found)>,
     /// Where one would be by the newest `Vary`.
     newest: Option<Box<Key>>,
 }
 
-impl Candidates {
+impl VariantMatches {
     fn add(&mut self, key: Key, found: Option<Found>) {
         let key = Box::new(key);
         match found {
@@ -177,10 +177,10 @@ impl Candidates {
         }
     }
 
-    fn into_look_up(self, epoch: Option<Epoch>) -> LookUp {
+    fn into_look_up(self, epoch: Option<Epoch>) -> Lookup {
         match self.best {
-            Some((key, found)) => LookUp { found: Some(found), why: Forward::VaryMiss, epoch, at: Some(key) },
-            None => LookUp { found: None, why: Forward::VaryMiss, epoch, at: self.newest },
+            Some((key, found)) => Lookup { found: Some(found), why: Forward::VaryMiss, epoch, at: Some(key) },
+            None => Lookup { found: None, why: Forward::VaryMiss, epoch, at: self.newest },
         }
     }
 }
@@ -193,38 +193,38 @@ fn rank(stored: &Stored) -> Option<(bool, Timestamp)> {
     }
 }
 
-impl LookUp {
+impl Lookup {
     /// What was found under the `key` that a rule gives, after nothing was found by the URL itself.
-    fn by_rule(self, key: Key, by_url: Self) -> Self {
+    fn via_no_vary_search(self, key: Key, by_url: Self) -> Self {
         // The earlier epoch is the safe one.
         Self { at: self.at.or_else(|| Some(key.into())), epoch: by_url.epoch, ..self }
     }
 }
 
 /// The key that the rule for a path gives a request, if there is one.
-fn key_by(read: &Read, look: &Look) -> Option<Key> {
+fn key_by(read: &ReadOutcome, look: &CacheableRequest) -> Option<Key> {
     let (stored, _) = read.found.as_ref()?;
-    let Content::Search(rule) = stored.content() else { return None };
+    let Content::QueryVariance(rule) = stored.content() else { return None };
     look.key_by(rule)
 }
 
 /// What stands under the key itself.
 enum Step {
-    Done(LookUp),
+    Done(Lookup),
     Variants(Arc<Stored>),
 }
 
-impl From<Read> for Step {
-    fn from(read: Read) -> Self {
+impl From<ReadOutcome> for Step {
+    fn from(read: ReadOutcome) -> Self {
         match read.found {
             Some((stored, _)) if matches!(stored.content(), Content::Variants(_)) => Self::Variants(stored),
-            _ => Self::Done(LookUp { why: Forward::UriMiss, epoch: read.epoch, at: None, found: response(read) }),
+            _ => Self::Done(Lookup { why: Forward::UriMiss, epoch: read.epoch, at: None, found: response(read) }),
         }
     }
 }
 
 /// What was read, if it is a response.
-fn response(read: Read) -> Option<Found> {
+fn response(read: ReadOutcome) -> Option<Found> {
     read.found.filter(|(stored, _)| matches!(stored.content(), Content::Response(_)))
 }
 
@@ -236,17 +236,24 @@ impl Stored {
         key: &'v Key,
         request: &'v HeaderMap,
     ) -> impl Iterator<Item = Key> + 'v {
-        let nominations = match self.content() {
-            Content::Variants(variants) => variants.nominations.as_slice(),
-            Content::Response(_) | Content::Search(_) | Content::Vacant => &[],
+        let vary_lists = match self.content() {
+            Content::Variants(variants) => variants.vary_lists.as_slice(),
+            Content::Response(_) | Content::QueryVariance(_) | Content::Tombstone => &[],
         };
-        nominations.iter().map(move |fields| settings.key.normalizers.variant(key, request, fields))
+        vary_lists.iter().map(move |fields| settings.key.normalizers.variant(key, request, fields))
     }
 }
 
 impl Variants {
     /// With one more variant; `None` if there are as many as there may be.
-    fn with(mut self, fields: &[HeaderName], member: Member, expires: Timestamp, now: Timestamp, limit: usize) -> Option<Self> {
+    fn with(
+        mut self,
+        fields: &[HeaderName],
+        member: VariantId,
+        expires: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Option<Self> {
         /// How many different `Vary` fields of one URI are searched.
         const NOMINATIONS: usize = 4;
         self.members.retain(|(other, expires)| *other != member && now < *expires);
@@ -254,9 +261,9 @@ impl Variants {
             return None;
         }
         self.members.push((member, expires));
-        self.nominations.retain(|other| **other != *fields);
-        self.nominations.insert(0, fields.into());
-        self.nominations.truncate(NOMINATIONS);
+        self.vary_lists.retain(|other| **other != *fields);
+        self.vary_lists.insert(0, fields.into());
+        self.vary_lists.truncate(NOMINATIONS);
         Some(self)
     }
 }

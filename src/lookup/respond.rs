@@ -11,25 +11,25 @@ use crate::{
     entry::response::StoredResponse,
     http::{
         cache_status::{CACHE_STATUS, CacheStatus, StatusField},
-        conditional::{Selection, keep_not_modified, select},
+        conditional::{Selection, retain_304_fields, select},
         field::decimal::decimal,
     },
-    policy::cacheable_request::LookMethod,
+    policy::cacheable_request::CacheableMethod,
 };
 
 /// Makes a response of what is stored; `selecting` are the fields of a request that has preconditions or a range.
 #[inline(always)]
 pub(crate) fn respond<B: Body>(
     stored: &StoredResponse,
-    method: LookMethod,
+    method: CacheableMethod,
     selecting: Option<&HeaderMap>,
     status: CacheStatus,
     now: Timestamp,
     field: StatusField,
 ) -> Response<ResponseBody<B>> {
     let body = match method {
-        LookMethod::Get => stored.body.clone(),
-        LookMethod::Head => Bytes::new(),
+        CacheableMethod::Get => stored.body.clone(),
+        CacheableMethod::Head => Bytes::new(),
     };
     // A copy as it is: to make a response and replace all that it has takes longer.
     let mut head = stored.head.clone();
@@ -52,14 +52,19 @@ fn set_age(headers: &mut HeaderMap, age: u64) {
 }
 
 /// Reduces a response to what the request selects of it.
-fn reduce<B: Body>(response: &mut Response<ResponseBody<B>>, stored: &StoredResponse, method: LookMethod, request: &HeaderMap) {
+fn reduce<B: Body>(
+    response: &mut Response<ResponseBody<B>>,
+    stored: &StoredResponse,
+    method: CacheableMethod,
+    request: &HeaderMap,
+) {
     let length = stored.body.len();
     let (status, body) = match select(request, stored.head.status, &stored.head.headers, length as u64) {
         Selection::Whole => return,
         // A range is a matter of GET (RFC 9110 §14.2).
-        Selection::Part(..) | Selection::Unsatisfiable if method == LookMethod::Head => return,
+        Selection::Part(..) | Selection::Unsatisfiable if method == CacheableMethod::Head => return,
         Selection::NotModified => {
-            keep_not_modified(response.headers_mut());
+            retain_304_fields(response.headers_mut());
             (StatusCode::NOT_MODIFIED, Bytes::new())
         }
         Selection::Part(start, end) => {

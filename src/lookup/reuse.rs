@@ -4,11 +4,11 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
 use super::{
-    LookUp,
+    Lookup,
     respond::{failed, respond},
 };
 use crate::{
-    backend::validity::Standing,
+    backend::validity::Validity,
     body::ResponseBody,
     clock::Timestamp,
     entry::{
@@ -17,22 +17,22 @@ use crate::{
         stored::{Content, Freshness, Stored},
     },
     http::{
-        cache_control::Demands,
+        cache_control::RequestDirectives,
         cache_status::{CacheStatus, Forward, Reason},
     },
     key::Key,
-    policy::{cacheable_request::Look, settings::Settings},
+    policy::{cacheable_request::CacheableRequest, settings::Settings},
 };
 
 /// What a look-up means for a request.
-pub(crate) enum Verdict<'f> {
-    Hit(&'f StoredResponse, CacheStatus),
+pub(crate) enum Reuse<'f> {
+    Serve(&'f StoredResponse, CacheStatus),
     /// The answer is there, and is to be fetched anew for those who come later.
-    HitAndRefresh(&'f StoredResponse, CacheStatus),
+    ServeAndRevalidate(&'f StoredResponse, CacheStatus),
     /// What was found may be validated if it is so.
-    Miss(Forward, Validation),
+    Forward(Forward, Validation),
     /// Nothing may be fetched either (RFC 9111 §5.2.1.7).
-    Unavailable(Forward),
+    OnlyIfCached(Forward),
 }
 
 /// Whether what is stored is of use for a fetch.
@@ -44,7 +44,7 @@ pub(crate) enum Validation {
 
 /// Why a fetch is needed, and what it may store.
 #[derive(Debug, Clone)]
-pub(crate) struct Missing {
+pub(crate) struct Miss {
     pub(crate) why: Forward,
     /// Read before the handler runs; `None` if nothing may be stored.
     pub(crate) epoch: Option<Epoch>,
@@ -54,23 +54,23 @@ pub(crate) struct Missing {
     pub(crate) stored: Option<Arc<Stored>>,
 }
 
-impl Missing {
+impl Miss {
     /// After a look-up that does not answer the request.
-    pub(crate) fn after(look_up: LookUp, why: Forward, validation: Validation) -> Self {
-        let LookUp { found, epoch, at, .. } = look_up;
+    pub(crate) fn after(lookup: Lookup, why: Forward, validation: Validation) -> Self {
+        let Lookup { found, epoch, at, .. } = lookup;
         let stored = found.filter(|_| validation == Validation::Possible).map(|(stored, _)| stored);
         Self { why, epoch, at, stored }
     }
 
     /// The key under which the response is missing or stale.
-    pub(crate) fn key<'k>(&'k self, look: &'k Look) -> &'k Key {
+    pub(crate) fn key<'k>(&'k self, look: &'k CacheableRequest) -> &'k Key {
         self.at.as_deref().unwrap_or(&look.key)
     }
 }
 
 /// A request that looks for an answer in the cache.
 pub(crate) struct Seeker<'r> {
-    pub(crate) look: &'r Look,
+    pub(crate) look: &'r CacheableRequest,
     pub(crate) headers: &'r HeaderMap,
     pub(crate) settings: &'r Settings,
     pub(crate) now: Timestamp,
@@ -79,12 +79,12 @@ pub(crate) struct Seeker<'r> {
 impl Seeker<'_> {
     /// Whether what was found answers this request (RFC 9111 §4).
     #[inline]
-    pub(crate) fn judge<'f>(&self, look_up: &'f LookUp) -> Verdict<'f> {
-        let Some((stored, standing)) = &look_up.found else { return self.miss(look_up.why, Validation::Impossible) };
+    pub(crate) fn judge<'f>(&self, lookup: &'f Lookup) -> Reuse<'f> {
+        let Some((stored, standing)) = &lookup.found else { return self.miss(lookup.why, Validation::Impossible) };
         let Content::Response(response) = stored.content() else {
-            return self.miss(look_up.why, Validation::Impossible);
+            return self.miss(lookup.why, Validation::Impossible);
         };
-        if self.look.authorized && !response.answers_authorized {
+        if self.look.authorized && !response.allows_authorization {
             return self.miss(Forward::Request, Validation::Impossible);
         }
         let freshness = self.freshness(response, *standing);
@@ -95,29 +95,29 @@ impl Seeker<'_> {
             }
             let due = is_due(response, self);
             let status = CacheStatus::hit(ttl);
-            return if due { Verdict::HitAndRefresh(response, status) } else { Verdict::Hit(response, status) };
+            return if due { Reuse::ServeAndRevalidate(response, status) } else { Reuse::Serve(response, status) };
         }
         let demands = self.look.demands();
         if freshness.is_usable_while_revalidating() && demands.accept_fresh(response.age(self.now), ttl) {
-            return Verdict::HitAndRefresh(response, CacheStatus::hit(ttl));
+            return Reuse::ServeAndRevalidate(response, CacheStatus::hit(ttl));
         }
-        if *standing == Standing::Current && !response.forbids_stale && demands.accept_stale(response.age(self.now), ttl) {
-            return Verdict::Hit(response, CacheStatus::hit(ttl));
+        if *standing == Validity::Valid && !response.must_not_serve_stale && demands.accept_stale(response.age(self.now), ttl) {
+            return Reuse::Serve(response, CacheStatus::hit(ttl));
         }
         self.miss(Forward::Stale, Validation::Possible)
     }
 
     /// Answers from what another request's fetch has stored meanwhile.
-    pub(crate) fn answer_collapsed<B: Body>(&self, look_up: &LookUp, why: Forward) -> Option<Response<ResponseBody<B>>> {
-        let (stored, standing) = look_up.found.as_ref()?;
+    pub(crate) fn answer_collapsed<B: Body>(&self, lookup: &Lookup, why: Forward) -> Option<Response<ResponseBody<B>>> {
+        let (stored, standing) = lookup.found.as_ref()?;
         let response = self.usable(stored)?;
         let freshness = self.freshness(response, *standing);
         freshness.is_fresh().then(|| self.respond(response, CacheStatus::collapsed(why, freshness.ttl())))
     }
 
     /// Answers from a stale response because the handler failed, or needs too long (RFC 9111 §4.2.4, RFC 5861 §4).
-    pub(crate) fn answer_stale<B: Body>(&self, look_up: &LookUp, reason: Reason) -> Option<Response<ResponseBody<B>>> {
-        let (stored, standing) = look_up.found.as_ref()?;
+    pub(crate) fn answer_stale<B: Body>(&self, lookup: &Lookup, reason: Reason) -> Option<Response<ResponseBody<B>>> {
+        let (stored, standing) = lookup.found.as_ref()?;
         let response = self.usable(stored)?;
         let freshness = self.freshness(response, *standing);
         let allowed = match reason {
@@ -128,11 +128,11 @@ impl Seeker<'_> {
     }
 
     #[inline]
-    fn freshness(&self, response: &StoredResponse, standing: Standing) -> Freshness {
+    fn freshness(&self, response: &StoredResponse, standing: Validity) -> Freshness {
         let freshness = Freshness::of(response, self.now);
         match standing {
-            Standing::Current => freshness,
-            Standing::Expired { since } => freshness.expired(since),
+            Validity::Valid => freshness,
+            Validity::Stale { since } => freshness.expired(since),
         }
     }
 
@@ -145,13 +145,13 @@ impl Seeker<'_> {
         respond(stored, self.look.method, selecting, status, self.now, self.settings.status_field)
     }
 
-    fn miss(&self, why: Forward, validation: Validation) -> Verdict<'static> {
-        if self.look.demands().only_if_cached { Verdict::Unavailable(why) } else { Verdict::Miss(why, validation) }
+    fn miss(&self, why: Forward, validation: Validation) -> Reuse<'static> {
+        if self.look.demands().only_if_cached { Reuse::OnlyIfCached(why) } else { Reuse::Forward(why, validation) }
     }
 
     fn usable<'s>(&self, stored: &'s Stored) -> Option<&'s StoredResponse> {
         let Content::Response(response) = stored.content() else { return None };
-        (!self.look.authorized || response.answers_authorized).then_some(response)
+        (!self.look.authorized || response.allows_authorization).then_some(response)
     }
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn unavailable<B: Body>(why: Forward) -> Response<ResponseBody<B>> {
 
 /// Whether a fresh response meets a client's demands. Of what does not change, a reload asks in vain, unless it insists
 /// (RFC 8246 §2).
-fn accept(demands: &Demands, response: &StoredResponse, now: Timestamp, ttl: i64) -> bool {
+fn accept(demands: &RequestDirectives, response: &StoredResponse, now: Timestamp, ttl: i64) -> bool {
     if response.immutable { !demands.no_cache } else { demands.accept_fresh(response.age(now), ttl) }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     body::ResponseBody,
     cache::{
         Cache,
-        outage_log::{Consequence, report},
+        outage_log::{Effect, report},
     },
     handler::invalidate::Invalidate,
     http::cache_status::{CacheStatus, StatusField},
@@ -58,7 +58,7 @@ pub(crate) async fn invalidate_as_asked<B: Body, E>(
     if is_success(response.status())
         && let Err(error) = carry_out(&cache, Vec::new(), Some(asked)).await
     {
-        report(&error, Consequence::NotInvalidated);
+        report(&error, Effect::NotInvalidated);
     }
     Ok(response)
 }

@@ -7,7 +7,7 @@ use http::{Method, Request, Response, header::EXPECT, request};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{bypass::pass, future::ResponseFuture, unsafe_method::write_through};
+use super::{bypass::pass, future::ResponseFuture, unsafe_method::forward_and_invalidate};
 use crate::{
     body::{ResponseBody, request_content::Content},
     cache::{
@@ -16,16 +16,16 @@ use crate::{
     },
     fetch::{
         Fetch,
-        inner_call::Errand,
-        refresh::{Refresh, Within},
+        inner_call::Oneshot,
+        refresh::{OuterFetch, Refresh},
     },
     http::{
         cache_status::{CacheStatus, Forward},
-        request_fields::Facts,
+        request_fields::RequestFields,
     },
     invalidation::after_response::is_safe,
-    lookup::reuse::{Missing, Seeker, Validation, Verdict, unavailable},
-    policy::{cacheable_request::Look, settings::Settings},
+    lookup::reuse::{Miss, Reuse, Seeker, Validation, unavailable},
+    policy::{cacheable_request::CacheableRequest, settings::Settings},
     router,
 };
 
@@ -44,8 +44,8 @@ impl<S> CacheService<S> {
 }
 
 impl<S: Clone> CacheService<S> {
-    fn fetch<B>(&self, look: Look, parts: request::Parts, body: B) -> Fetch<S, B> {
-        let errand = Box::new(Errand { inner: self.inner.clone(), parts, body });
+    fn fetch<B>(&self, look: CacheableRequest, parts: request::Parts, body: B) -> Fetch<S, B> {
+        let errand = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
         Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), look: Box::new(look), errand }
     }
 }
@@ -72,9 +72,9 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
         if !is_safe(&parts.method) {
-            let errand = Box::new(Errand { inner: self.inner.clone(), parts, body });
+            let errand = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
             // A client that leaves must not come between a write and its invalidation.
-            let write = write_through(errand, self.cache.clone(), Arc::clone(&self.settings));
+            let write = forward_and_invalidate(errand, self.cache.clone(), Arc::clone(&self.settings));
             return ResponseFuture::waiting(Detached::new(Box::pin(write), Write));
         }
         match Content::of(&body) {
@@ -87,7 +87,7 @@ where
 /// Whether only the body can tell if there is content, and reading its first frame does not make the client send it.
 fn may_look_into(parts: &request::Parts) -> bool {
     let cached = matches!(parts.method, Method::GET | Method::HEAD);
-    cached && !Facts::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
+    cached && !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
 }
 
 impl<S> CacheService<S> {
@@ -106,34 +106,34 @@ impl<S> CacheService<S> {
         ResBody: Body + Send + 'static,
         ResBody::Error: Send,
     {
-        let mut look = Look::new();
+        let mut look = CacheableRequest::new();
         look.key.extend(&self.cache.inner.prefix);
         let looked = self.cache.is_on().and_then(|()| self.settings.look(&mut look, &parts, content));
         if let Err((why, reason)) = looked {
             return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
         }
         let refresh = parts.extensions.get::<Refresh>().filter(|refresh| refresh.is_of(&self.cache)).cloned();
-        look.within = parts.extensions.get::<Within>().is_some_and(|within| within.is_of(&self.cache, &look.key));
+        look.within = parts.extensions.get::<OuterFetch>().is_some_and(|within| within.is_of(&self.cache, &look.key));
         if look.within || refresh.is_some() {
             return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_noting(refresh));
         }
-        let Some(look_up) = self.cache.look_up_now(&self.settings, &look, &parts.headers) else {
+        let Some(lookup) = self.cache.lookup_now(&self.settings, &look, &parts.headers) else {
             return ResponseFuture::waiting(self.fetch(look, parts, body).run(None));
         };
         let seeker = Seeker { look: &look, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
-        match seeker.judge(&look_up) {
-            Verdict::Hit(stored, status) => ResponseFuture::hit(seeker.respond(stored, status)),
-            Verdict::HitAndRefresh(stored, status) => {
+        match seeker.judge(&lookup) {
+            Reuse::Serve(stored, status) => ResponseFuture::hit(seeker.respond(stored, status)),
+            Reuse::ServeAndRevalidate(stored, status) => {
                 let response = seeker.respond(stored, status);
-                let missing = Missing::after(look_up, Forward::Stale, Validation::Possible);
+                let missing = Miss::after(lookup, Forward::Stale, Validation::Possible);
                 self.fetch(look, parts, body).refresh_in_background(missing);
                 ResponseFuture::hit(response)
             }
-            Verdict::Miss(why, validation) => {
-                let missing = Missing::after(look_up, why, validation);
+            Reuse::Forward(why, validation) => {
+                let missing = Miss::after(lookup, why, validation);
                 ResponseFuture::waiting(self.fetch(look, parts, body).run(Some(missing)))
             }
-            Verdict::Unavailable(why) => ResponseFuture::hit(unavailable(why)),
+            Reuse::OnlyIfCached(why) => ResponseFuture::hit(unavailable(why)),
         }
     }
 

@@ -9,16 +9,16 @@ use tower_service::Service;
 use crate::{
     body::ResponseBody,
     cache::Cache,
-    fetch::inner_call::Errand,
+    fetch::inner_call::Oneshot,
     http::cache_status::{CacheStatus, Forward, Reason},
-    invalidation::{after_response::invalidate_after, target_uri::Target},
+    invalidation::{after_response::invalidate_after, target_uri::TargetUri},
     policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
 };
 
 /// Lets a request that may change something through, and invalidates what it changed before its response leaves
 /// (RFC 9111 §4.4).
-pub(crate) async fn write_through<S, ReqBody, ResBody>(
-    errand: Box<Errand<S, ReqBody>>,
+pub(crate) async fn forward_and_invalidate<S, ReqBody, ResBody>(
+    errand: Box<Oneshot<S, ReqBody>>,
     cache: Cache,
     settings: Arc<Settings>,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
@@ -26,7 +26,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body,
 {
-    let target = Target::of(&errand.parts);
+    let target = TargetUri::of(&errand.parts);
     let method = errand.parts.method.clone();
     let (mut parts, body) = errand.run().await?.into_parts();
     let reason = match invalidate_after(&cache, &target, &method, &mut parts).await {

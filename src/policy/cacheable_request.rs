@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::{
-    http::{cache_control::Demands, no_vary_search::SearchRule},
+    http::{cache_control::RequestDirectives, no_vary_search::QueryVariance},
     key::Key,
 };
 
@@ -11,7 +11,7 @@ use crate::{
 ///
 /// It is large, so it stays where it began for as long as nothing is fetched.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct CacheableRequest {
     pub(crate) key: Key,
     /// The query and where it stands in the key, if a response may say that it does not matter.
     pub(crate) search: Option<Box<Search>>,
@@ -22,8 +22,8 @@ pub(crate) struct Look {
     /// A layer of the same cache further out fetches for the same key.
     pub(crate) within: bool,
     /// What its client demands of a response, if anything.
-    pub(crate) demands: Option<Box<Demands>>,
-    pub(crate) method: LookMethod,
+    pub(crate) demands: Option<Box<RequestDirectives>>,
+    pub(crate) method: CacheableMethod,
 }
 
 /// What it takes to make the key of another query.
@@ -33,7 +33,7 @@ pub(crate) struct Search {
     pub(crate) span: Range<usize>,
 }
 
-impl Look {
+impl CacheableRequest {
     /// Without anything so far; its key begins with what all keys of a cache begin with, and [`Settings::look`] adds the rest.
     #[inline(always)]
     pub(crate) const fn new() -> Self {
@@ -44,16 +44,16 @@ impl Look {
             selective: false,
             within: false,
             demands: None,
-            method: LookMethod::Get,
+            method: CacheableMethod::Get,
         }
     }
 
-    pub(crate) fn demands(&self) -> Demands {
+    pub(crate) fn demands(&self) -> RequestDirectives {
         self.demands.as_deref().copied().unwrap_or_default()
     }
 
     /// The key under which `rule` has this request's response.
-    pub(crate) fn key_by(&self, rule: &SearchRule) -> Option<Key> {
+    pub(crate) fn key_by(&self, rule: &QueryVariance) -> Option<Key> {
         let Search { query, span } = self.search.as_deref()?;
         Some(self.key.with_query(span, rule.apply(query.as_deref()).as_deref()))
     }
@@ -65,7 +65,7 @@ impl Look {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LookMethod {
+pub(crate) enum CacheableMethod {
     Get,
     Head,
 }

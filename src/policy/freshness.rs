@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::{
-    response_view::Candidate,
+    response_view::ResponseView,
     rules::{Profile, StoreRules, names_fields},
 };
 use crate::{
@@ -25,19 +25,19 @@ use crate::{
 
 /// When a response was of age zero, when it came, and until when it is fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lifetime {
+pub(crate) struct Freshness {
     pub(crate) generated: Timestamp,
     pub(crate) received: Timestamp,
     pub(crate) fresh_until: Timestamp,
-    pub(crate) answers_authorized: bool,
+    pub(crate) allows_authorization: bool,
     pub(crate) stale: StaleWindows,
-    pub(crate) forbids_stale: bool,
+    pub(crate) must_not_serve_stale: bool,
     pub(crate) immutable: bool,
     /// How long the handler took.
     pub(crate) cost: Duration,
 }
 
-impl Lifetime {
+impl Freshness {
     /// Whole seconds of freshness from the receipt on.
     pub(crate) fn ttl(&self) -> i64 {
         i64::try_from(self.fresh_until.seconds_since(self.received)).unwrap_or(i64::MAX)
@@ -46,7 +46,7 @@ impl Lifetime {
 
 /// When the request was made and its response received.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Exchange {
+pub(crate) struct Timing {
     pub(crate) requested: Timestamp,
     pub(crate) received: Timestamp,
     /// Between 0 and 1, for the jitter.
@@ -71,10 +71,10 @@ pub(crate) const HEURISTICALLY_CACHEABLE: [StatusCode; 11] = [
 pub(crate) fn lifetime(
     rules: &StoreRules,
     policy: Option<Directive>,
-    response: &Candidate<'_>,
+    response: &ResponseView<'_>,
     (control, field): (&CacheControl, &HeaderName),
-    exchange: Exchange,
-) -> Result<Lifetime, Reason> {
+    exchange: Timing,
+) -> Result<Freshness, Reason> {
     let own = match policy {
         Some(Directive::Ttl(ttl)) => Some(ttl),
         // RFC 9213 §2.2: where a targeted field decides, `Expires` does not.
@@ -107,20 +107,20 @@ pub(crate) fn lifetime(
         // Only ever shorter: a lifetime is a promise of the handler's, to which chance must not add.
         left => left.mul_f64(1.0 - (rules.jitter * exchange.chance).clamp(0.0, 1.0)),
     };
-    Ok(Lifetime {
+    Ok(Freshness {
         generated: exchange.received - age,
         received: exchange.received,
         fresh_until: exchange.received + left,
-        answers_authorized: control.allows_authorized(),
+        allows_authorization: control.allows_authorized(),
         stale,
-        forbids_stale: control.forbids_stale(),
+        must_not_serve_stale: control.must_not_serve_stale(),
         immutable: control.immutable,
         cost: exchange.received.since(exchange.requested),
     })
 }
 
 /// Whether a response without freshness is stored to be validated. The safe profile wants to be told that it may be stored.
-pub(crate) fn is_worth_validating(rules: &StoreRules, response: &Candidate<'_>, told: bool) -> bool {
+pub(crate) fn is_worth_validating(rules: &StoreRules, response: &ResponseView<'_>, told: bool) -> bool {
     let cacheable = told || (rules.profile == Profile::Strict && HEURISTICALLY_CACHEABLE.contains(&response.parts.status));
     cacheable && has_validator(&response.parts.headers)
 }
@@ -128,9 +128,9 @@ pub(crate) fn is_worth_validating(rules: &StoreRules, response: &Candidate<'_>, 
 /// A tenth of the time since the last modification, a day at most (RFC 9111 §4.2.2).
 pub(crate) fn heuristic(
     rules: &StoreRules,
-    response: &Candidate<'_>,
+    response: &ResponseView<'_>,
     control: &CacheControl,
-    exchange: Exchange,
+    exchange: Timing,
 ) -> Option<Duration> {
     const AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
     let may_guess =
@@ -141,7 +141,7 @@ pub(crate) fn heuristic(
 
 /// The response's own windows go before the route's; what forbids stale use forbids both (RFC 9111 §4.2.4).
 pub(crate) fn stale_windows(rules: &StoreRules, control: &CacheControl) -> StaleWindows {
-    if control.forbids_stale() {
+    if control.must_not_serve_stale() {
         return StaleWindows::default();
     }
     StaleWindows::new(
@@ -161,14 +161,14 @@ pub(crate) fn route_ttl(rules: &StoreRules, status: StatusCode) -> Option<Durati
 }
 
 /// `Expires` less `Date`; a value that is no date, `0` among them, is a time in the past (RFC 9111 §5.3).
-pub(crate) fn expires(response: &Candidate<'_>, now: Timestamp) -> Option<Duration> {
+pub(crate) fn expires(response: &ResponseView<'_>, now: Timestamp) -> Option<Duration> {
     let lines = response.lines(&EXPIRES);
     let date = date(response).unwrap_or(now);
     lines.map(|line| parse_date(line.as_bytes()).map_or(Duration::ZERO, |expires| expires.since(date))).min()
 }
 
 /// RFC 9111 §4.2.3, the corrected initial age.
-pub(crate) fn initial_age(rules: &StoreRules, response: &Candidate<'_>, exchange: Exchange) -> Duration {
+pub(crate) fn initial_age(rules: &StoreRules, response: &ResponseView<'_>, exchange: Timing) -> Duration {
     // `Date` has no fractions of a second, so that they do not count here either.
     let apparent = date(response).map_or(Duration::ZERO, |date| exchange.received.whole_seconds().since(date));
     let delay = exchange.received.since(exchange.requested);
@@ -181,11 +181,11 @@ pub(crate) fn initial_age(rules: &StoreRules, response: &Candidate<'_>, exchange
 }
 
 /// The first member; an invalid one is ignored (RFC 9111 §5.1).
-pub(crate) fn age_value(response: &Candidate<'_>) -> Option<Duration> {
+pub(crate) fn age_value(response: &ResponseView<'_>) -> Option<Duration> {
     let first = response.get(&AGE)?.as_bytes().split(|&byte| byte == b',').next()?;
     delta_seconds(first.trim_ascii()).map(Duration::from_secs)
 }
 
-pub(crate) fn date(response: &Candidate<'_>) -> Option<Timestamp> {
+pub(crate) fn date(response: &ResponseView<'_>) -> Option<Timestamp> {
     parse_date(response.get(&DATE)?.as_bytes())
 }

@@ -4,7 +4,7 @@ use crate::http::vary::Vary;
 
 /// A response that may be stored, and a note of which fields it has: most questions about it are about fields that it lacks.
 #[derive(Debug)]
-pub(crate) struct Candidate<'r> {
+pub(crate) struct ResponseView<'r> {
     pub(crate) parts: &'r response::Parts,
     pub(crate) length: Option<u64>,
     pub(crate) vary: Vary,
@@ -12,7 +12,7 @@ pub(crate) struct Candidate<'r> {
     names: u64,
 }
 
-impl<'r> Candidate<'r> {
+impl<'r> ResponseView<'r> {
     /// `length` is the body's, if it is known.
     pub(crate) fn new(parts: &'r response::Parts, length: Option<u64>) -> Self {
         let names = parts.headers.keys().fold(0, |names, name| names | bit(name));
@@ -60,7 +60,7 @@ mod tests {
             let name = |name: &String| HeaderName::from_bytes(name.as_bytes()).unwrap();
             let mut parts = Response::new(()).into_parts().0;
             parts.headers = names.iter().map(|own| (name(own), HeaderValue::from_static("1"))).collect::<HeaderMap>();
-            let candidate = Candidate::new(&parts, None);
+            let candidate = ResponseView::new(&parts, None);
             for field in names.iter().chain([&asked]).map(name) {
                 prop_assert_eq!(candidate.get(&field), parts.headers.get(&field));
                 prop_assert_eq!(candidate.has(&field), parts.headers.contains_key(&field));

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, StatusCode, response};
 
-use super::response_view::Candidate;
+use super::response_view::ResponseView;
 use crate::http::cache_control::named_fields;
 
 pub(crate) type Predicate = Arc<dyn Fn(&response::Parts, Option<u64>) -> bool + Send + Sync>;
@@ -78,6 +78,6 @@ impl fmt::Debug for StoreRules {
 }
 
 /// Whether the directives leave out fields of the response rather than the response.
-pub(crate) fn names_fields(rules: &StoreRules, response: &Candidate<'_>, field: &HeaderName) -> bool {
+pub(crate) fn names_fields(rules: &StoreRules, response: &ResponseView<'_>, field: &HeaderName) -> bool {
     rules.profile == Profile::Strict && named_fields(&response.parts.headers, field).is_some()
 }

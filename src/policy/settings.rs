@@ -11,14 +11,14 @@ use std::{
 
 use http::{Method, request::Parts};
 
-use super::cacheable_request::{Look, LookMethod, Search};
+use super::cacheable_request::{CacheableMethod, CacheableRequest, Search};
 use super::rules::StoreRules;
 use crate::{
     body::request_content::Content,
     http::{
-        cache_control::Demands,
+        cache_control::RequestDirectives,
         cache_status::{Forward, Reason, StatusField},
-        request_fields::{Facts, MAX_FIELDS_SIZE},
+        request_fields::{MAX_FIELDS_SIZE, RequestFields},
     },
     key::rules::{Cookies, KeyRules},
     router,
@@ -100,13 +100,13 @@ impl Default for Settings {
 
 impl Settings {
     /// Completes `look` by what it takes to look for this request, or tells why that must go to the handler.
-    pub(crate) fn look(&self, look: &mut Look, parts: &Parts, content: Content) -> Result<(), (Forward, Reason)> {
+    pub(crate) fn look(&self, look: &mut CacheableRequest, parts: &Parts, content: Content) -> Result<(), (Forward, Reason)> {
         look.method = match parts.method {
-            Method::GET => LookMethod::Get,
-            Method::HEAD => LookMethod::Head,
+            Method::GET => CacheableMethod::Get,
+            Method::HEAD => CacheableMethod::Head,
             _ => return Err((Forward::Method, Reason::Method)),
         };
-        let facts = Facts::read(&parts.headers);
+        let facts = RequestFields::read(&parts.headers);
         if facts.size > MAX_FIELDS_SIZE {
             return Err((Forward::Bypass, Reason::RequestFieldsTooLarge));
         }
@@ -125,22 +125,22 @@ impl Settings {
     }
 
     /// What the request may demand: of clients in general only that nobody be asked but the cache.
-    fn demands(&self, parts: &Parts) -> Demands {
-        let demands = Demands::parse(&parts.headers);
-        if self.trusted.as_ref().is_some_and(|trusted| trusted(parts)) { demands } else { demands.of_anybody() }
+    fn demands(&self, parts: &Parts) -> RequestDirectives {
+        let demands = RequestDirectives::parse(&parts.headers);
+        if self.trusted.as_ref().is_some_and(|trusted| trusted(parts)) { demands } else { demands.untrusted() }
     }
 
     /// What makes a request one that no shared response can answer.
-    fn check(&self, facts: &Facts<'_>, content: Content, known_principal: bool) -> Result<(), Reason> {
+    fn check(&self, facts: &RequestFields<'_>, content: Content, known_principal: bool) -> Result<(), Reason> {
         let cookie = facts.cookie && self.key.cookies == Cookies::Unknown && !known_principal;
         let content = facts.content || content != Content::Absent;
         match facts {
-            Facts { repeated_host: true, .. } => Err(Reason::InvalidHost),
-            Facts { overridden: true, .. } => Err(Reason::RequestOverride),
+            RequestFields { repeated_host: true, .. } => Err(Reason::InvalidHost),
+            RequestFields { overridden: true, .. } => Err(Reason::RequestOverride),
             _ if content => Err(Reason::RequestBody),
-            Facts { precondition: true, .. } => Err(Reason::Precondition),
-            Facts { upgrade: true, .. } => Err(Reason::Upgrade),
-            Facts { connection_options: true, .. } => Err(Reason::ConnectionOptions),
+            RequestFields { precondition: true, .. } => Err(Reason::Precondition),
+            RequestFields { upgrade: true, .. } => Err(Reason::Upgrade),
+            RequestFields { connection_options: true, .. } => Err(Reason::ConnectionOptions),
             _ if cookie => Err(Reason::RequestCookie),
             _ => Ok(()),
         }

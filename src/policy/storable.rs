@@ -7,9 +7,9 @@ use http::{
     response,
 };
 
-use super::response_view::Candidate;
+use super::response_view::ResponseView;
 use super::{
-    freshness::{Exchange, Lifetime, lifetime},
+    freshness::{Freshness, Timing, lifetime},
     rules::{Profile, SetCookie, StoreRules, names_fields},
 };
 use crate::{
@@ -33,7 +33,7 @@ const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dict
 
 /// What the request contributes to the decision.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RequestTerms {
+pub(crate) struct RequestConstraints {
     /// It has `Authorization`, and the route has not said that this does not matter.
     pub(crate) authorized: bool,
     pub(crate) no_store: bool,
@@ -42,11 +42,11 @@ pub(crate) struct RequestTerms {
 /// Decides whether a response may be stored, and for how long (RFC 9111 §3).
 pub(crate) fn storable(
     rules: &StoreRules,
-    request: RequestTerms,
-    response: &Candidate<'_>,
-    exchange: Exchange,
-) -> Result<Lifetime, Reason> {
-    let Candidate { parts, length, .. } = *response;
+    request: RequestConstraints,
+    response: &ResponseView<'_>,
+    exchange: Timing,
+) -> Result<Freshness, Reason> {
+    let ResponseView { parts, length, .. } = *response;
     let (control, field) = directives(rules, response);
     let policy = parts.extensions.get::<CachePolicy>().map(CachePolicy::directive);
     if parts.extensions.get::<CacheStatus>().is_some() {
@@ -54,7 +54,7 @@ pub(crate) fn storable(
     }
     check_status(rules, parts.status)?;
     check_privacy(rules, request, response, (&control, &field), policy)?;
-    check_shape(rules, response)?;
+    check_reusable(rules, response)?;
     let lifetime = lifetime(rules, policy, response, (&control, &field), exchange)?;
     if length.is_some_and(|length| length > rules.max_body) {
         return Err(Reason::TooLarge);
@@ -69,7 +69,7 @@ pub(crate) fn storable(
 ///
 /// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`. One that
 /// cannot be read does not, but larder's own is not for that allowed to hide what it forbids.
-fn directives(rules: &StoreRules, response: &Candidate<'_>) -> (CacheControl, HeaderName) {
+fn directives(rules: &StoreRules, response: &ResponseView<'_>) -> (CacheControl, HeaderName) {
     let headers = &response.parts.headers;
     let targets: &[HeaderName] = match rules.profile {
         Profile::Safe => &[LARDER_CACHE_CONTROL],
@@ -86,11 +86,11 @@ fn directives(rules: &StoreRules, response: &Candidate<'_>) -> (CacheControl, He
 }
 
 /// The fields of a response that are not stored with it: by name, in its own directives, or because they are another's.
-pub(crate) fn fields_left_out<'r>(rules: &'r StoreRules, response: &response::Parts) -> impl Fn(&HeaderName) -> bool + use<'r> {
+pub(crate) fn excluded_fields<'r>(rules: &'r StoreRules, response: &response::Parts) -> impl Fn(&HeaderName) -> bool + use<'r> {
     let named = match rules.profile {
         Profile::Safe => Vec::new(),
         Profile::Strict => {
-            let (_, field) = directives(rules, &Candidate::new(response, None));
+            let (_, field) = directives(rules, &ResponseView::new(response, None));
             named_fields(&response.headers, &field).unwrap_or_default()
         }
     };
@@ -123,8 +123,8 @@ fn check_status(rules: &StoreRules, status: StatusCode) -> Result<(), Reason> {
 
 fn check_privacy(
     rules: &StoreRules,
-    request: RequestTerms,
-    response: &Candidate<'_>,
+    request: RequestConstraints,
+    response: &ResponseView<'_>,
     (control, field): (&CacheControl, &HeaderName),
     policy: Option<Directive>,
 ) -> Result<(), Reason> {
@@ -155,7 +155,7 @@ fn check_privacy(
 }
 
 /// What cannot be right for a second request, whatever it says about itself.
-fn check_shape(rules: &StoreRules, response: &Candidate<'_>) -> Result<(), Reason> {
+fn check_reusable(rules: &StoreRules, response: &ResponseView<'_>) -> Result<(), Reason> {
     let vary = &response.vary;
     if *vary == Vary::Everything {
         return Err(Reason::VaryStar);
@@ -183,12 +183,12 @@ fn check_shape(rules: &StoreRules, response: &Candidate<'_>) -> Result<(), Reaso
 }
 
 /// RFC 9842 §6.2: who has not the dictionary cannot read it.
-fn is_dictionary_compressed(response: &Candidate<'_>) -> bool {
+fn is_dictionary_compressed(response: &ResponseView<'_>) -> bool {
     let codings = response.lines(&CONTENT_ENCODING).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
 }
 
-fn is_endless(response: &Candidate<'_>) -> bool {
+fn is_endless(response: &ResponseView<'_>) -> bool {
     let media_type = response.get(&CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     has_type(media_type, &["text/event-stream", "multipart/x-mixed-replace"])
 }
@@ -203,7 +203,7 @@ fn has_type(media_type: &[u8], types: &[&str]) -> bool {
     types.iter().any(|of| media_type.get(..of.len()).is_some_and(|start| start.eq_ignore_ascii_case(of.as_bytes())))
 }
 
-fn has_nonce(response: &Candidate<'_>) -> bool {
+fn has_nonce(response: &ResponseView<'_>) -> bool {
     const REPORT_ONLY: HeaderName = HeaderName::from_static("content-security-policy-report-only");
     let mut policies = response.lines(&CONTENT_SECURITY_POLICY).chain(response.lines(&REPORT_ONLY));
     policies.any(|policy| contains_ignoring_case(policy.as_bytes(), b"'nonce-"))

@@ -68,7 +68,7 @@ pub(crate) fn deduplicate(tags: &mut Vec<Tag>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tag::namespace::TagSpace;
+    use crate::tag::namespace::TagNamespace;
     use crate::tag::template::TagTemplate;
 
     #[test]
@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn namespaces_do_not_share_tags() {
-        let (a, b) = (TagSpace::new("a"), TagSpace::new("b"));
+        let (a, b) = (TagNamespace::new("a"), TagNamespace::new("b"));
         assert_ne!(a.tag("posts").unwrap(), b.tag("posts").unwrap());
-        assert_ne!(a.tag("posts").unwrap(), TagSpace::new("").tag("posts").unwrap());
+        assert_ne!(a.tag("posts").unwrap(), TagNamespace::new("").tag("posts").unwrap());
     }
 }

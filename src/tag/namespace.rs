@@ -10,9 +10,9 @@ use crate::{error::Error, http::field::scan::count};
 /// What follows it says whose the tag is: `t:` stands before those that users name, so that none of them can be mistaken for
 /// one of larder's own or for another namespace's.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct TagSpace(Option<Arc<str>>);
+pub(crate) struct TagNamespace(Option<Arc<str>>);
 
-impl TagSpace {
+impl TagNamespace {
     pub(crate) fn new(namespace: &str) -> Self {
         if namespace.is_empty() { Self(None) } else { Self(Some(format!("in:{}:{namespace}:", namespace.len()).into())) }
     }

@@ -7,7 +7,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    backend::contract::{Backend, Claim, Invalidation, Put, Read, Receipt},
+    backend::contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
@@ -44,9 +44,9 @@ pub struct Faulty<B: ?Sized> {
 #[non_exhaustive]
 pub enum Operation {
     /// Looking something up, with or without waiting.
-    Read,
+    ReadOutcome,
     /// Storing.
-    Put,
+    PutOutcome,
     /// Asking whether something could still be used.
     IsAlive,
     /// Invalidating or expiring.
@@ -107,7 +107,7 @@ impl<B: Backend + ?Sized> Faulty<B> {
 
     /// Everything fails from now on: the store cannot be reached.
     pub fn fail_all(&self) {
-        let operations = [Operation::Read, Operation::Put, Operation::IsAlive, Operation::Invalidate];
+        let operations = [Operation::ReadOutcome, Operation::PutOutcome, Operation::IsAlive, Operation::Invalidate];
         operations.into_iter().for_each(|operation| self.fail(operation, Fault::Unavailable));
     }
 
@@ -160,21 +160,21 @@ impl Plan {
 #[deny(clippy::missing_trait_methods)]
 impl<B: Backend + ?Sized> Backend for Faulty<B> {
     /// A read that is to fail has to be waited for; it counts once.
-    fn get_now(&self, key: &Key) -> Option<Read> {
-        if self.plan(|plan| plan.fails(Operation::Read)) {
+    fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
+        if self.plan(|plan| plan.fails(Operation::ReadOutcome)) {
             return None;
         }
         let read = self.inner.get_now(key)?;
-        self.plan(|plan| plan.begin(Operation::Read));
+        self.plan(|plan| plan.begin(Operation::ReadOutcome));
         Some(read)
     }
 
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
-        self.run(Operation::Read, self.inner.get(key, known)).await
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
+        self.run(Operation::ReadOutcome, self.inner.get(key, known)).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        self.run(Operation::Put, self.inner.put(key, stored)).await
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        self.run(Operation::PutOutcome, self.inner.put(key, stored)).await
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
@@ -185,12 +185,12 @@ impl<B: Backend + ?Sized> Backend for Faulty<B> {
         self.run(Operation::Invalidate, self.inner.invalidate(invalidation)).await
     }
 
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        self.inner.claim(key, life).await
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        self.inner.lock_fetch(key, life).await
     }
 
-    async fn release(&self, key: &Key) {
-        self.inner.release(key).await;
+    async fn unlock_fetch(&self, key: &Key) {
+        self.inner.unlock_fetch(key).await;
     }
 }
 

@@ -19,13 +19,13 @@ use crate::{
     http::{
         accept::LanguageMatcher,
         authority::{Scheme, normal_authority},
-        cache_control::{CacheControl, Demands, named_fields},
+        cache_control::{CacheControl, RequestDirectives, named_fields},
         conditional::{is_unmodified_since, names_etag},
         date::parse_date,
         field::scan::counting::{limited, steps},
-        no_vary_search::{Order, Parameters, SearchRule},
+        no_vary_search::{Order, Parameters, QueryVariance},
         range::part,
-        request_fields::{Facts, MAX_FIELDS_SIZE},
+        request_fields::{MAX_FIELDS_SIZE, RequestFields},
         vary::Vary,
     },
     key::{
@@ -35,15 +35,15 @@ use crate::{
         rules::{cookie, push_forwarding},
         secret::Secret,
     },
-    tag::{namespace::TagSpace, template::TagTemplate},
+    tag::{namespace::TagNamespace, template::TagTemplate},
 };
 
 /// A reader of client text, the bytes that mean something to it, and what it does with such a text.
 type Reader = (&'static str, &'static str, fn(&str));
 
 const READERS: &[Reader] = &[
-    ("Cache-Control of a request", "\"\\,=; \ta", |text| done(Demands::parse(&field(CACHE_CONTROL, text)))),
-    ("Pragma", "\"\\,=; \ta", |text| done(Demands::parse(&field(PRAGMA, text)))),
+    ("Cache-Control of a request", "\"\\,=; \ta", |text| done(RequestDirectives::parse(&field(CACHE_CONTROL, text)))),
+    ("Pragma", "\"\\,=; \ta", |text| done(RequestDirectives::parse(&field(PRAGMA, text)))),
     ("Cache-Control", "\"\\,=; \ta0", |text| done(CacheControl::parse(&field(CACHE_CONTROL, text), &CACHE_CONTROL))),
     ("named fields", "\"\\,= a", |text| {
         done(named_fields(&field(CACHE_CONTROL, &format!("private=\"{text}\"")), &CACHE_CONTROL));
@@ -56,7 +56,7 @@ const READERS: &[Reader] = &[
     ("languages", ",;=*.- q0e", |text| done(LanguageMatcher::new(["en", "de-AT"]).best(text).len())),
     ("Forwarded", "\",;= fb", |text| push_forwarding(&mut Key::new(), &field(FORWARDED, text))),
     ("X-Forwarded-Host", ",: a", |text| push_forwarding(&mut Key::new(), &field(HeaderName::from_static("x-host"), text))),
-    ("Connection", ", \ta", |text| done(Facts::read(&field(CONNECTION, text)))),
+    ("Connection", ", \ta", |text| done(RequestFields::read(&field(CONNECTION, text)))),
     ("If-None-Match", "\"\\,W/* a", |text| {
         done(names_etag(&field(IF_NONE_MATCH, text), Some(&HeaderValue::from_static("\"a\""))));
     }),
@@ -69,13 +69,13 @@ const READERS: &[Reader] = &[
     ("an authority", ":.[]%@A", |text| {
         done((normal_authority(text.as_bytes(), Scheme::Http), Key::new().push_authority(text.as_bytes(), Scheme::Https)));
     }),
-    ("tags of a URI", "/%{a", |text| done((TagSpace::default().uri(text, text), TagSpace::default().path(text)))),
+    ("tags of a URI", "/%{a", |text| done((TagNamespace::default().uri(text, text), TagNamespace::default().path(text)))),
     ("a capture in a tag", "{}/a", |text| done(TagTemplate::parse("a:{id}").expand(&[("id", text)]))),
     ("a sorted query", "&=+%;a2", |text| done(QueryRule::default().sorted().apply(Some(text)))),
     ("ignored parameters", "&=+%;a2", |text| done(QueryRule::default().ignore(["a", "b*", "%*"]).apply(Some(text)))),
     ("named parameters", "&=+%;a2", |text| done(QueryRule::default().only(["a", "b*", "%*"]).sorted().apply(Some(text)))),
     ("No-Vary-Search", "&=+%;a2", |text| {
-        let rule = |parameters, order| done(SearchRule { parameters, order }.apply(Some(text)));
+        let rule = |parameters, order| done(QueryVariance { parameters, order }.apply(Some(text)));
         rule(Parameters::Ignored(vec!["b".to_owned()]), Order::Ignored);
         rule(Parameters::Kept(vec!["a".to_owned()]), Order::Matters);
     }),

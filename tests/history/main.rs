@@ -43,7 +43,7 @@ use http::Method;
 use http_body::Frame;
 use larder::{
     Backend, Cache, Clock, Epoch, Error, Invalidate, Key, Memory, Receipt, Stored, Tag,
-    backend::{Claim, Invalidation, Put, Read},
+    backend::{FetchLock, Invalidation, PutOutcome, ReadOutcome},
 };
 use support::{Answer, MINUTE, read, request};
 use tokio::{
@@ -418,9 +418,9 @@ enum Slip {
 }
 
 impl Broken {
-    fn slip(&self, read: Read) -> Read {
+    fn slip(&self, read: ReadOutcome) -> ReadOutcome {
         match self.slip {
-            Slip::EpochTooHigh => Read { epoch: read.epoch.map(|epoch| Epoch::new(epoch.get() + 1)), ..read },
+            Slip::EpochTooHigh => ReadOutcome { epoch: read.epoch.map(|epoch| Epoch::new(epoch.get() + 1)), ..read },
             Slip::ReturnsEarly | Slip::Forgets | Slip::ExpiresOnly => read,
         }
     }
@@ -429,24 +429,24 @@ impl Broken {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Backend for Broken {
-    fn get_now(&self, key: &Key) -> Option<Read> {
+    fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
         self.memory.get_now(key).map(|read| self.slip(read))
     }
 
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         self.memory.get(key, known).await.map(|read| self.slip(read))
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         self.memory.put(key, stored).await
     }
 
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        self.memory.claim(key, life).await
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        self.memory.lock_fetch(key, life).await
     }
 
-    async fn release(&self, key: &Key) {
-        self.memory.release(key).await;
+    async fn unlock_fetch(&self, key: &Key) {
+        self.memory.unlock_fetch(key).await;
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {

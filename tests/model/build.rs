@@ -62,11 +62,11 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
     Slip {
         name: "looked_and_began_apart",
         edits: &[(
-            "None => Turn::Lead(self.begin(&mut shard, key, epoch)),",
+            "None => Joined::Leader(self.begin(&mut shard, key, epoch)),",
             "None => {
                 drop(shard);
                 let mut shard = lock(self.shard(key));
-                Turn::Lead(self.begin(&mut shard, key, epoch))
+                Joined::Leader(self.begin(&mut shard, key, epoch))
             }",
         )],
     },
@@ -145,10 +145,10 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
             (
                 "if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.limits.total {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Turn::Full;
+            return Joined::Full;
         }",
                 "if self.waiting.load(Ordering::Relaxed) >= self.limits.total {
-            return Turn::Full;
+            return Joined::Full;
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);",
             ),
@@ -201,7 +201,7 @@ const STEPWISE_SLIPS: [Slip; 24] = [
             "let Some(seen) = seen else { return Some(Change { tag, seen: None, record: Record::settled(at) }) };",
         )],
     },
-    Slip { name: "lowered", edits: &[("Force::Hard => hard.max(at),", "Force::Hard => at,")] },
+    Slip { name: "lowered", edits: &[("Strength::Hard => hard.max(at),", "Strength::Hard => at,")] },
     Slip {
         name: "expired_once_only",
         edits: &[("expiries.add(at, time);", "if expiries.iter().next().is_none() { expiries.add(at, time); }")],
@@ -212,7 +212,7 @@ const STEPWISE_SLIPS: [Slip; 24] = [
     },
     Slip {
         name: "later_expiries_forgotten",
-        edits: &[("Force::Hard => hard.max(at),", "Force::Hard => {\n expiries = Expiries::default();\n hard.max(at)\n }")],
+        edits: &[("Strength::Hard => hard.max(at),", "Strength::Hard => {\n expiries = Expiries::default();\n hard.max(at)\n }")],
     },
     Slip { name: "expired_is_alive", edits: &[("expiries.since(born.get())", "expiries.since(u64::MAX)")] },
     Slip { name: "pending_left_at_first_sight", edits: &[("if again && seen", "let _ = again;\nif seen")] },

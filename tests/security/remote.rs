@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, VARY};
 use larder::{
     Backend, Cache, Epoch, Error, Key, Memory, Receipt, Stored, Tag,
-    backend::{Invalidation, Put, Read, Standing},
+    backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
 };
 
 use crate::support::{Answer, Runs, get, get_with, minute, numbered, numbered_with, page};
@@ -44,7 +44,7 @@ impl Bytewise {
 
 #[async_trait]
 impl Backend for Bytewise {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         let epoch = self.clock.get(key, known).await?.epoch;
         let bytes = self.entries.lock().unwrap().get(key.as_bytes()).cloned();
         let stored = bytes.and_then(|bytes| Stored::from_bytes(key, bytes));
@@ -52,13 +52,13 @@ impl Backend for Bytewise {
             Some(stored) if self.clock.is_alive(stored.born(), stored.tags()).await? => Some(stored),
             _ => None,
         };
-        Ok(Read { found: found.map(|stored| (Arc::new(stored), Standing::Current)), epoch })
+        Ok(ReadOutcome { found: found.map(|stored| (Arc::new(stored), Validity::Valid)), epoch })
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
-        let Some(bytes) = stored.to_bytes(key) else { return Ok(Put::Refused) };
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        let Some(bytes) = stored.to_bytes(key) else { return Ok(PutOutcome::TooLarge) };
         self.entries.lock().unwrap().insert(key.as_bytes().to_vec(), bytes.into());
-        Ok(Put::Kept)
+        Ok(PutOutcome::Stored)
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {

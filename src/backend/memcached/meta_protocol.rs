@@ -14,7 +14,7 @@ pub(crate) enum Reply {
     /// It was done; with the version of what is there now, if that was asked for.
     Done { cas: u64 },
     /// There is nothing under the key.
-    Missing,
+    Miss,
     /// There is something under the key, and there was to be nothing.
     NotStored,
     /// What is under the key is not the version that was named.
@@ -146,7 +146,7 @@ pub(crate) fn take_reply(received: &mut BytesMut) -> Result<Result<Reply, usize>
             return take_value(received, whole, length, cas);
         }
         b"HD" | b"MN" => Reply::Done { cas: parse_version(rest)? },
-        b"EN" | b"NF" => Reply::Missing,
+        b"EN" | b"NF" => Reply::Miss,
         b"NS" => Reply::NotStored,
         b"EX" => Reply::Changed,
         b"SERVER_ERROR" => Reply::Refused(Bytes::copy_from_slice(rest.trim_ascii())),

@@ -20,9 +20,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    Far,
-    contract::{Backend, Invalidation, Put, Read, Receipt},
-    remote::{Guarded, Limits, Remote as _},
+    SharedStore,
+    contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt},
+    remote::{RemoteStore as _, Resilient, Timeouts},
 };
 use crate::{
     codec::compression::Compression,
@@ -105,7 +105,7 @@ use store::{Options, Store};
 /// anything is out of order is given up whole.
 #[derive(Clone)]
 pub struct Memcached {
-    store: Guarded<Store>,
+    store: Resilient<Store>,
 }
 
 /// How a store on memcached servers is to be used; made by [`Memcached::builder`].
@@ -114,7 +114,7 @@ pub struct Memcached {
 pub struct MemcachedBuilder {
     namespace: String,
     connect_limit: Duration,
-    limits: Limits,
+    limits: Timeouts,
     options: Options,
 }
 
@@ -135,7 +135,7 @@ impl Memcached {
         MemcachedBuilder {
             namespace: "larder".to_owned(),
             connect_limit: Duration::from_secs(1),
-            limits: Limits::default(),
+            limits: Timeouts::default(),
             options: Options { compression: Compression { threshold: Some(4 << 10), level: 1 }, max_value: 1 << 20 },
         }
     }
@@ -214,7 +214,7 @@ impl MemcachedBuilder {
     pub async fn connect(self, url: &str) -> Result<Memcached, Error> {
         let addresses = url::addresses(url)?;
         let store = Store::new(Items::new(&addresses, &self.namespace, self.connect_limit), self.options);
-        let memcached = Memcached { store: Guarded::new(store, self.limits) };
+        let memcached = Memcached { store: Resilient::new(store, self.limits) };
         if let Err(error) = memcached.store.ask(memcached.store.remote().epoch()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "memcached is not there yet; handlers answer until it is");
             memcached.store.distrust();
@@ -225,11 +225,11 @@ impl MemcachedBuilder {
 
 #[async_trait]
 impl Backend for Memcached {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         self.store.get(key, known).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         self.store.put(key, stored).await
     }
 
@@ -243,7 +243,7 @@ impl Backend for Memcached {
 }
 
 #[async_trait]
-impl Far for Memcached {
+impl SharedStore for Memcached {
     async fn epoch(&self) -> Result<Epoch, Error> {
         self.store.ask(self.store.remote().clock()).await
     }

@@ -29,11 +29,15 @@ struct Note {
 }
 
 /// Half a mebibyte.
-const NOTES: usize = 1 << 15;
+const FIELD_FLAGS: usize = 1 << 15;
 
 impl Notes {
     pub(crate) fn new() -> Self {
-        Self { latest: Default::default(), notes: (0..NOTES).map(|_| Note::default()).collect(), hasher: RandomState::new() }
+        Self {
+            latest: Default::default(),
+            notes: (0..FIELD_FLAGS).map(|_| Note::default()).collect(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Where the clock was seen last.
@@ -68,7 +72,7 @@ impl Notes {
     }
 
     fn note(&self, name: u64) -> &Note {
-        &self.notes[usize::try_from(name % NOTES as u64).expect("less than the length of something in memory")]
+        &self.notes[usize::try_from(name % FIELD_FLAGS as u64).expect("less than the length of something in memory")]
     }
 
     fn hint(&self, name: u64, clock: Epoch) -> u64 {
@@ -95,7 +99,7 @@ mod tests {
         }
         assert!(!notes.prove(1, 8, clock) && !notes.prove(2, 9, clock));
         // Names that share a place.
-        let rival = 1 + NOTES as u64;
+        let rival = 1 + FIELD_FLAGS as u64;
         assert!(!notes.expect(rival, clock) && !notes.prove(rival, 9, clock));
         notes.add(rival, 9, clock);
         assert!(!notes.expect(1, clock) && !notes.prove(1, 9, clock));

@@ -71,7 +71,7 @@ impl Items {
     pub(crate) async fn clock_in(&self, reply: &Reply) -> Result<Epoch, Error> {
         let clock = match reply {
             Reply::Value { data, .. } => parse_clock(data),
-            Reply::Missing => None,
+            Reply::Miss => None,
             reply => return Err(refusal(reply.clone())),
         };
         match clock {
@@ -123,7 +123,7 @@ impl Registers for Items {
                     None => self.begin_clock().await?,
                 },
                 // Missing, or not a number.
-                Reply::Missing | Reply::Rejected(_) => self.begin_clock().await?,
+                Reply::Miss | Reply::Rejected(_) => self.begin_clock().await?,
                 reply => return Err(refusal(reply)),
             };
         }
@@ -219,7 +219,7 @@ pub(crate) fn records_in(names: &[Name], replies: impl IntoIterator<Item = Reply
 pub(crate) fn value(reply: Reply) -> Result<Option<(Bytes, u64)>, Error> {
     match reply {
         Reply::Value { data, cas } => Ok(Some((data, cas))),
-        Reply::Missing => Ok(None),
+        Reply::Miss => Ok(None),
         reply => Err(refusal(reply)),
     }
 }
@@ -228,7 +228,7 @@ pub(crate) fn value(reply: Reply) -> Result<Option<(Bytes, u64)>, Error> {
 fn is_done(reply: &Reply) -> Result<bool, Error> {
     match reply {
         Reply::Done { .. } => Ok(true),
-        Reply::NotStored | Reply::Changed | Reply::Missing => Ok(false),
+        Reply::NotStored | Reply::Changed | Reply::Miss => Ok(false),
         reply => Err(refusal(reply.clone())),
     }
 }

@@ -3,9 +3,9 @@
 /// Servers by the hashes of their names (rendezvous hashing): each key has its own order of preference among them, and the first
 /// one that is listed holds it. So with a server more or less, nothing moves but what comes to it or was on it.
 #[derive(Debug)]
-pub(crate) struct Ring(Box<[u64]>);
+pub(crate) struct Rendezvous(Box<[u64]>);
 
-impl Ring {
+impl Rendezvous {
     /// Of servers with these names, in whatever order: the place of one in the list does not matter.
     pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         Self(names.into_iter().map(|name| hash(name.as_bytes())).collect())
@@ -44,7 +44,7 @@ mod tests {
     }
 
     fn holders(names: &[String]) -> Vec<&str> {
-        let ring = Ring::new(names.iter().map(String::as_str));
+        let ring = Rendezvous::new(names.iter().map(String::as_str));
         (0..KEYS).map(|key| names[ring.server(hash(&key.to_le_bytes()))].as_str()).collect()
     }
 

@@ -12,7 +12,7 @@ use super::{
     item_key::Name,
     meta_protocol::{self, Condition, Reply, Version},
     question::Question,
-    rendezvous::Ring,
+    rendezvous::Rendezvous,
 };
 use crate::error::Error;
 
@@ -20,7 +20,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(super) servers: Box<[Server]>,
-    ring: Ring,
+    ring: Rendezvous,
 }
 
 /// What one item's server is asked.
@@ -34,7 +34,7 @@ pub(crate) enum Command<'c> {
 impl Servers {
     /// Servers at these addresses, `host:port`, none of which is asked anything yet.
     pub(crate) fn new(addresses: &[Arc<str>], connect_limit: Duration) -> Self {
-        let ring = Ring::new(addresses.iter().map(|address| &**address));
+        let ring = Rendezvous::new(addresses.iter().map(|address| &**address));
         let servers = addresses.iter().map(|address| Server::new(address, connect_limit)).collect();
         Self { servers, ring }
     }

@@ -18,17 +18,18 @@ use super::{
 };
 use crate::{
     backend::{
-        contract::{Invalidation, Put, Read, Receipt, Scope},
+        contract::{Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
-            Remote, limited,
+            RemoteStore,
             registers::{self, Reading, Registers as _},
+            with_deadline,
         },
-        validity::{Judgement, Standing},
+        validity::{Judgement, Validity},
     },
     clock::Clock,
     codec::{
         Head,
-        compression::{Compression, Limits},
+        compression::{Compression, DecodeLimits},
         decode, encode_whole,
     },
     entry::{epoch::Epoch, stored::Stored},
@@ -79,7 +80,7 @@ impl Store {
 
     /// What is usable under `name` by what this node has noted, and the clock; both are read together with all who read them at
     /// the same time.
-    async fn noted(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Option<Read>, Error> {
+    async fn noted(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Option<ReadOutcome>, Error> {
         if !self.notes.expect(name.hash(), self.notes.latest()) {
             return Ok(None);
         }
@@ -88,11 +89,11 @@ impl Store {
         self.notes.set_latest(clock);
         let Some((stored, id)) = self.entry_in_common(key, known, &entry)? else { return Ok(None) };
         let is_usable = self.notes.prove(name.hash(), id, clock);
-        Ok(is_usable.then(|| Read { found: Some((stored, Standing::Current)), epoch: Some(clock) }))
+        Ok(is_usable.then(|| ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(clock) }))
     }
 
     /// What is usable under `name` by the records of its tags, the `known` ones of which are read with it.
-    async fn judged(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Read, Error> {
+    async fn judged(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<ReadOutcome, Error> {
         let before = self.notes.latest();
         let names = self.items.records_of(known);
         let mut ask = vec![Command::Get { name, version: Version::Untold }];
@@ -107,20 +108,20 @@ impl Store {
             && let Some(standing) = self.standing(&stored, known, &reading).await?
         {
             // The records were read when the clock stood there, if not before: it did so when they were asked for.
-            if standing == Standing::Current && (self.items.servers.answer_in_order() || before == clock) {
+            if standing == Validity::Valid && (self.items.servers.answer_in_order() || before == clock) {
                 self.notes.add(name.hash(), id, clock);
             }
-            return Ok(Read { found: Some((stored, standing)), epoch: Some(clock) });
+            return Ok(ReadOutcome { found: Some((stored, standing)), epoch: Some(clock) });
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
         let reading = registers::ensure(&self.items, known, reading).await?;
-        Ok(Read { found: None, epoch: Some(reading.clock) })
+        Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
 
     /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
-    async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Standing>, Error> {
+    async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Validity>, Error> {
         if stored.tags() == known {
-            return Ok(Standing::of(reading.judge(stored.born())));
+            return Ok(Validity::of(reading.judge(stored.born())));
         }
         let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
         // Most entries that are dead are so by what is known already.
@@ -131,7 +132,7 @@ impl Store {
             judgement if unknown.is_empty() => judgement,
             judgement => judgement.and(self.items.survey(&unknown).await?.judge(stored.born())),
         };
-        Ok(Standing::of(judgement))
+        Ok(Validity::of(judgement))
     }
 
     /// The entry that several have asked for, of whom the first reads it.
@@ -152,7 +153,7 @@ impl Store {
         let Some((data, _)) = value(reply)? else { return Ok(None) };
         let decoded = Head::split_knowing(&data, known).and_then(|(head, body)| {
             let id = head.id;
-            Ok((Arc::new(decode(key, head, &data.slice_ref(body), Limits::default())?), id))
+            Ok((Arc::new(decode(key, head, &data.slice_ref(body), DecodeLimits::default())?), id))
         });
         if let Err(corrupt) = &decoded {
             self.corrupt.fetch_add(1, Ordering::Relaxed);
@@ -162,22 +163,22 @@ impl Store {
     }
 
     /// Stores what is not dead, unless it is too large.
-    async fn set(&self, key: &Key, stored: &Stored) -> Result<Put, Error> {
+    async fn set(&self, key: &Key, stored: &Stored) -> Result<PutOutcome, Error> {
         let data = encode_whole(key, stored, self.options.compression).filter(|data| data.len() <= self.options.max_value);
         let Some(data) = data else { return Ok(self.refuse()) };
         let name = self.items.names.entry(key.as_bytes());
         let set = Command::Set { name: &name, data: &data, ttl: ttl(stored), condition: Condition::Always };
         match self.items.servers.ask_one(set).await? {
-            Reply::Done { .. } => Ok(Put::Kept),
+            Reply::Done { .. } => Ok(PutOutcome::Stored),
             // What stood there before is gone, too.
             Reply::Refused(_) => Ok(self.refuse()),
             reply => Err(refusal(reply)),
         }
     }
 
-    fn refuse(&self) -> Put {
+    fn refuse(&self) -> PutOutcome {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        Put::Refused
+        PutOutcome::TooLarge
     }
 
     /// Whether what is there now was fetched later.
@@ -188,7 +189,7 @@ impl Store {
         Ok(present.is_some_and(|(present, _)| present.born().incarnation() == born.incarnation() && born < present.born()))
     }
 
-    async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         let name = self.items.names.entry(key.as_bytes());
         match self.noted(key, &name, known).await? {
             Some(read) => Ok(read),
@@ -198,16 +199,16 @@ impl Store {
     }
 }
 
-impl Remote for Store {
-    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
-        limited(limit, self.look_up(key, known)).await
+impl RemoteStore for Store {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
+        with_deadline(limit, self.lookup(key, known)).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         match registers::admit(&self.items, stored.born(), stored.tags()).await? {
-            Judgement::Dead => Ok(Put::Dead),
+            Judgement::Dead => Ok(PutOutcome::Invalidated),
             // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale { .. } if self.has_newer(key, stored.born()).await? => Ok(Put::Dead),
+            Judgement::Stale { .. } if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
             Judgement::Stale { .. } | Judgement::Alive => self.set(key, &stored).await,
         }
     }

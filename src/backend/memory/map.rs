@@ -10,12 +10,12 @@ use crate::entry::stored::Stored;
 /// The map under the memory backend: bounded in bytes, looked up by a borrowed key.
 ///
 /// Everything that larder asks of quick_cache is in this file, so that another engine can be tried by replacing it.
-pub(crate) struct Engine<S> {
+pub(crate) struct EntryMap<S> {
     entries: Cache<Box<[u8]>, Arc<Stored>, ByBytes, S>,
     largest: u64,
 }
 
-impl<S: BuildHasher + Clone> Engine<S> {
+impl<S: BuildHasher + Clone> EntryMap<S> {
     pub(super) fn new(max_bytes: u64, hasher: S) -> Self {
         /// What an entry takes, roughly: the engine remembers, by their hashes, half as many as it has room for when they are gone.
         const TYPICAL: u64 = 4 << 10;

@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use foldhash::quality::RandomState;
 
 use super::{
-    contract::{Backend, Invalidation, Put, Read, Receipt, Scope},
-    memory::{map::Engine, tag_table::TagTable},
-    validity::{Force, Judgement, Standing},
+    contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+    memory::{map::EntryMap, tag_table::TagTable},
+    validity::{Judgement, Strength, Validity},
 };
 use crate::{
     entry::{epoch::Epoch, stored::Stored},
@@ -33,7 +33,7 @@ use crate::{
 ///
 /// Its promise holds for this process, without conditions.
 pub struct Memory<S = RandomState> {
-    pub(super) engine: Engine<S>,
+    pub(super) engine: EntryMap<S>,
     pub(super) table: TagTable,
     /// Keyed per process, so that nobody outside can choose tags that share a hash.
     tag_hasher: RandomState,
@@ -52,7 +52,7 @@ impl Memory {
 impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
     pub(crate) fn with_hasher(max_bytes: u64, hasher: S) -> Self {
         Self {
-            engine: Engine::new(max_bytes, hasher),
+            engine: EntryMap::new(max_bytes, hasher),
             table: TagTable::new(DEFAULT_TAG_CAPACITY, TAG_SHARDS),
             tag_hasher: RandomState::default(),
         }
@@ -81,24 +81,24 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         self.table.len()
     }
 
-    fn read(&self, key: &Key) -> Read {
+    fn read(&self, key: &Key) -> ReadOutcome {
         let epoch = self.table.epoch();
         let stored = self.engine.get(key.as_bytes());
         let found = stored.and_then(|stored| Some((self.standing(&stored, epoch)?, stored)));
-        Read { found: found.map(|(standing, stored)| (stored, standing)), epoch: Some(Epoch::new(epoch)) }
+        ReadOutcome { found: found.map(|(standing, stored)| (stored, standing)), epoch: Some(Epoch::new(epoch)) }
     }
 
     /// Whether `stored` may be used, judged by every invalidation up to `epoch` at least.
-    fn standing(&self, stored: &Stored, epoch: u64) -> Option<Standing> {
+    fn standing(&self, stored: &Stored, epoch: u64) -> Option<Validity> {
         if stored.validated_at().get() == epoch {
-            return Some(Standing::Current);
+            return Some(Validity::Valid);
         }
         match self.judge(stored.born(), stored.tags()) {
             Judgement::Dead => None,
-            Judgement::Stale { since } => Some(Standing::Expired { since }),
+            Judgement::Stale { since } => Some(Validity::Stale { since }),
             Judgement::Alive => {
                 stored.set_validated_at(Epoch::new(epoch));
-                Some(Standing::Current)
+                Some(Validity::Valid)
             }
         }
     }
@@ -111,35 +111,35 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         self.table.judge(born.get(), tags.iter().map(|tag| self.hash(tag)))
     }
 
-    fn store(&self, key: &Key, stored: Arc<Stored>) -> Put {
+    fn store(&self, key: &Key, stored: Arc<Stored>) -> PutOutcome {
         match self.judge(stored.born(), stored.tags()) {
-            Judgement::Dead => Put::Dead,
+            Judgement::Dead => PutOutcome::Invalidated,
             // Expired on its way: better than nothing, but not than what was fetched since.
             Judgement::Stale { .. } if self.engine.get(key.as_bytes()).is_some_and(|present| stored.born() < present.born()) => {
-                Put::Dead
+                PutOutcome::Invalidated
             }
             Judgement::Stale { .. } | Judgement::Alive => self.keep(key, stored),
         }
     }
 
     /// Keeps what is not to be judged, if there is room for it.
-    pub(super) fn keep(&self, key: &Key, stored: Arc<Stored>) -> Put {
+    pub(super) fn keep(&self, key: &Key, stored: Arc<Stored>) -> PutOutcome {
         if !self.engine.has_room_for(key.as_bytes(), &stored) {
-            return Put::Refused;
+            return PutOutcome::TooLarge;
         }
         self.engine.insert(key.as_bytes(), stored);
-        Put::Kept
+        PutOutcome::Stored
     }
 
     pub(super) fn apply(&self, invalidation: &Invalidation) -> Receipt {
         match invalidation {
-            Invalidation::Tags(tags) => self.apply_to(tags, Force::Hard),
-            Invalidation::ExpireTags { tags, at } => self.apply_to(tags, Force::Soft { at: *at }),
+            Invalidation::Tags(tags) => self.apply_to(tags, Strength::Hard),
+            Invalidation::ExpireTags { tags, at } => self.apply_to(tags, Strength::Soft { at: *at }),
             Invalidation::Everything => receipt(self.table.invalidate_everything(), 0),
         }
     }
 
-    pub(super) fn apply_to(&self, tags: &[Tag], force: Force) -> Receipt {
+    pub(super) fn apply_to(&self, tags: &[Tag], force: Strength) -> Receipt {
         let hashes: Vec<u64> = tags.iter().map(|tag| self.hash(tag)).collect();
         receipt(self.table.invalidate(&hashes, force), hashes.len())
     }
@@ -152,15 +152,15 @@ fn receipt(epoch: u64, tags: usize) -> Receipt {
 
 #[async_trait]
 impl<S: BuildHasher + Clone + Send + Sync + 'static> Backend for Memory<S> {
-    fn get_now(&self, key: &Key) -> Option<Read> {
+    fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
         Some(self.read(key))
     }
 
-    async fn get(&self, key: &Key, _known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
         Ok(self.read(key))
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         Ok(self.store(key, stored))
     }
 
@@ -221,9 +221,9 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
             generated: Timestamp::from_millis(0),
             fresh_until: Timestamp::from_millis(1),
-            answers_authorized: false,
+            allows_authorization: false,
             stale: StaleWindows::default(),
-            forbids_stale: false,
+            must_not_serve_stale: false,
             immutable: false,
             cost: 0,
         }
@@ -245,7 +245,7 @@ mod tests {
     fn w9_keys_with_the_same_hash_do_not_share() {
         let store = Memory::with_hasher(1 << 20, Colliding);
         for name in ["a", "b", "ab"] {
-            assert_eq!(store.store(&Key::from_bytes(name.as_bytes()), stored(name)), Put::Kept);
+            assert_eq!(store.store(&Key::from_bytes(name.as_bytes()), stored(name)), PutOutcome::Stored);
         }
         for name in ["a", "b", "ab"] {
             assert_eq!(body(&store, name).unwrap(), name);
@@ -261,8 +261,8 @@ mod tests {
             let response = StoredResponse { body: vec![0; mebibytes << 20].into(), ..response("") };
             let stored = Arc::new(Stored::new(Epoch::new(1), Vec::new(), Content::Response(response)));
             let put = store.store(&Key::from_bytes(b"a"), stored);
-            assert_eq!(put == Put::Kept, mebibytes < 15, "{mebibytes} MiB");
-            assert!(put == Put::Refused || body(&store, "a").unwrap().len() == mebibytes << 20);
+            assert_eq!(put == PutOutcome::Stored, mebibytes < 15, "{mebibytes} MiB");
+            assert!(put == PutOutcome::TooLarge || body(&store, "a").unwrap().len() == mebibytes << 20);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    validity::{Force, Judgement},
+    validity::{Judgement, Strength},
 };
 use crate::backend::expiries::Expiries;
 
@@ -68,7 +68,7 @@ impl TagTable {
     }
 
     /// Invalidates the tags and returns the epoch of it.
-    pub(crate) fn invalidate(&self, tags: &[u64], force: Force) -> u64 {
+    pub(crate) fn invalidate(&self, tags: &[u64], force: Strength) -> u64 {
         let mut records = lock(&self.records);
         let epoch = self.next_epoch();
         self.record(&mut records, tags, force, epoch);
@@ -100,7 +100,7 @@ impl TagTable {
         self.epoch.store(epoch, Ordering::Release);
     }
 
-    fn record(&self, records: &mut Records, tags: &[u64], force: Force, epoch: u64) {
+    fn record(&self, records: &mut Records, tags: &[u64], force: Strength, epoch: u64) {
         for &tag in tags {
             let mut shard = write(self.shard(tag));
             let mark = shard.entry(tag).or_default();
@@ -140,10 +140,10 @@ impl Mark {
     }
 
     /// What the earlier expiries say, a later hard invalidation says for good.
-    fn raise(&mut self, force: Force, epoch: u64) {
+    fn raise(&mut self, force: Strength, epoch: u64) {
         match force {
-            Force::Hard => *self = Self { hard: epoch, expired: None },
-            Force::Soft { at } => self.expired.get_or_insert_default().add(epoch, at),
+            Strength::Hard => *self = Self { hard: epoch, expired: None },
+            Strength::Soft { at } => self.expired.get_or_insert_default().add(epoch, at),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::{
     question::{Answer, Keys, Question, Questions},
     snapshot::Moment,
 };
-use crate::{backend::remote::too_slow, error::Error};
+use crate::{backend::remote::deadline_exceeded, error::Error};
 
 /// Reads keys together with the clock; what is asked for at the same time goes in one command, and what several ask for, once.
 ///
@@ -109,7 +109,7 @@ impl Readings {
             }
             Ok(Err(error)) => fail(asked, &error),
             Err(elapsed) => {
-                fail(asked, &too_slow(self.limit, elapsed));
+                fail(asked, &deadline_exceeded(self.limit, elapsed));
                 // If a connection is being made for it, the next ones have it.
                 let _ = reading.await;
             }

@@ -7,12 +7,13 @@ use redis::{Value, cmd};
 use super::{cluster_registers::Slots, error::failed, fetch_lock::Claims, options::Options};
 use crate::{
     backend::{
-        contract::{Claim, Invalidation, Put, Read, Receipt, Scope},
+        contract::{FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
-            Arbiter, Remote, limited,
+            FetchLocks, RemoteStore,
             registers::{self, Registers as _},
+            with_deadline,
         },
-        validity::{Judgement, Standing},
+        validity::{Judgement, Validity},
     },
     codec,
     entry::{epoch::Epoch, stored::Stored},
@@ -56,7 +57,7 @@ impl Cluster {
     }
 
     /// One round trip if all tags are known beforehand, else two.
-    async fn look_up(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         let (entry, reading) = join(self.entry(key), self.slots.survey(known)).await;
         let (entry, reading) = (entry?, reading?);
         if let Some(stored) = entry {
@@ -64,36 +65,36 @@ impl Cluster {
                 true => reading.judge(stored.born()),
                 false => registers::judge(&self.slots, stored.born(), stored.tags()).await?,
             };
-            if let Some(standing) = Standing::of(judgement) {
-                return Ok(Read { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
+            if let Some(standing) = Validity::of(judgement) {
+                return Ok(ReadOutcome { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
             }
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
         let reading = registers::ensure(&self.slots, known, reading).await?;
-        Ok(Read { found: None, epoch: Some(reading.clock) })
+        Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
 }
 
-impl Remote for Cluster {
-    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
-        limited(limit, self.look_up(key, known)).await
+impl RemoteStore for Cluster {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
+        with_deadline(limit, self.lookup(key, known)).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let life = self.options().life(&stored);
-        let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(Put::Refused) };
+        let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(PutOutcome::TooLarge) };
         match registers::admit(&self.slots, stored.born(), stored.tags()).await? {
-            Judgement::Dead => return Ok(Put::Dead),
+            Judgement::Dead => return Ok(PutOutcome::Invalidated),
             // Expired on its way: better than nothing, but not than what was fetched since.
             Judgement::Stale { .. } if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
-                return Ok(Put::Dead);
+                return Ok(PutOutcome::Invalidated);
             }
             Judgement::Stale { .. } | Judgement::Alive => {}
         }
         let mut command = cmd("SET");
         command.arg(self.slots.names.entry(&key.storage_digest())).arg(entry).arg("PX").arg(life.as_millis().to_string());
         self.slots.send(command).await.map_err(failed)?;
-        Ok(Put::Kept)
+        Ok(PutOutcome::Stored)
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
@@ -114,15 +115,15 @@ impl Remote for Cluster {
     }
 }
 
-impl Arbiter for Cluster {
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        let command = self.claims.claim(&self.slots.names.claim(&key.storage_digest()), life);
+impl FetchLocks for Cluster {
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        let command = self.claims.lock_fetch(&self.slots.names.lock_fetch(&key.storage_digest()), life);
         let reply = self.slots.send(command).await.map_err(failed)?;
         Ok(self.claims.outcome(&reply))
     }
 
-    async fn release(&self, key: &Key) {
-        let command = self.claims.release(&self.slots.names.claim(&key.storage_digest()));
+    async fn unlock_fetch(&self, key: &Key) {
+        let command = self.claims.unlock_fetch(&self.slots.names.lock_fetch(&key.storage_digest()));
         // If it cannot be given back, it ends by itself.
         let _ = self.slots.send(command).await;
     }

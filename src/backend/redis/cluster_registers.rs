@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     backend::{
-        Announced,
+        FeedBatch,
         contract::Invalidation,
         remote::registers::{Change, Reading, Record, Registers, Seen},
     },
@@ -90,14 +90,14 @@ impl Slots {
         Ok(self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await?.0)
     }
 
-    pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+    pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
         let keys = [self.names.clock.as_str(), &self.names.stream];
         announced(last, &self.on_the_clock(&self.scripts.poll, &keys, arguments).await?.1)
     }
 
     /// Reads where the announcements end.
-    pub(super) async fn position(&self) -> Result<Announced, Error> {
+    pub(super) async fn position(&self) -> Result<FeedBatch, Error> {
         self.reading().await.map(position)
     }
 

@@ -75,7 +75,7 @@ struct Greeted {
 #[derive(Clone)]
 enum Way {
     Own(MultiplexedConnection),
-    Guarded(ConnectionManager, Arc<Guard>),
+    Resilient(ConnectionManager, Arc<Guard>),
 }
 
 /// What stands in front of each command on a connection that may lead to another server by now.
@@ -165,7 +165,7 @@ impl Link {
         let stand = self.stand(number, term);
         let outcome = match way {
             Way::Own(mut connection) => connection.send_packed_command(command).await.and_then(Value::extract_error),
-            Way::Guarded(manager, guard) => self.ask_guarded(manager, &guard, command, stand.seen).await,
+            Way::Resilient(manager, guard) => self.ask_guarded(manager, &guard, command, stand.seen).await,
         };
         if outcome.as_ref().is_err_and(breaks) {
             self.forget(number);
@@ -180,7 +180,7 @@ impl Link {
         let commands = |sent| commands(sent, &seen);
         let outcome = match way {
             Way::Own(mut connection) => run_on(&mut connection, commands).await,
-            Way::Guarded(mut manager, _) => run_on(&mut manager, commands).await,
+            Way::Resilient(mut manager, _) => run_on(&mut manager, commands).await,
         };
         let broken = match &outcome {
             Err(error) => breaks(error),
@@ -221,7 +221,7 @@ impl Link {
             Source::Manager(manager) => {
                 let (term, version) = self.greet(&mut manager.clone(), 0).await?;
                 let sent = if version < 7 { Sent::Whole } else { Sent::ByDigest };
-                (Way::Guarded(manager.clone(), Arc::new(Guard { script: Known::guard(term), sent })), term, None)
+                (Way::Resilient(manager.clone(), Arc::new(Guard { script: Known::guard(term), sent })), term, None)
             }
             Source::Client(client) => self.greet_own(client, None).await?,
             Source::Sentinel(sentinels) => {

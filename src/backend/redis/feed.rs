@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{clock::Reading, error::unexpected};
 use crate::{
-    backend::{Announced, contract::Invalidation},
+    backend::{FeedBatch, contract::Invalidation},
     error::Error,
     tag::Tag,
 };
@@ -24,12 +24,12 @@ pub(super) const LIMIT: Duration = Duration::from_secs(1);
 const OVERHEAD: u64 = 64;
 
 /// Where the announcements end.
-pub(super) fn position(reading: Reading) -> Announced {
-    Announced::new(reading.epoch, reading.sequence, Vec::new())
+pub(super) fn position(reading: Reading) -> FeedBatch {
+    FeedBatch::new(reading.epoch, reading.sequence, Vec::new())
 }
 
 /// Reads what the polling script has answered, when asked for what comes after `last`.
-pub(super) fn announced(last: u64, answer: &Value) -> Result<Announced, Error> {
+pub(super) fn announced(last: u64, answer: &Value) -> Result<FeedBatch, Error> {
     let Value::Array(parts) = answer else { return Err(unexpected()) };
     let [Value::BulkString(clock), Value::Array(messages)] = &parts[..] else { return Err(unexpected()) };
     let (reading, _) = Reading::split(clock).ok_or_else(unexpected)?;
@@ -37,7 +37,7 @@ pub(super) fn announced(last: u64, answer: &Value) -> Result<Announced, Error> {
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let invalidations = if are_gapless(last, &messages) { messages } else { Vec::new() };
     let invalidations = invalidations.into_iter().map(|message| (message.end, message.invalidation)).collect();
-    Ok(Announced::new(reading.epoch, reading.sequence, invalidations))
+    Ok(FeedBatch::new(reading.epoch, reading.sequence, invalidations))
 }
 
 /// One announcement, with where it begins and ends.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 
 use super::script::{Known, Sent};
-use crate::backend::contract::Claim;
+use crate::backend::contract::FetchLock;
 
 /// How this node claims keys: by a name of its own, so that it gives back no other's claim.
 #[derive(Debug)]
@@ -19,19 +19,19 @@ impl Default for Claims {
 }
 
 impl Claims {
-    pub(super) fn claim(&self, name: &str, life: Duration) -> Cmd {
+    pub(super) fn lock_fetch(&self, name: &str, life: Duration) -> Cmd {
         let mut command = cmd("SET");
         command.arg(name).arg(&self.node).arg("NX").arg("PX").arg(life.as_millis().max(1).to_string());
         command
     }
 
-    pub(super) fn release(&self, name: &str) -> Cmd {
+    pub(super) fn unlock_fetch(&self, name: &str) -> Cmd {
         let mut command = self.release.command(Sent::Whole, &[name]);
         command.arg(&self.node);
         command
     }
 
-    pub(super) fn outcome(&self, reply: &Value) -> Claim {
-        if *reply == Value::Nil { Claim::Taken } else { Claim::Granted }
+    pub(super) fn outcome(&self, reply: &Value) -> FetchLock {
+        if *reply == Value::Nil { FetchLock::Held } else { FetchLock::Acquired }
     }
 }

@@ -33,7 +33,7 @@ impl Names {
     }
 
     /// The claim to fetch for the key with this digest.
-    pub(super) fn claim(&self, digest: &[u8; 32]) -> String {
+    pub(super) fn lock_fetch(&self, digest: &[u8; 32]) -> String {
         hexadecimal(&self.claim, digest)
     }
 

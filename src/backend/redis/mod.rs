@@ -31,9 +31,9 @@ use async_trait::async_trait;
 use redis::{aio::ConnectionManager, cluster::ClusterClient};
 
 use super::{
-    Announced, Far, Followed,
-    contract::{Backend, Claim, Invalidation, Put, Read, Receipt},
-    remote::{Arbiter, Guarded, Remote},
+    FeedBatch, InvalidationFeed, SharedStore,
+    contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
+    remote::{FetchLocks, RemoteStore, Resilient},
 };
 use crate::{
     entry::{epoch::Epoch, stored::Stored},
@@ -65,7 +65,7 @@ use url::Place;
 /// It takes Redis 6.2 or later. Version 7 is recommended: on earlier ones each hit costs a few microseconds more on the server.
 #[derive(Clone)]
 pub struct Redis {
-    store: Guarded<Topology>,
+    store: Resilient<Topology>,
 }
 
 /// How a store in Redis is to be used; made by [`Redis::builder`].
@@ -258,7 +258,7 @@ impl RedisBuilder {
     }
 
     fn guarded(&self, topology: Topology) -> Redis {
-        Redis { store: Guarded::new(topology, self.options.limits.clone()) }
+        Redis { store: Resilient::new(topology, self.options.limits.clone()) }
     }
 }
 
@@ -278,14 +278,14 @@ impl Topology {
         }
     }
 
-    async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+    async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         match self {
-            Self::Single(single) => single.announced_since(last).await,
-            Self::Cluster(cluster) => cluster.slots().announced_since(last).await,
+            Self::Single(single) => single.invalidations_since(last).await,
+            Self::Cluster(cluster) => cluster.slots().invalidations_since(last).await,
         }
     }
 
-    async fn position(&self) -> Result<Announced, Error> {
+    async fn position(&self) -> Result<FeedBatch, Error> {
         match self {
             Self::Single(single) => single.position().await,
             Self::Cluster(cluster) => cluster.slots().position().await,
@@ -303,12 +303,12 @@ macro_rules! whichever {
     };
 }
 
-impl Remote for Topology {
-    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
+impl RemoteStore for Topology {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
         whichever!(self, remote => remote.get(key, known, limit))
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         whichever!(self, remote => remote.put(key, stored))
     }
 
@@ -332,23 +332,23 @@ impl Remote for Topology {
     }
 }
 
-impl Arbiter for Topology {
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        whichever!(self, remote => remote.claim(key, life))
+impl FetchLocks for Topology {
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        whichever!(self, remote => remote.lock_fetch(key, life))
     }
 
-    async fn release(&self, key: &Key) {
-        whichever!(self, remote => remote.release(key));
+    async fn unlock_fetch(&self, key: &Key) {
+        whichever!(self, remote => remote.unlock_fetch(key));
     }
 }
 
 #[async_trait]
 impl Backend for Redis {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         self.store.get(key, known).await
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         self.store.put(key, stored).await
     }
 
@@ -360,28 +360,28 @@ impl Backend for Redis {
         self.store.invalidate(invalidation).await
     }
 
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        self.store.claim(key, life).await
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        self.store.lock_fetch(key, life).await
     }
 
-    async fn release(&self, key: &Key) {
-        self.store.release(key).await;
+    async fn unlock_fetch(&self, key: &Key) {
+        self.store.unlock_fetch(key).await;
     }
 }
 
 #[async_trait]
-impl Far for Redis {
+impl SharedStore for Redis {
     async fn epoch(&self) -> Result<Epoch, Error> {
         self.store.ask(self.store.remote().clock()).await
     }
 }
 
 #[async_trait]
-impl Followed for Redis {
-    async fn announced_since(&self, last: Option<u64>) -> Result<Announced, Error> {
+impl InvalidationFeed for Redis {
+    async fn invalidations_since(&self, last: Option<u64>) -> Result<FeedBatch, Error> {
         let topology = self.store.remote();
         match last {
-            Some(last) => self.store.ask_aside(feed::LIMIT, topology.announced_since(last)).await,
+            Some(last) => self.store.ask_aside(feed::LIMIT, topology.invalidations_since(last)).await,
             None => self.store.ask(topology.position()).await,
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    backend::remote::Limits,
+    backend::remote::Timeouts,
     clock::Clock,
     codec::{self, compression::Compression},
     entry::stored::Stored,
@@ -16,9 +16,9 @@ use crate::{
 /// What may be set about a store in Redis.
 #[derive(Debug, Clone)]
 pub(super) struct Options {
-    pub(super) limits: Limits,
+    pub(super) limits: Timeouts,
     pub(super) compression: Compression,
-    pub(super) decoding: codec::Limits,
+    pub(super) decoding: codec::DecodeLimits,
     /// How many replicas must confirm an invalidation.
     pub(super) replicas: Option<u32>,
     pub(super) clock: Clock,
@@ -28,9 +28,9 @@ pub(super) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
+            limits: Timeouts::default(),
             compression: Compression { threshold: Some(4 << 10), level: 1 },
-            decoding: codec::Limits::default(),
+            decoding: codec::DecodeLimits::default(),
             replicas: None,
             clock: Clock::default(),
             corrupt: Arc::default(),

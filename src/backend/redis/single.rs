@@ -21,10 +21,10 @@ use super::{
 };
 use crate::{
     backend::{
-        Announced,
-        contract::{Claim, Invalidation, Put, Read, Receipt, Scope},
-        remote::{Arbiter, Remote, limited_since},
-        validity::{Judgement, Standing},
+        FeedBatch,
+        contract::{FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        remote::{FetchLocks, RemoteStore, with_deadline_since},
+        validity::{Judgement, Validity},
     },
     codec::{self, Head},
     entry::{epoch::Epoch, stored::Stored},
@@ -66,8 +66,8 @@ struct Settled {
 
 /// What is stored under a key by what this node has noted of it.
 enum Noted {
-    Usable(Read),
-    Missing(Epoch),
+    Usable(ReadOutcome),
+    Miss(Epoch),
     /// Its records have to be read.
     Doubtful,
 }
@@ -100,15 +100,15 @@ impl Single {
     async fn noted(&self, key: &Key, note: &Note, entry: String) -> Result<Noted, Error> {
         let moment = self.read(smallvec![entry]).await?;
         let epoch = moment.clock.epoch;
-        let Some(Opened { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(Noted::Missing(epoch)) };
+        let Some(Opened { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(Noted::Miss(epoch)) };
         Ok(match note.proves(Proof { id, at: epoch }) {
-            true => Noted::Usable(Read { found: Some((stored, Standing::Current)), epoch: Some(epoch) }),
+            true => Noted::Usable(ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(epoch) }),
             false => Noted::Doubtful,
         })
     }
 
     /// What is usable by the records of its tags, which are read with it as far as they are known.
-    async fn judged(&self, key: &Key, digest: &[u8; 32], known: &[Tag], note: Option<Note>) -> Result<Read, Error> {
+    async fn judged(&self, key: &Key, digest: &[u8; 32], known: &[Tag], note: Option<Note>) -> Result<ReadOutcome, Error> {
         let asked = note.as_ref().map_or(known, |note| &note.tags);
         let names = iter::once(self.names.entry(digest)).chain(asked.iter().map(|tag| self.names.record(tag)));
         let mut moment = self.read(names.collect()).await?;
@@ -125,17 +125,17 @@ impl Single {
         // The records were read together with the clock.
         let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: moment.clock.epoch });
         self.memo.remember(digest, stored.tags(), proof);
-        match Standing::of(judgement) {
-            Some(standing) => Ok(Read { found: Some((stored, standing)), epoch: Some(epoch) }),
+        match Validity::of(judgement) {
+            Some(standing) => Ok(ReadOutcome { found: Some((stored, standing)), epoch: Some(epoch) }),
             None => self.missing(known, epoch).await,
         }
     }
 
     /// A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-    async fn missing(&self, known: &[Tag], epoch: Epoch) -> Result<Read, Error> {
+    async fn missing(&self, known: &[Tag], epoch: Epoch) -> Result<ReadOutcome, Error> {
         // Read anew, since the records that are created now have the epoch of now.
         let epoch = if known.is_empty() { epoch } else { self.prepare(known).await? };
-        Ok(Read { found: None, epoch: Some(epoch) })
+        Ok(ReadOutcome { found: None, epoch: Some(epoch) })
     }
 
     async fn records(&self, tags: &[Tag]) -> Result<Arc<Moment>, Error> {
@@ -215,14 +215,14 @@ impl Single {
         Ok((replies.into_iter().collect::<Result<_, _>>().map_err(failed)?, stand))
     }
 
-    pub(super) async fn announced_since(&self, last: u64) -> Result<Announced, Error> {
+    pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
         let settled = self.settled(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
         announced(last, settled.replies.first().ok_or_else(unexpected)?)
     }
 
     /// Reads where the announcements end.
-    pub(super) async fn position(&self) -> Result<Announced, Error> {
+    pub(super) async fn position(&self) -> Result<FeedBatch, Error> {
         self.readings.clock().await.map(position)
     }
 
@@ -263,8 +263,8 @@ fn expired_at(invalidation: &Invalidation) -> u64 {
     }
 }
 
-impl Remote for Single {
-    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<Read, Error> {
+impl RemoteStore for Single {
+    async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
         let began = Instant::now();
         let digest = key.storage_digest();
         let note = self.memo.note(&digest);
@@ -275,14 +275,14 @@ impl Remote for Single {
         match noted {
             Noted::Usable(read) => Ok(read),
             // Rarer, and large: they would make every look-up large.
-            Noted::Missing(epoch) => limited_since(began, limit, Box::pin(self.missing(known, epoch))).await,
-            Noted::Doubtful => limited_since(began, limit, Box::pin(self.judged(key, &digest, known, note))).await,
+            Noted::Miss(epoch) => with_deadline_since(began, limit, Box::pin(self.missing(known, epoch))).await,
+            Noted::Doubtful => with_deadline_since(began, limit, Box::pin(self.judged(key, &digest, known, note))).await,
         }
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let life = self.options.life(&stored);
-        let Some(entry) = codec::encode_whole(key, &stored, self.options.compression) else { return Ok(Put::Refused) };
+        let Some(entry) = codec::encode_whole(key, &stored, self.options.compression) else { return Ok(PutOutcome::TooLarge) };
         let digest = key.storage_digest();
         let arguments = |command: &mut Cmd| {
             let record_life = life + self.options.record_life();
@@ -294,9 +294,9 @@ impl Remote for Single {
         match replies.first() {
             Some(Value::BulkString(answer)) if answer == b"K" => {
                 self.memo.remember(&digest, stored.tags(), None);
-                Ok(Put::Kept)
+                Ok(PutOutcome::Stored)
             }
-            Some(Value::BulkString(answer)) if answer == b"D" => Ok(Put::Dead),
+            Some(Value::BulkString(answer)) if answer == b"D" => Ok(PutOutcome::Invalidated),
             _ => Err(unexpected()),
         }
     }
@@ -332,15 +332,15 @@ impl Remote for Single {
     }
 }
 
-impl Arbiter for Single {
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        let command = self.claims.claim(&self.names.claim(&key.storage_digest()), life);
+impl FetchLocks for Single {
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        let command = self.claims.lock_fetch(&self.names.lock_fetch(&key.storage_digest()), life);
         let reply = self.link.ask(&command).await.map(|(reply, _)| reply).map_err(failed)?;
         Ok(self.claims.outcome(&reply))
     }
 
-    async fn release(&self, key: &Key) {
-        let command = self.claims.release(&self.names.claim(&key.storage_digest()));
+    async fn unlock_fetch(&self, key: &Key) {
+        let command = self.claims.unlock_fetch(&self.names.lock_fetch(&key.storage_digest()));
         // If it cannot be given back, it ends by itself.
         let _ = self.link.ask(&command).await.map(|(reply, _)| reply);
     }

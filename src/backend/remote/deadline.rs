@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// How long a remote store may take, and when it is given up for a while.
 #[derive(Debug, Clone)]
-pub(crate) struct Limits {
+pub(crate) struct Timeouts {
     /// For a look-up: longer than that, and the handler answers.
     pub(crate) read: Duration,
     /// For storing a response, whose client waits.
@@ -29,7 +29,7 @@ pub(crate) struct Limits {
     pub(crate) longest_pause: Duration,
 }
 
-impl Default for Limits {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             read: Duration::from_millis(50),
@@ -43,13 +43,13 @@ impl Default for Limits {
 }
 
 /// Gives up after `limit`.
-pub(crate) fn limited<F: Future>(limit: Duration, what: F) -> Limited<F> {
+pub(crate) fn with_deadline<F: Future>(limit: Duration, what: F) -> Limited<F> {
     Limited { limit, timed: timeout(limit, what) }
 }
 
 /// Gives up when `limit` has passed since `began`.
 #[cfg(feature = "redis")]
-pub(crate) fn limited_since<F: Future>(began: Instant, limit: Duration, what: F) -> Limited<F> {
+pub(crate) fn with_deadline_since<F: Future>(began: Instant, limit: Duration, what: F) -> Limited<F> {
     Limited { limit, timed: timeout(limit.saturating_sub(began.elapsed()), what) }
 }
 
@@ -67,10 +67,10 @@ impl<T, F: Future<Output = Result<T, Error>>> Future for Limited<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.timed.poll(cx).map(|outcome| outcome.unwrap_or_else(|elapsed| Err(too_slow(*this.limit, elapsed))))
+        this.timed.poll(cx).map(|outcome| outcome.unwrap_or_else(|elapsed| Err(deadline_exceeded(*this.limit, elapsed))))
     }
 }
 
-pub(crate) fn too_slow(limit: Duration, elapsed: Elapsed) -> Error {
+pub(crate) fn deadline_exceeded(limit: Duration, elapsed: Elapsed) -> Error {
     Error::timeout(format!("the store did not answer within {} ms", limit.as_millis())).with_source(elapsed)
 }

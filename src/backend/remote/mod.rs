@@ -18,7 +18,7 @@ use outbox::Outbox;
 use tokio::time::sleep;
 
 use super::{
-    contract::{Invalidation, Put, Read, Receipt},
+    contract::{Invalidation, PutOutcome, ReadOutcome, Receipt},
     lone_task::{LoneTask, Running},
 };
 use crate::{
@@ -32,19 +32,19 @@ use crate::{
 use tokio::time::timeout;
 
 #[cfg(feature = "redis")]
-use super::contract::Claim;
-pub(crate) use deadline::{Limits, limited};
+use super::contract::FetchLock;
+pub(crate) use deadline::{Timeouts, with_deadline};
 #[cfg(feature = "redis")]
-pub(crate) use deadline::{limited_since, too_slow};
+pub(crate) use deadline::{deadline_exceeded, with_deadline_since};
 
 /// A store over the network: it does what a [`Backend`](super::Backend) does, without a box around each future. Its operations may
 /// wait for as long as they like, but for a look-up.
-pub(crate) trait Remote: Send + Sync + 'static {
+pub(crate) trait RemoteStore: Send + Sync + 'static {
     /// Looks up within `limit`: a store that asks for many at once keeps the time for all of them, at a fraction of what it costs
     /// to keep it for each.
-    fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> impl Future<Output = Result<Read, Error>> + Send;
+    fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> impl Future<Output = Result<ReadOutcome, Error>> + Send;
 
-    fn put(&self, key: &Key, stored: Arc<Stored>) -> impl Future<Output = Result<Put, Error>> + Send;
+    fn put(&self, key: &Key, stored: Arc<Stored>) -> impl Future<Output = Result<PutOutcome, Error>> + Send;
 
     fn is_alive(&self, born: Epoch, tags: &[Tag]) -> impl Future<Output = Result<bool, Error>> + Send;
 
@@ -59,10 +59,10 @@ pub(crate) trait Remote: Send + Sync + 'static {
 
 /// A remote store by which nodes can agree on who fetches.
 #[cfg(feature = "redis")]
-pub(crate) trait Arbiter: Remote {
-    fn claim(&self, key: &Key, life: Duration) -> impl Future<Output = Result<Claim, Error>> + Send;
+pub(crate) trait FetchLocks: RemoteStore {
+    fn lock_fetch(&self, key: &Key, life: Duration) -> impl Future<Output = Result<FetchLock, Error>> + Send;
 
-    fn release(&self, key: &Key) -> impl Future<Output = ()> + Send;
+    fn unlock_fetch(&self, key: &Key) -> impl Future<Output = ()> + Send;
 }
 
 /// A remote store that fails fast and forgets no invalidation.
@@ -70,13 +70,13 @@ pub(crate) trait Arbiter: Remote {
 /// After some failures in a row, and after any failed invalidation, the breaker is open: reads miss at once, and nothing is
 /// stored. A task of its own then tries the store again and again; once it answers, it is told every invalidation that failed, and
 /// only then is it trusted again. If that task ends with its runtime, the next operation starts another one.
-pub(crate) struct Guarded<R> {
+pub(crate) struct Resilient<R> {
     inner: Arc<Inner<R>>,
 }
 
 struct Inner<R> {
     remote: R,
-    limits: Limits,
+    limits: Timeouts,
     breaker: Breaker,
     outbox: Outbox,
     recovery: LoneTask,
@@ -89,8 +89,8 @@ fn suspended() -> Error {
     Error::unavailable("the store was unreachable a moment ago, and is not asked until it answers again")
 }
 
-impl<R: Remote> Guarded<R> {
-    pub(crate) fn new(remote: R, limits: Limits) -> Self {
+impl<R: RemoteStore> Resilient<R> {
+    pub(crate) fn new(remote: R, limits: Timeouts) -> Self {
         let (breaker, outbox, recovery) = Default::default();
         Self { inner: Arc::new(Inner { remote, limits, breaker, outbox, recovery }) }
     }
@@ -116,7 +116,7 @@ impl<R: Remote> Guarded<R> {
         if Inner::is_open(&self.inner) {
             return Err(suspended());
         }
-        limited(limit, what).await
+        with_deadline(limit, what).await
     }
 
     /// Does not trust the store until it has answered and been told what it missed.
@@ -128,7 +128,7 @@ impl<R: Remote> Guarded<R> {
         if Inner::is_open(&self.inner) {
             return Err(suspended());
         }
-        self.noted(limited(limit, what).await)
+        self.noted(with_deadline(limit, what).await)
     }
 
     /// Learns from the outcome whether the store works.
@@ -140,7 +140,7 @@ impl<R: Remote> Guarded<R> {
     }
 }
 
-impl<R: Remote> Inner<R> {
+impl<R: RemoteStore> Inner<R> {
     /// Counts a failure or a success; tells whether there were too many failures in a row.
     fn note<T>(inner: &Arc<Self>, outcome: &Result<T, Error>) -> bool {
         match outcome {
@@ -172,7 +172,7 @@ impl<R: Remote> Inner<R> {
 
     /// Closes the breaker if the store answers, and has taken every invalidation that it is owed.
     async fn recover(&self) -> bool {
-        if limited(self.limits.invalidate, self.remote.epoch()).await.is_err() {
+        if with_deadline(self.limits.invalidate, self.remote.epoch()).await.is_err() {
             self.remote.reset();
             return false;
         }
@@ -183,7 +183,7 @@ impl<R: Remote> Inner<R> {
             owed.settle();
         }
         // A connection is there by now: a store that is still too slow for a read would only open the breaker again.
-        if limited(self.limits.read, self.remote.epoch()).await.is_err() {
+        if with_deadline(self.limits.read, self.remote.epoch()).await.is_err() {
             return false;
         }
         // Whatever failed to be invalidated since is noted before this looks, or opens the breaker again.
@@ -194,7 +194,7 @@ impl<R: Remote> Inner<R> {
     async fn carry_out(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let mut first = None;
         for part in invalidation.parts(AT_ONCE) {
-            let receipt = limited(self.limits.invalidate, self.remote.invalidate(&part)).await?;
+            let receipt = with_deadline(self.limits.invalidate, self.remote.invalidate(&part)).await?;
             // The earliest epoch: it is true of the tags of every part that what began before it is dead.
             first.get_or_insert(receipt);
         }
@@ -218,7 +218,7 @@ impl<R: Remote> Inner<R> {
 }
 
 /// Tries the store until it can be trusted, or nobody has a handle on it any more.
-async fn keep_trying<R: Remote>(store: Weak<Inner<R>>, limits: Limits, running: Running) {
+async fn keep_trying<R: RemoteStore>(store: Weak<Inner<R>>, limits: Timeouts, running: Running) {
     let mut pause = limits.first_pause;
     while let Some(inner) = store.upgrade() {
         if inner.recover().await {
@@ -233,16 +233,16 @@ async fn keep_trying<R: Remote>(store: Weak<Inner<R>>, limits: Limits, running: 
     }
 }
 
-impl<R: Remote> Guarded<R> {
+impl<R: RemoteStore> Resilient<R> {
     /// Misses at once while the breaker is open: a request is not held up, and nothing is stored.
-    pub(crate) async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    pub(crate) async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         if Inner::is_open(&self.inner) {
-            return Ok(Read { found: None, epoch: None });
+            return Ok(ReadOutcome { found: None, epoch: None });
         }
         self.noted(self.inner.remote.get(key, known, self.inner.limits.read).await)
     }
 
-    pub(crate) async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    pub(crate) async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         self.within(self.inner.limits.store, self.inner.remote.put(key, stored)).await
     }
 
@@ -258,26 +258,26 @@ impl<R: Remote> Guarded<R> {
 }
 
 #[cfg(feature = "redis")]
-impl<R: Arbiter> Guarded<R> {
-    pub(crate) async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        self.within(self.inner.limits.read, self.inner.remote.claim(key, life)).await
+impl<R: FetchLocks> Resilient<R> {
+    pub(crate) async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        self.within(self.inner.limits.read, self.inner.remote.lock_fetch(key, life)).await
     }
 
-    pub(crate) async fn release(&self, key: &Key) {
+    pub(crate) async fn unlock_fetch(&self, key: &Key) {
         // If it cannot be given back, it ends by itself.
-        let _ = timeout(self.inner.limits.read, self.inner.remote.release(key)).await;
+        let _ = timeout(self.inner.limits.read, self.inner.remote.unlock_fetch(key)).await;
     }
 }
 
-impl<R> Clone for Guarded<R> {
+impl<R> Clone for Resilient<R> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
     }
 }
 
-impl<R: fmt::Debug> fmt::Debug for Guarded<R> {
+impl<R: fmt::Debug> fmt::Debug for Resilient<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded")
+        f.debug_struct("Resilient")
             .field("remote", &self.inner.remote)
             .field("breaker", &self.inner.breaker)
             .field("owed", &self.inner.outbox.len())

@@ -22,7 +22,7 @@ use crate::{
     backend::{
         contract::Invalidation,
         expiries::{Expiries, Expiry},
-        validity::{Force, Judgement},
+        validity::{Judgement, Strength},
     },
     clock::Timestamp,
     entry::epoch::Epoch,
@@ -144,8 +144,8 @@ pub(crate) async fn judge(registers: &dyn Registers, born: Epoch, tags: &[Tag]) 
 /// repeated from its beginning.
 pub(crate) async fn invalidate(registers: &dyn Registers, invalidation: &Invalidation) -> Result<Epoch, Error> {
     let (tags, force) = match invalidation {
-        Invalidation::Tags(tags) => (tags, Force::Hard),
-        Invalidation::ExpireTags { tags, at } => (tags, Force::Soft { at: *at }),
+        Invalidation::Tags(tags) => (tags, Strength::Hard),
+        Invalidation::ExpireTags { tags, at } => (tags, Strength::Soft { at: *at }),
         Invalidation::Everything => return invalidate_everything(registers).await,
     };
     let at = registers.advance().await?;
@@ -182,7 +182,7 @@ async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Re
 }
 
 /// Makes sure that whatever has one of the tags and was born before `at` is not used.
-async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Force) -> Result<(), Error> {
+async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Strength) -> Result<(), Error> {
     let mut tags = tags.to_vec();
     for again in (0..RAISES).map(|round| round > 0) {
         let records = registers.read(&tags).await?;
@@ -265,7 +265,7 @@ impl Seen {
     }
 
     /// The record that has to replace this one when its tag is invalidated at `at`; `None` if nothing has to.
-    fn raised(&self, at: Epoch, force: Force, nonce: u64) -> Option<Record> {
+    fn raised(&self, at: Epoch, force: Strength, nonce: u64) -> Option<Record> {
         let present = self.record();
         let record = match &present {
             Some(Record::Settled { incarnation, hard, expiries }) if *incarnation == at.incarnation() => {
@@ -280,10 +280,10 @@ impl Seen {
 }
 
 /// What the expiries up to a hard invalidation say, that says for good.
-fn raised(hard: u64, mut expiries: Expiries, at: u64, force: Force) -> (u64, Expiries) {
+fn raised(hard: u64, mut expiries: Expiries, at: u64, force: Strength) -> (u64, Expiries) {
     let hard = match force {
-        Force::Hard => hard.max(at),
-        Force::Soft { at: time } => {
+        Strength::Hard => hard.max(at),
+        Strength::Soft { at: time } => {
             expiries.add(at, time);
             hard
         }
@@ -456,12 +456,12 @@ mod tests {
     fn a_record_is_raised_and_never_lowered() {
         let at = Epoch::of(1, 8);
         let raised = |record: Record, force| seen(record).raised(at, force, 0);
-        let softly = |at| Force::Soft { at: NOON + Duration::from_secs(at) };
-        assert_eq!(raised(settled(1, 7, &[]), Force::Hard), Some(settled(1, 8, &[])));
+        let softly = |at| Strength::Soft { at: NOON + Duration::from_secs(at) };
+        assert_eq!(raised(settled(1, 7, &[]), Strength::Hard), Some(settled(1, 8, &[])));
         assert_eq!(raised(settled(1, 7, &[]), softly(8)), Some(settled(1, 7, &[8])));
         assert_eq!(raised(settled(1, 7, &[9]), softly(8)), Some(settled(1, 7, &[8, 9])));
-        assert_eq!(raised(settled(1, 5, &[7, 9]), Force::Hard), Some(settled(1, 8, &[9])));
-        assert_eq!(raised(settled(1, 9, &[]), Force::Hard), None);
+        assert_eq!(raised(settled(1, 5, &[7, 9]), Strength::Hard), Some(settled(1, 8, &[9])));
+        assert_eq!(raised(settled(1, 9, &[]), Strength::Hard), None);
         assert_eq!(raised(settled(1, 9, &[]), softly(8)), None);
         assert_eq!(raised(settled(1, 7, &[8]), softly(8)), None);
     }
@@ -471,7 +471,7 @@ mod tests {
         let of_another = settled(2, 7, &[]);
         let foreign = Seen::new(Bytes::from_static(b"7"), 0);
         for seen in [seen(Record::Pending { nonce: 1 }), seen(of_another), foreign] {
-            assert_eq!(seen.raised(Epoch::of(1, 8), Force::Hard, 5), Some(Record::Pending { nonce: 5 }));
+            assert_eq!(seen.raised(Epoch::of(1, 8), Strength::Hard, 5), Some(Record::Pending { nonce: 5 }));
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     backend::{
         contract::Invalidation,
         memory::Memory,
-        validity::{Force, Judgement},
+        validity::{Judgement, Strength},
     },
     entry::{epoch::Epoch, stored::Stored},
     key::Key,
@@ -67,7 +67,7 @@ impl Copies {
             Invalidation::Tags(tags) | Invalidation::ExpireTags { tags, .. } if tags.len() > MOST_TAGS => {
                 self.0.apply(&Invalidation::Everything)
             }
-            Invalidation::ExpireTags { tags, .. } => self.0.apply_to(tags, Force::Hard),
+            Invalidation::ExpireTags { tags, .. } => self.0.apply_to(tags, Strength::Hard),
             Invalidation::Tags(_) | Invalidation::Everything => self.0.apply(invalidation),
         };
     }

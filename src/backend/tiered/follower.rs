@@ -13,7 +13,7 @@ use super::{copies::Copies, pace::Pace};
 use crate::{
     backend::{
         contract::Invalidation,
-        feed::{Announced, Followed},
+        feed::{FeedBatch, InvalidationFeed},
     },
     clock::{Clock, Timestamp},
     entry::epoch::Epoch,
@@ -57,7 +57,7 @@ impl Follower {
     }
 
     /// Applies what a poll has brought, and renews the lease if that was everything.
-    fn apply(&self, near: &Copies, sent_at: Timestamp, announced: &Announced) -> Brought {
+    fn apply(&self, near: &Copies, sent_at: Timestamp, announced: &FeedBatch) -> Brought {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let brought = state.take(near, announced);
         state.lease.note(sent_at, brought);
@@ -76,8 +76,8 @@ impl Follower {
 }
 
 impl State {
-    fn take(&mut self, near: &Copies, announced: &Announced) -> Brought {
-        let Announced { epoch, last, invalidations } = announced;
+    fn take(&mut self, near: &Copies, announced: &FeedBatch) -> Brought {
+        let FeedBatch { epoch, last, invalidations } = announced;
         let followed = self.seen.filter(|(seen, _)| seen.incarnation() == epoch.incarnation());
         let Some((_, mut applied)) = followed else { return self.begin_anew(near, announced) };
         for (end, invalidation) in invalidations {
@@ -92,7 +92,7 @@ impl State {
     }
 
     /// What came before is not known: nothing that was copied until now is used again.
-    fn begin_anew(&mut self, near: &Copies, announced: &Announced) -> Brought {
+    fn begin_anew(&mut self, near: &Copies, announced: &FeedBatch) -> Brought {
         near.invalidate(&Invalidation::Everything);
         self.seen = Some((announced.epoch, announced.last));
         Brought::Gap
@@ -100,13 +100,13 @@ impl State {
 }
 
 /// Follows the announcements of `far` until nobody has the copies any more.
-pub(super) async fn follow<F: Followed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<Follower>) {
+pub(super) async fn follow<F: InvalidationFeed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<Follower>) {
     let mut pace = Pace::new(follower.span / 4);
     loop {
         let sent_at = follower.clock.now();
         // After a failure, the cheapest poll: it begins again, unless nothing was announced meanwhile.
         let last = follower.last().filter(|_| !pace.failed());
-        let announced = far.announced_since(last).await;
+        let announced = far.invalidations_since(last).await;
         let Some(near) = near.upgrade() else { return };
         let brought = announced.ok().map(|announced| follower.apply(&near, sent_at, &announced));
         drop(near);

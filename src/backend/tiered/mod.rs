@@ -14,10 +14,10 @@ use async_trait::async_trait;
 
 use super::lone_task::{LoneTask, Running};
 use super::{
-    contract::{Backend, Claim, Invalidation, Put, Read, Receipt},
-    feed::{Far, Followed},
+    contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
+    feed::{InvalidationFeed, SharedStore},
     memory::Memory,
-    validity::Standing,
+    validity::Validity,
 };
 use crate::{
     clock::Clock,
@@ -81,7 +81,7 @@ struct Lease {
 
 type Following = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl<F: Far> Tiered<F> {
+impl<F: SharedStore> Tiered<F> {
     /// Memory in front of `far`, each use of which is preceded by a look at the far store's clock. Copies take as many bytes as `near`
     /// may.
     pub fn new(near: Memory, far: F) -> Self {
@@ -89,7 +89,7 @@ impl<F: Far> Tiered<F> {
     }
 }
 
-impl<F: Followed> Tiered<F> {
+impl<F: InvalidationFeed> Tiered<F> {
     /// Uses copies without asking, for at most `span` after they may have been invalidated by another node; a second is usual.
     ///
     /// The node reads the far store's announcements four times in a span. That costs Redis one small script each time, and may take a
@@ -118,34 +118,34 @@ impl<F: Followed> Tiered<F> {
     }
 }
 
-impl<F: Far> Tiered<F> {
+impl<F: SharedStore> Tiered<F> {
     /// Answers from a copy that the far store, asked for its clock, says is usable still.
-    async fn get_strictly(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get_strictly(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         // Before anything else is read: whatever is invalidated from here on shows in a later epoch.
         let epoch = self.far.epoch().await?;
         if let Some(copy) = self.near.any(key) {
             let is_proven = copy.born().incarnation() == epoch.incarnation() && copy.validated_at() == epoch;
             if is_proven || self.far.is_alive(copy.born(), copy.tags()).await? {
                 copy.set_validated_at(proof(&copy, epoch));
-                return Ok(Read { found: Some((copy, Standing::Current)), epoch: Some(epoch) });
+                return Ok(ReadOutcome { found: Some((copy, Validity::Valid)), epoch: Some(epoch) });
             }
         }
         let read = self.far.get(key, known).await?;
-        if let Some((stored, Standing::Current)) = &read.found {
+        if let Some((stored, Validity::Valid)) = &read.found {
             self.near.keep(key, stored, proof(stored, epoch));
         }
         Ok(read)
     }
 
     /// Asks the far store, and keeps a copy that is good as long as nothing is announced about it.
-    async fn get_from_afar(&self, lease: &Lease, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get_from_afar(&self, lease: &Lease, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         lease.following.start(|running| (lease.follow)(running));
         if let Some(read) = self.get_now(key) {
             return Ok(read);
         }
         let before = self.near.epoch();
         let read = self.far.get(key, known).await?;
-        if let Some((stored, Standing::Current)) = &read.found {
+        if let Some((stored, Validity::Valid)) = &read.found {
             self.near.keep(key, stored, before);
         }
         Ok(read)
@@ -162,27 +162,27 @@ fn proof(copy: &Stored, epoch: Epoch) -> Epoch {
 }
 
 #[async_trait]
-impl<F: Far> Backend for Tiered<F> {
-    fn get_now(&self, key: &Key) -> Option<Read> {
+impl<F: SharedStore> Backend for Tiered<F> {
+    fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
         let Mode::Lease(lease) = &self.mode else { return None };
         // The lease is looked at first: what is announced in between has been applied when the copy is judged.
         let epoch = lease.follower.is_current()?;
         let copy = self.near.usable(key)?;
-        Some(Read { found: Some((copy, Standing::Current)), epoch: Some(epoch) })
+        Some(ReadOutcome { found: Some((copy, Validity::Valid)), epoch: Some(epoch) })
     }
 
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<Read, Error> {
+    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         match &self.mode {
             Mode::Strict => self.get_strictly(key, known).await,
             Mode::Lease(lease) => self.get_from_afar(lease, key, known).await,
         }
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<Put, Error> {
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let put = self.far.put(key, Arc::clone(&stored)).await;
         match (&put, &self.mode) {
             // Proven by the first who uses it.
-            (Ok(Put::Kept), Mode::Strict) => self.near.keep(key, &stored, UNPROVEN),
+            (Ok(PutOutcome::Stored), Mode::Strict) => self.near.keep(key, &stored, UNPROVEN),
             // What was expired while its handler ran is kept, too, and only the far store can tell: the next read copies it. In any
             // other case, what was there before is not what the handler says now.
             _ => self.near.forget(key),
@@ -203,12 +203,12 @@ impl<F: Far> Backend for Tiered<F> {
         receipt
     }
 
-    async fn claim(&self, key: &Key, life: Duration) -> Result<Claim, Error> {
-        self.far.claim(key, life).await
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        self.far.lock_fetch(key, life).await
     }
 
-    async fn release(&self, key: &Key) {
-        self.far.release(key).await;
+    async fn unlock_fetch(&self, key: &Key) {
+        self.far.unlock_fetch(key).await;
     }
 }
 

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use super::Tiered;
 use crate::{
     backend::{
-        Far,
-        contract::{Backend, Invalidation, Put, Read, Receipt, Scope},
+        SharedStore,
+        contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         memory::Memory,
-        validity::Standing,
+        validity::Validity,
     },
     entry::{
         epoch::Epoch,
@@ -35,13 +35,13 @@ impl Moments {
 
 #[async_trait]
 impl Backend for Moments {
-    async fn get(&self, _key: &Key, _known: &[Tag]) -> Result<Read, Error> {
-        let found = self.usable.lock().unwrap().clone().map(|stored| (stored, Standing::Current));
-        Ok(Read { found, epoch: Some(*self.clock.lock().unwrap()) })
+    async fn get(&self, _key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
+        let found = self.usable.lock().unwrap().clone().map(|stored| (stored, Validity::Valid));
+        Ok(ReadOutcome { found, epoch: Some(*self.clock.lock().unwrap()) })
     }
 
-    async fn put(&self, _key: &Key, _stored: Arc<Stored>) -> Result<Put, Error> {
-        Ok(Put::Kept)
+    async fn put(&self, _key: &Key, _stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        Ok(PutOutcome::Stored)
     }
 
     async fn is_alive(&self, born: Epoch, _tags: &[Tag]) -> Result<bool, Error> {
@@ -54,14 +54,14 @@ impl Backend for Moments {
 }
 
 #[async_trait]
-impl Far for Moments {
+impl SharedStore for Moments {
     async fn epoch(&self) -> Result<Epoch, Error> {
         Ok(*self.clock.lock().unwrap())
     }
 }
 
 fn stored(born: Epoch) -> Arc<Stored> {
-    Arc::new(Stored::new(born, Vec::new(), Content::Vacant))
+    Arc::new(Stored::new(born, Vec::new(), Content::Tombstone))
 }
 
 /// The clock is asked for, then lost and begun anew, then the entry is found: what was asked for is no proof for the new clock,

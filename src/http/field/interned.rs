@@ -27,7 +27,7 @@ const PROBES: usize = 4;
 static VALUES: [OnceLock<HeaderValue>; MOST] = [const { OnceLock::new() }; MOST];
 
 /// Whether this is a value that other responses may well have too.
-pub(crate) fn is_common(name: &HeaderName, value: &HeaderValue) -> bool {
+pub(crate) fn is_internable(name: &HeaderName, value: &HeaderValue) -> bool {
     let named = matches!(
         *name,
         CONTENT_TYPE

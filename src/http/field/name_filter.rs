@@ -1,10 +1,10 @@
 /// Tells most names that are none of some few from those that may be, by their first letter and their length.
-pub(crate) struct Sieve {
+pub(crate) struct NameFilter {
     /// By the first letter, a bit for each length.
     lengths: [u32; 256],
 }
 
-impl Sieve {
+impl NameFilter {
     /// Lets `names` through, in lower case, of at most 31 bytes.
     pub(crate) const fn of(names: &[&str]) -> Self {
         let mut lengths = [0; 256];

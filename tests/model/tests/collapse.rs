@@ -59,7 +59,7 @@ use loom::{
     thread,
 };
 use tag_table::TagTable;
-use validity::{Force, Judgement};
+use validity::{Judgement, Strength};
 
 const KEY: &[u8] = &[0];
 /// Under another lock, where there is more than one.
@@ -77,33 +77,33 @@ enum End {
     Failed,
 }
 
-enum Turn<F: Flights> {
-    Lead(F::Lead),
-    Follow(F::Follow),
+enum Joined<F: Flights> {
+    LeaderGuard(F::LeaderGuard),
+    Follower(F::Follower),
     Outdated(u64),
     Full,
 }
 
 /// The fetches that are under way, or those of a copy with a slip.
 trait Flights: Send + Sync + 'static {
-    type Lead: Send;
-    type Follow: Future<Output = Self::Landing> + Unpin + Send;
-    type Landing;
+    type LeaderGuard: Send;
+    type Follower: Future<Output = Self::FetchOutcome> + Unpin + Send;
+    type FetchOutcome;
 
-    fn new(shards: usize, limits: Limits) -> Arc<Self>;
-    fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Turn<Self>
+    fn new(shards: usize, limits: WaiterLimits) -> Arc<Self>;
+    fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Joined<Self>
     where
         Self: Sized;
-    fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Turn<Self>
+    fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Joined<Self>
     where
         Self: Sized;
-    fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Self::Lead>;
-    fn end(lead: Self::Lead, end: End);
-    fn ended(landing: Self::Landing) -> End;
+    fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Self::LeaderGuard>;
+    fn end(lead: Self::LeaderGuard, end: End);
+    fn ended(landing: Self::FetchOutcome) -> End;
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct WaiterLimits {
     per_key: usize,
     total: usize,
 }
@@ -111,49 +111,49 @@ struct Limits {
 macro_rules! flights {
     ($($collapse:ident),+) => {
         $(impl Flights for $collapse::Flights {
-            type Lead = $collapse::Lead;
-            type Follow = $collapse::Follow;
-            type Landing = $collapse::Landing;
+            type LeaderGuard = $collapse::LeaderGuard;
+            type Follower = $collapse::Follower;
+            type FetchOutcome = $collapse::FetchOutcome;
 
-            fn new(shards: usize, Limits { per_key, total }: Limits) -> Arc<Self> {
-                Self::new(shards, $collapse::Limits { per_key, total })
+            fn new(shards: usize, WaiterLimits { per_key, total }: WaiterLimits) -> Arc<Self> {
+                Self::new(shards, $collapse::WaiterLimits { per_key, total })
             }
 
-            fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Turn<Self> {
+            fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Joined<Self> {
                 self.join(key, epoch, accept).into()
             }
 
-            fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Turn<Self> {
+            fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Joined<Self> {
                 self.supersede(key, epoch).into()
             }
 
-            fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Self::Lead> {
+            fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Self::LeaderGuard> {
                 self.lead(key, epoch)
             }
 
-            fn end(lead: Self::Lead, end: End) {
+            fn end(lead: Self::LeaderGuard, end: End) {
                 match end {
-                    End::Stored => lead.land($collapse::Landing::Stored),
+                    End::Stored => lead.finish($collapse::FetchOutcome::Stored),
                     End::Failed => drop(lead),
                 }
             }
 
-            fn ended(landing: Self::Landing) -> End {
+            fn ended(landing: Self::FetchOutcome) -> End {
                 match landing {
-                    $collapse::Landing::Stored => End::Stored,
-                    $collapse::Landing::Failed => End::Failed,
+                    $collapse::FetchOutcome::Stored => End::Stored,
+                    $collapse::FetchOutcome::Failed => End::Failed,
                     landing => panic!("nobody lands with {landing:?}"),
                 }
             }
         }
 
-        impl From<$collapse::Turn> for Turn<$collapse::Flights> {
-            fn from(turn: $collapse::Turn) -> Self {
+        impl From<$collapse::Joined> for Joined<$collapse::Flights> {
+            fn from(turn: $collapse::Joined) -> Self {
                 match turn {
-                    $collapse::Turn::Lead(lead) => Self::Lead(lead),
-                    $collapse::Turn::Follow(follow) => Self::Follow(follow),
-                    $collapse::Turn::Outdated(epoch) => Self::Outdated(epoch),
-                    $collapse::Turn::Full => Self::Full,
+                    $collapse::Joined::Leader(lead) => Self::LeaderGuard(lead),
+                    $collapse::Joined::Follower(follow) => Self::Follower(follow),
+                    $collapse::Joined::Outdated(epoch) => Self::Outdated(epoch),
+                    $collapse::Joined::Full => Self::Full,
                 }
             }
         })+
@@ -162,16 +162,16 @@ macro_rules! flights {
 
 flights!(collapse);
 
-impl<F: Flights> Turn<F> {
+impl<F: Flights> Joined<F> {
     #[track_caller]
-    fn lead(self) -> F::Lead {
-        let Self::Lead(lead) = self else { panic!("nobody leads yet") };
+    fn lead(self) -> F::LeaderGuard {
+        let Self::LeaderGuard(lead) = self else { panic!("nobody leads yet") };
         lead
     }
 
     #[track_caller]
-    fn follow(self) -> F::Follow {
-        let Self::Follow(follow) = self else { panic!("somebody leads") };
+    fn follow(self) -> F::Follower {
+        let Self::Follower(follow) = self else { panic!("somebody leads") };
         follow
     }
 }
@@ -179,20 +179,20 @@ impl<F: Flights> Turn<F> {
 /// The flights, how many fetch at this moment, and what was seen to be wrong.
 struct Scene<F> {
     flights: Arc<F>,
-    limits: Limits,
+    limits: WaiterLimits,
     fetching: AtomicUsize,
     wrong: Mutex<Option<&'static str>>,
 }
 
 /// Plays `model` on a stage where two may wait.
 fn play<F: Flights>(preemptions: Option<usize>, model: impl Fn(&Arc<Scene<F>>) + Send + Sync + 'static) {
-    play_with(preemptions, 1, Limits { per_key: 2, total: 2 }, model);
+    play_with(preemptions, 1, WaiterLimits { per_key: 2, total: 2 }, model);
 }
 
 fn play_with<F: Flights>(
     preemptions: Option<usize>,
     shards: usize,
-    limits: Limits,
+    limits: WaiterLimits,
     model: impl Fn(&Arc<Scene<F>>) + Send + Sync + 'static,
 ) {
     explore(preemptions, move || {
@@ -212,18 +212,18 @@ impl<F: Flights> Scene<F> {
         }
     }
 
-    fn join(&self, epoch: u64) -> Turn<F> {
+    fn join(&self, epoch: u64) -> Joined<F> {
         self.flights.join(KEY, epoch, epoch)
     }
 
-    fn join_or_supersede(&self, epoch: u64) -> Turn<F> {
+    fn join_or_supersede(&self, epoch: u64) -> Joined<F> {
         match self.join(epoch) {
-            Turn::Outdated(_) => self.flights.supersede(KEY, epoch),
+            Joined::Outdated(_) => self.flights.supersede(KEY, epoch),
             turn => turn,
         }
     }
 
-    fn fetch(&self, lead: F::Lead, end: End) {
+    fn fetch(&self, lead: F::LeaderGuard, end: End) {
         self.check(self.fetching.fetch_add(1, Ordering::Relaxed) == 0, "two fetch at a time");
         self.fetching.fetch_sub(1, Ordering::Relaxed);
         F::end(lead, end);
@@ -231,15 +231,15 @@ impl<F: Flights> Scene<F> {
 
     /// No flight is left over, and as many may wait as at the beginning.
     fn check_that_all_have_gone(&self) {
-        let Limits { per_key, total } = self.limits;
+        let WaiterLimits { per_key, total } = self.limits;
         let (mut leads, mut waiting) = (Vec::new(), Vec::new());
         for key in 0..total {
             let key = [u8::try_from(key).unwrap()];
             let join = || self.flights.join(&key, u64::MAX, u64::MAX);
-            let Turn::Lead(lead) = join() else { return self.check(false, "a flight is left over") };
+            let Joined::Leader(lead) = join() else { return self.check(false, "a flight is left over") };
             leads.push(lead);
             let before = waiting.len();
-            while let Turn::Follow(follow) = join() {
+            while let Joined::Follower(follow) = join() {
                 waiting.push(follow);
             }
             self.check(waiting.len() - before <= per_key, "more wait than may");
@@ -269,12 +269,12 @@ trait Task: Sized {
 /// One who waits. Each flight has one at most: the wakers lie in a hash map, whose order is random, and loom must be able to repeat
 /// what it has seen.
 struct Sleep<F: Flights> {
-    follow: F::Follow,
+    follow: F::Follower,
     alarm: Arc<Alarm>,
 }
 
 impl<F: Flights> Sleep<F> {
-    fn new(follow: F::Follow) -> Self {
+    fn new(follow: F::Follower) -> Self {
         Self { follow, alarm: Arc::default() }
     }
 
@@ -294,7 +294,7 @@ impl<F: Flights> Sleep<F> {
     }
 }
 
-fn poll<F: Flights>(follow: &mut F::Follow, waker: &Waker) -> Poll<End> {
+fn poll<F: Flights>(follow: &mut F::Follower, waker: &Waker) -> Poll<End> {
     Pin::new(follow).poll(&mut Context::from_waker(waker)).map(F::ended)
 }
 
@@ -332,12 +332,12 @@ impl<F: Flights> Task for Request<F> {
                 }
             }
             match self.scene.join_or_supersede(self.epoch) {
-                Turn::Lead(lead) => {
+                Joined::Leader(lead) => {
                     self.scene.fetch(lead, self.end);
                     return None;
                 }
-                Turn::Follow(follow) => self.sleep = Some(Sleep::new(follow)),
-                Turn::Outdated(_) | Turn::Full => {
+                Joined::Follower(follow) => self.sleep = Some(Sleep::new(follow)),
+                Joined::Outdated(_) | Joined::Full => {
                     self.scene.check(false, "a request neither leads nor follows");
                     return None;
                 }
@@ -423,7 +423,7 @@ fn end_of_the_superseded<F: Flights>(end: End) {
         scene.check(polled.is_pending(), "nobody has landed");
         let leader = spawn(scene, move |_| F::end(old, end));
         match scene.flights.supersede(KEY, LATE) {
-            Turn::Lead(new) => {
+            Joined::Leader(new) => {
                 let late = spawn_task(Request::new(scene, LATE, End::Stored));
                 scene.fetch(new, End::Stored);
                 scene.finish([late.join().unwrap()]);
@@ -497,19 +497,19 @@ fn two_tries_after_a_failure<F: Flights>() {
                 scene.join(EARLY)
             })
         });
-        let leads = turns.iter().filter(|turn| matches!(turn, Turn::Lead(_))).count();
-        let follows = turns.iter().filter(|turn| matches!(turn, Turn::Follow(_))).count();
+        let leads = turns.iter().filter(|turn| matches!(turn, Joined::Leader(_))).count();
+        let follows = turns.iter().filter(|turn| matches!(turn, Joined::Follower(_))).count();
         scene.check((leads, follows) == (1, 1), "not exactly one of two has the next try");
     });
 }
 
 /// Two requests want to wait where one may, each for one of `keys`.
-fn two_for_one_seat<F: Flights>(shards: usize, limits: Limits, keys: [&'static [u8]; 2]) {
+fn two_for_one_seat<F: Flights>(shards: usize, limits: WaiterLimits, keys: [&'static [u8]; 2]) {
     play_with::<F>(ALL, shards, limits, move |scene| {
         let leads = keys.map(|key| scene.flights.lead(key, EARLY));
         let waiting = Arc::new(AtomicUsize::new(0));
         let wait = move |scene: &Scene<F>, key| {
-            let Turn::Follow(_follow) = scene.flights.join(key, EARLY, EARLY) else { return };
+            let Joined::Follower(_follow) = scene.flights.join(key, EARLY, EARLY) else { return };
             scene.check(waiting.fetch_add(1, Ordering::Relaxed) == 0, "more wait than may");
             waiting.fetch_sub(1, Ordering::Relaxed);
         };
@@ -520,17 +520,17 @@ fn two_for_one_seat<F: Flights>(shards: usize, limits: Limits, keys: [&'static [
         wait(scene, keys[0]);
         other.join().unwrap();
         let next = scene.flights.join(KEY, EARLY, EARLY);
-        scene.check(matches!(next, Turn::Follow(_)), "somebody is counted who has gone");
+        scene.check(matches!(next, Joined::Follower(_)), "somebody is counted who has gone");
         drop((leads, next));
     });
 }
 
 fn two_for_one_seat_at_a_key<F: Flights>() {
-    two_for_one_seat::<F>(1, Limits { per_key: 1, total: 2 }, [KEY, KEY]);
+    two_for_one_seat::<F>(1, WaiterLimits { per_key: 1, total: 2 }, [KEY, KEY]);
 }
 
 fn two_for_one_seat_in_all<F: Flights>() {
-    two_for_one_seat::<F>(2, Limits { per_key: 2, total: 1 }, [KEY, OTHER_KEY]);
+    two_for_one_seat::<F>(2, WaiterLimits { per_key: 2, total: 1 }, [KEY, OTHER_KEY]);
 }
 
 /// The tag of the response in question.
@@ -576,13 +576,13 @@ impl<F: Flights> House<F> {
     /// Changes the data, invalidates, and lets everyone know that it has returned.
     fn write(&self, tag: u64) {
         self.data.store(1, Ordering::Relaxed);
-        self.table.invalidate(&[tag], Force::Hard);
+        self.table.invalidate(&[tag], Strength::Hard);
         if tag == POST {
             self.returned.store(true, Ordering::Release);
         }
     }
 
-    fn look_up(&self) -> Option<u64> {
+    fn lookup(&self) -> Option<u64> {
         let stored = (*self.stored.lock().unwrap())?;
         self.is_alive(stored.born).then_some(stored.data)
     }
@@ -591,19 +591,19 @@ impl<F: Flights> House<F> {
         self.table.judge(born, [POST].into_iter()) == Judgement::Alive
     }
 
-    /// `Inquiry::join`.
-    fn join(&self, epoch: u64) -> Turn<F> {
+    /// `FetchContext::join`.
+    fn join(&self, epoch: u64) -> Joined<F> {
         let flights = &self.scene.flights;
         let turn = flights.join(KEY, epoch, epoch);
-        let Turn::Outdated(began) = turn else { return turn };
+        let Joined::Outdated(began) = turn else { return turn };
         if self.foresight == Foresight::Known && self.is_alive(began) {
             let turn = flights.join(KEY, epoch, began);
-            let Turn::Outdated(_) = turn else { return turn };
+            let Joined::Outdated(_) = turn else { return turn };
         }
         flights.supersede(KEY, epoch)
     }
 
-    fn fetch(&self, lead: F::Lead, born: u64) -> u64 {
+    fn fetch(&self, lead: F::LeaderGuard, born: u64) -> u64 {
         let data = self.data.load(Ordering::Relaxed);
         let alive = self.is_alive(born);
         if alive {
@@ -615,14 +615,14 @@ impl<F: Flights> House<F> {
 }
 
 /// `Fetch::run`, as a request that begins now.
-struct Read<F: Flights> {
+struct ReadOutcome<F: Flights> {
     house: Arc<House<F>>,
     /// Whether the invalidation had returned when it began.
     returned: bool,
     sleep: Option<Sleep<F>>,
 }
 
-impl<F: Flights> Read<F> {
+impl<F: Flights> ReadOutcome<F> {
     fn new(house: &Arc<House<F>>) -> Self {
         Self { house: Arc::clone(house), returned: house.returned.load(Ordering::Acquire), sleep: None }
     }
@@ -633,7 +633,7 @@ impl<F: Flights> Read<F> {
     }
 }
 
-impl<F: Flights> Task for Read<F> {
+impl<F: Flights> Task for ReadOutcome<F> {
     fn run(mut self) -> Option<Self> {
         loop {
             if let Some(mut sleep) = self.sleep.take()
@@ -642,17 +642,17 @@ impl<F: Flights> Task for Read<F> {
                 return Some(Self { sleep: Some(sleep), ..self });
             }
             let epoch = self.house.table.epoch();
-            if let Some(data) = self.house.look_up() {
+            if let Some(data) = self.house.lookup() {
                 self.answer(data);
                 return None;
             }
             match self.house.join(epoch) {
-                Turn::Lead(lead) => {
+                Joined::Leader(lead) => {
                     self.answer(self.house.fetch(lead, epoch));
                     return None;
                 }
-                Turn::Follow(follow) => self.sleep = Some(Sleep::new(follow)),
-                Turn::Outdated(_) | Turn::Full => {
+                Joined::Follower(follow) => self.sleep = Some(Sleep::new(follow)),
+                Joined::Outdated(_) | Joined::Full => {
                     self.house.scene.check(false, "a request neither leads nor follows");
                     return None;
                 }
@@ -675,12 +675,12 @@ fn requests_and_invalidation<F: Flights>(foresight: Foresight, tag: u64) {
         });
         let reader = thread::spawn({
             let house = Arc::clone(&house);
-            move || Read::new(&house).run()
+            move || ReadOutcome::new(&house).run()
         });
-        let read = Read::new(&house).run();
+        let read = ReadOutcome::new(&house).run();
         writer.join().unwrap();
         scene.finish([read, reader.join().unwrap()]);
-        scene.finish([Read::new(&house).run()]);
+        scene.finish([ReadOutcome::new(&house).run()]);
     });
 }
 
@@ -697,11 +697,11 @@ fn request_after_an_invalidation<F: Flights>(foresight: Foresight) {
         house.write(POST);
         let epoch = house.table.epoch();
         match house.join(epoch) {
-            Turn::Lead(new) => scene.check(house.fetch(new, epoch) == 1, "a handler read old data"),
+            Joined::Leader(new) => scene.check(house.fetch(new, epoch) == 1, "a handler read old data"),
             _ => scene.check(false, "waits for what began before the invalidation"),
         }
         leader.join().unwrap();
-        scene.finish([Read::new(&house).run()]);
+        scene.finish([ReadOutcome::new(&house).run()]);
     });
 }
 

@@ -142,7 +142,7 @@ enum Memory {
     #[default]
     Nothing,
     /// After so many polls, it has seen so many items of this incarnation.
-    Followed { polls: u8, seen: u8, incarnation: u8 },
+    InvalidationFeed { polls: u8, seen: u8, incarnation: u8 },
 }
 
 type Port<L> = steps::Port<Node<L>>;
@@ -333,7 +333,7 @@ async fn write<L: Rule>(port: Port<L>, tag: Tag) -> End {
 async fn follow<L: Rule>(port: Port<L>, memory: Memory, scene: Scene) -> End {
     let (polls, seen, known) = match memory {
         Memory::Nothing => (0, 0, 0),
-        Memory::Followed { polls, seen, incarnation } => (polls, seen, incarnation),
+        Memory::InvalidationFeed { polls, seen, incarnation } => (polls, seen, incarnation),
     };
     let mut sent_at = now(&port).await;
     if scene.block > 0 {
@@ -360,7 +360,7 @@ async fn follow<L: Rule>(port: Port<L>, memory: Memory, scene: Scene) -> End {
         port.ask(op).await;
     }
     let polls = polls + 1;
-    if polls == scene.polls { End::Done } else { End::Next(Memory::Followed { polls, seen: until, incarnation }) }
+    if polls == scene.polls { End::Done } else { End::Next(Memory::InvalidationFeed { polls, seen: until, incarnation }) }
 }
 
 async fn now<L: Rule>(port: &Port<L>) -> u8 {
@@ -408,7 +408,7 @@ impl Scene {
         actors.extend(self.writes.iter().map(|&tag| Actor::new(format!("Write {tag:?}"), move |port, _| write::<L>(port, tag))));
         actors.push(Actor::new("Follow".to_owned(), move |port, memory| follow::<L>(port, memory, self)));
         actors.extend(self.fetch.then(|| Actor::new("Fetch".to_owned(), move |port, _| fetch::<L>(port, self))));
-        actors.push(Actor::new("Read".to_owned(), move |port, _| read::<L>(port, self)));
+        actors.push(Actor::new("ReadOutcome".to_owned(), move |port, _| read::<L>(port, self)));
         let node = Node {
             time: 0,
             end_of_time: self.end_of_time,

@@ -144,7 +144,7 @@ enum Op {
     /// A reader reads the entry.
     Entry,
     /// A request begins at a near tier, which reads the clock alone.
-    Look,
+    CacheableRequest,
     /// A reader reads something; the first is where its request begins.
     Begin(Box<Op>),
 }
@@ -156,7 +156,7 @@ enum Reply {
     Entry(Option<Entry>, Returned),
     Data(u8),
     GivenUp(usize),
-    Look(Epoch, Returned),
+    CacheableRequest(Epoch, Returned),
     Done,
 }
 
@@ -225,7 +225,7 @@ impl World for Store {
             }
             Op::Load => Reply::Data(self.data),
             Op::Entry => self.read_entry(),
-            Op::Look => Reply::Look(self.clock(), self.returned),
+            Op::CacheableRequest => Reply::CacheableRequest(self.clock(), self.returned),
             Op::Begin(op) => {
                 self.began.get_or_insert(self.returned);
                 self.perform(actor, op)
@@ -240,7 +240,7 @@ impl World for Store {
 
     /// Before anything has returned, nobody was promised anything.
     fn lets(&self, op: &Op) -> bool {
-        self.returned != Returned::default() || !matches!(op, Op::Begin(_) | Op::Look)
+        self.returned != Returned::default() || !matches!(op, Op::Begin(_) | Op::CacheableRequest)
     }
 
     fn is_over(&self) -> bool {
@@ -457,7 +457,7 @@ struct Scene {
 #[derive(Debug, Clone, Copy)]
 enum Reader {
     /// Entry and records, each time.
-    Far,
+    SharedStore,
     /// A copy of the entry, as long as the clock stands.
     Near,
 }
@@ -542,7 +542,7 @@ async fn near<A: Algorithm>(port: Port, memory: Memory, all: &[usize]) -> End {
         let Reply::Entry(Some(entry), _) = port.ask(Op::Entry).await else { return End::Unnoticed };
         return keep(entry, clock, judged::<A>(&port, entry, clock, all).await);
     };
-    let Reply::Look(clock, returned) = port.ask(Op::Look).await else { unreachable!() };
+    let Reply::CacheableRequest(clock, returned) = port.ask(Op::CacheableRequest).await else { unreachable!() };
     let judgement = if clock == alive_at { Judgement::Alive } else { judged::<A>(&port, entry, clock, all).await };
     match served(entry, judgement, returned) {
         End::Unnoticed if clock != alive_at => keep(entry, clock, judgement),
@@ -628,7 +628,7 @@ impl Scene {
             actors.push(Actor::new(format!("{by:?}"), move |port, memory| fetch::<A>(port, memory, by, self)));
         }
         actors.push(match self.reader {
-            Reader::Far => Actor::new("Read".to_owned(), move |port, _| read::<A>(port, self.tags)),
+            Reader::SharedStore => Actor::new("ReadOutcome".to_owned(), move |port, _| read::<A>(port, self.tags)),
             Reader::Near => Actor::new("Near".to_owned(), move |port, memory| near::<A>(port, memory, self.tags)),
         });
         search(&self.store::<A>(), &actors)
@@ -692,7 +692,7 @@ const PLAIN: Scene = Scene {
     present: true,
     fetches: &[LEARNS],
     writes: &[INVALIDATE],
-    reader: Reader::Far,
+    reader: Reader::SharedStore,
     accidents: Accidents { evictions: 0, expiries: 0, losses: 0 },
     comparison: Comparison::ByValue,
 };

@@ -112,8 +112,8 @@ macro_rules! tables {
 
             fn invalidate(&self, what: What) {
                 match what {
-                    What::Tag(tag) => self.invalidate(&[tag], validity::Force::Hard),
-                    What::TagSoftly(tag) => self.invalidate(&[tag], validity::Force::Soft { at: NOON }),
+                    What::Tag(tag) => self.invalidate(&[tag], validity::Strength::Hard),
+                    What::TagSoftly(tag) => self.invalidate(&[tag], validity::Strength::Soft { at: NOON }),
                     What::Everything => self.invalidate_everything(),
                 };
             }

@@ -86,7 +86,7 @@ async fn a_common_question_is_asked_once_by_all_who_ask_at_the_same_time() {
     let mut heard = vec![0; format!("mg {clock:?} v\r\nmg {entry:?} v\r\n").len()];
     stream.read_exact(&mut heard).await.unwrap();
     stream.write_all(b"VA 1\r\n2\r\nEN\r\n").await.unwrap();
-    assert_eq!(answers(later).await, [value("2"), vec![Reply::Missing]].concat());
+    assert_eq!(answers(later).await, [value("2"), vec![Reply::Miss]].concat());
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_reply_to_nothing_ends_the_connection() {
     let connection = server.connect();
     let pending = ask(&connection, "a");
     let _stream = server.say("mg a v\r\n", "EN\r\nVA 1\r\nx\r\n").await;
-    assert_eq!(pending.replies().await.unwrap(), [Reply::Missing]);
+    assert_eq!(pending.replies().await.unwrap(), [Reply::Miss]);
     while connection.state() == State::Open {
         yield_now().await;
     }

@@ -39,7 +39,7 @@ async fn a_server_that_refuses_is_left_alone_for_a_while_and_tried_again() {
         stream.write_all(b"EN\r\n").await.unwrap();
         stream
     });
-    assert_eq!(ask(&servers).await.unwrap(), Reply::Missing);
+    assert_eq!(ask(&servers).await.unwrap(), Reply::Miss);
     drop(answer.await.unwrap());
 }
 
@@ -55,7 +55,7 @@ async fn a_connection_that_was_lost_is_replaced_at_once() {
             (listener, stream)
         });
         let (asked, answered) = (ask(&servers).await, answer.await.unwrap());
-        assert_eq!(asked.unwrap(), Reply::Missing);
+        assert_eq!(asked.unwrap(), Reply::Miss);
         listener = answered.0;
         // The client sees that it ended.
         while servers.servers[0].line().connection.as_ref().unwrap().state() == State::Open && says.contains("nonsense") {

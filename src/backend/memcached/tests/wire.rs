@@ -34,8 +34,8 @@ fn reply() -> impl Strategy<Value = (Vec<u8>, Reply)> {
     let fixed = prop::sample::select(vec![
         (text("HD"), Reply::Done { cas: 0 }),
         (text("MN"), Reply::Done { cas: 0 }),
-        (text("EN"), Reply::Missing),
-        (text("NF"), Reply::Missing),
+        (text("EN"), Reply::Miss),
+        (text("NF"), Reply::Miss),
         (text("NS"), Reply::NotStored),
         (text("EX"), Reply::Changed),
         (text("ERROR"), Reply::Rejected(Bytes::new())),

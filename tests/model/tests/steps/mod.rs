@@ -142,7 +142,7 @@ impl<W: World> Debug for Port<W> {
 }
 
 /// One actor at one point of its way.
-struct Standing<W: World> {
+struct Validity<W: World> {
     memory: W::Memory,
     /// At this stage.
     told: Told<W>,
@@ -155,7 +155,7 @@ struct Standing<W: World> {
 
 struct State<W: World> {
     world: W,
-    actors: Vec<Rc<Standing<W>>>,
+    actors: Vec<Rc<Validity<W>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +199,7 @@ pub fn search<W: World>(world: &W, actors: &[Actor<W>]) -> Result<usize, String>
 impl<W: World> State<W> {
     fn first(world: &W, actors: &[Actor<W>]) -> Self {
         let standings = actors.iter().zip(0..).map(|(actor, at)| {
-            let (standing, end) = Standing::reach(actor, at, W::Memory::default(), Vec::new(), 0);
+            let (standing, end) = Validity::reach(actor, at, W::Memory::default(), Vec::new(), 0);
             assert_eq!(end, None, "an actor that does nothing");
             Rc::new(standing)
         });
@@ -209,7 +209,7 @@ impl<W: World> State<W> {
     fn steps(&self, actors: &[Actor<W>]) -> impl Iterator<Item = Step<W::Accident>> {
         let able = (0..self.actors.len()).filter(|&at| self.is_next(actors, at));
         let acts = able.flat_map(|at| {
-            let Standing { asked, answers, .. } = &*self.actors[at];
+            let Validity { asked, answers, .. } = &*self.actors[at];
             let open = (0..asked.len()).filter(|&op| answers[op].is_none() && self.world.lets(&asked[op]));
             open.map(move |op| Step::Act { actor: u8::try_from(at).unwrap(), op: u8::try_from(op).unwrap() })
         });
@@ -245,11 +245,11 @@ impl<W: World> State<W> {
             let Some(answers) = standing.answers.iter().cloned().collect::<Option<Arc<[_]>>>() else { return last };
             let mut told = standing.told.clone();
             told.push(answers);
-            let (mut next, mut end) = Standing::reach(&actors[at], at, standing.memory.clone(), told, standing.hash());
+            let (mut next, mut end) = Validity::reach(&actors[at], at, standing.memory.clone(), told, standing.hash());
             while let Some(End::Next(memory)) = end {
                 let hash = FixedState::default().hash_one(&memory);
                 last = Some(End::Next(memory.clone()));
-                (next, end) = Standing::reach(&actors[at], at, memory, Vec::new(), hash);
+                (next, end) = Validity::reach(&actors[at], at, memory, Vec::new(), hash);
             }
             self.actors[at] = Rc::new(next);
             if end.is_some() {
@@ -270,7 +270,7 @@ impl<W: World> State<W> {
     }
 }
 
-impl<W: World> Standing<W> {
+impl<W: World> Validity<W> {
     /// Where the actor stands when it was told so much.
     fn reach(actor: &Actor<W>, at: usize, memory: W::Memory, told: Told<W>, hash: u64) -> (Self, Option<End<W::Memory>>) {
         let stage = FixedState::default().hash_one((at, &memory));
