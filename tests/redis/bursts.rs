@@ -186,7 +186,7 @@ async fn invalidate(cache: &Cache, tags: usize, per_call: usize) {
 
 /// How long the slowest command took that the server remembers.
 fn slowest(server: &Server) -> Duration {
-    let log: Vec<(u64, u64, u64, Vec<String>, String, String)> = server.run("SLOWLOG GET 128");
+    let log: Vec<(u64, u64, u64, redis::Value, String, String)> = server.run("SLOWLOG GET 128");
     log.iter().map(|(_, _, micros, ..)| Duration::from_micros(*micros)).max().unwrap_or_default()
 }
 
