@@ -1,5 +1,6 @@
 pub(crate) mod budget;
 pub(crate) mod buffer;
+#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "only the body of axum is looked into"))]
 pub(crate) mod request_content;
 pub(crate) mod tee;
 

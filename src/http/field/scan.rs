@@ -28,6 +28,7 @@ pub(crate) fn count(_bytes: usize) {}
 pub(crate) use counting::count;
 
 #[cfg(test)]
+#[cfg_attr(not(all(feature = "axum", feature = "memory")), allow(dead_code, reason = "the tests that limit steps need both"))]
 pub(crate) mod counting {
     use std::{
         cell::Cell,
