@@ -119,6 +119,8 @@ reasons! {
     ConnectionOptions = "connection-options",
     /// The request's header fields have more than 32 KiB together, counted as HTTP/2 does.
     RequestFieldsTooLarge = "request-fields-too-large",
+    /// The query has more than 8,000 bytes, and the route has a rule for its parameters.
+    QueryTooLong = "query-too-long",
     /// The route's own key function declined.
     KeyDeclined = "key-declined",
     /// The cache is switched off: [`Mode::Bypass`](crate::Mode::Bypass).

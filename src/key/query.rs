@@ -34,6 +34,9 @@ enum Pattern {
     Prefix(String),
 }
 
+/// The longest query that a rule is applied to: RFC 9110 §4.1 recommends that servers support URIs of that length.
+pub(crate) const MAX_QUERY: usize = 8000;
+
 impl QueryRule {
     pub(crate) fn only<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
         Self { choice: Choice::Only(patterns(names)), ..self }
@@ -136,6 +139,9 @@ fn joined(parameters: &[(Cow<'_, str>, &str)], capacity: usize) -> String {
 fn name(parameter: &str) -> Cow<'_, str> {
     count(parameter.len() + 1);
     let name = parameter.split('=').next().unwrap_or_default();
+    if !name.contains(['%', '+']) {
+        return Cow::Borrowed(name);
+    }
     form_urlencoded::parse(name.as_bytes()).next().map_or(Cow::Borrowed(""), |(name, _)| name)
 }
 

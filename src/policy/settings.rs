@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, request::Parts};
+use http::{Method, Uri, request::Parts};
 
 use super::cacheable_request::{CacheableMethod, CacheableRequest, Search};
 use super::rules::StoreRules;
@@ -20,7 +20,10 @@ use crate::{
         cache_status::{Forward, Reason, StatusField},
         request_fields::{MAX_FIELDS_SIZE, RequestFields},
     },
-    key::rules::{Cookies, KeyRules},
+    key::{
+        query::MAX_QUERY,
+        rules::{Cookies, KeyRules},
+    },
     router,
     tag::template::TagTemplate,
 };
@@ -110,6 +113,9 @@ impl Settings {
         if facts.size > MAX_FIELDS_SIZE {
             return Err((Forward::Bypass, Reason::RequestFieldsTooLarge));
         }
+        if self.reads_parameters() && [router::original_uri(parts), &parts.uri].into_iter().any(has_long_query) {
+            return Err((Forward::Bypass, Reason::QueryTooLong));
+        }
         let principal = self.key.principal.as_ref().and_then(|principal| principal(parts));
         self.check(&facts, content, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
         let span =
@@ -122,6 +128,11 @@ impl Settings {
         look.selective = facts.selective;
         look.demands = facts.demanding.then(|| Box::new(self.demands(parts)));
         Ok(())
+    }
+
+    /// Whether the parameters of a query are compared one by one, and not the query as a whole.
+    fn reads_parameters(&self) -> bool {
+        self.no_vary_search || !self.key.query.is_exact()
     }
 
     /// What the request may demand: of clients in general only that nobody be asked but the cache.
@@ -184,4 +195,8 @@ impl fmt::Debug for Settings {
             .field("key", &self.key)
             .finish_non_exhaustive()
     }
+}
+
+fn has_long_query(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.len() > MAX_QUERY)
 }

@@ -31,7 +31,7 @@ use crate::{
     key::{
         Key,
         normalizers::Normalizers,
-        query::QueryRule,
+        query::{MAX_QUERY, QueryRule},
         rules::{cookie, push_forwarding},
         secret::Secret,
     },
@@ -225,9 +225,11 @@ fn request_that_is_read_costs_a_bounded_number_of_steps() {
         }
     }
     for pattern in ["a&", "b=1&a&", "%", "%61=+&", "&", "=", "+"] {
-        let uri = format!("/page/1?{}", pattern.repeat(60_000 / pattern.len()));
-        let (steps, _) = ask(&app, &uri, plain.clone());
-        assert!(steps < 100 * 60_000, "{pattern}: {steps} steps");
+        let query = |length: usize| format!("/page/1?{}", pattern.repeat(length / pattern.len()));
+        let (steps, _) = ask(&app, &query(MAX_QUERY), plain.clone());
+        assert!(steps < 100 * MAX_QUERY, "{pattern}: {steps} steps");
+        let (steps, _) = ask(&app, &query(60_000), plain.clone());
+        assert!(steps < 10_000, "{pattern}: {steps} steps");
     }
 }
 
@@ -241,6 +243,19 @@ fn request_just_below_the_limit_is_answered_from_the_cache_and_one_above_is_not(
     ask(&app, "/page/1", sized(1));
     let hit = |length| CacheStatus::of(&ask(&app, "/page/1", sized(length)).1).is_some_and(CacheStatus::is_hit);
     assert!(hit(largest) && !hit(largest + 1));
+}
+
+#[test]
+fn long_query_bypasses_a_route_that_has_a_rule_for_parameters() {
+    let query = |length: usize| format!("/page?{}", "a".repeat(length));
+    let cache = Cache::in_memory(1 << 20);
+    let plain = cache.layer().ttl(Duration::from_secs(60));
+    for (layer, refused) in [(plain.clone().sort_query(), true), (plain.clone().no_vary_search(), true), (plain, false)] {
+        let app = Router::new().route("/page", routing::get(|| async { "page" }).layer(layer));
+        let reason = |length| CacheStatus::of(&ask(&app, &query(length), HeaderMap::new()).1).and_then(CacheStatus::reason);
+        assert_eq!(reason(MAX_QUERY), None);
+        assert_eq!(reason(MAX_QUERY + 1), refused.then_some(Reason::QueryTooLong));
+    }
 }
 
 #[test]
