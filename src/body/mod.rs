@@ -1,6 +1,7 @@
 pub(crate) mod budget;
 pub(crate) mod buffer;
-#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "only the body of axum is looked into"))]
+#[cfg(feature = "axum")]
+pub(crate) mod first_frame;
 pub(crate) mod request_content;
 pub(crate) mod tee;
 

@@ -1,16 +1,7 @@
 //! Whether a request has content, which its header fields may not say: over HTTP/2 they need not, and a body that another layer
 //! has wrapped may not say either.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
-
-use bytes::{Buf as _, Bytes};
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
+use http_body::Body;
 
 /// What is known of a request's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,76 +24,5 @@ impl Content {
             _ if size.lower() > 0 => Self::Present,
             _ => Self::Unclear,
         }
-    }
-}
-
-type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
-
-/// Reads the first frame that is not empty; an error if it takes too long, in which case nothing is lost.
-pub(crate) async fn first_frame<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Item<B>, TooSlow> {
-    /// A client that sends a body at all sends its beginning, or its end, along with the header.
-    const PATIENCE: Duration = Duration::from_millis(100);
-    match poll_fn(|cx| Poll::Ready(poll_first(body, cx))).await {
-        Poll::Ready(first) => Ok(first),
-        Poll::Pending => tokio::time::timeout(PATIENCE, poll_fn(|cx| poll_first(body, cx))).await.map_err(|_| TooSlow),
-    }
-}
-
-/// The first frame has not come yet.
-#[derive(Debug)]
-pub(crate) struct TooSlow;
-
-fn poll_first<B: Body<Data = Bytes> + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Poll<Item<B>> {
-    loop {
-        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-            Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.has_remaining()) => {}
-            first => return Poll::Ready(first),
-        }
-    }
-}
-
-pin_project! {
-    /// A body whose first frame was read already, whole again.
-    pub(crate) struct Resumed<B>
-    where
-        B: Body,
-    {
-        first: Option<Result<Frame<Bytes>, B::Error>>,
-        #[pin]
-        rest: B,
-    }
-}
-
-impl<B: Body> Resumed<B> {
-    pub(crate) fn new(first: Result<Frame<Bytes>, B::Error>, rest: B) -> Self {
-        Self { first: Some(first), rest }
-    }
-}
-
-impl<B: Body<Data = Bytes>> Body for Resumed<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Item<B>> {
-        let this = self.project();
-        match this.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
-            None => this.rest.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref()).map_or(0, |data| data.len() as u64);
-        let rest = self.rest.size_hint();
-        let mut size = SizeHint::new();
-        size.set_lower(rest.lower().saturating_add(first));
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(first)) {
-            size.set_upper(upper);
-        }
-        size
     }
 }

@@ -1,3 +1,5 @@
+//! The backend under test, as the cases use it.
+
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{

@@ -1,3 +1,5 @@
+//! The list of cases, by name.
+
 use super::{
     backend_under_test::{Subject, Waiting},
     concurrency, epochs, outage,

@@ -1,3 +1,5 @@
+//! The report of a run: which cases hold, fail, or were skipped.
+
 use std::{fmt, fmt::Write as _};
 
 use crate::error::Error;

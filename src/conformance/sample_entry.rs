@@ -1,3 +1,5 @@
+//! Entries of every kind, and what must be equal when they are read back.
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

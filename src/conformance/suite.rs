@@ -1,3 +1,5 @@
+//! The suite: which cases run, and on what.
+
 use std::{any::Any, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::timeout;

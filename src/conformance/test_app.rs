@@ -1,3 +1,5 @@
+//! An application with a cache layer over the backend under test.
+
 use std::{
     convert::Infallible,
     fmt,

@@ -1,7 +1,5 @@
 use http::{HeaderMap, HeaderName, header::VARY};
 
-use crate::key::normalizers::Normalize;
-
 /// The request fields that a response nominates (RFC 9111 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {

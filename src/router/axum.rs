@@ -14,7 +14,10 @@ use axum::{
 use http::{Extensions, Uri, request::Parts};
 
 use crate::{
-    body::request_content::{Content, Resumed, first_frame},
+    body::{
+        first_frame::{Resumed, first_frame},
+        request_content::Content,
+    },
     handler::{
         cache_policy::{CachePolicy, Private},
         cache_tags::CacheTags,

@@ -1,3 +1,5 @@
+//! Macros that assert what the cache did with a request.
+
 use std::fmt;
 
 use http::Response;

@@ -1,3 +1,5 @@
+//! The ways in which a client may try to change what others get.
+
 use std::fmt;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! A backend that fails when it is told to.
+
 use std::{
     future::pending,
     sync::{Arc, Mutex, PoisonError},

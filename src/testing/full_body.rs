@@ -1,3 +1,5 @@
+//! A body that is all there.
+
 use std::{
     convert::Infallible,
     future::poll_fn,

@@ -1,3 +1,5 @@
+//! Tries to poison the pages of an application.
+
 use std::{
     fmt,
     future::{Future, poll_fn},

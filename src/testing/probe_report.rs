@@ -1,3 +1,5 @@
+//! What a probe has found.
+
 use std::{collections::BTreeSet, fmt};
 
 use super::attack_vectors::Vector;
