@@ -46,12 +46,6 @@ impl Vary {
     }
 }
 
-impl<F: Fn(&str) -> String + Send + Sync + 'static> Normalize for F {
-    fn normalize(&self, value: &str) -> String {
-        self(value)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;

@@ -28,6 +28,12 @@ pub trait Normalize: Send + Sync + 'static {
     }
 }
 
+impl<F: Fn(&str) -> String + Send + Sync + 'static> Normalize for F {
+    fn normalize(&self, value: &str) -> String {
+        self(value)
+    }
+}
+
 impl Normalize for LanguageMatcher {
     fn normalize(&self, value: &str) -> String {
         self.best(value).to_owned()
