@@ -194,7 +194,11 @@ impl MemcachedBuilder {
         self
     }
 
-    /// Compresses bodies of at least so many bytes (zstd), where that makes them smaller; default: 4 KiB, `None` never.
+    /// Compresses bodies of at least this many bytes with zstd, if that saves a tenth of them; default: 4 KiB, `None` turns
+    /// compression off.
+    ///
+    /// Without the feature `zstd`, bodies are stored uncompressed, and an entry that another node compressed is a miss.
+    #[cfg(feature = "zstd")]
     pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
         self.options.compression.threshold = bytes;
         self
