@@ -1,3 +1,5 @@
+//! The bounded map under the memory store.
+
 use std::{hash::BuildHasher, sync::Arc};
 
 use quick_cache::{

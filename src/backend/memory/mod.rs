@@ -1,3 +1,5 @@
+//! The store in the memory of the process.
+
 #[cfg(feature = "memory")]
 pub(crate) mod map;
 #[cfg(feature = "memory")]
@@ -26,7 +28,7 @@ use crate::{
 
 /// Stored responses in the memory of this process, bounded in bytes.
 ///
-/// A hit is one look-up and one atomic load; an invalidation costs the same whether it concerns one entry or a
+/// A hit is one lookup and one atomic load; an invalidation costs the same whether it concerns one entry or a
 /// million. What is evicted first is what was used once or not of late (CLOCK-Pro). One entry may take up to 15 MiB, or
 /// a 35th of the store where that is more. Each of the latest 65,536 invalidated tags is remembered by itself; entries older
 /// than those are given up when the next tag needs room.
@@ -66,17 +68,17 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         self
     }
 
-    /// How many entries there are, dead ones included.
+    /// Returns the number of entries, including invalidated ones.
     pub fn entries(&self) -> u64 {
         self.engine.size().0
     }
 
-    /// How many bytes the entries take.
+    /// Returns the size of the entries in bytes.
     pub fn bytes(&self) -> u64 {
         self.engine.size().1
     }
 
-    /// How many invalidated tags are remembered one by one.
+    /// Returns the number of invalidated tags that are remembered individually.
     pub fn invalidated_tags(&self) -> usize {
         self.table.len()
     }
@@ -88,7 +90,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         ReadOutcome { found: found.map(|(standing, stored)| (stored, standing)), epoch: Some(Epoch::new(epoch)) }
     }
 
-    /// Whether `stored` may be used, judged by every invalidation up to `epoch` at least.
+    /// Returns the validity of `stored` by every invalidation up to `epoch` at least.
     fn standing(&self, stored: &Stored, epoch: u64) -> Option<Validity> {
         if stored.validated_at().get() == epoch {
             return Some(Validity::Valid);

@@ -1,3 +1,5 @@
+//! The batching of concurrent reads into one Redis command.
+
 use std::{
     iter,
     pin::pin,
@@ -25,46 +27,46 @@ use super::{
 };
 use crate::{backend::remote::deadline_exceeded, error::Error};
 
-/// Reads keys together with the clock; what is asked for at the same time goes in one command, and what several ask for, once.
+/// Reads keys together with the clock. Concurrent reads are sent in one command, and equal reads only once.
 ///
-/// Each command costs its way through the client, the kernel and the server; a key more costs a fraction of that. Nobody waits
-/// for company: whoever else is ready to ask at this moment comes along. Once they are enough they go ahead, so that the server has
-/// something to do while others still make their questions.
+/// Each command passes through the client, the kernel and the server; one more key costs a fraction of that. Reads that are ready
+/// at the same time are sent as one batch; a read is never delayed to fill it. A full batch is sent immediately, so that the
+/// server works while further reads are prepared.
 #[derive(Debug)]
 pub(super) struct Readings {
     link: Arc<Link>,
     clock: String,
     limit: Duration,
     asked: Mutex<Questions>,
-    /// How many bytes were answered lately, on an average, to one question.
+    /// The moving average of the reply size per read, in bytes.
     typical: AtomicUsize,
 }
 
-/// What it is to those who ask together that one more has joined them.
+/// The effect of adding a read to the current batch.
 enum Joined {
     First,
     Between,
-    /// They are enough, and are to go.
+    /// The batch is full and must be sent.
     Last(Vec<Question>),
 }
 
-/// As many go in one command at the most. With more, the server would be asked less often, and wait for longer.
+/// The maximum number of reads in one command. With larger batches the server would idle for longer between commands.
 const COMPANY: usize = 16;
-/// As many bytes are to be answered to one command: of a long answer, the first who asked waits for the last.
+/// The target size of a reply. The first read of a batch waits for the last, so a long reply delays all of them.
 const ANSWER: usize = 64 << 10;
-/// How often a reading is begun again because the term of the clock has changed meanwhile.
+/// The maximum number of attempts at a read while the term of the clock keeps changing.
 pub(super) const ATTEMPTS: usize = 4;
 
 impl Readings {
-    /// `clock` is the name of the clock, and `limit` for each command.
+    /// Creates a batcher; `clock` is the key of the clock, and `limit` applies to each command.
     pub(super) fn new(link: Arc<Link>, clock: &str, limit: Duration) -> Arc<Self> {
         Arc::new(Self { link, clock: clock.to_owned(), limit, asked: Mutex::default(), typical: AtomicUsize::new(1) })
     }
 
-    /// Reads the keys of these names, after now, and fails if that takes longer than the limit.
+    /// Reads the keys with these names. The read starts after this call, and fails if it takes longer than the limit.
     pub(super) async fn read(self: &Arc<Self>, names: Keys) -> Result<Arc<Moment>, Error> {
         let (answered, joined) = self.join(names);
-        // A task of its own: whoever leaves does not leave the others without an answer.
+        // Spawned: if one caller is dropped, the others must still receive the reply.
         match joined {
             Joined::First => _ = tokio::spawn(Gathering(Some(Arc::clone(self))).ask()),
             Joined::Last(asked) => _ = tokio::spawn(Arc::clone(self).send(asked, Instant::now())),
@@ -110,13 +112,13 @@ impl Readings {
             Ok(Err(error)) => fail(asked, &error),
             Err(elapsed) => {
                 fail(asked, &deadline_exceeded(self.limit, elapsed));
-                // If a connection is being made for it, the next ones have it.
+                // Awaited even so: later reads use the connection that it may be establishing.
                 let _ = reading.await;
             }
         }
     }
 
-    /// Reads the clock alone, however long that takes: of all that is asked of Redis the least.
+    /// Reads the clock alone, without a time limit. This is the cheapest command that larder sends to Redis.
     pub(super) async fn clock(&self) -> Result<Reading, Error> {
         Ok(self.read_together(&self.command(iter::empty())).await?.0)
     }
@@ -153,17 +155,16 @@ impl Readings {
     }
 }
 
-/// What gathers those who are ready to ask. If its runtime ends first, those learn that nobody asks for them, and the next one
-/// gathers anew.
+/// Collects a batch. If its runtime shuts down first, dropping it fails the reads of the batch, and the next read opens another.
 struct Gathering(Option<Arc<Readings>>);
 
 impl Gathering {
     async fn ask(mut self) {
         let Some(readings) = &self.0 else { return };
         let began = Instant::now();
-        // Those who are ready to run come first, and maybe along; but nobody waits for one who does not let go of a thread.
+        // Tasks that are ready run first, and may add their reads. The timeout bounds the wait for a task that blocks its thread.
         let _ = timeout(readings.limit, yield_now()).await;
-        // Who asks from here on is answered by another command; who has asked before may have gone ahead.
+        // Later reads are sent with another command. Earlier ones may already have been sent as a full batch.
         let asked = readings.lock().take();
         if let Some(readings) = self.0.take() {
             readings.send(asked, began).await;
@@ -184,7 +185,7 @@ fn fail(asked: Vec<Question>, error: &Error) {
     asked.into_iter().for_each(|question| question.fail(error));
 }
 
-/// What stands under a key, as far as larder can have written it.
+/// Returns the value of a key, if larder can have written it.
 fn bytes(value: Value) -> Option<Bytes> {
     match value {
         Value::BulkString(bytes) => Some(bytes.into()),
@@ -216,7 +217,7 @@ mod tests {
         assert!(matches!(join(&readings, 0).1, Joined::First));
         for number in 1..COMPANY - 1 {
             assert!(matches!(join(&readings, number).1, Joined::Between));
-            // The same question makes no more of them.
+            // An equal read does not enlarge the batch.
             assert!(matches!(join(&readings, number).1, Joined::Between));
         }
         let Joined::Last(asked) = join(&readings, COMPANY).1 else { panic!("they are enough") };

@@ -1,22 +1,24 @@
+//! The clock of a Redis server as read by a script.
+
 use redis::Value;
 
 use crate::entry::epoch::Epoch;
 
-/// The reign of one server over the clock: it ends with a failover, a restart, or the loss of the clock.
+/// The term of one server as the owner of the clock. It ends with a failover, a restart, or the loss of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Term(pub(super) [u8; 8]);
 
-/// The clock as a script has read it.
+/// The clock as read by a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) term: Term,
     pub(super) epoch: Epoch,
-    /// How many invalidations have been announced.
+    /// The number of invalidations that were published.
     pub(super) sequence: u64,
 }
 
 impl Reading {
-    /// Reads what a script puts in front of its answer; the rest is returned.
+    /// Decodes the clock that a script puts in front of its reply, and returns it with the rest.
     pub(super) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (term, rest) = bytes.split_first_chunk()?;
         let (incarnation, rest) = rest.split_first_chunk()?;
@@ -27,7 +29,7 @@ impl Reading {
     }
 }
 
-/// The clock with which a script answers, before anything else.
+/// Returns the clock from the beginning of a script's reply.
 pub(super) fn of(answer: &Value) -> Option<Reading> {
     match answer {
         Value::BulkString(bytes) => Some(Reading::split(bytes)?.0),

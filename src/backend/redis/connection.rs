@@ -1,3 +1,5 @@
+//! The connection to a Redis primary and its handshake.
+
 use std::{
     fmt,
     sync::{
@@ -198,7 +200,7 @@ impl Link {
 
     fn saw(&self, reading: &Reading) {
         let number = Seen::of(reading).number;
-        // Most of the time there is nothing to write.
+        // Usually there is nothing to write.
         if self.seen.load(Ordering::Relaxed) < number {
             self.seen.fetch_max(number, Ordering::AcqRel);
         }
@@ -207,7 +209,7 @@ impl Link {
     async fn greeted(&self) -> RedisResult<Greeted> {
         match self.current() {
             Some(current) => Ok(current),
-            // Rare, and several KiB: it would make every look-up large.
+            // Boxed: rare, and several KiB that would enlarge every lookup's future.
             None => Box::pin(self.connect_and_greet()).await,
         }
     }
@@ -238,7 +240,7 @@ impl Link {
     }
 
     async fn greet_own(&self, client: &Client, primary: Option<Arc<Primary>>) -> RedisResult<(Way, Term, Option<Arc<Primary>>)> {
-        // How long a command may take is limited by who asks.
+        // The caller limits the time of each command.
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.limit)).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let rule = primary.as_ref().map_or(0, |primary| primary.config_epoch);
@@ -246,7 +248,7 @@ impl Link {
         Ok((Way::Own(connection), term, primary))
     }
 
-    /// Tells a server what this node has seen, and returns the term of the clock there, and the server's major version.
+    /// Passes the latest observed clock to a server, and returns its term and the server's major version.
     async fn greet(&self, connection: &mut impl ConnectionLike, rule: u64) -> RedisResult<(Term, u8)> {
         let last = self.state.read().unwrap_or_else(PoisonError::into_inner).term;
         let seen = last.map_or(Seen::NOTHING, |term| Seen { term, number: self.seen.load(Ordering::Acquire) });
@@ -279,7 +281,7 @@ impl Link {
         }
     }
 
-    /// Whether the connection was made a while ago: it may have been closed since, or its runtime may have ended.
+    /// Returns whether the connection is old enough that it may have been closed, or that its runtime may have ended.
     fn may_be_old(&self) -> bool {
         matches!(self.source, Source::Manager(_)) || self.current().is_some()
     }
@@ -288,7 +290,7 @@ impl Link {
         self.state.read().unwrap_or_else(PoisonError::into_inner).current.clone()
     }
 
-    /// Another may have made a new one meanwhile, which stays.
+    /// A newer connection made by a concurrent caller is kept.
     fn forget(&self, number: u64) {
         forget_if(&self.state, |current| current.number == number);
     }
@@ -301,7 +303,7 @@ fn forget_if(state: &RwLock<State>, is_meant: impl FnOnce(&Greeted) -> bool) {
     }
 }
 
-/// Leaves a server as soon as the sentinels name another primary, or the same one again after another, until the link is gone.
+/// Drops the connection when the sentinels name another primary, or the same one again after another. Ends with the link.
 async fn watch(sentinels: Arc<Sentinels>, state: Weak<RwLock<State>>, running: Running) {
     loop {
         sleep(PERIOD).await;
@@ -310,7 +312,7 @@ async fn watch(sentinels: Arc<Sentinels>, state: Weak<RwLock<State>>, running: R
         }
         let Ok(latest) = sentinels.primary().await else { continue };
         let Some(state) = state.upgrade() else { break };
-        // A sentinel that knows less than the one that was asked before says nothing.
+        // Ignore a sentinel with an older config epoch than the previous one.
         let is_left = |primary: &Arc<Primary>| **primary != *latest && latest.config_epoch >= primary.config_epoch;
         forget_if(&state, |current| current.primary.as_ref().is_some_and(is_left));
     }
@@ -334,7 +336,7 @@ fn broken_in(replies: &[RedisResult<Value>]) -> bool {
     replies.iter().any(|reply| reply.as_ref().is_err_and(breaks))
 }
 
-/// Whether a connection is of no more use: it is broken, or leads to a server that is no primary any more.
+/// Returns whether a connection is unusable: it is broken, or its server is no longer a primary.
 fn breaks(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_unrecoverable_error()

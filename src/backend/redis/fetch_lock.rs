@@ -1,3 +1,5 @@
+//! The fetch locks of this node in Redis.
+
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
@@ -5,7 +7,7 @@ use redis::{Cmd, Value, cmd};
 use super::script::{Known, Sent};
 use crate::backend::contract::FetchLock;
 
-/// How this node claims keys: by a name of its own, so that it gives back no other's claim.
+/// The fetch locks of this node. They carry a unique token, so that a node never releases another node's lock.
 #[derive(Debug)]
 pub(super) struct Claims {
     node: String,

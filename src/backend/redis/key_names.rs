@@ -1,13 +1,15 @@
+//! The names of larder's keys on a Redis server.
+
 use crate::{error::Error, tag::Tag};
 
-/// What larder's keys are called on a server.
+/// The names of larder's keys on a server.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     /// The logical clock; the braces keep it and the stream in one slot of a Cluster.
     pub(super) clock: String,
     /// Invalidations, for near tiers that follow them.
     pub(super) stream: String,
-    /// In front of the name of each tag.
+    /// The prefix of the name of each tag's record.
     pub(super) record: String,
     entry: String,
     claim: String,
@@ -27,12 +29,12 @@ impl Names {
         })
     }
 
-    /// The entry of the key with this digest; the key itself stands in the entry, and is compared.
+    /// Returns the name of the entry for a key with this digest. The entry contains the key itself, which is compared on reading.
     pub(super) fn entry(&self, digest: &[u8; 32]) -> String {
         hexadecimal(&self.entry, digest)
     }
 
-    /// The claim to fetch for the key with this digest.
+    /// Returns the name of the fetch lock for a key with this digest.
     pub(super) fn lock_fetch(&self, digest: &[u8; 32]) -> String {
         hexadecimal(&self.claim, digest)
     }
@@ -42,7 +44,7 @@ impl Names {
     }
 }
 
-/// Half of the digest: two keys that share it would take each other's place, as entries that are told apart when they are read.
+/// Appends half of the digest. Two keys that share it would replace each other's entries, and reading would tell them apart.
 fn hexadecimal(prefix: &str, digest: &[u8; 32]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut name = String::with_capacity(prefix.len() + 32);

@@ -1,3 +1,5 @@
+//! The recent validations of entries by this node.
+
 use std::{
     hash::BuildHasher as _,
     sync::{
@@ -10,14 +12,14 @@ use foldhash::fast::RandomState;
 
 use crate::{entry::epoch::Epoch, tag::Tag};
 
-/// What this node knows of the entries that it has met last: which tags they have, and when they were found usable.
+/// Remembers, for entries that this node read recently, their tags and the epoch at which they were validated.
 ///
-/// The tags save a round trip: their records are read together with the entry. The proof saves even the records: while the epoch is
-/// the same, nothing has been invalidated. Two entries whose digests begin alike take each other's place.
+/// The tags save a round trip: their records are read together with the entry. The validation saves even the records: while the
+/// epoch is the same, nothing has been invalidated. Entries whose digests share a prefix replace each other.
 #[derive(Debug)]
 pub(super) struct Memo {
     places: Box<[Mutex<Option<Note>>]>,
-    /// A hash of the epoch that was seen last: what is judged by it is a guess.
+    /// A hash of the latest epoch that this node observed. It is only a hint.
     latest: AtomicU64,
     hasher: RandomState,
 }
@@ -29,16 +31,16 @@ pub(super) struct Note {
     proof: Option<Proof>,
 }
 
-/// That an entry was found usable.
+/// Records that an entry was valid at an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Proof {
-    /// Of the entry, as it was written then.
+    /// The id of the write that stored the entry.
     pub(super) id: u64,
-    /// Not before this epoch.
+    /// The epoch at which the entry was valid.
     pub(super) at: Epoch,
 }
 
-/// About 2 MiB with five tags each.
+/// The number of slots: about 2 MiB with five tags each.
 const PLACES: usize = 8192;
 
 impl Default for Memo {
@@ -61,7 +63,7 @@ impl Memo {
         *self.place(digest) = Some(note);
     }
 
-    /// Notes what the clock has shown; a later reading may be noted before an earlier one, which costs a round trip.
+    /// Records an observed epoch. Two observations may be recorded out of order, which costs a round trip.
     pub(super) fn saw(&self, epoch: Epoch) {
         let seen = self.hasher.hash_one(epoch);
         // Most of the time there is nothing to write.
@@ -70,7 +72,7 @@ impl Memo {
         }
     }
 
-    /// Whether the epoch at which an entry was found usable is the one that this node has seen last, and most likely still holds.
+    /// Returns whether an entry was validated at the latest epoch that this node observed, and so is most likely still valid.
     pub(super) fn may_hold(&self, note: &Note) -> bool {
         note.proof.is_some_and(|proof| self.hasher.hash_one(proof.at) == self.latest.load(Ordering::Relaxed))
     }

@@ -1,6 +1,6 @@
-//! What is about to be asked, once for all who ask for the same.
+//! The reads that wait to be sent; callers that read the same keys share one.
 //!
-//! A question may be joined until it is sent, and no longer: so what is answered is how things were after each had asked.
+//! A caller can join a read only until it is sent, so every caller receives values that were read after its call.
 
 use std::{
     hash::BuildHasher as _,
@@ -16,14 +16,14 @@ use tokio::sync::oneshot::{self, Receiver, Sender};
 use super::{clock::Reading, snapshot::Moment};
 use crate::error::Error;
 
-/// The questions that have not been sent yet.
+/// The reads that have not been sent yet.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     asked: Vec<Question>,
     hasher: RandomState,
 }
 
-/// Some names, and who wants to know what stands under them.
+/// The names of some keys, and the callers that wait for their values.
 #[derive(Debug)]
 pub(super) struct Question {
     hash: u64,
@@ -31,13 +31,13 @@ pub(super) struct Question {
     askers: SmallVec<[Sender<Answer>; 1]>,
 }
 
-/// The names of the keys that a question asks for: mostly an entry's alone.
+/// The names of the keys of one read: usually the entry's alone.
 pub(super) type Keys = SmallVec<[String; 1]>;
 
 pub(super) type Answer = Result<Arc<Moment>, Error>;
 
 impl Questions {
-    /// Asks, or joins those who ask the same; a question that nobody has asked yet is told its number.
+    /// Adds a read, or joins an equal one. Returns the position of the read if it was added.
     pub(super) fn join(&mut self, names: Keys) -> (Receiver<Answer>, Option<usize>) {
         let (asker, answered) = oneshot::channel();
         let hash = self.hasher.hash_one(&names);
@@ -53,14 +53,14 @@ impl Questions {
         }
     }
 
-    /// Takes them, to be sent.
+    /// Removes and returns all reads, to be sent.
     pub(super) fn take(&mut self) -> Vec<Question> {
         mem::take(&mut self.asked)
     }
 }
 
 impl Question {
-    /// Whether anybody still waits for the answer.
+    /// Returns whether a caller still waits for the reply.
     pub(super) fn matters(&self) -> bool {
         self.askers.iter().any(|asker| !asker.is_closed())
     }
@@ -69,7 +69,7 @@ impl Question {
         self.names.iter().map(String::as_str)
     }
 
-    /// Takes its own from the values that were read. Who has left meanwhile does not need it.
+    /// Takes this read's values and sends them to its callers; those that were dropped are skipped.
     pub(super) fn answer(self, clock: Reading, values: &mut impl Iterator<Item = Option<Bytes>>) {
         let values = values.take(self.names.len()).collect();
         let shared = (self.askers.len() > 1).then(OnceLock::new);

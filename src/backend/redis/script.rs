@@ -1,3 +1,5 @@
+//! The Lua scripts, and the commands that run them.
+
 use std::time::Duration;
 
 use redis::{Cmd, Script, cmd};
@@ -6,11 +8,11 @@ use super::clock::Term;
 use crate::backend::contract::Invalidation;
 
 const CLOCK: &str = include_str!("lua/clock.lua");
-/// The first argument, before those that the script itself takes.
+/// Removes the first argument, which precedes the script's own arguments.
 const SEEN: &str = "local seen = table.remove(ARGV, 1)\n";
 const INVALIDATE: &str = include_str!("lua/invalidate.lua");
 
-/// A library of the server's own, with a function that other programs can call.
+/// Returns the source of a Redis library with a function that other programs can call.
 pub(super) fn library(stream_bytes: u64, stream_life: Duration) -> String {
     let function = include_str!("lua/function.lua").replace("@BYTES@", &stream_bytes.to_string());
     let function = function.replace("@LIFE@", &stream_life.as_secs().to_string());
@@ -24,14 +26,14 @@ pub(super) struct Known {
     digest: String,
 }
 
-/// Whether a server is expected to have a script already.
+/// The form in which a script is sent: its digest, if the server is expected to have it, or its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     ByDigest,
     Whole,
 }
 
-/// What scripts call an invalidation.
+/// Returns the scripts' name for the kind of an invalidation.
 pub(super) fn force(invalidation: &Invalidation) -> &'static str {
     match invalidation {
         Invalidation::Tags(_) => "hard",
@@ -85,7 +87,7 @@ impl Known {
         Self::in_a_reign(include_str!("lua/swap.lua"))
     }
 
-    /// The guard of one term: that of another has another digest, which no server knows by accident.
+    /// Returns the guard of one term. Each term has a guard with a different digest, so a server never has it by accident.
     pub(super) fn guard(term: Term) -> Self {
         let guard = include_str!("lua/guard.lua").replace("@TERM@", &format!("{term:?}"));
         Self::new(guard.replace("@CLOCK@", CLOCK))
@@ -104,7 +106,7 @@ impl Known {
         Self { code, digest }
     }
 
-    /// The command that runs it, without arguments.
+    /// Returns the command that runs the script, without arguments.
     pub(super) fn command(&self, sent: Sent, keys: &[&str]) -> Cmd {
         let (name, script) = match sent {
             Sent::ByDigest => ("EVALSHA", &self.digest),
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
     use crate::backend::expiries::{MOST, TOGETHER};
 
-    /// What a script writes, the other stores' rules read.
+    /// The rules of the other stores can read the records that a script writes.
     #[test]
     fn scripts_merge_expiries_as_all_stores_do() {
         assert!(INVALIDATE.contains(&format!("if #list > {MOST} then merge(1) end")));

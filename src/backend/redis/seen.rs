@@ -1,26 +1,28 @@
+//! The latest clock that this node observed.
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{Reading, Term};
 
-/// How far this node has seen the clock go, on whichever server it was.
+/// The latest clock that this node observed on any server.
 ///
-/// Each script is told: a clock that lacks it may lack what was invalidated, and begins anew. So a server that ruled while another
-/// one did, and was not told, serves nothing from before.
+/// It is passed to each script: a clock that is behind it may lack invalidations, and is started again. So a server that was
+/// primary at the same time as another one, and missed its invalidations, serves no earlier entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) term: Term,
     pub(super) number: u64,
 }
 
-/// Beyond that there are too few numbers to go on from: whoever wrote such a one was not larder.
+/// The largest clock that is accepted. Beyond it too few numbers are left, so larder cannot have written it.
 const FAR: u64 = 9_000_000_000_000_000;
-/// As far as a clock counts.
+/// The largest number that a clock can reach.
 const END: u64 = 9_007_199_254_740_000;
 
 impl Seen {
     pub(super) const NOTHING: Self = Self { term: Term([0; 8]), number: 0 };
 
-    /// What scripts are told; `rule` is the sentinels' config epoch, 0 if there are none.
+    /// Encodes the argument of the scripts; `rule` is the sentinels' config epoch, 0 without sentinels.
     pub(super) fn to_bytes(self, rule: u64) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.term.0);
@@ -29,19 +31,19 @@ impl Seen {
         bytes
     }
 
-    /// Whether the clock has not gone back since.
+    /// Returns whether the clock has not gone back since.
     pub(super) fn is_before(self, reading: &Reading) -> bool {
         reading.term == self.term && (self.number..END).contains(&reading.epoch.get())
     }
 
-    /// What is seen with this reading.
+    /// Returns what this reading shows.
     pub(super) fn of(reading: &Reading) -> Self {
         let number = reading.epoch.get();
         Self { term: reading.term, number: if number < FAR { number } else { 0 } }
     }
 }
 
-/// What was seen last by all who share a connection to several servers.
+/// The latest clock observed by all users of a connection to several servers.
 #[derive(Debug)]
 pub(super) struct Latest(Mutex<Seen>);
 
@@ -50,7 +52,8 @@ impl Latest {
         *self.lock()
     }
 
-    /// Notes what a script has answered that was told `told`; `false` if another has seen something meanwhile that this clock may lack.
+    /// Records the reply of a script that was passed `told`. Returns `false` if a concurrent caller observed something that this clock
+    /// may lack.
     pub(super) fn note(&self, told: Seen, reading: &Reading) -> bool {
         let mut seen = self.lock();
         if seen.term != reading.term && *seen != told {

@@ -1,3 +1,5 @@
+//! The store on one Redis primary.
+
 use std::{iter, sync::Arc, time::Duration};
 
 use redis::{Cmd, Value, cmd, pipe};
@@ -35,9 +37,9 @@ use crate::{
 
 /// One primary, with or without sentinels: its scripts change several keys at once.
 ///
-/// A hit is one `MGET` of the clock, the entry and the records of its tags. Which tags those are is known from the route, or from
-/// the last time that this node met the entry; if that was not all of them, they are read after it. While nothing is invalidated,
-/// clock and entry are enough.
+/// A hit is one `MGET` of the clock, the entry and the records of its tags. The tags are known from the route, or from the last
+/// time that this node read the entry; the records of other tags are read after it. While nothing is invalidated, the clock and
+/// the entry are enough.
 #[derive(Debug)]
 pub(super) struct Single {
     link: Arc<Link>,
@@ -57,18 +59,18 @@ struct Scripts {
     poll: Known,
 }
 
-/// What a script has answered on the server that was greeted.
+/// The reply of a script on the server of the handshake.
 struct Settled {
     reading: Reading,
     replies: Vec<Value>,
     stand: Stand,
 }
 
-/// What is stored under a key by what this node has noted of it.
+/// The entry of a key, as far as this node's remembered validation can decide.
 enum Noted {
     Usable(ReadOutcome),
     Miss(Epoch),
-    /// Its records have to be read.
+    /// The records of its tags must be read.
     Doubtful,
 }
 
@@ -85,7 +87,7 @@ impl Single {
         &self.options
     }
 
-    /// Reads the clock, together with all who read anything at this moment.
+    /// Reads the clock, batched with concurrent reads.
     pub(super) async fn clock(&self) -> Result<Epoch, Error> {
         Ok(self.read(Keys::new()).await?.clock.epoch)
     }
@@ -96,7 +98,7 @@ impl Single {
         Ok(moment)
     }
 
-    /// What is usable by what this node has noted: while nothing is invalidated, clock and entry are enough.
+    /// Returns the entry if the remembered validation is current: while nothing is invalidated, the clock and the entry are enough.
     async fn noted(&self, key: &Key, note: &Note, entry: String) -> Result<Noted, Error> {
         let moment = self.read(smallvec![entry]).await?;
         let epoch = moment.clock.epoch;
@@ -107,7 +109,7 @@ impl Single {
         })
     }
 
-    /// What is usable by the records of its tags, which are read with it as far as they are known.
+    /// Returns the entry if the records of its tags allow it. The records of known tags are read together with the entry.
     async fn judged(&self, key: &Key, digest: &[u8; 32], known: &[Tag], note: Option<Note>) -> Result<ReadOutcome, Error> {
         let asked = note.as_ref().map_or(known, |note| &note.tags);
         let names = iter::once(self.names.entry(digest)).chain(asked.iter().map(|tag| self.names.record(tag)));
@@ -116,7 +118,7 @@ impl Single {
         let Some(Opened { stored, id }) = self.open(key, asked, &moment) else { return self.missing(known, epoch).await };
         let judgement = match judge(epoch, &stored, asked, moment.values.get(1..).unwrap_or_default()) {
             Some(judgement) => judgement,
-            // This node has not met the entry before, or not with these tags.
+            // This node has not read the entry before, or not with these tags.
             None => {
                 moment = self.records(stored.tags()).await?;
                 judge_all(moment.clock.epoch, stored.born(), &moment.values)
@@ -131,9 +133,9 @@ impl Single {
         }
     }
 
-    /// A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
+    /// Prepares a fetch: the records that decide about its response must exist before the handler runs.
     async fn missing(&self, known: &[Tag], epoch: Epoch) -> Result<ReadOutcome, Error> {
-        // Read anew, since the records that are created now have the epoch of now.
+        // Read again, since records that are created now have the current epoch.
         let epoch = if known.is_empty() { epoch } else { self.prepare(known).await? };
         Ok(ReadOutcome { found: None, epoch: Some(epoch) })
     }
@@ -142,13 +144,13 @@ impl Single {
         self.read(tags.iter().map(|tag| self.names.record(tag)).collect()).await
     }
 
-    /// How something born at `born` with these tags stands now.
+    /// Returns the current validity of a response with these tags that was born at `born`.
     async fn judge(&self, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
         let moment = self.records(tags).await?;
         Ok(judge_all(moment.clock.epoch, born, &moment.values))
     }
 
-    /// The entry that was read first, unless it is somebody else's or damaged; `tags` are those that it may have.
+    /// Decodes the entry, the first value, unless it belongs to another key or is damaged; `tags` are those that it may have.
     fn open(&self, key: &Key, tags: &[Tag], moment: &Moment) -> Option<Opened> {
         if let Some(opened) = moment.opened(key) {
             return Some(opened);
@@ -164,7 +166,7 @@ impl Single {
         Some(opened)
     }
 
-    /// Creates the records of these tags that are missing, and reads the epoch for a fetch that is about to begin.
+    /// Creates the missing records of these tags, and reads the epoch for a fetch that is about to start.
     async fn prepare(&self, tags: &[Tag]) -> Result<Epoch, Error> {
         let life = self.options.record_life().as_millis().to_string();
         let arguments = |command: &mut Cmd| {
@@ -174,7 +176,7 @@ impl Single {
         Ok(self.settled(&self.scripts.prepare, &[&self.names.clock], arguments, None).await?.reading.epoch)
     }
 
-    /// Runs a script that answers with the clock, and a command behind it, until the server is the one that was greeted.
+    /// Runs a script that returns the clock, followed by a command, until the server is the one of the handshake.
     async fn settled(
         &self,
         script: &Known,
@@ -192,7 +194,7 @@ impl Single {
         Err(changing())
     }
 
-    /// Runs a script, and a command behind it.
+    /// Runs a script, followed by a command.
     async fn script(
         &self,
         script: &Known,
@@ -201,7 +203,7 @@ impl Single {
         further: Option<&Cmd>,
     ) -> Result<(Vec<Value>, Stand), Error> {
         let commands = |sent, seen: &[u8]| {
-            // Behind a script that is not known, a command that waits would wait for nothing, and once more behind the script.
+            // If the server lacks the script, a blocking command behind it would wait in vain, and wait again on the retry.
             let sent = if further.is_some() { Sent::Whole } else { sent };
             let mut command = script.command(sent, keys);
             command.arg(seen);
@@ -221,12 +223,12 @@ impl Single {
         announced(last, settled.replies.first().ok_or_else(unexpected)?)
     }
 
-    /// Reads where the announcements end.
+    /// Reads the position of the end of the invalidation stream.
     pub(super) async fn position(&self) -> Result<FeedBatch, Error> {
         self.readings.clock().await.map(position)
     }
 
-    /// Makes the function for other programs known to the server.
+    /// Registers the function for other programs on the server.
     pub(super) async fn install_function(&self) -> Result<(), Error> {
         let library = library(WORTH_READING, self.options.stream_life());
         let mut load = cmd("FUNCTION");
@@ -234,7 +236,7 @@ impl Single {
         self.link.ask(&load).await.map_err(failed).map(drop)
     }
 
-    /// Whether as many replicas as the options ask for have what was written.
+    /// Returns whether the write has reached the number of replicas that the options require.
     fn check_replicas(&self, replies: &[Value]) -> Result<(), Error> {
         match (replies.get(1), self.options.replicas) {
             (Some(Value::Int(had)), Some(wanted)) if *had < i64::from(wanted) => Err(Error::unavailable(format!(
@@ -245,9 +247,9 @@ impl Single {
         }
     }
 
-    /// Waits until as many replicas have what was written as the options ask for.
+    /// Waits until the write has reached the number of replicas that the options require.
     fn confirmation(&self) -> Option<Cmd> {
-        // Shorter than our own limit, so that Redis says who is missing; and never 0, which is for ever.
+        // Shorter than larder's own limit, so that Redis reports how many replicas are missing; never 0, which means indefinitely.
         let limit = self.options.limits.invalidate.mul_f64(0.8).as_millis().max(1);
         let mut wait = cmd("WAIT");
         wait.arg(self.options.replicas?).arg(limit.to_string());
@@ -255,7 +257,7 @@ impl Single {
     }
 }
 
-/// When tags expire, in milliseconds, as far as Lua can tell one number from the next; 0 if nothing expires.
+/// Returns the time at which tags expire in milliseconds, limited to integers that Lua represents exactly; 0 if nothing expires.
 fn expired_at(invalidation: &Invalidation) -> u64 {
     match invalidation {
         Invalidation::ExpireTags { at, .. } => at.as_millis().min(1 << 52),
@@ -274,7 +276,7 @@ impl RemoteStore for Single {
         };
         match noted {
             Noted::Usable(read) => Ok(read),
-            // Rarer, and large: they would make every look-up large.
+            // Boxed: rare, and otherwise part of every lookup's future.
             Noted::Miss(epoch) => with_deadline_since(began, limit, Box::pin(self.missing(known, epoch))).await,
             Noted::Doubtful => with_deadline_since(began, limit, Box::pin(self.judged(key, &digest, known, note))).await,
         }
@@ -341,7 +343,7 @@ impl FetchLocks for Single {
 
     async fn unlock_fetch(&self, key: &Key) {
         let command = self.claims.unlock_fetch(&self.names.lock_fetch(&key.storage_digest()));
-        // If it cannot be given back, it ends by itself.
+        // An error is ignored: a lock that cannot be released expires.
         let _ = self.link.ask(&command).await.map(|(reply, _)| reply);
     }
 }

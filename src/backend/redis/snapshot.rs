@@ -1,3 +1,5 @@
+//! The clock and values read by one `MGET`.
+
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -6,17 +8,17 @@ use smallvec::SmallVec;
 use super::clock::Reading;
 use crate::{entry::stored::Stored, key::Key};
 
-/// The clock, and what stood under some keys, in one moment.
+/// The clock and the values of some keys, read atomically.
 #[derive(Debug)]
 pub(super) struct Moment {
     pub(super) clock: Reading,
-    /// One for most: the entry.
+    /// Usually one: the entry.
     pub(super) values: SmallVec<[Option<Bytes>; 1]>,
-    /// What the first of several who asked has made of the first value; `None` if only one did.
+    /// The first value as decoded by the first of several callers; `None` if there is one caller.
     pub(super) shared: Option<OnceLock<(Key, Opened)>>,
 }
 
-/// An entry, and the id of this writing of it.
+/// A decoded entry, and the id of the write that stored it.
 #[derive(Debug, Clone)]
 pub(super) struct Opened {
     pub(super) stored: Arc<Stored>,
@@ -24,13 +26,13 @@ pub(super) struct Opened {
 }
 
 impl Moment {
-    /// What another has made of the entry of this very key.
+    /// Returns the entry of this key if another caller has decoded it.
     pub(super) fn opened(&self, key: &Key) -> Option<Opened> {
         let (of, opened) = self.shared.as_ref()?.get()?;
         (of == key).then(|| opened.clone())
     }
 
-    /// Leaves what was made of the entry to the others. Nobody waits for it: of several the first counts.
+    /// Shares a decoded entry with the other callers. Callers do not wait for it; the first one to finish is kept.
     pub(super) fn leave(&self, key: &Key, opened: &Opened) {
         if let Some(shared) = &self.shared {
             let _ = shared.set((key.clone(), opened.clone()));

@@ -1,3 +1,5 @@
+//! The validity of an entry by the tag records in Redis.
+
 use bytes::Bytes;
 
 use crate::{
@@ -10,10 +12,10 @@ use crate::{
     tag::Tag,
 };
 
-/// How an entry stands by the records that were read for the tags `asked`; `None` if it has others, too.
+/// Returns the validity of an entry by the records that were read for the tags `asked`; `None` if the entry has other tags.
 pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Option<Bytes>]) -> Option<Judgement> {
     let record = |tag| Some(records[asked.iter().position(|asked| asked == tag)?].as_ref());
-    // Mostly they are the same, in the same order.
+    // Usually they are the same tags in the same order.
     if stored.tags() == asked {
         return Some(judge_all(clock, stored.born(), records));
     }
@@ -21,7 +23,7 @@ pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Opt
     worst(stored.born(), clock, judgements)
 }
 
-/// How something born at `born` stands by the records of all its tags.
+/// Returns the validity of a response born at `born` by the records of all its tags.
 pub(super) fn judge_all(clock: Epoch, born: Epoch, records: &[Option<Bytes>]) -> Judgement {
     let judgements = records.iter().map(|record| Some(judge_by(clock, born, record.as_ref())));
     worst(born, clock, judgements).unwrap_or(Judgement::Dead)
@@ -34,13 +36,13 @@ fn worst(born: Epoch, clock: Epoch, judgements: impl Iterator<Item = Option<Judg
     judgements.into_iter().try_fold(Judgement::Alive, |worst, judgement| Some(worst.and(judgement?)))
 }
 
-/// A record that is missing, or of another form, may have been invalidated: whatever has its tag is dead.
+/// Returns the validity by one record. A tag whose record is missing or malformed may have been invalidated, so the response is dead.
 fn judge_by(clock: Epoch, born: Epoch, record: Option<&Bytes>) -> Judgement {
     let judgement = marks(clock, record).map(|(hard, expiries)| Judgement::by(born.get() < hard, expiries.since(born.get())));
     judgement.unwrap_or(Judgement::Dead)
 }
 
-/// The epoch of the last hard invalidation, and the expiries since, if they are of this incarnation.
+/// Returns the epoch of the last hard invalidation and the later expiries, if they belong to this incarnation.
 fn marks(clock: Epoch, record: Option<&Bytes>) -> Option<(u64, Expiries)> {
     let (pairs, []) = record?.as_chunks::<16>() else { return None };
     let (&first, expiries) = pairs.split_first()?;

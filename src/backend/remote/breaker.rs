@@ -1,9 +1,11 @@
+//! The circuit breaker of a remote store.
+
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-/// Whether the store is asked at all.
+/// Decides whether operations reach the store.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     open: AtomicBool,
@@ -17,13 +19,13 @@ impl Breaker {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Notes a failure; tells whether it was one too many.
+    /// Counts a failure; returns whether the breaker must open.
     pub(super) fn failed(&self, limit: u32) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= limit
     }
 
     pub(super) fn worked(&self) {
-        // Most of the time there is nothing to write.
+        // Usually there is nothing to write.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -36,7 +38,7 @@ impl Breaker {
         }
     }
 
-    /// Closes if `nothing_is_owed`; tells whether it is closed now.
+    /// Closes the breaker if `nothing_is_owed`; returns whether it is closed now.
     pub(super) fn close(&self, nothing_is_owed: impl FnOnce() -> bool) -> bool {
         let _changing = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         if !nothing_is_owed() {

@@ -1,3 +1,5 @@
+//! The time limits of a remote store.
+
 use std::{
     future::Future,
     pin::Pin,
@@ -13,18 +15,18 @@ use crate::error::Error;
 #[cfg(feature = "redis")]
 use tokio::time::Instant;
 
-/// How long a remote store may take, and when it is given up for a while.
+/// The time limits of a remote store, and the number of failures that opens the breaker.
 #[derive(Debug, Clone)]
 pub(crate) struct Timeouts {
-    /// For a look-up: longer than that, and the handler answers.
+    /// The limit of a lookup; after it the handler answers.
     pub(crate) read: Duration,
-    /// For storing a response, whose client waits.
+    /// The limit of storing a response, while its client waits.
     pub(crate) store: Duration,
-    /// For an invalidation, and for a sign of life.
+    /// The limit of an invalidation, and of a health check.
     pub(crate) invalidate: Duration,
-    /// How many failures in a row open the breaker.
+    /// The number of consecutive failures that opens the breaker.
     pub(crate) failures: u32,
-    /// Between the first attempts to reach a store that has failed; each later pause is twice as long.
+    /// The first pause between attempts to reach a failed store; each later pause is twice as long.
     pub(crate) first_pause: Duration,
     pub(crate) longest_pause: Duration,
 }

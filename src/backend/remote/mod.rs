@@ -1,4 +1,4 @@
-//! What every store over the network needs: limits of time, a circuit breaker, and a memory of the invalidations that failed.
+//! Time limits, a circuit breaker and the retry of failed invalidations, for every store over the network.
 
 pub(crate) mod breaker;
 pub(crate) mod deadline;
@@ -67,9 +67,9 @@ pub(crate) trait FetchLocks: RemoteStore {
 
 /// A remote store that fails fast and forgets no invalidation.
 ///
-/// After some failures in a row, and after any failed invalidation, the breaker is open: reads miss at once, and nothing is
-/// stored. A task of its own then tries the store again and again; once it answers, it is told every invalidation that failed, and
-/// only then is it trusted again. If that task ends with its runtime, the next operation starts another one.
+/// The breaker opens after some consecutive failures, and after any failed invalidation: reads then miss immediately, and nothing
+/// is stored. A spawned task retries the store. Once the store answers, every failed invalidation is repeated, and only then does
+/// the breaker close. If that task ends with its runtime, the next operation starts another one.
 pub(crate) struct Resilient<R> {
     inner: Arc<Inner<R>>,
 }
@@ -82,7 +82,7 @@ struct Inner<R> {
     recovery: LoneTask,
 }
 
-/// How many tags are invalidated at once. 1,000 keep Redis busy for about 5 ms; other nodes' commands run in between.
+/// The number of tags that are invalidated in one command. 1,000 keep Redis busy for about 5 ms; other nodes' commands run in between.
 const AT_ONCE: usize = 1000;
 
 fn suspended() -> Error {
@@ -99,17 +99,17 @@ impl<R: RemoteStore> Resilient<R> {
         &self.inner.remote
     }
 
-    /// Whether the store is not asked at present.
+    /// Returns whether the breaker is open.
     pub(crate) fn is_open(&self) -> bool {
         self.inner.breaker.is_open()
     }
 
-    /// Asks the store something within its limit for reading, unless the breaker is open.
+    /// Runs an operation within the limit for reads, unless the breaker is open.
     pub(crate) async fn ask<T>(&self, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.within(self.inner.limits.read, what).await
     }
 
-    /// Asks the store something that no request waits for, unless the breaker is open. A failure says nothing about reads, and is not
+    /// Runs an operation that no request waits for, unless the breaker is open. A failure does not concern reads, and is not
     /// counted.
     #[cfg(feature = "redis")]
     pub(crate) async fn ask_aside<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -119,7 +119,7 @@ impl<R: RemoteStore> Resilient<R> {
         with_deadline(limit, what).await
     }
 
-    /// Does not trust the store until it has answered and been told what it missed.
+    /// Opens the breaker until the store has answered and received the invalidations that it missed.
     pub(crate) fn distrust(&self) {
         Inner::open(&self.inner);
     }
@@ -131,7 +131,7 @@ impl<R: RemoteStore> Resilient<R> {
         self.noted(with_deadline(limit, what).await)
     }
 
-    /// Learns from the outcome whether the store works.
+    /// Updates the breaker by the outcome of an operation.
     fn noted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
         if Inner::note(&self.inner, &outcome) {
             Inner::open(&self.inner);
@@ -141,7 +141,7 @@ impl<R: RemoteStore> Resilient<R> {
 }
 
 impl<R: RemoteStore> Inner<R> {
-    /// Counts a failure or a success; tells whether there were too many failures in a row.
+    /// Counts a failure or a success; returns whether there were too many consecutive failures.
     fn note<T>(inner: &Arc<Self>, outcome: &Result<T, Error>) -> bool {
         match outcome {
             Err(error) if !error.is_invalid_input() => inner.breaker.failed(inner.limits.failures),
@@ -152,7 +152,7 @@ impl<R: RemoteStore> Inner<R> {
         }
     }
 
-    /// Whether the store is not asked; if so, sees to it that it is tried again.
+    /// Returns whether the breaker is open; if so, makes sure that a task retries the store.
     fn is_open(inner: &Arc<Self>) -> bool {
         let is_open = inner.breaker.is_open();
         if is_open {
@@ -217,7 +217,7 @@ impl<R: RemoteStore> Inner<R> {
     }
 }
 
-/// Tries the store until it can be trusted, or nobody has a handle on it any more.
+/// Retries the store until the breaker closes, or until the last handle is dropped.
 async fn keep_trying<R: RemoteStore>(store: Weak<Inner<R>>, limits: Timeouts, running: Running) {
     let mut pause = limits.first_pause;
     while let Some(inner) = store.upgrade() {
@@ -234,7 +234,7 @@ async fn keep_trying<R: RemoteStore>(store: Weak<Inner<R>>, limits: Timeouts, ru
 }
 
 impl<R: RemoteStore> Resilient<R> {
-    /// Misses at once while the breaker is open: a request is not held up, and nothing is stored.
+    /// Misses immediately while the breaker is open: the request is not delayed, and nothing is stored.
     pub(crate) async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         if Inner::is_open(&self.inner) {
             return Ok(ReadOutcome { found: None, epoch: None });
@@ -250,7 +250,7 @@ impl<R: RemoteStore> Resilient<R> {
         self.within(self.inner.limits.read, self.inner.remote.is_alive(born, tags)).await
     }
 
-    /// In a task of its own: a caller that leaves must not leave an invalidation half done and unremembered.
+    /// Spawned: a caller that leaves must not leave an invalidation half done and unremembered.
     pub(crate) async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let task = tokio::spawn(Inner::invalidate(Arc::clone(&self.inner), invalidation.clone()));
         task.await.unwrap_or_else(|failure| Err(Error::unavailable("the invalidation did not finish").with_source(failure)))
@@ -264,7 +264,7 @@ impl<R: FetchLocks> Resilient<R> {
     }
 
     pub(crate) async fn unlock_fetch(&self, key: &Key) {
-        // If it cannot be given back, it ends by itself.
+        // An error is ignored: a lock that cannot be released expires.
         let _ = timeout(self.inner.limits.read, self.inner.remote.unlock_fetch(key)).await;
     }
 }

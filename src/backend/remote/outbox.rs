@@ -1,3 +1,5 @@
+//! The invalidations that must be repeated on a remote store.
+
 use std::{
     collections::{HashMap, HashSet},
     mem,
