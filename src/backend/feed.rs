@@ -1,3 +1,5 @@
+//! The traits of a store that can stand behind a near tier.
+
 use async_trait::async_trait;
 
 use super::contract::{Backend, Invalidation};

@@ -1,15 +1,17 @@
+//! The validity of an entry after invalidations.
+
 use crate::clock::Timestamp;
 
 /// How a tag, or everything, was invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strength {
-    /// Never to be used again.
+    /// Must not be used again.
     Hard,
     /// Stale from this moment on.
     Soft { at: Timestamp },
 }
 
-/// The judgement on something that was born at one epoch.
+/// The validity of a response that was born at one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judgement {
     Alive,
@@ -18,7 +20,7 @@ pub(crate) enum Judgement {
 }
 
 impl Judgement {
-    /// The judgement on something of which both are true: the worse one, and of two expiries the earlier.
+    /// Combines two validities: the worse one, and of two expiries the earlier.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Dead, _) | (_, Self::Dead) => Self::Dead,
@@ -38,7 +40,7 @@ impl Judgement {
     }
 }
 
-/// How an entry may be used, as far as invalidation is concerned.
+/// The validity of an entry with regard to invalidations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Validity {
     /// No invalidation concerns it.
@@ -52,7 +54,7 @@ pub enum Validity {
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 impl Validity {
-    /// How something may be used on which this is the judgement, if at all.
+    /// Returns how the entry may be used; `None` if it is dead.
     pub(crate) fn of(judgement: Judgement) -> Option<Self> {
         match judgement {
             Judgement::Alive => Some(Self::Valid),

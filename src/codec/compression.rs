@@ -1,3 +1,5 @@
+//! The compression of HTTP bodies, and its limits.
+
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 

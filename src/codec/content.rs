@@ -1,3 +1,5 @@
+//! The encoding of the content of an entry.
+
 use bytes::BufMut as _;
 use http::HeaderName;
 

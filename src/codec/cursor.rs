@@ -1,3 +1,5 @@
+//! A reader and a writer of encoded fields.
+
 use bytes::BufMut as _;
 
 use super::error::Corrupt;

@@ -1,3 +1,5 @@
+//! The body of an encoded entry.
+
 use bytes::{BufMut as _, Bytes};
 
 use super::{

@@ -1,3 +1,5 @@
+//! The head of an encoded entry.
+
 use bytes::BufMut as _;
 
 use super::{cursor::Reader, error::Corrupt};

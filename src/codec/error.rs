@@ -1,3 +1,5 @@
+//! The errors of decoding an entry.
+
 use std::fmt;
 
 /// Why bytes from a store are no entry that this version can use: each is a miss.

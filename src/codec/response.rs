@@ -1,3 +1,5 @@
+//! The encoding of a stored response.
+
 use bytes::{BufMut as _, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,

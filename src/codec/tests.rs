@@ -1,3 +1,5 @@
+//! Tests of the codec.
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,

@@ -1,3 +1,5 @@
+//! Compression with zstd.
+
 use std::cell::RefCell;
 
 use zstd::{

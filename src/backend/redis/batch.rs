@@ -22,8 +22,8 @@ use super::{
     clock::Reading,
     connection::Link,
     error::{changing, failed, unexpected},
-    question::{Answer, Keys, Question, Questions},
-    snapshot::Moment,
+    question::{Answer, Keys, PendingRead, ReadBatch},
+    snapshot::Snapshot,
 };
 use crate::{backend::remote::deadline_exceeded, error::Error};
 
@@ -33,61 +33,61 @@ use crate::{backend::remote::deadline_exceeded, error::Error};
 /// at the same time are sent as one batch; a read is never delayed to fill it. A full batch is sent immediately, so that the
 /// server works while further reads are prepared.
 #[derive(Debug)]
-pub(super) struct Readings {
+pub(super) struct ReadBatcher {
     link: Arc<Link>,
     clock: String,
     limit: Duration,
-    asked: Mutex<Questions>,
+    asked: Mutex<ReadBatch>,
     /// The moving average of the reply size per read, in bytes.
     typical: AtomicUsize,
 }
 
 /// The effect of adding a read to the current batch.
-enum Joined {
-    First,
-    Between,
+enum Enqueued {
+    Opens,
+    Joins,
     /// The batch is full and must be sent.
-    Last(Vec<Question>),
+    Fills(Vec<PendingRead>),
 }
 
 /// The maximum number of reads in one command. With larger batches the server would idle for longer between commands.
-const COMPANY: usize = 16;
+const MAX_BATCH: usize = 16;
 /// The target size of a reply. The first read of a batch waits for the last, so a long reply delays all of them.
-const ANSWER: usize = 64 << 10;
+const MAX_REPLY_BYTES: usize = 64 << 10;
 /// The maximum number of attempts at a read while the term of the clock keeps changing.
 pub(super) const ATTEMPTS: usize = 4;
 
-impl Readings {
+impl ReadBatcher {
     /// Creates a batcher; `clock` is the key of the clock, and `limit` applies to each command.
     pub(super) fn new(link: Arc<Link>, clock: &str, limit: Duration) -> Arc<Self> {
         Arc::new(Self { link, clock: clock.to_owned(), limit, asked: Mutex::default(), typical: AtomicUsize::new(1) })
     }
 
     /// Reads the keys with these names. The read starts after this call, and fails if it takes longer than the limit.
-    pub(super) async fn read(self: &Arc<Self>, names: Keys) -> Result<Arc<Moment>, Error> {
+    pub(super) async fn read(self: &Arc<Self>, names: Keys) -> Result<Arc<Snapshot>, Error> {
         let (answered, joined) = self.join(names);
         // Spawned: if one caller is dropped, the others must still receive the reply.
         match joined {
-            Joined::First => _ = tokio::spawn(Gathering(Some(Arc::clone(self))).ask()),
-            Joined::Last(asked) => _ = tokio::spawn(Arc::clone(self).send(asked, Instant::now())),
-            Joined::Between => {}
+            Enqueued::Opens => _ = tokio::spawn(BatchTask(Some(Arc::clone(self))).ask()),
+            Enqueued::Fills(asked) => _ = tokio::spawn(Arc::clone(self).send(asked, Instant::now())),
+            Enqueued::Joins => {}
         }
-        answered.await.map_err(|gone| Error::unavailable("Redis was asked, and nobody took the answer").with_source(gone))?
+        answered.await.map_err(|gone| Error::unavailable("the batch was dropped before Redis replied").with_source(gone))?
     }
 
-    fn join(&self, names: Keys) -> (Receiver<Answer>, Joined) {
-        let mut questions = self.lock();
-        let (answered, number) = questions.join(names);
+    fn join(&self, names: Keys) -> (Receiver<Answer>, Enqueued) {
+        let mut batch = self.lock();
+        let (answered, number) = batch.join(names);
         let joined = match number {
-            Some(1) => Joined::First,
-            Some(COMPANY) => Joined::Last(questions.take()),
-            _ => Joined::Between,
+            Some(1) => Enqueued::Opens,
+            Some(MAX_BATCH) => Enqueued::Fills(batch.take()),
+            _ => Enqueued::Joins,
         };
         (answered, joined)
     }
 
-    async fn send(self: Arc<Self>, mut asked: Vec<Question>, began: Instant) {
-        let most = (ANSWER / self.typical.load(Ordering::Relaxed).max(1)).clamp(1, COMPANY);
+    async fn send(self: Arc<Self>, mut asked: Vec<PendingRead>, began: Instant) {
+        let most = (MAX_REPLY_BYTES / self.typical.load(Ordering::Relaxed).max(1)).clamp(1, MAX_BATCH);
         while asked.len() > most {
             let company = asked.split_off(asked.len() - most);
             let this = Arc::clone(&self);
@@ -96,18 +96,18 @@ impl Readings {
         self.answer(asked, began).await;
     }
 
-    async fn answer(&self, mut asked: Vec<Question>, began: Instant) {
-        asked.retain(Question::matters);
+    async fn answer(&self, mut asked: Vec<PendingRead>, began: Instant) {
+        asked.retain(PendingRead::is_wanted);
         if asked.is_empty() {
             return;
         }
-        let command = self.command(asked.iter().flat_map(Question::names));
+        let command = self.command(asked.iter().flat_map(PendingRead::names));
         let mut reading = pin!(self.read_together(&command));
         match timeout(self.limit.saturating_sub(began.elapsed()), reading.as_mut()).await {
             Ok(Ok((clock, values))) => {
                 self.note_size(&values, asked.len());
                 let mut values = values.into_iter();
-                asked.into_iter().for_each(|question| question.answer(clock, &mut values));
+                asked.into_iter().for_each(|read| read.answer(clock, &mut values));
             }
             Ok(Err(error)) => fail(asked, &error),
             Err(elapsed) => {
@@ -150,39 +150,39 @@ impl Readings {
         self.typical.store((typical * 7 + bytes / asked.max(1)).div_ceil(8), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Questions> {
+    fn lock(&self) -> MutexGuard<'_, ReadBatch> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Collects a batch. If its runtime shuts down first, dropping it fails the reads of the batch, and the next read opens another.
-struct Gathering(Option<Arc<Readings>>);
+struct BatchTask(Option<Arc<ReadBatcher>>);
 
-impl Gathering {
+impl BatchTask {
     async fn ask(mut self) {
-        let Some(readings) = &self.0 else { return };
+        let Some(batcher) = &self.0 else { return };
         let began = Instant::now();
         // Tasks that are ready run first, and may add their reads. The timeout bounds the wait for a task that blocks its thread.
-        let _ = timeout(readings.limit, yield_now()).await;
+        let _ = timeout(batcher.limit, yield_now()).await;
         // Later reads are sent with another command. Earlier ones may already have been sent as a full batch.
-        let asked = readings.lock().take();
-        if let Some(readings) = self.0.take() {
-            readings.send(asked, began).await;
+        let asked = batcher.lock().take();
+        if let Some(batcher) = self.0.take() {
+            batcher.send(asked, began).await;
         }
     }
 }
 
-impl Drop for Gathering {
+impl Drop for BatchTask {
     fn drop(&mut self) {
-        if let Some(readings) = &self.0 {
-            let left = readings.lock().take();
+        if let Some(batcher) = &self.0 {
+            let left = batcher.lock().take();
             drop(left);
         }
     }
 }
 
-fn fail(asked: Vec<Question>, error: &Error) {
-    asked.into_iter().for_each(|question| question.fail(error));
+fn fail(asked: Vec<PendingRead>, error: &Error) {
+    asked.into_iter().for_each(|read| read.fail(error));
 }
 
 /// Returns the value of a key, if larder can have written it.
@@ -201,38 +201,38 @@ mod tests {
     use super::*;
     use crate::backend::redis::connection::Source;
 
-    fn readings() -> Arc<Readings> {
+    fn batcher() -> Arc<ReadBatcher> {
         let nowhere = Source::Client(Box::new(Client::open("redis://127.0.0.1:1").unwrap()));
         let limit = Duration::from_secs(1);
-        Readings::new(Arc::new(Link::new(nowhere, "clock", limit)), "clock", limit)
+        ReadBatcher::new(Arc::new(Link::new(nowhere, "clock", limit)), "clock", limit)
     }
 
-    fn join(readings: &Readings, number: usize) -> (Receiver<Answer>, Joined) {
-        readings.join(smallvec![format!("entry {number}")])
+    fn join(batcher: &ReadBatcher, number: usize) -> (Receiver<Answer>, Enqueued) {
+        batcher.join(smallvec![format!("entry {number}")])
     }
 
     #[test]
-    fn enough_go_ahead_and_the_next_is_the_first_again() {
-        let readings = readings();
-        assert!(matches!(join(&readings, 0).1, Joined::First));
-        for number in 1..COMPANY - 1 {
-            assert!(matches!(join(&readings, number).1, Joined::Between));
+    fn a_full_batch_is_sent_and_the_next_read_opens_another() {
+        let batcher = batcher();
+        assert!(matches!(join(&batcher, 0).1, Enqueued::Opens));
+        for number in 1..MAX_BATCH - 1 {
+            assert!(matches!(join(&batcher, number).1, Enqueued::Joins));
             // An equal read does not enlarge the batch.
-            assert!(matches!(join(&readings, number).1, Joined::Between));
+            assert!(matches!(join(&batcher, number).1, Enqueued::Joins));
         }
-        let Joined::Last(asked) = join(&readings, COMPANY).1 else { panic!("they are enough") };
-        assert_eq!(asked.len(), COMPANY);
-        assert!(matches!(join(&readings, 0).1, Joined::First));
+        let Enqueued::Fills(asked) = join(&batcher, MAX_BATCH).1 else { panic!("the batch is not full") };
+        assert_eq!(asked.len(), MAX_BATCH);
+        assert!(matches!(join(&batcher, 0).1, Enqueued::Opens));
     }
 
     #[tokio::test]
-    async fn whose_gathering_ends_is_told_and_the_next_gathers_anew() {
-        let readings = readings();
-        let (first, _) = join(&readings, 1);
-        let (other, joined) = join(&readings, 2);
-        assert!(matches!(joined, Joined::Between));
-        drop(Gathering(Some(Arc::clone(&readings))).ask());
+    async fn a_dropped_batch_fails_its_reads_and_the_next_read_opens_another() {
+        let batcher = batcher();
+        let (first, _) = join(&batcher, 1);
+        let (other, joined) = join(&batcher, 2);
+        assert!(matches!(joined, Enqueued::Joins));
+        drop(BatchTask(Some(Arc::clone(&batcher))).ask());
         assert!(first.await.is_err() && other.await.is_err());
-        assert!(matches!(join(&readings, 1).1, Joined::First));
+        assert!(matches!(join(&batcher, 1).1, Enqueued::Opens));
     }
 }

@@ -1,3 +1,5 @@
+//! The store on a Redis Cluster.
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

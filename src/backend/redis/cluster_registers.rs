@@ -1,3 +1,5 @@
+//! The clock and the tag records on a Redis Cluster.
+
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
@@ -20,7 +22,7 @@ use super::{
     feed::{BATCH, WORTH_READING, announced, position},
     key_names::Names,
     options::Options,
-    script::{Known, Sent, force},
+    script::{Known, ScriptForm, force},
     seen::Latest,
 };
 use crate::{
@@ -134,9 +136,9 @@ impl Slots {
             arguments(&mut command);
             command
         };
-        match self.send(command(Sent::ByDigest)).await {
+        match self.send(command(ScriptForm::Sha)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(command(Sent::Whole)).await.map_err(failed)
+                self.send(command(ScriptForm::Source)).await.map_err(failed)
             }
             outcome => outcome.map_err(failed),
         }

@@ -18,7 +18,7 @@ use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     clock::{Reading, Term},
-    script::{Known, Sent},
+    script::{Known, ScriptForm},
     seen::Seen,
     sentinels::{PERIOD, Primary, Sentinels},
 };
@@ -84,7 +84,7 @@ enum Way {
 struct Guard {
     script: Known,
     /// Servers before version 7 hand scripts on to their replicas, so having one proves nothing: they are looked at each time.
-    sent: Sent,
+    sent: ScriptForm,
 }
 
 impl Link {
@@ -106,7 +106,10 @@ impl Link {
 
     /// Sends commands of which the first is a script that looks at the server itself, and is told first what was seen; returns how each
     /// of them ended.
-    pub(super) async fn run(&self, commands: impl Fn(Sent, &[u8]) -> Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
+    pub(super) async fn run(
+        &self,
+        commands: impl Fn(ScriptForm, &[u8]) -> Pipeline,
+    ) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
         let may_be_old = self.may_be_old();
         let outcome = self.run_once(&commands).await;
         let broken = match &outcome {
@@ -175,7 +178,7 @@ impl Link {
         Ok((outcome?, stand))
     }
 
-    async fn run_once(&self, commands: &impl Fn(Sent, &[u8]) -> Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
+    async fn run_once(&self, commands: &impl Fn(ScriptForm, &[u8]) -> Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
         let Greeted { way, number, term, .. } = self.greeted().await?;
         let stand = self.stand(number, term);
         let seen = stand.seen.to_bytes(0);
@@ -222,7 +225,7 @@ impl Link {
         let (way, term, primary) = match &self.source {
             Source::Manager(manager) => {
                 let (term, version) = self.greet(&mut manager.clone(), 0).await?;
-                let sent = if version < 7 { Sent::Whole } else { Sent::ByDigest };
+                let sent = if version < 7 { ScriptForm::Source } else { ScriptForm::Sha };
                 (Way::Resilient(manager.clone(), Arc::new(Guard { script: Known::guard(term), sent })), term, None)
             }
             Source::Client(client) => self.greet_own(client, None).await?,
@@ -252,7 +255,7 @@ impl Link {
     async fn greet(&self, connection: &mut impl ConnectionLike, rule: u64) -> RedisResult<(Term, u8)> {
         let last = self.state.read().unwrap_or_else(PoisonError::into_inner).term;
         let seen = last.map_or(Seen::NOTHING, |term| Seen { term, number: self.seen.load(Ordering::Acquire) });
-        let mut greet = self.greet.command(Sent::Whole, &[&self.clock]);
+        let mut greet = self.greet.command(ScriptForm::Source, &[&self.clock]);
         let answer: Vec<u8> = greet.arg(&seen.to_bytes(rule)[..]).query_async(connection).await?;
         let Some((reading, [version])) = Reading::split(&answer) else {
             return Err((ErrorKind::UnexpectedReturnType, "the clock has another form than expected").into());
@@ -265,14 +268,14 @@ impl Link {
         let seen = seen.to_bytes(0);
         let commands = |sent| {
             let mut look = guard.script.command(sent, &[&self.clock]);
-            look.arg(if sent == Sent::Whole { "1" } else { "" }).arg(&seen[..]);
+            look.arg(if sent == ScriptForm::Source { "1" } else { "" }).arg(&seen[..]);
             let mut commands = pipe();
             commands.add_command(look).add_command(command.clone());
             commands
         };
         let mut replies = match guard.sent {
-            Sent::ByDigest => run_on(&mut manager, commands).await?,
-            Sent::Whole => run_on(&mut manager, |_| commands(Sent::Whole)).await?,
+            ScriptForm::Sha => run_on(&mut manager, commands).await?,
+            ScriptForm::Source => run_on(&mut manager, |_| commands(ScriptForm::Source)).await?,
         };
         match (replies.pop(), replies.pop()) {
             (Some(reply), Some(Ok(_))) => reply,
@@ -322,12 +325,12 @@ async fn watch(sentinels: Arc<Sentinels>, state: Weak<RwLock<State>>, running: R
 /// Sends the commands with the script's digest, or with the whole script to a server that does not have it.
 async fn run_on(
     connection: &mut impl ConnectionLike,
-    commands: impl Fn(Sent) -> Pipeline,
+    commands: impl Fn(ScriptForm) -> Pipeline,
 ) -> RedisResult<Vec<RedisResult<Value>>> {
-    let replies: Vec<RedisResult<Value>> = commands(Sent::ByDigest).ignore_errors().query_async(connection).await?;
+    let replies: Vec<RedisResult<Value>> = commands(ScriptForm::Sha).ignore_errors().query_async(connection).await?;
     let unknown = |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
     if replies.first().is_some_and(|reply| reply.as_ref().is_err_and(unknown)) {
-        return commands(Sent::Whole).ignore_errors().query_async(connection).await;
+        return commands(ScriptForm::Source).ignore_errors().query_async(connection).await;
     }
     Ok(replies)
 }

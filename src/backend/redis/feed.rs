@@ -1,3 +1,5 @@
+//! The stream of invalidations in Redis, for near tiers.
+
 use std::{iter, time::Duration};
 
 use redis::Value;

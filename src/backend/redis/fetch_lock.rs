@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 
-use super::script::{Known, Sent};
+use super::script::{Known, ScriptForm};
 use crate::backend::contract::FetchLock;
 
 /// The fetch locks of this node. They carry a unique token, so that a node never releases another node's lock.
@@ -28,7 +28,7 @@ impl Claims {
     }
 
     pub(super) fn unlock_fetch(&self, name: &str) -> Cmd {
-        let mut command = self.release.command(Sent::Whole, &[name]);
+        let mut command = self.release.command(ScriptForm::Source, &[name]);
         command.arg(&self.node);
         command
     }

@@ -1,3 +1,5 @@
+//! The settings of a Redis store.
+
 use std::{
     sync::{
         Arc,

@@ -28,9 +28,9 @@ pub(super) struct Known {
 
 /// The form in which a script is sent: its digest, if the server is expected to have it, or its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    ByDigest,
-    Whole,
+pub(super) enum ScriptForm {
+    Sha,
+    Source,
 }
 
 /// Returns the scripts' name for the kind of an invalidation.
@@ -44,31 +44,31 @@ pub(super) fn force(invalidation: &Invalidation) -> &'static str {
 
 impl Known {
     pub(super) fn greet() -> Self {
-        Self::on_the_clock(include_str!("lua/greet.lua"))
+        Self::with_clock(include_str!("lua/greet.lua"))
     }
 
     pub(super) fn prepare() -> Self {
-        Self::on_the_clock(include_str!("lua/prepare.lua"))
+        Self::with_clock(include_str!("lua/prepare.lua"))
     }
 
     pub(super) fn put() -> Self {
-        Self::on_the_clock(include_str!("lua/put.lua"))
+        Self::with_clock(include_str!("lua/put.lua"))
     }
 
     pub(super) fn invalidate() -> Self {
-        Self::on_the_clock(&[INVALIDATE, include_str!("lua/invalidate_now.lua")].concat())
+        Self::with_clock(&[INVALIDATE, include_str!("lua/invalidate_now.lua")].concat())
     }
 
     pub(super) fn advance() -> Self {
-        Self::on_the_clock(include_str!("lua/advance.lua"))
+        Self::with_clock(include_str!("lua/advance.lua"))
     }
 
     pub(super) fn renew() -> Self {
-        Self::on_the_clock(include_str!("lua/renew.lua"))
+        Self::with_clock(include_str!("lua/renew.lua"))
     }
 
     pub(super) fn publish() -> Self {
-        Self::on_the_clock(include_str!("lua/publish.lua"))
+        Self::with_clock(include_str!("lua/publish.lua"))
     }
 
     pub(super) fn release() -> Self {
@@ -76,15 +76,15 @@ impl Known {
     }
 
     pub(super) fn poll() -> Self {
-        Self::on_the_clock(include_str!("lua/poll.lua"))
+        Self::with_clock(include_str!("lua/poll.lua"))
     }
 
     pub(super) fn record() -> Self {
-        Self::in_a_reign(include_str!("lua/record.lua"))
+        Self::per_node(include_str!("lua/record.lua"))
     }
 
     pub(super) fn swap() -> Self {
-        Self::in_a_reign(include_str!("lua/swap.lua"))
+        Self::per_node(include_str!("lua/swap.lua"))
     }
 
     /// Returns the guard of one term. Each term has a guard with a different digest, so a server never has it by accident.
@@ -93,11 +93,11 @@ impl Known {
         Self::new(guard.replace("@CLOCK@", CLOCK))
     }
 
-    fn on_the_clock(body: &str) -> Self {
+    fn with_clock(body: &str) -> Self {
         Self::new([SEEN, CLOCK, body].concat())
     }
 
-    fn in_a_reign(body: &str) -> Self {
+    fn per_node(body: &str) -> Self {
         Self::new([include_str!("lua/reign.lua"), body].concat())
     }
 
@@ -107,10 +107,10 @@ impl Known {
     }
 
     /// Returns the command that runs the script, without arguments.
-    pub(super) fn command(&self, sent: Sent, keys: &[&str]) -> Cmd {
+    pub(super) fn command(&self, sent: ScriptForm, keys: &[&str]) -> Cmd {
         let (name, script) = match sent {
-            Sent::ByDigest => ("EVALSHA", &self.digest),
-            Sent::Whole => ("EVAL", &self.code),
+            ScriptForm::Sha => ("EVALSHA", &self.digest),
+            ScriptForm::Source => ("EVAL", &self.code),
         };
         let mut command = cmd(name);
         command.arg(script).arg(keys.len()).arg(keys);

@@ -14,7 +14,7 @@ pub(super) struct Seen {
     pub(super) number: u64,
 }
 
-/// The largest clock that is accepted. Beyond it too few numbers are left, so larder cannot have written it.
+/// Clocks from this number on are not remembered: too few numbers would be left, and larder cannot have written them.
 const FAR: u64 = 9_000_000_000_000_000;
 /// The largest number that a clock can reach.
 const END: u64 = 9_007_199_254_740_000;

@@ -1,3 +1,5 @@
+//! The sentinels that name the primary.
+
 use std::{
     collections::HashMap,
     fmt,

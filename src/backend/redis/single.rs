@@ -7,7 +7,7 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    batch::{ATTEMPTS, Readings},
+    batch::{ATTEMPTS, ReadBatcher},
     clock::{self, Reading},
     connection::{Link, Stand},
     error::{changing, failed, unconfirmed, unexpected},
@@ -17,8 +17,8 @@ use super::{
     memo::{Memo, Note, Proof},
     options::Options,
     question::Keys,
-    script::{Known, Sent, force, library},
-    snapshot::{Moment, Opened},
+    script::{Known, ScriptForm, force, library},
+    snapshot::{DecodedEntry, Snapshot},
     tag_record::{judge, judge_all},
 };
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Single {
     link: Arc<Link>,
-    readings: Arc<Readings>,
+    readings: Arc<ReadBatcher>,
     names: Names,
     options: Options,
     memo: Memo,
@@ -79,7 +79,7 @@ impl Single {
         let (prepare, put) = (Known::prepare(), Known::put());
         let scripts = Scripts { prepare, put, invalidate: Known::invalidate(), poll: Known::poll() };
         let link = Arc::new(link);
-        let readings = Readings::new(Arc::clone(&link), &names.clock, options.limits.read);
+        let readings = ReadBatcher::new(Arc::clone(&link), &names.clock, options.limits.read);
         Self { link, readings, names, options, memo: Memo::default(), claims: Claims::default(), scripts }
     }
 
@@ -92,7 +92,7 @@ impl Single {
         Ok(self.read(Keys::new()).await?.clock.epoch)
     }
 
-    async fn read(&self, names: Keys) -> Result<Arc<Moment>, Error> {
+    async fn read(&self, names: Keys) -> Result<Arc<Snapshot>, Error> {
         let moment = self.readings.read(names).await?;
         self.memo.saw(moment.clock.epoch);
         Ok(moment)
@@ -102,7 +102,7 @@ impl Single {
     async fn noted(&self, key: &Key, note: &Note, entry: String) -> Result<Noted, Error> {
         let moment = self.read(smallvec![entry]).await?;
         let epoch = moment.clock.epoch;
-        let Some(Opened { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(Noted::Miss(epoch)) };
+        let Some(DecodedEntry { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(Noted::Miss(epoch)) };
         Ok(match note.proves(Proof { id, at: epoch }) {
             true => Noted::Usable(ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(epoch) }),
             false => Noted::Doubtful,
@@ -115,7 +115,7 @@ impl Single {
         let names = iter::once(self.names.entry(digest)).chain(asked.iter().map(|tag| self.names.record(tag)));
         let mut moment = self.read(names.collect()).await?;
         let epoch = moment.clock.epoch;
-        let Some(Opened { stored, id }) = self.open(key, asked, &moment) else { return self.missing(known, epoch).await };
+        let Some(DecodedEntry { stored, id }) = self.open(key, asked, &moment) else { return self.missing(known, epoch).await };
         let judgement = match judge(epoch, &stored, asked, moment.values.get(1..).unwrap_or_default()) {
             Some(judgement) => judgement,
             // This node has not read the entry before, or not with these tags.
@@ -140,7 +140,7 @@ impl Single {
         Ok(ReadOutcome { found: None, epoch: Some(epoch) })
     }
 
-    async fn records(&self, tags: &[Tag]) -> Result<Arc<Moment>, Error> {
+    async fn records(&self, tags: &[Tag]) -> Result<Arc<Snapshot>, Error> {
         self.read(tags.iter().map(|tag| self.names.record(tag)).collect()).await
     }
 
@@ -151,7 +151,7 @@ impl Single {
     }
 
     /// Decodes the entry, the first value, unless it belongs to another key or is damaged; `tags` are those that it may have.
-    fn open(&self, key: &Key, tags: &[Tag], moment: &Moment) -> Option<Opened> {
+    fn open(&self, key: &Key, tags: &[Tag], moment: &Snapshot) -> Option<DecodedEntry> {
         if let Some(opened) = moment.opened(key) {
             return Some(opened);
         }
@@ -159,10 +159,10 @@ impl Single {
         let opened = Head::split_knowing(entry, tags).and_then(|(head, body)| {
             let id = head.id;
             let stored = codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?;
-            Ok(Opened { stored: Arc::new(stored), id })
+            Ok(DecodedEntry { stored: Arc::new(stored), id })
         });
         let opened = opened.ok().or_else(|| self.options.note_corrupt())?;
-        moment.leave(key, &opened);
+        moment.memoize(key, &opened);
         Some(opened)
     }
 
@@ -204,7 +204,7 @@ impl Single {
     ) -> Result<(Vec<Value>, Stand), Error> {
         let commands = |sent, seen: &[u8]| {
             // If the server lacks the script, a blocking command behind it would wait in vain, and wait again on the retry.
-            let sent = if further.is_some() { Sent::Whole } else { sent };
+            let sent = if further.is_some() { ScriptForm::Source } else { sent };
             let mut command = script.command(sent, keys);
             command.arg(seen);
             arguments(&mut command);

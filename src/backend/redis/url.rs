@@ -1,3 +1,5 @@
+//! The URL of a Redis store.
+
 use redis::{Client, ConnectionInfo, IntoConnectionInfo as _};
 
 use crate::error::Error;

@@ -1,3 +1,5 @@
+//! The near copies of entries.
+
 use std::sync::Arc;
 
 use crate::{

@@ -1,3 +1,5 @@
+//! The follower of an invalidation feed.
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,

@@ -1,12 +1,14 @@
+//! The lease of a near tier on its copies.
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// For how long a near tier may answer from its own copies without asking anybody.
+/// The time for which a near tier may answer from its own copies without contacting the far store.
 ///
-/// An invalidation has returned once it is in the stream that all near tiers follow. One who polls the stream has, after
-/// applying what the poll brought, everything that was in it when the poll arrived, so everything of before it was *sent*: by
-/// the reader's own clock, which needs to agree with nobody's. From then on he may be behind by `span`, and no longer.
+/// An invalidation has returned once it is in the stream that all near tiers follow. Once a
+/// poll's result has been applied, the node has seen every invalidation that completed before the poll was *sent*, by the node's
+/// own clock, which needs no synchronization. From then on the node may be behind by at most `span`.
 ///
 /// The lease is looked at with the time at which a request began, or a later one, and *before* the copy is judged by
 /// what was applied: the other way round, what was applied in between would be missed.

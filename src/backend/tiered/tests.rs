@@ -1,3 +1,5 @@
+//! Tests of the near tier.
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! Tests of a memcached connection.
+
 use std::time::Duration;
 
 use tokio::{

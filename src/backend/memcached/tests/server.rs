@@ -1,3 +1,5 @@
+//! Tests of the calls to one memcached server.
+
 use std::time::Duration;
 
 use tokio::{

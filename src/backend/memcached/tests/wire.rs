@@ -1,3 +1,5 @@
+//! Tests of the memcached meta protocol.
+
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*};
 
