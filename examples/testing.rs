@@ -92,7 +92,7 @@ async fn a_post_is_answered_from_the_cache_until_it_is_updated() {
 
 async fn a_post_is_fresh_for_a_minute() {
     let clock = ManualClock::new();
-    let app = posts::app(Cache::in_memory(1 << 20).clock(&clock));
+    let app = posts::app(Cache::in_memory(1 << 20).with_clock(&clock));
     get(&app, "/posts/7").await;
     clock.advance(Duration::from_secs(59));
     assert_hit!(get(&app, "/posts/7").await);

@@ -117,7 +117,7 @@ fn monotonic_millis() -> u64 {
 /// use larder::{Cache, ManualClock};
 ///
 /// let clock = ManualClock::new();
-/// let cache = Cache::in_memory(1 << 20).clock(&clock);
+/// let cache = Cache::in_memory(1 << 20).with_clock(&clock);
 /// clock.advance(Duration::from_secs(61));
 /// # let _ = cache;
 /// ```

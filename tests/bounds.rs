@@ -26,7 +26,7 @@ fn resident_bytes() -> u64 {
 }
 
 fn shared(memory: &Arc<Memory>) -> Cache {
-    Cache::shared(Arc::clone(memory) as Arc<dyn Backend>)
+    Cache::from_arc(Arc::clone(memory) as Arc<dyn Backend>)
 }
 
 /// Something tagged by its number, a kibibyte long.

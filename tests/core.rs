@@ -188,7 +188,7 @@ async fn switched_off_and_on_again_nothing_wrong_is_served() {
     assert_eq!((other.text(), other.reason()), ("run 2", Some(Reason::ReadOnly)));
 
     // Another handle to the same store is switched with it.
-    cache.revision("next").set_mode(Mode::Bypass);
+    cache.with_revision("next").set_mode(Mode::Bypass);
     let bypassed = get(&app, "/posts").await;
     assert_eq!((bypassed.text(), bypassed.reason()), ("run 3", Some(Reason::SwitchedOff)));
     cache.invalidate_tags(["posts"]).await.unwrap();

@@ -376,8 +376,8 @@ async fn a_veto_counts_in_capitals_on_a_second_line_and_with_field_names() {
 async fn a_head_route_does_not_empty_the_page() {
     let (cache, _) = cache();
     let both = || routing::get(|| async { "page" }).head(|| async { [("x-head", "1")] });
-    let on_route = Router::new().route("/page", both().layer(minute(&cache.namespace("route"))));
-    let outside = Router::new().route("/page", both()).layer(minute(&cache.namespace("router")));
+    let on_route = Router::new().route("/page", both().layer(minute(&cache.with_namespace("route"))));
+    let outside = Router::new().route("/page", both()).layer(minute(&cache.with_namespace("router")));
     for app in [on_route, outside] {
         let head = send_empty(&app, Method::HEAD, "/page").await;
         assert_eq!((head.header("x-head"), head.reason()), (Some("1"), Some(Reason::Head)));
@@ -1001,7 +1001,7 @@ async fn a_hundred_thousand_queries_leave_memory_where_it_was() {
     const LIMIT: u64 = 1 << 20;
     let store = Arc::new(Memory::new(LIMIT));
     let clock = larder::ManualClock::new();
-    let app = page(minute(&Cache::shared(store.clone()).clock(&clock)), || async { "page" });
+    let app = page(minute(&Cache::from_arc(store.clone()).with_clock(&clock)), || async { "page" });
     for number in 0..100_000 {
         send(&app, request(Method::GET, &format!("/page?q={number}"), &[])).await;
         clock.advance(Duration::from_millis(10));

@@ -432,7 +432,7 @@ async fn a_soft_expiry_does_not_soften_an_invalidation() {
 #[tokio::test]
 async fn namespaces_share_neither_responses_nor_invalidations() {
     let (cache, _) = cache();
-    let spaces = [cache.clone(), cache.namespace("a"), cache.namespace("b")];
+    let spaces = [cache.clone(), cache.with_namespace("a"), cache.with_namespace("b")];
     let apps = spaces.each_ref().map(|space| page(minute(space).tags(["posts"]), numbered(&Runs::default())));
     for app in &apps {
         get(app, "/page").await;
@@ -459,8 +459,8 @@ async fn namespaces_share_neither_responses_nor_invalidations() {
 #[tokio::test]
 async fn a_write_invalidates_in_its_own_namespace_alone() {
     let (cache, _) = cache();
-    let apps =
-        [cache.namespace("a"), cache.namespace("b")].map(|space| Router::new().route("/page", post().layer(minute(&space))));
+    let apps = [cache.with_namespace("a"), cache.with_namespace("b")]
+        .map(|space| Router::new().route("/page", post().layer(minute(&space))));
     for app in &apps {
         get(app, "/page").await;
     }
@@ -472,12 +472,13 @@ async fn a_write_invalidates_in_its_own_namespace_alone() {
 #[tokio::test]
 async fn revisions_share_invalidations_and_no_responses() {
     let (cache, _) = cache();
-    let apps = ["v1", "v2"].map(|revision| page(minute(&cache.revision(revision)).tags(["posts"]), numbered(&Runs::default())));
+    let apps =
+        ["v1", "v2"].map(|revision| page(minute(&cache.with_revision(revision)).tags(["posts"]), numbered(&Runs::default())));
     for app in &apps {
         assert_eq!(get(app, "/page").await.text(), "run 1");
         assert!(get(app, "/page").await.is_hit());
     }
-    cache.revision("v2").invalidate_tags(["posts"]).await.unwrap();
+    cache.with_revision("v2").invalidate_tags(["posts"]).await.unwrap();
     for app in &apps {
         assert_eq!(get(app, "/page").await.text(), "run 2");
     }
@@ -488,7 +489,7 @@ async fn names_of_namespace_and_revision_do_not_run_together() {
     let (cache, _) = cache();
     let spaces = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc")];
     for (namespace, revision) in spaces {
-        let app = page(minute(&cache.namespace(namespace).revision(revision)), numbered(&Runs::default()));
+        let app = page(minute(&cache.with_namespace(namespace).with_revision(revision)), numbered(&Runs::default()));
         assert!(!get(&app, "/page").await.is_hit(), "{namespace:?} {revision:?}");
     }
 }

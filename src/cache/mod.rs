@@ -6,12 +6,7 @@ pub(crate) mod outage_log;
 pub(crate) mod places;
 pub(crate) mod uncacheable;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::Uri;
 
@@ -37,7 +32,7 @@ use crate::{
 /// A response cache: a handle to one store, cheap to clone.
 ///
 /// Clones, and the layers made from them, share the store; so do the handles that [`namespace`](Self::namespace) and
-/// [`revision`](Self::revision) return, each with keys of its own.
+/// [`with_revision`](Self::with_revision) return, each with a separate set of keys.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -67,7 +62,6 @@ pub(crate) struct Inner {
     pub(crate) places: Arc<Places>,
     pub(crate) uncacheable: Arc<Uncacheable>,
     switch: ModeCell,
-    pub(crate) policies: Arc<Mutex<HashMap<String, Arc<Settings>>>>,
     /// What all keys begin with.
     pub(crate) prefix: Vec<u8>,
 }
@@ -86,11 +80,11 @@ impl Cache {
 
     /// A cache in any store.
     pub fn new(backend: impl Backend) -> Self {
-        Self::shared(Arc::new(backend))
+        Self::from_arc(Arc::new(backend))
     }
 
-    /// A cache in a store that something else holds too.
-    pub fn shared(backend: Arc<dyn Backend>) -> Self {
+    /// Creates a cache over a store that the application also uses elsewhere.
+    pub fn from_arc(backend: Arc<dyn Backend>) -> Self {
         let inner = Inner {
             backend,
             clock: Clock::default(),
@@ -102,7 +96,6 @@ impl Cache {
             places: Places::new(FetchLimits::default()),
             uncacheable: Arc::default(),
             switch: ModeCell::default(),
-            policies: Arc::default(),
             prefix: prefix("", ""),
         };
         Self { inner: Arc::new(inner) }
@@ -110,7 +103,7 @@ impl Cache {
 
     /// A handle to the same store, whose keys and tags nobody else's meet.
     #[must_use]
-    pub fn namespace(&self, namespace: &str) -> Self {
+    pub fn with_namespace(&self, namespace: &str) -> Self {
         self.with(|inner| {
             inner.namespace = namespace.to_owned();
             inner.space = TagNamespace::new(namespace);
@@ -120,7 +113,7 @@ impl Cache {
     /// A handle to the same store that does not find what an earlier revision stored; a build's identifier makes each
     /// deployment start with an empty cache. Tags are the same in all revisions.
     #[must_use]
-    pub fn revision(&self, revision: &str) -> Self {
+    pub fn with_revision(&self, revision: &str) -> Self {
         self.with(|inner| inner.revision = revision.to_owned())
     }
 
@@ -134,7 +127,7 @@ impl Cache {
     /// # Panics
     /// If `secret` is empty: a variable that was not set must not look like one.
     #[must_use]
-    pub fn secret(&self, secret: impl AsRef<[u8]>) -> Self {
+    pub fn with_secret(&self, secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
         assert!(!secret.is_empty(), "the secret of a cache is empty: give all nodes the same long, random one");
         self.with(|inner| inner.secret = Secret::shared(secret))
@@ -145,9 +138,9 @@ impl Cache {
     /// Further requests queue in the order of arrival, for as long as a layer's [`wait_limit`](crate::CacheLayer::wait_limit) says, and run
     /// then all the same. A route is what a router calls one (`/posts/{id}`), or else a whole layer; one whose handlers hang delays no other.
     /// Only handlers count whose client waits, and background refreshes: not bodies that are streamed, not
-    /// [abandoned fetches](Self::max_abandoned_fetches), and not requests that are not stored anyway.
+    /// [abandoned fetches](Self::with_max_abandoned_fetches), and not requests that are not stored anyway.
     #[must_use]
-    pub fn max_fetches(&self, max: usize) -> Self {
+    pub fn with_max_fetches(&self, max: usize) -> Self {
         self.limit_fetches(|limits| limits.per_route = max)
     }
 
@@ -157,14 +150,14 @@ impl Cache {
     /// a background refresh has it from its start. Then the handler or its body is dropped, and the next request for the key
     /// fetches again at once.
     #[must_use]
-    pub fn abandoned_fetch_limit(&self, limit: Duration) -> Self {
+    pub fn with_abandoned_fetch_limit(&self, limit: Duration) -> Self {
         self.limit_fetches(|limits| limits.abandoned_for = limit.min(LONGEST))
     }
 
     /// A handle to the same store with at most `count` fetches at once whose clients have left, which hold at most about `bytes` bytes of
     /// bodies; default: 256, and 16 MiB. A fetch beyond that ends when its client leaves, so that 0 ends each.
     #[must_use]
-    pub fn max_abandoned_fetches(&self, count: usize, bytes: u64) -> Self {
+    pub fn with_max_abandoned_fetches(&self, count: usize, bytes: u64) -> Self {
         self.limit_fetches(|limits| (limits.abandoned, limits.abandoned_bytes) = (count, bytes))
     }
 
@@ -174,20 +167,20 @@ impl Cache {
     /// A body that is streamed is read as fast as it comes, whatever its client's pace, and takes up to half of what is free: a third of
     /// all if it is alone. Beyond that it is not stored, and its client reads it at its own pace.
     #[must_use]
-    pub fn max_buffered_bytes(&self, bytes: u64) -> Self {
+    pub fn with_max_buffered_bytes(&self, bytes: u64) -> Self {
         self.limit_fetches(|limits| limits.buffered_bytes = bytes)
     }
 
     /// A handle to the same store that lets at most so many requests wait for another's fetch, for one key and in total;
     /// default: 10,000 and 100,000. Further ones ask the handler themselves.
     #[must_use]
-    pub fn max_waiters(&self, per_key: usize, total: usize) -> Self {
+    pub fn with_max_waiters(&self, per_key: usize, total: usize) -> Self {
         self.with(|inner| inner.flights = Flights::new(FLIGHT_SHARDS, WaiterLimits { per_key, total }))
     }
 
     /// A handle to the same store that reads the time from `clock`, for tests.
     #[must_use]
-    pub fn clock(&self, clock: impl Into<Clock>) -> Self {
+    pub fn with_clock(&self, clock: impl Into<Clock>) -> Self {
         self.with(|inner| inner.clock = clock.into())
     }
 

@@ -114,8 +114,8 @@ pub(super) async fn clear(subject: &Subject<'_>) -> Verdict {
 }
 
 pub(super) async fn namespaces(subject: &Subject<'_>) -> Verdict {
-    let cache = Cache::shared(Arc::clone(&subject.backend));
-    let [one, other] = ["one", "other"].map(|namespace| Site::of(cache.namespace(namespace), minute));
+    let cache = Cache::from_arc(Arc::clone(&subject.backend));
+    let [one, other] = ["one", "other"].map(|namespace| Site::of(cache.with_namespace(namespace), minute));
     let first = warm(&one, "/page").await?;
     let second = warm(&other, "/page").await?;
     other.cache.invalidate_tags(["page"]).await?;

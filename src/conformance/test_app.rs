@@ -74,12 +74,12 @@ pub(super) struct Answer {
 
 impl Site {
     pub(super) fn new(backend: Arc<dyn Backend>, layer: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
-        Self::of(Cache::shared(backend), layer)
+        Self::of(Cache::from_arc(backend), layer)
     }
 
     pub(super) fn of(cache: Cache, layer: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
         let (clock, origin) = (ManualClock::new(), Origin::default());
-        let cache = cache.clock(&clock);
+        let cache = cache.with_clock(&clock);
         let service = tower_layer::Layer::layer(&layer(cache.layer()), origin.clone());
         Self { cache, clock, origin, service }
     }

@@ -77,7 +77,7 @@ impl PendingEntry {
         settings.warn_once("max_buffered_bytes", || {
             tracing::warn!(
                 "a streamed response was not stored, because it would have held too many bytes read ahead of clients: \
-                 see `Cache::max_buffered_bytes` and `Cache::max_abandoned_fetches`"
+                 see `Cache::with_max_buffered_bytes` and `Cache::with_max_abandoned_fetches`"
             );
         });
         self.give_up(Reason::BufferLimit);

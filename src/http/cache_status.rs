@@ -181,7 +181,7 @@ reasons! {
     InvalidationFailed = "invalidation-failed",
     /// The backend failed or took too long.
     Backend = "backend",
-    /// As many bytes were read ahead of clients as may be: [`Cache::max_buffered_bytes`](crate::Cache::max_buffered_bytes).
+    /// As many bytes were read ahead of clients as may be: [`Cache::with_max_buffered_bytes`](crate::Cache::with_max_buffered_bytes).
     BufferLimit = "buffer-limit",
     /// The handler failed, and a stale response was answered in its place.
     StaleOnError = "stale-on-error",

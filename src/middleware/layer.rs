@@ -1,8 +1,4 @@
-use std::{
-    collections::HashMap,
-    sync::{Arc, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, StatusCode, request, response};
 use tower_layer::Layer;
@@ -55,45 +51,15 @@ impl Cache {
     pub fn layer(&self) -> CacheLayer {
         CacheLayer::new(self)
     }
-
-    /// Keeps the settings of `layer` under a name, for all clones of this handle.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # let cache = larder::Cache::in_memory(1 << 20);
-    /// cache.define_policy("products", cache.layer().ttl(Duration::from_secs(300)).ignore_query(["utm_*"]));
-    /// // … where the routes are:
-    /// let layer = cache.policy("products").tags(["product:{id}"]);
-    /// ```
-    pub fn define_policy(&self, name: &str, layer: CacheLayer) {
-        self.policies().insert(name.to_owned(), layer.settings);
-    }
-
-    /// A layer with the settings that were kept under a name.
-    ///
-    /// # Panics
-    /// If there is no policy of that name, since a route without the one it asks for must not start.
-    pub fn policy(&self, name: &str) -> CacheLayer {
-        let policies = self.policies();
-        let Some(settings) = policies.get(name).map(Arc::clone) else {
-            let mut known: Vec<_> = policies.keys().cloned().collect();
-            known.sort();
-            drop(policies);
-            panic!("no cache policy is named `{name}`: define it first with `define_policy`; there are {known:?}");
-        };
-        CacheLayer::with_settings(self, settings)
-    }
-
-    fn policies(&self) -> MutexGuard<'_, HashMap<String, Arc<Settings>>> {
-        self.inner.policies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Lifetimes: what is stored, and how long it is fresh.
 impl CacheLayer {
     /// The same as [`Cache::layer`].
     pub fn new(cache: &Cache) -> Self {
-        Self::with_settings(cache, Arc::default())
+        let mut settings = Settings::default();
+        settings.key.normalizers.secret = cache.inner.secret.clone();
+        Self { cache: cache.clone(), settings: Arc::new(settings) }
     }
 
     /// Keeps responses fresh for `ttl` that say nothing of their own; default: they are not stored.
@@ -324,7 +290,7 @@ impl CacheLayer {
 
     /// Gives each principal responses of its own: `principal` names whoever the response is for, by everything about the
     /// request that authenticates. `Authorization` and cookies matter in no other way then. `None` is an anonymous
-    /// request, to which the usual rules apply. Nodes that share a store need the same [`Cache::secret`].
+    /// request, to which the usual rules apply. Nodes that share a store need the same [`Cache::with_secret`].
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -361,12 +327,6 @@ impl CacheLayer {
     /// The most variants (by `Vary`) that one URL may have; default: 32. More are served and not stored.
     pub fn max_variants(self, max: usize) -> Self {
         self.edit(|settings| settings.max_variants = max)
-    }
-
-    /// The settings of a layer, for a cache that may have another secret.
-    fn with_settings(cache: &Cache, mut settings: Arc<Settings>) -> Self {
-        Arc::make_mut(&mut settings).key.normalizers.secret = cache.inner.secret.clone();
-        Self { cache: cache.clone(), settings }
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Settings)) -> Self {

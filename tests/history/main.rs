@@ -379,7 +379,7 @@ fn no_variant_is_older_than_what_was_acknowledged() {
 fn a_namespace_keeps_the_promise_too() {
     for seed in SEEDS {
         let plan = Plan::new(seed);
-        play(plan, Cache::in_memory(1 << 20).namespace("shop")).assert_kept(plan);
+        play(plan, Cache::in_memory(1 << 20).with_namespace("shop")).assert_kept(plan);
     }
 }
 
@@ -389,7 +389,7 @@ fn a_store_that_evicts_all_the_time_keeps_the_promise() {
         let plan = Plan { registers: 24, ..Plan::new(seed) };
         let memory = Arc::new(Memory::new(8 << 10).tag_capacity(4));
 
-        let report = play(plan, Cache::shared(Arc::clone(&memory) as Arc<dyn Backend>));
+        let report = play(plan, Cache::from_arc(Arc::clone(&memory) as Arc<dyn Backend>));
 
         report.assert_kept(plan);
         assert!(memory.entries() < plan.registers, "nothing had to be evicted");

@@ -39,8 +39,8 @@ async fn nodes(builder: RedisBuilder, url: &str) -> Vec<Member> {
     ahead.advance(Duration::from_secs(3600));
     vec![
         Cache::new(redis().await).into(),
-        Cache::new(redis().await).clock(&ahead).into(),
-        Cache::new(Tiered::new(Memory::new(16 << 20), redis().await)).clock(&ManualClock::new()).into(),
+        Cache::new(redis().await).with_clock(&ahead).into(),
+        Cache::new(Tiered::new(Memory::new(16 << 20), redis().await)).with_clock(&ManualClock::new()).into(),
         leased(redis().await),
     ]
 }

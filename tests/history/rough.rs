@@ -156,7 +156,7 @@ impl World {
         let clock = ManualClock::new();
         Self {
             registers: (0..plan.registers).map(|_| Register::default()).collect(),
-            cache: cache.clock(&clock).max_fetches(FETCHES).max_waiters(WAITERS, WAITERS),
+            cache: cache.with_clock(&clock).with_max_fetches(FETCHES).with_max_waiters(WAITERS, WAITERS),
             clock,
             answers: plan.answers,
             chance: Chance::new(plan.seed),

@@ -158,7 +158,7 @@ async fn tags_mean_only_themselves_whatever_is_in_them() {
         node.cache.invalidate_tags([tag]).await.unwrap();
         assert!(node.get("/pages/1").await.is_hit(), "{tag:?} has invalidated another tag");
     }
-    node.cache.namespace("other").invalidate_tags(["page:1"]).await.unwrap();
+    node.cache.with_namespace("other").invalidate_tags(["page:1"]).await.unwrap();
     assert!(node.get("/pages/1").await.is_hit(), "another namespace's tag is another tag");
     for (number, tag) in odd.iter().enumerate() {
         let path = format!("/{number}");

@@ -10,7 +10,7 @@ async fn stale_windows_begin_with_the_expiry() {
     for is_tiered in [false, true] {
         let (reader, writer) = (node(&servers, is_tiered).await, node(&servers, is_tiered).await);
         let clock = ManualClock::new();
-        windows_begin_with_the_expiry(&reader.clock(&clock), &writer.clock(&clock), &clock).await;
+        windows_begin_with_the_expiry(&reader.with_clock(&clock), &writer.with_clock(&clock), &clock).await;
     }
 }
 

@@ -14,7 +14,7 @@ fn stale_windows_begin_with_the_expiry() {
         let clock = ManualClock::new();
         // The first look-up of a cold page must not fail for a busy machine.
         let (reader, writer) = (site.node_with(patient()).await.cache, site.node_with(patient()).await.cache);
-        let (reader, writer) = (reader.clock(&clock), writer.clock(&clock));
+        let (reader, writer) = (reader.with_clock(&clock), writer.with_clock(&clock));
         let writer = if site.place == Place::TieredLease { reader.clone() } else { writer };
         windows_begin_with_the_expiry(&reader, &writer, &clock).await;
     });
@@ -28,6 +28,6 @@ fn an_expiry_in_the_future_counts_as_now() {
         ahead.advance(Duration::from_secs(3600));
         let (reader, writer) = site.nodes().await;
         let writer = if site.place == Place::TieredLease { reader.clone() } else { writer };
-        crate::expired::an_expiry_in_the_future_counts_as_now(&reader.clock(&clock), &writer.clock(&ahead)).await;
+        crate::expired::an_expiry_in_the_future_counts_as_now(&reader.with_clock(&clock), &writer.with_clock(&ahead)).await;
     });
 }

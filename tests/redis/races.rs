@@ -138,7 +138,7 @@ fn what_was_invalidated_is_not_served_stale_either() {
                 gate.pass().await;
                 format!("run {run}")
             };
-            route(minute(&cache.clock(&clock)).stale_while_revalidate(10 * MINUTE).stale_if_error(10 * MINUTE), handler)
+            route(minute(&cache.with_clock(&clock)).stale_while_revalidate(10 * MINUTE).stale_if_error(10 * MINUTE), handler)
         };
         let (app_a, app_b) = (app(&a), app(&b));
         gate.open(1);
@@ -184,7 +184,7 @@ fn a_validation_that_an_invalidation_overtakes_makes_nothing_fresh() {
                     _ => ([(ETAG, etag.clone())], etag).into_response(),
                 }
             };
-            route(minute(&cache.clock(&clock)), handler)
+            route(minute(&cache.with_clock(&clock)), handler)
         };
         let (app_a, app_b) = (app(&a), app(&b));
         gate.open(1);

@@ -104,12 +104,12 @@ async fn c7_a_capture_is_a_value_and_not_a_template() {
 #[tokio::test]
 async fn c7_a_users_tag_does_not_reach_into_another_namespace() {
     let (cache, _) = cache();
-    let tenant = cache.namespace("a");
+    let tenant = cache.with_namespace("a");
     let app = page(minute(&tenant).tags(["posts"]), numbered(&Runs::default()));
     get(&app, "/page").await;
     for tag in ["posts", "1:a:posts", "1:a:", "1:a:path:/page", "1:a:uri:example.com/page"] {
         cache.invalidate_tags([tag]).await.unwrap();
-        cache.namespace("b").invalidate_tags([tag]).await.unwrap();
+        cache.with_namespace("b").invalidate_tags([tag]).await.unwrap();
         assert!(get(&app, "/page").await.is_hit(), "{tag}");
     }
 }

@@ -12,7 +12,7 @@ use crate::support::{Runs, answering, cache, field, fields, get, get_with, minut
 async fn d1_unique_keys_do_not_grow_the_store_beyond_its_bytes() {
     const LIMIT: u64 = 256 << 10;
     let store = Arc::new(Memory::new(LIMIT));
-    let app = page(minute(&Cache::shared(store.clone())), answering(|_| "x".repeat(500)));
+    let app = page(minute(&Cache::from_arc(store.clone())), answering(|_| "x".repeat(500)));
     for number in 0..20_000 {
         get(&app, &format!("/page?x={number}")).await;
         if number % 1000 == 0 {
@@ -26,7 +26,7 @@ async fn d1_unique_keys_do_not_grow_the_store_beyond_its_bytes() {
 #[tokio::test]
 async fn d1_a_response_larger_than_the_store_is_served_and_not_stored() {
     let store = Arc::new(Memory::new(10_000));
-    let app = page(minute(&Cache::shared(store.clone())), answering(|_| "x".repeat(20_000)));
+    let app = page(minute(&Cache::from_arc(store.clone())), answering(|_| "x".repeat(20_000)));
     for _ in 0..2 {
         let answer = get(&app, "/page").await;
         assert_eq!((answer.body.len(), answer.reason()), (20_000, Some(Reason::TooLarge)));
@@ -38,7 +38,7 @@ async fn d1_a_response_larger_than_the_store_is_served_and_not_stored() {
 async fn d2_a_thousand_languages_take_no_more_than_the_variants_of_one_url() {
     let store = Arc::new(Memory::new(64 << 20));
     let handler = answering(|parts| (fields(&[("vary", "accept-language")]), field(parts, "accept-language").to_owned()));
-    let app = page(minute(&Cache::shared(store.clone())), handler);
+    let app = page(minute(&Cache::from_arc(store.clone())), handler);
     let mut refused = 0;
     for number in 0..1000 {
         let language = format!("x-{number}");
@@ -68,7 +68,7 @@ async fn d2_variants_that_have_expired_make_room() {
 async fn d2_a_flood_of_different_vary_fields_is_bounded_too() {
     let store = Arc::new(Memory::new(64 << 20));
     let handler = answering(|parts| ([("vary", field(parts, "x-vary").to_owned())], field(parts, "x-vary").to_owned()));
-    let app = page(minute(&Cache::shared(store.clone())), handler);
+    let app = page(minute(&Cache::from_arc(store.clone())), handler);
     for number in 0..200 {
         let name = format!("x-vary, x-{number}");
         assert_eq!(get_with(&app, "/page", &[("x-vary", &name)]).await.text(), name);
@@ -96,7 +96,7 @@ async fn d3_a_response_with_too_many_or_unusable_tags_is_served_and_not_stored()
 #[tokio::test]
 async fn d3_a_flood_of_invalidated_tags_is_bounded_and_stays_correct() {
     let store = Arc::new(Memory::new(64 << 20).tag_capacity(1000));
-    let cache = Cache::shared(store.clone());
+    let cache = Cache::from_arc(store.clone());
     let app = page(minute(&cache).tags(["posts"]), numbered(&Runs::default()));
     get(&app, "/page").await;
     cache.invalidate_tags(["posts"]).await.unwrap();

@@ -81,7 +81,7 @@ const ALICE: &[(&str, &str)] = &[("x-user", "alice@example.org"), ("cookie", "se
 #[tokio::test]
 async fn p1_nodes_with_the_same_secret_share_what_is_stored_for_a_user() {
     let (store, runs) = (Bytewise::new(), Runs::default());
-    let [one, other] = [(); 2].map(|()| site(&Cache::new(store.clone()).secret("the same on all nodes"), &runs));
+    let [one, other] = [(); 2].map(|()| site(&Cache::new(store.clone()).with_secret("the same on all nodes"), &runs));
     assert!(get_with(&one, "/page", ALICE).await.is_stored());
     let answer = get_with(&other, "/page", ALICE).await;
     assert_eq!((answer.text(), answer.is_hit()), ("run 1", true));
@@ -91,7 +91,7 @@ async fn p1_nodes_with_the_same_secret_share_what_is_stored_for_a_user() {
 #[tokio::test]
 async fn p1_nodes_with_different_secrets_share_nothing_of_a_user() {
     let (store, runs) = (Bytewise::new(), Runs::default());
-    let nodes = ["one", "two"].map(|secret| Cache::new(store.clone()).secret(secret));
+    let nodes = ["one", "two"].map(|secret| Cache::new(store.clone()).with_secret(secret));
     for cache in [&nodes[0], &nodes[1], &Cache::new(store.clone())] {
         assert!(get_with(&site(cache, &runs), "/page", ALICE).await.is_stored());
     }
@@ -99,22 +99,10 @@ async fn p1_nodes_with_different_secrets_share_nothing_of_a_user() {
 }
 
 #[tokio::test]
-async fn p1_a_policy_is_used_with_the_secret_of_the_cache_that_uses_it() {
-    let (store, runs) = (Bytewise::new(), Runs::default());
-    let cache = Cache::new(store.clone());
-    cache.define_policy("users", minute(&cache).vary_on_cookies(["session"]));
-    let [plain, one, other] =
-        [cache.clone(), cache.secret("same"), cache.secret("same")].map(|cache| page(cache.policy("users"), numbered(&runs)));
-    assert!(get_with(&plain, "/page", ALICE).await.is_stored());
-    assert!(get_with(&one, "/page", ALICE).await.is_stored(), "another secret, another key");
-    assert!(get_with(&other, "/page", ALICE).await.is_hit());
-}
-
-#[tokio::test]
 async fn p7_no_credential_can_be_read_in_the_store() {
     for secret in [None, Some("the same on all nodes")] {
         let (store, runs) = (Bytewise::new(), Runs::default());
-        let cache = secret.map_or(Cache::new(store.clone()), |secret| Cache::new(store.clone()).secret(secret));
+        let cache = secret.map_or(Cache::new(store.clone()), |secret| Cache::new(store.clone()).with_secret(secret));
         get_with(&site(&cache, &runs), "/page", ALICE).await;
         let varying = [("cache-control", "public"), (VARY.as_str(), AUTHORIZATION.as_str())];
         let app = page(minute(&cache), numbered_with(&runs, &varying));

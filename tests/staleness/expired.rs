@@ -15,5 +15,5 @@ async fn an_expiry_in_the_future_counts_as_now() {
     let (cache, _) = cache();
     let ahead = ManualClock::new();
     ahead.advance(std::time::Duration::from_secs(3600));
-    expired_pages::an_expiry_in_the_future_counts_as_now(&cache, &cache.clock(&ahead)).await;
+    expired_pages::an_expiry_in_the_future_counts_as_now(&cache, &cache.with_clock(&ahead)).await;
 }

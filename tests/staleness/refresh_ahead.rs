@@ -97,7 +97,7 @@ async fn nothing_is_refreshed_ahead_unless_the_route_says_so() {
 #[tokio::test(start_paused = true)]
 async fn refreshes_are_among_the_fetches_that_are_bounded() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
-    let app = costly(minute(&cache.max_fetches(3)).refresh_ahead(AT_ONCE), &clock, &script);
+    let app = costly(minute(&cache.with_max_fetches(3)).refresh_ahead(AT_ONCE), &clock, &script);
     for number in 0..20 {
         get(&app, &format!("/page?x={number}")).await;
         settled().await;

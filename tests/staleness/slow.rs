@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::{CacheLayer, Forward, Reason};
+use larder::{Cache, CacheLayer, Forward, Reason};
 use tokio::time::sleep;
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 const SOFT: Duration = Duration::from_millis(100);
 
 /// A layer that allows stale responses on errors alone: where they are allowed anyway, nobody would wait.
-fn impatient(cache: &larder::Cache) -> CacheLayer {
+fn impatient(cache: &Cache) -> CacheLayer {
     minute(cache).stale_if_error(MINUTE).soft_timeout(SOFT)
 }
 
@@ -52,15 +52,11 @@ async fn a_handler_in_time_is_the_one_that_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn where_nothing_stale_may_be_used_a_slow_handler_is_waited_for() {
-    for (layer, age) in [
-        (minute(&cache().0).soft_timeout(SOFT), MINUTE),
-        (impatient(&cache().0), 2 * MINUTE),
-        (impatient(&cache().0), Duration::ZERO),
-    ] {
+    let only_soft = |cache: &Cache| minute(cache).soft_timeout(SOFT);
+    let cases: [(fn(&Cache) -> CacheLayer, _); 3] = [(only_soft, MINUTE), (impatient, 2 * MINUTE), (impatient, Duration::ZERO)];
+    for (layer, age) in cases {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
-        // The same settings over a cache whose clock is ours.
-        cache.define_policy("slow", layer);
-        let app = page(cache.policy("slow"), script.handler());
+        let app = page(layer(&cache), script.handler());
         if !age.is_zero() {
             get(&app, "/page").await;
             clock.advance(age);

@@ -415,7 +415,7 @@ async fn a_slow_body_that_ends_is_stored_and_its_key_shared_again() {
 async fn a_cache_may_end_each_fetch_that_its_client_leaves() {
     for (count, bytes) in [(0, u64::MAX), (1, 0)] {
         let live = Live::default();
-        let app = site(&minute(&cache().0.max_abandoned_fetches(count, bytes)), &live);
+        let app = site(&minute(&cache().0.with_max_abandoned_fetches(count, bytes)), &live);
         leave_after_the_head(&app, "/stream", 10).await;
         assert_eq!(live.count(), 0);
         leave_before_the_head(&app, "/hang", 10).await;
@@ -427,7 +427,7 @@ async fn a_cache_may_end_each_fetch_that_its_client_leaves() {
 async fn the_limit_of_abandoned_fetches_is_the_one_that_was_set() {
     for limit in [Duration::ZERO, Duration::from_secs(5), 2 * MINUTE] {
         let live = Live::default();
-        let app = site(&minute(&cache().0.abandoned_fetch_limit(limit)), &live);
+        let app = site(&minute(&cache().0.with_abandoned_fetch_limit(limit)), &live);
         leave_before_the_head(&app, "/hang", 10).await;
         leave_after_the_head(&app, "/stream", 10).await;
         sleep(limit.saturating_sub(Duration::from_secs(1))).await;
@@ -440,14 +440,14 @@ async fn the_limit_of_abandoned_fetches_is_the_one_that_was_set() {
 #[tokio::test(start_paused = true)]
 async fn the_largest_and_the_smallest_limits_do_no_harm() {
     let live = Live::default();
-    let largest = cache().0.abandoned_fetch_limit(Duration::MAX).max_abandoned_fetches(usize::MAX, u64::MAX);
-    let app = site(&minute(&largest.max_buffered_bytes(u64::MAX).max_fetches(usize::MAX)), &live);
+    let largest = cache().0.with_abandoned_fetch_limit(Duration::MAX).with_max_abandoned_fetches(usize::MAX, u64::MAX);
+    let app = site(&minute(&largest.with_max_buffered_bytes(u64::MAX).with_max_fetches(usize::MAX)), &live);
     leave_before_the_head(&app, "/hang", 10).await;
     leave_after_the_head(&app, "/stream", 10).await;
     assert_eq!(live.count(), 20);
     assert_a_miss_does_not_wait(&app, "/page").await;
 
-    let smallest = cache().0.max_buffered_bytes(0).max_fetches(0);
+    let smallest = cache().0.with_max_buffered_bytes(0).with_max_fetches(0);
     let (app, _, _) = chunked(minute(&smallest), 3, false);
     let answer = get(&app, "/page").await;
     assert_eq!(answer.reason(), Some(Reason::BufferLimit));

@@ -35,7 +35,7 @@ fn gated(gate: &Gate, runs: &Runs) -> impl Handler<((),), ()> + use<> {
 #[tokio::test(start_paused = true)]
 async fn d5_of_ten_thousand_requests_behind_a_slow_handler_so_many_wait_as_may() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
-    let app = page(minute(&cache.max_waiters(100, 1000)), gated(&gate, &runs));
+    let app = page(minute(&cache.with_max_waiters(100, 1000)), gated(&gate, &runs));
     let asked = ask_times(10_000, &app, "/page");
     settled().await;
     assert_eq!(runs.count(), 10_000 - 100);
@@ -51,7 +51,7 @@ async fn d5_of_ten_thousand_requests_behind_a_slow_handler_so_many_wait_as_may()
 #[tokio::test(start_paused = true)]
 async fn d5_those_who_wait_for_any_key_are_bounded_together() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
-    let app = page(minute(&cache.max_waiters(100, 250)), gated(&gate, &runs));
+    let app = page(minute(&cache.with_max_waiters(100, 250)), gated(&gate, &runs));
     let asked = (0..2000).map(|number| ask(&app, &format!("/page?x={}", number % 20))).collect();
     settled().await;
     assert_eq!(runs.count(), 2000 - 250);
@@ -63,7 +63,7 @@ async fn d5_those_who_wait_for_any_key_are_bounded_together() {
 #[tokio::test(start_paused = true)]
 async fn d5_who_leaves_makes_room_for_another_to_wait() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
-    let app = page(minute(&cache.max_waiters(10, 10)), gated(&gate, &runs));
+    let app = page(minute(&cache.with_max_waiters(10, 10)), gated(&gate, &runs));
     let first = ask(&app, "/page");
     settled().await;
     for _ in 0..20 {
@@ -94,7 +94,7 @@ async fn d5_a_fetch_that_ended_leaves_nobody_counted_as_waiting() {
             ([("cache-control", line)], format!("run {run}"))
         }
     };
-    let app = page(minute(&cache.max_waiters(10, 10)), handler);
+    let app = page(minute(&cache.with_max_waiters(10, 10)), handler);
     for number in 0..20 {
         for asked in ask_times(11, &app, &format!("/page?x={number}")) {
             let _ = asked.await;
@@ -116,7 +116,7 @@ async fn d5_a_fetch_that_ended_leaves_nobody_counted_as_waiting() {
 async fn d6_a_hundred_clients_that_leave_while_the_handler_runs_do_not_keep_it_from_being_stored() {
     let store = Arc::new(Memory::new(1 << 20));
     let (gate, runs) = (Gate::closed(), Runs::default());
-    let app = page(minute(&larder::Cache::shared(store.clone())), gated(&gate, &runs));
+    let app = page(minute(&larder::Cache::from_arc(store.clone())), gated(&gate, &runs));
     let mut waiting = Vec::new();
     for _ in 0..100 {
         let leaves = ask(&app, "/page");
@@ -199,7 +199,7 @@ async fn d12_after_a_cold_start_so_many_handlers_run_at_once_as_may_in_the_order
             running.fetch_sub(1, Ordering::SeqCst);
         }
     };
-    let app = page(minute(&cache().0.max_fetches(LIMIT)), handler);
+    let app = page(minute(&cache().0.with_max_fetches(LIMIT)), handler);
     // Three requests for each of 500 keys.
     let asked = (0..1500).map(|number| ask(&app, &format!("/page?{}", number % 500))).collect();
     let (took, answers) = timed(answers(asked)).await;
@@ -212,7 +212,7 @@ async fn d12_after_a_cold_start_so_many_handlers_run_at_once_as_may_in_the_order
 #[tokio::test(start_paused = true)]
 async fn d12_a_miss_that_has_queued_for_too_long_runs_and_is_stored() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
-    let app = page(minute(&cache.max_fetches(1)), gated(&gate, &runs));
+    let app = page(minute(&cache.with_max_fetches(1)), gated(&gate, &runs));
     let first = ask(&app, "/page?1");
     gate.arrival().await;
     let second = ask(&app, "/page?2");
@@ -243,7 +243,7 @@ async fn d12_hits_and_what_is_not_stored_anyway_need_no_place() {
             [("cache-control", if request.uri().query() == Some("private") { "private" } else { "max-age=60" })]
         }
     };
-    let layer = minute(&cache.max_fetches(1));
+    let layer = minute(&cache.with_max_fetches(1));
     let app = Router::new().route("/page", routing::any(handler).layer(layer));
     get(&app, "/page?hit").await;
     get(&app, "/page?private").await;
@@ -279,7 +279,7 @@ async fn d12_a_place_is_given_back_however_the_fetch_ends() {
             ([("cache-control", line)], Body::new(body))
         }
     };
-    let app = page(minute(&cache.max_fetches(1)), handler);
+    let app = page(minute(&cache.with_max_fetches(1)), handler);
     for end in ["panics", "private", "streams", "slow", "queues"] {
         let asked = ask(&app, &format!("/page?{end}"));
         if end == "slow" {
@@ -298,7 +298,7 @@ async fn d12_a_place_is_given_back_however_the_fetch_ends() {
 #[tokio::test(start_paused = true)]
 async fn d12_a_request_that_leaves_the_queue_does_not_run() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
-    let app = page(minute(&cache.max_fetches(1)), gated(&gate, &runs));
+    let app = page(minute(&cache.with_max_fetches(1)), gated(&gate, &runs));
     let first = ask(&app, "/page?1");
     gate.arrival().await;
     let queued: Vec<_> = (0..10).map(|number| ask(&app, &format!("/page?left-{number}"))).collect();
@@ -316,7 +316,7 @@ async fn d12_a_request_that_leaves_the_queue_does_not_run() {
 #[tokio::test(start_paused = true)]
 async fn d12_who_waits_for_a_request_that_leaves_the_queue_takes_its_turn() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
-    let app = page(minute(&cache.max_fetches(1)), gated(&gate, &runs));
+    let app = page(minute(&cache.with_max_fetches(1)), gated(&gate, &runs));
     let first = ask(&app, "/page?1");
     gate.arrival().await;
     let leaves = ask(&app, "/page?2");

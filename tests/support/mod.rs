@@ -124,7 +124,7 @@ impl Runs {
 /// A cache in memory whose clock stands still.
 pub fn cache() -> (Cache, ManualClock) {
     let clock = ManualClock::new();
-    (Cache::in_memory(64 << 20).clock(&clock), clock)
+    (Cache::in_memory(64 << 20).with_clock(&clock), clock)
 }
 
 /// A layer that keeps everything for a minute.
