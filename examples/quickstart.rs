@@ -34,7 +34,7 @@ struct App {
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = env::var("CACHE_URL").unwrap_or_else(|_| "memory:64mb".to_owned());
     let cache = Cache::connect(&url).await?;
-    let minute = cache.layer().ttl(Duration::from_secs(60)).cache_status();
+    let minute = cache.layer().ttl(Duration::from_secs(60)).status_header(true);
 
     let app = Router::new()
         .route("/posts", get(list).layer(minute.clone().tags(["posts"])))

@@ -93,7 +93,7 @@ impl Options {
             layer = layer.stale_if_error(Duration::from_secs(seconds));
         }
         if !self.no_cache_status {
-            layer = layer.cache_status();
+            layer = layer.status_header(true);
         }
         layer
     }

@@ -30,10 +30,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let manager = ConnectionManager::new(Client::open(url)?).await?;
     let cache = Cache::new(Redis::from_connection(manager.clone()));
 
-    let minute = cache.layer().ttl(Duration::from_secs(60)).cache_status();
+    let minute = cache.layer().ttl(Duration::from_secs(60)).status_header(true);
     let app = Router::new()
         // The same for everybody: whoever has a session is answered from the cache, too.
-        .route("/news", get(news).layer(minute.ignore_cookies().tags(["news"])))
+        .route("/news", get(news).layer(minute.ignore_cookies(true).tags(["news"])))
         .route("/news/new", post(publish))
         .route("/login/{user}", post(login))
         .route("/whoami", get(whoami))

@@ -141,7 +141,7 @@ async fn a_handler_that_says_unchanged_makes_the_stored_response_fresh_again() {
 
 #[tokio::test]
 async fn a_body_gets_an_entity_tag_where_the_route_asks_for_it() {
-    let app = Router::new().route("/posts", routing::get(|| async { "posts" }).layer(minute(&cache().0).auto_etag()));
+    let app = Router::new().route("/posts", routing::get(|| async { "posts" }).layer(minute(&cache().0).auto_etag(true)));
     let first = get(&app, "/posts").await;
     let etag = first.header("etag").unwrap();
     assert_eq!(get(&app, "/posts").await.header("etag"), Some(etag));
@@ -158,7 +158,7 @@ async fn s94_a_query_of_which_a_response_says_that_it_does_not_matter_shares_it(
     };
     let layer = minute(&cache).tags(["posts"]);
     let app = Router::new()
-        .route("/posts", routing::get(handler.clone()).layer(layer.clone().no_vary_search()))
+        .route("/posts", routing::get(handler.clone()).layer(layer.clone().no_vary_search(true)))
         .route("/exact", routing::get(handler).layer(layer));
 
     assert_eq!(get(&app, "/posts?page=1&utm=a").await.text(), "run 1");

@@ -256,7 +256,7 @@ async fn an_anonymous_refusal_does_not_go_to_the_signed_in_user() {
         Some(_) => (StatusCode::OK, "welcome"),
         None => (StatusCode::UNAUTHORIZED, "who are you?"),
     });
-    let app = page(minute(&cache().0).ignore_authorization(), handler);
+    let app = page(minute(&cache().0).ignore_authorization(true), handler);
     assert_eq!(get(&app, "/page").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(get_with(&app, "/page", &[("authorization", "alice")]).await.text(), "welcome");
 }
@@ -406,7 +406,7 @@ async fn neither_a_part_nor_an_unchanged_is_ever_stored() {
             "" => (status, [("cache-control", "public, max-age=60")], "").into_response(),
             _ => "whole".into_response(),
         });
-        let app = page(minute(&cache().0).status(status, MINUTE), handler);
+        let app = page(minute(&cache().0).ttl_for(status, MINUTE), handler);
         assert_eq!(get(&app, "/page").await.reason(), Some(Reason::Status));
         assert_eq!(get_with(&app, "/page", &[("x-whole", "1")]).await.text(), "whole");
     }

@@ -142,7 +142,7 @@ async fn a_layer_around_a_tagged_one_keeps_what_its_tags_promise() {
 #[tokio::test]
 async fn a_layer_with_other_keys_around_a_tagged_one_keeps_what_its_tags_promise() {
     let (cache, _) = cache();
-    let app = page(minute(&cache).tags(["posts"]), numbered(&Runs::default())).layer(minute(&cache).sort_query());
+    let app = page(minute(&cache).tags(["posts"]), numbered(&Runs::default())).layer(minute(&cache).sort_query(true));
     get(&app, "/page").await;
     cache.invalidate_tags(["posts"]).await.unwrap();
     assert_eq!(get(&app, "/page").await.text(), "run 2");
@@ -533,7 +533,7 @@ async fn a_negative_ttl_is_for_what_is_not_there() {
 async fn a_status_that_a_route_names_is_kept_for_its_own_time() {
     let (cache, clock) = cache();
     let teapot = StatusCode::IM_A_TEAPOT;
-    let layer = minute(&cache).status(teapot, 5 * MINUTE).status(teapot, 2 * MINUTE);
+    let layer = minute(&cache).ttl_for(teapot, 5 * MINUTE).ttl_for(teapot, 2 * MINUTE);
     let app = page(layer, move || async move { teapot });
     get(&app, "/page").await;
     clock.advance(2 * MINUTE - Duration::from_millis(1));
@@ -658,7 +658,7 @@ async fn larder_cache_control_never_leaves() {
 
 #[tokio::test]
 async fn the_status_of_the_cache_is_a_header_only_where_it_is_asked_for() {
-    for (layer, sent) in [(minute(&cache().0), false), (minute(&cache().0).cache_status(), true)] {
+    for (layer, sent) in [(minute(&cache().0), false), (minute(&cache().0).status_header(true), true)] {
         let app = Router::new().route("/page", post().layer(layer));
         for (method, lines) in [
             (Method::GET, &[][..]),
@@ -678,7 +678,7 @@ async fn the_status_of_the_cache_is_a_header_only_where_it_is_asked_for() {
 #[tokio::test]
 async fn the_status_of_the_cache_follows_those_of_caches_before_it() {
     let handler = numbered_with(&Runs::default(), &[("cache-status", "origin; hit")]);
-    let app = page(minute(&cache().0).cache_status(), handler);
+    let app = page(minute(&cache().0).status_header(true), handler);
     get(&app, "/page").await;
     let hit = get(&app, "/page").await;
     let members: Vec<_> = hit.headers.get_all("cache-status").iter().collect();
@@ -694,6 +694,108 @@ async fn head_is_answered_from_a_get_with_its_length_and_without_a_body() {
     let head = send_empty(&app, Method::HEAD, "/page").await;
     assert_eq!((head.is_hit(), head.text(), head.header("content-length"), head.header("age")), (true, "", Some("5"), Some("3")));
     assert_eq!(get(&app, "/page").await.text(), "run 1");
+}
+
+// The order of settings.
+
+#[tokio::test]
+async fn repeated_lists_add_up() {
+    let app = saying_its_query(minute(&cache().0).ignore_query(["a"]).ignore_query(["b"]));
+    assert_eq!(get(&app, "/page?a=1&b=2&c=3").await.text(), "c=3");
+    let app = saying_its_query(minute(&cache().0).only_query(["a"]).only_query(["b"]));
+    assert_eq!(get(&app, "/page?a=1&b=2&c=3").await.text(), "a=1&b=2");
+    let app = page(minute(&cache().0).vary_on_cookies(["a"]).vary_on_cookies(["b"]), numbered(&Runs::default()));
+    for (cookie, run) in [("a=1; b=1", "run 1"), ("a=2; b=1", "run 2"), ("a=1; b=2", "run 3"), ("a=1; b=1; c=1", "run 1")] {
+        assert_eq!(get_with(&app, "/page", &[("cookie", cookie)]).await.text(), run, "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_choice_of_query_parameters_replaces_the_other() {
+    let app = saying_its_query(minute(&cache().0).ignore_query(["a"]).only_query(["a"]));
+    assert_eq!(get(&app, "/page?a=1&b=2").await.text(), "a=1");
+    let app = saying_its_query(minute(&cache().0).only_query(["a"]).ignore_query(["a"]));
+    assert_eq!(get(&app, "/page?a=1&b=2").await.text(), "b=2");
+}
+
+#[tokio::test]
+async fn a_switch_can_be_turned_off_again() {
+    let on = minute(&cache().0)
+        .sort_query(true)
+        .ignore_cookies(true)
+        .ignore_authorization(true)
+        .strip_set_cookie(true)
+        .auto_etag(true)
+        .status_header(true);
+    let off = on
+        .clone()
+        .sort_query(false)
+        .ignore_cookies(false)
+        .ignore_authorization(false)
+        .strip_set_cookie(false)
+        .auto_etag(false)
+        .status_header(false);
+    for (layer, is_on) in [(on, true), (off, false)] {
+        assert_eq!(get(&saying_its_query(layer.clone()), "/page?b=1&a=1").await.text() == "a=1&b=1", is_on);
+        for credential in [("cookie", "a=1"), ("authorization", "Basic x")] {
+            let app = page(layer.clone(), numbered(&Runs::default()));
+            get_with(&app, "/page", &[credential]).await;
+            assert_eq!(get_with(&app, "/page", &[credential]).await.is_hit(), is_on, "{credential:?}");
+        }
+        let app = page(layer.clone(), numbered_with(&Runs::default(), &[("set-cookie", "a=1")]));
+        get(&app, "/page").await;
+        assert_eq!(get(&app, "/page").await.is_hit(), is_on);
+        let app = page(layer, || async { "page" });
+        get(&app, "/page").await;
+        let hit = get(&app, "/page").await;
+        assert_eq!((hit.header("etag").is_some(), hit.header("cache-status").is_some()), (is_on, is_on));
+    }
+}
+
+/// A setting before and after `strict()`.
+fn around_strict(set: impl Fn(CacheLayer) -> CacheLayer) -> [Router; 2] {
+    let runs = Runs::default();
+    [set(cache().0.layer()).strict(), set(cache().0.layer().strict())]
+        .map(|layer| page(layer.ttl(MINUTE), numbered_with(&runs, &[("set-cookie", "a=1")])))
+}
+
+#[tokio::test]
+async fn strict_leaves_the_choice_of_trusted_clients_alone() {
+    for app in around_strict(|layer| layer.trusted_clients(|parts| parts.headers.contains_key("x-admin"))) {
+        get(&app, "/page").await;
+        assert!(get_with(&app, "/page", &[("cache-control", "no-cache")]).await.is_hit());
+        assert!(!get_with(&app, "/page", &[("cache-control", "no-cache"), ("x-admin", "1")]).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn strict_leaves_the_longest_lifetime_alone() {
+    for set in [|layer: CacheLayer, max| layer.max_ttl(max).strict(), |layer: CacheLayer, max| layer.strict().max_ttl(max)] {
+        let (cache, clock) = cache();
+        let app = page(set(minute(&cache), Duration::from_secs(10)), numbered(&Runs::default()));
+        get(&app, "/page").await;
+        clock.advance(Duration::from_secs(9));
+        assert!(get(&app, "/page").await.is_hit());
+        clock.advance(Duration::from_secs(1));
+        assert!(!get(&app, "/page").await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn strict_leaves_the_choice_of_cookies_alone() {
+    for app in around_strict(|layer| layer.vary_on_cookies(["theme"])) {
+        let dark = get_with(&app, "/page", &[("cookie", "theme=dark")]).await;
+        assert_ne!(get_with(&app, "/page", &[("cookie", "theme=light")]).await.text(), dark.text());
+        assert!(get_with(&app, "/page", &[("cookie", "theme=dark; sid=1")]).await.is_hit());
+    }
+    for app in around_strict(|layer| layer.strip_set_cookie(true)) {
+        get(&app, "/page").await;
+        let hit = get(&app, "/page").await;
+        assert_eq!((hit.is_hit(), hit.header("set-cookie")), (true, None));
+    }
+    for app in around_strict(|layer| layer.ignore_cookies(false)) {
+        assert_eq!(get_with(&app, "/page", &[("cookie", "a=1")]).await.reason(), Some(Reason::RequestCookie));
+    }
 }
 
 // Keys.
@@ -722,7 +824,7 @@ async fn only_named_parameters_count_and_only_they_reach_the_handler() {
 
 #[tokio::test]
 async fn a_sorted_query_is_the_same_in_any_order_of_names_but_not_of_values() {
-    let app = saying_its_query(minute(&cache().0).sort_query());
+    let app = saying_its_query(minute(&cache().0).sort_query(true));
     for (query, seen, hit) in [
         ("b=1&a=2", "a=2&b=1", false),
         ("a=2&b=1", "a=2&b=1", true),
@@ -737,7 +839,7 @@ async fn a_sorted_query_is_the_same_in_any_order_of_names_but_not_of_values() {
 
 #[tokio::test]
 async fn query_rules_work_together_and_inside_a_nest() {
-    let layer = minute(&cache().0).ignore_query(["utm_*"]).sort_query();
+    let layer = minute(&cache().0).ignore_query(["utm_*"]).sort_query(true);
     let app = Router::new().nest("/v1", saying_its_query(layer));
     assert_eq!(get(&app, "/v1/page?b=1&utm_x=1&a=2").await.text(), "a=2&b=1");
     assert!(get(&app, "/v1/page?a=2&b=1&utm_y=2").await.is_hit());
@@ -851,11 +953,11 @@ async fn layers_that_cut_their_keys_differently_do_not_share() {
     let device = |cache: &Cache, name: &str| minute(cache).key_with(name, |_| Some(String::new()));
     let layers: [CacheLayer; 11] = [
         minute(&cache),
-        minute(&cache).sort_query(),
+        minute(&cache).sort_query(true),
         minute(&cache).ignore_query(["a"]),
         minute(&cache).only_query(["a"]),
         minute(&cache).vary_on(["x-a"]),
-        minute(&cache).ignore_cookies(),
+        minute(&cache).ignore_cookies(true),
         minute(&cache).vary_on_cookies(["a"]),
         device(&cache, "device"),
         device(&cache, "tenant"),

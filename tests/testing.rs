@@ -196,14 +196,14 @@ async fn probe_finds_a_canary_in_a_header_field() {
 #[tokio::test]
 async fn probe_finds_a_cookie_that_the_layer_was_told_to_ignore() {
     let greeting = |headers: &HeaderMap, _: &Uri| format!("hello {}", field(headers, "cookie"));
-    let report = Probe::new(page(CacheLayer::ignore_cookies, greeting)).get("/page").cookie("own").run().await;
+    let report = Probe::new(page(|layer| layer.ignore_cookies(true), greeting)).get("/page").cookie("own").run().await;
     assert!(sent(&report).is_superset(&names(&["the cookie lang", "the cookie own"])), "{report}");
 
     let language = |headers: &HeaderMap, _: &Uri| {
         let cookies = field(headers, "cookie").split("; ").filter_map(|pair| pair.strip_prefix("lang="));
         cookies.map(str::to_owned).collect::<String>()
     };
-    let report = Probe::new(page(CacheLayer::ignore_cookies, language)).get("/page").run().await;
+    let report = Probe::new(page(|layer| layer.ignore_cookies(true), language)).get("/page").run().await;
     assert_eq!(sent(&report), names(&["the cookie lang"]));
     Probe::new(page(|layer| layer.vary_on_cookies(["lang"]), language)).get("/page").run().await.assert();
 }

@@ -229,7 +229,7 @@ async fn body_that_turns_out_to_have_content_bypasses_and_comes_whole() {
 
 /// An application that tells the status of the cache, and how much content came.
 async fn serve() -> SocketAddr {
-    let app = site(routing::get(|body: Bytes| async { body }).layer(minute(&cache()).cache_status()));
+    let app = site(routing::get(|body: Bytes| async { body }).layer(minute(&cache()).status_header(true)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await });

@@ -61,8 +61,8 @@ impl Normalizers {
         self.own.push((field, Arc::new(normalizer)));
     }
 
-    pub(crate) fn normalize_lists(&mut self) {
-        self.lists = true;
+    pub(crate) fn normalize_lists(&mut self, on: bool) {
+        self.lists = on;
     }
 
     /// Appends the configuration itself, in an encoding without ambiguity.

@@ -38,16 +38,26 @@ enum Pattern {
 pub(crate) const MAX_QUERY: usize = 8000;
 
 impl QueryRule {
-    pub(crate) fn only<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { choice: Choice::Only(patterns(names)), ..self }
+    /// Adds to the parameters that count; replaces a choice of ignored ones.
+    pub(crate) fn only<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        match &mut self.choice {
+            Choice::Only(present) => present.extend(patterns(names)),
+            choice => *choice = Choice::Only(patterns(names)),
+        }
+        self
     }
 
-    pub(crate) fn ignore<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { choice: Choice::Ignore(patterns(names)), ..self }
+    /// Adds to the parameters that do not count; replaces a choice of those that do.
+    pub(crate) fn ignore<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        match &mut self.choice {
+            Choice::Ignore(present) => present.extend(patterns(names)),
+            choice => *choice = Choice::Ignore(patterns(names)),
+        }
+        self
     }
 
-    pub(crate) fn sorted(self) -> Self {
-        Self { order: Order::Sorted, ..self }
+    pub(crate) fn sorted(self, on: bool) -> Self {
+        Self { order: if on { Order::Sorted } else { Order::AsSent }, ..self }
     }
 
     /// Appends the rule itself, in an encoding without ambiguity.
@@ -170,7 +180,7 @@ mod tests {
 
     #[test]
     fn sorting_keeps_the_order_of_equal_names() {
-        let rule = QueryRule::default().sorted();
+        let rule = QueryRule::default().sorted(true);
         assert_eq!(rule.apply(Some("b=1&a=2&b=0&a=1")).as_deref(), Some("a=2&a=1&b=1&b=0"));
     }
 

@@ -409,12 +409,12 @@ mod tests {
         let part =
             |name: &str| KeyRules { part: Some((name.to_owned(), Arc::new(|_| Some("x".to_owned())))), ..KeyRules::default() };
         let mut lists = KeyRules { vary_on: vec![LANGUAGE], ..KeyRules::default() };
-        lists.normalizers.normalize_lists();
+        lists.normalizers.normalize_lists(true);
         let rules = [
             ("default", KeyRules::default()),
             ("ignore-query", query(QueryRule::default().ignore(["utm_*", "b"]))),
             ("only-query", query(QueryRule::default().only(["a"]))),
-            ("sort-query", query(QueryRule::default().sorted())),
+            ("sort-query", query(QueryRule::default().sorted(true))),
             ("vary-on", KeyRules { vary_on: vec![TENANT, LANGUAGE], ..KeyRules::default() }),
             ("ignore-cookies", KeyRules { cookies: Cookies::Ignored, ..KeyRules::default() }),
             ("cookies", KeyRules { cookies: Cookies::Named(vec!["a".to_owned()]), ..KeyRules::default() }),

@@ -7,9 +7,9 @@ use super::service::CacheService;
 use crate::{
     cache::Cache,
     http::cache_status::StatusField,
-    key::{normalizers::Normalize, rules::Cookies},
+    key::normalizers::Normalize,
     policy::{
-        rules::{Profile, SetCookie},
+        rules::Profile,
         settings::{Authorization, Collapsing, Settings},
     },
     tag::template::TagTemplate,
@@ -64,7 +64,7 @@ impl CacheLayer {
 
     /// Keeps responses fresh for `ttl` that say nothing of their own; default: they are not stored.
     ///
-    /// It applies to 200, 203, 301 and 308; [`negative_ttl`](Self::negative_ttl) and [`status`](Self::status) cover
+    /// It applies to 200, 203, 301 and 308; [`negative_ttl`](Self::negative_ttl) and [`ttl_for`](Self::ttl_for) cover
     /// others. A handler's own `Cache-Control`, `Expires` or [`CachePolicy`](crate::CachePolicy) goes before it, and nothing overrides its
     /// `no-store`, `private` or `Set-Cookie`.
     pub fn ttl(self, ttl: Duration) -> Self {
@@ -76,18 +76,18 @@ impl CacheLayer {
         self.edit(|settings| settings.store.negative_ttl = Some(ttl))
     }
 
-    /// Keeps responses with this status for `ttl` unless they say otherwise; call it once for each. It never applies to
-    /// 206, 304 or 1xx.
-    pub fn status(self, status: StatusCode, ttl: Duration) -> Self {
+    /// Keeps responses with this status for `ttl` unless they say otherwise; call it once for each, the last call for a status wins.
+    /// It never applies to 206, 304 or 1xx.
+    pub fn ttl_for(self, status: StatusCode, ttl: Duration) -> Self {
         self.edit(|settings| {
             settings.store.statuses.retain(|(named, _)| *named != status);
             settings.store.statuses.push((status, ttl));
         })
     }
 
-    /// The longest that anything is kept, whatever it says itself; default: 24 hours.
+    /// The longest that anything is kept, whatever it says itself; default: 24 hours, and no limit with [`strict`](Self::strict).
     pub fn max_ttl(self, max: Duration) -> Self {
-        self.edit(|settings| settings.store.max_ttl = max)
+        self.edit(|settings| settings.choices.max_ttl = Some(max))
     }
 
     /// The largest body that is stored, in bytes; default: 1 MiB. A larger one is forwarded as it comes.
@@ -102,8 +102,8 @@ impl CacheLayer {
 
     /// Stores responses that set a cookie, without the cookie; default: they are not stored. The request that filled the
     /// cache still gets its cookie.
-    pub fn strip_set_cookie(self) -> Self {
-        self.edit(|settings| settings.store.set_cookie = SetCookie::Strip)
+    pub fn strip_set_cookie(self, on: bool) -> Self {
+        self.edit(|settings| settings.choices.strip_set_cookie = on)
     }
 }
 
@@ -118,28 +118,25 @@ impl CacheLayer {
     /// - cookies and `Set-Cookie` are fields like any other (§7.3);
     /// - `private="field"` and `no-cache="field"` leave out the fields, not the response; no lifetime is cut to a day.
     ///
+    /// It changes defaults only: `max_ttl`, `strip_set_cookie`, `trusted_clients`, `ignore_cookies` and `vary_on_cookies` have their
+    /// effect whether they are called before it or after it.
+    ///
     /// For a proxy whose upstream knows HTTP caching; for an application's own handlers the default is the better choice.
     pub fn strict(self) -> Self {
-        self.edit(|settings| {
-            settings.store.profile = Profile::Strict;
-            settings.store.set_cookie = SetCookie::Keep;
-            settings.store.max_ttl = Duration::from_secs(u32::MAX.into());
-            settings.key.cookies = Cookies::Ignored;
-            settings.trusted = Some(Arc::new(|_| true));
-            settings.key.normalizers.normalize_lists();
-        })
+        self.edit(|settings| settings.store.profile = Profile::Strict)
     }
 
     /// Obeys the demands of these clients on freshness (`no-cache`, `max-age`, …; RFC 9111 §5.2.1), to let some of them reload;
-    /// default: nobody's, since any visitor could keep the cache from working.
+    /// default: no client's, since any visitor could keep the cache from working, and every client's with [`strict`](Self::strict).
+    /// The last call wins.
     pub fn trusted_clients(self, trusted: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.edit(|settings| settings.trusted = Some(Arc::new(trusted)))
+        self.edit(|settings| settings.choices.trusted = Some(Arc::new(trusted)))
     }
 
     /// Gives each stored response without an `ETag` a strong one, made of its body when it is stored; clients that have it are
     /// answered with 304 from then on. Default: off.
-    pub fn auto_etag(self) -> Self {
-        self.edit(|settings| settings.auto_etag = true)
+    pub fn auto_etag(self, on: bool) -> Self {
+        self.edit(|settings| settings.auto_etag = on)
     }
 }
 
@@ -193,10 +190,10 @@ impl CacheLayer {
         self.edit(|settings| settings.across_nodes = Some(life))
     }
 
-    /// Lets every request that is not answered from the cache run its own handler; default: requests for the same key share
-    /// one run.
-    pub fn without_collapsing(self) -> Self {
-        self.edit(|settings| settings.collapsing = Collapsing::Off)
+    /// Lets requests for the same key share one run of the handler; default: on. Without it, every request that is not answered from
+    /// the cache runs its own handler.
+    pub fn collapse(self, on: bool) -> Self {
+        self.edit(|settings| settings.collapsing = if on { Collapsing::On } else { Collapsing::Off })
     }
 }
 
@@ -213,8 +210,8 @@ impl CacheLayer {
 
     /// Sends `Cache-Status` (RFC 9211) with each response; default: it is only in the response's extensions, because it tells
     /// clients whether somebody asked before them.
-    pub fn cache_status(self) -> Self {
-        self.edit(|settings| settings.status_field = StatusField::Sent)
+    pub fn status_header(self, on: bool) -> Self {
+        self.edit(|settings| settings.status_field = if on { StatusField::Sent } else { StatusField::default() })
     }
 }
 
@@ -222,7 +219,7 @@ impl CacheLayer {
 /// that the response's `Vary` names.
 impl CacheLayer {
     /// Leaves these query parameters out of the key; `*` at the end of a name stands for anything. The handler does not see
-    /// them either, since its response is for all.
+    /// them either, since its response is for all. Further calls add names; it replaces an earlier [`only_query`](Self::only_query).
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -232,28 +229,34 @@ impl CacheLayer {
         self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).ignore(names))
     }
 
-    /// Leaves all query parameters out of the key but these. The handler does not see the others either.
+    /// Leaves all query parameters out of the key but these. The handler does not see the others either. Further calls add names; it
+    /// replaces an earlier [`ignore_query`](Self::ignore_query).
     pub fn only_query<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).only(names))
     }
 
     /// Obeys `No-Vary-Search`: queries that differ only in what a response says makes no difference share it; default: every byte
     /// of the query counts. Each miss costs one look-up more.
-    pub fn no_vary_search(self) -> Self {
-        self.edit(|settings| settings.no_vary_search = true)
+    pub fn no_vary_search(self, on: bool) -> Self {
+        self.edit(|settings| settings.no_vary_search = on)
     }
 
-    /// Sorts the query by the names of its parameters, so that their order does not matter.
-    pub fn sort_query(self) -> Self {
-        self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).sorted())
+    /// Sorts the query by the names of its parameters, so that their order does not matter; default: off.
+    pub fn sort_query(self, on: bool) -> Self {
+        self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).sorted(on))
     }
 
-    /// Adds the values of these request fields to the key, as if every response named them in `Vary`.
+    /// Adds the values of these request fields to the key, as if every response named them in `Vary`. Further calls add fields.
     ///
     /// # Panics
     /// If a name is not that of a header field.
+    #[track_caller]
     pub fn vary_on<N: AsRef<str>>(self, fields: impl IntoIterator<Item = N>) -> Self {
-        self.edit(|settings| settings.key.vary_on.extend(fields.into_iter().map(|name| field_name(name.as_ref()))))
+        let mut names = Vec::new();
+        for field in fields {
+            names.push(field_name(field.as_ref()));
+        }
+        self.edit(|settings| settings.key.vary_on.append(&mut names))
     }
 
     /// Compares a request field, in `vary_on` and in a response's `Vary`, by its normal form: what a function returns for its value (`""`
@@ -267,25 +270,31 @@ impl CacheLayer {
     ///
     /// # Panics
     /// If `field` is not the name of a header field.
+    #[track_caller]
     pub fn normalize(self, field: impl AsRef<str>, normalizer: impl Normalize) -> Self {
-        self.edit(|settings| settings.key.normalizers.set(field_name(field.as_ref()), normalizer))
+        let field = field_name(field.as_ref());
+        self.edit(|settings| settings.key.normalizers.set(field, normalizer))
     }
 
     /// Answers requests with cookies from the cache, because the route does not look at them; default: a request with a
-    /// `Cookie` goes to the handler and nothing is stored.
-    pub fn ignore_cookies(self) -> Self {
-        self.edit(|settings| settings.key.cookies = Cookies::Ignored)
+    /// `Cookie` goes to the handler and nothing is stored. `true` replaces an earlier [`vary_on_cookies`](Self::vary_on_cookies); `false`
+    /// leaves one in force.
+    pub fn ignore_cookies(self, on: bool) -> Self {
+        self.edit(|settings| settings.choices.ignore_cookies(on))
     }
 
-    /// Adds the values of these cookies to the key; the route does not look at any other.
+    /// Adds the values of these cookies to the key; the route does not look at any other. Further calls add names; it replaces an
+    /// earlier [`ignore_cookies`](Self::ignore_cookies).
     pub fn vary_on_cookies<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
-        self.edit(|settings| settings.key.cookies = Cookies::Named(names.into_iter().map(Into::into).collect()))
+        self.edit(|settings| settings.choices.name_cookies(names.into_iter().map(Into::into)))
     }
 
     /// Answers requests with `Authorization` from the cache, because the route does not look at it; default: such a request is
     /// answered only from responses with `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5).
-    pub fn ignore_authorization(self) -> Self {
-        self.edit(|settings| settings.authorization = Authorization::Ignored)
+    pub fn ignore_authorization(self, on: bool) -> Self {
+        self.edit(|settings| {
+            settings.authorization = if on { Authorization::Ignored } else { Authorization::default() };
+        })
     }
 
     /// Gives each principal responses of its own: `principal` names whoever the response is for, by everything about the
@@ -338,9 +347,12 @@ impl CacheLayer {
 }
 
 /// A key must not silently be wider than its author thinks, so a slip in a name stops the start.
+#[track_caller]
 fn field_name(name: &str) -> HeaderName {
-    name.parse()
-        .unwrap_or_else(|_| panic!("`{name}` is not the name of a header field: correct it where the cache layer is built"))
+    match name.parse() {
+        Ok(name) => name,
+        Err(_) => panic!("`{name}` is not the name of a header field: correct it where the cache layer is built"),
+    }
 }
 
 impl<S> Layer<S> for CacheLayer {

@@ -12,7 +12,7 @@ use std::{
 use http::{Method, Uri, request::Parts};
 
 use super::cacheable_request::{CacheableMethod, CacheableRequest, Search};
-use super::rules::StoreRules;
+use super::rules::{Profile, SetCookie, StoreRules};
 use crate::{
     body::request_content::Content,
     http::{
@@ -30,9 +30,11 @@ use crate::{
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
-/// What one layer was told.
+/// The settings of one layer.
 #[derive(Clone)]
 pub(crate) struct Settings {
+    /// What the layer was given for the settings whose default depends on the profile.
+    pub(crate) choices: Choices,
     pub(crate) store: StoreRules,
     pub(crate) key: KeyRules,
     pub(crate) tags: Vec<TagTemplate>,
@@ -78,9 +80,42 @@ pub(crate) enum Authorization {
     Ignored,
 }
 
+/// The settings whose default depends on the profile, as they were given; [`Settings::seal`] resolves them, so that their order
+/// does not matter.
+#[derive(Clone, Default)]
+pub(crate) struct Choices {
+    pub(crate) max_ttl: Option<Duration>,
+    pub(crate) strip_set_cookie: bool,
+    pub(crate) trusted: Option<Predicate>,
+    cookies: Option<Cookies>,
+}
+
+impl Choices {
+    /// Switches the ignoring of cookies on or off; off leaves named cookies as they are.
+    pub(crate) fn ignore_cookies(&mut self, on: bool) {
+        match (on, &self.cookies) {
+            (true, _) => self.cookies = Some(Cookies::Ignored),
+            (false, Some(Cookies::Named(_))) => {}
+            (false, _) => self.cookies = Some(Cookies::Unknown),
+        }
+    }
+
+    /// Adds cookies that select the response.
+    pub(crate) fn name_cookies(&mut self, names: impl Iterator<Item = String>) {
+        match &mut self.cookies {
+            Some(Cookies::Named(present)) => present.extend(names),
+            cookies => *cookies = Some(Cookies::Named(names.collect())),
+        }
+    }
+}
+
+const SAFE_MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const STRICT_MAX_TTL: Duration = Duration::from_secs(u32::MAX as u64);
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            choices: Choices::default(),
             store: StoreRules::default(),
             key: KeyRules::default(),
             tags: Vec::new(),
@@ -173,8 +208,23 @@ impl Settings {
 
     /// To be called after a change of the settings.
     pub(crate) fn seal(&mut self) {
+        self.resolve();
         self.handler_tags = Arc::default();
         self.key.seal();
+    }
+
+    /// Gives every setting whose default depends on the profile its value.
+    fn resolve(&mut self) {
+        let (strict, choices) = (self.store.profile == Profile::Strict, &self.choices);
+        self.store.max_ttl = choices.max_ttl.unwrap_or(if strict { STRICT_MAX_TTL } else { SAFE_MAX_TTL });
+        self.store.set_cookie = match (choices.strip_set_cookie, strict) {
+            (true, _) => SetCookie::Strip,
+            (false, true) => SetCookie::Keep,
+            (false, false) => SetCookie::Refuse,
+        };
+        self.key.cookies = choices.cookies.clone().unwrap_or(if strict { Cookies::Ignored } else { Cookies::Unknown });
+        self.key.normalizers.normalize_lists(strict);
+        self.trusted = choices.trusted.clone().or_else(|| strict.then(|| Arc::new(|_: &Parts| true) as Predicate));
     }
 
     /// Warns about a route that is set up wrongly, once.

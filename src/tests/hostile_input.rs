@@ -71,9 +71,9 @@ const READERS: &[Reader] = &[
     }),
     ("tags of a URI", "/%{a", |text| done((TagNamespace::default().uri(text, text), TagNamespace::default().path(text)))),
     ("a capture in a tag", "{}/a", |text| done(TagTemplate::parse("a:{id}").expand(&[("id", text)]))),
-    ("a sorted query", "&=+%;a2", |text| done(QueryRule::default().sorted().apply(Some(text)))),
+    ("a sorted query", "&=+%;a2", |text| done(QueryRule::default().sorted(true).apply(Some(text)))),
     ("ignored parameters", "&=+%;a2", |text| done(QueryRule::default().ignore(["a", "b*", "%*"]).apply(Some(text)))),
-    ("named parameters", "&=+%;a2", |text| done(QueryRule::default().only(["a", "b*", "%*"]).sorted().apply(Some(text)))),
+    ("named parameters", "&=+%;a2", |text| done(QueryRule::default().only(["a", "b*", "%*"]).sorted(true).apply(Some(text)))),
     ("No-Vary-Search", "&=+%;a2", |text| {
         let rule = |parameters, order| done(QueryVariance { parameters, order }.apply(Some(text)));
         rule(Parameters::Ignored(vec!["b".to_owned()]), Order::Ignored);
@@ -90,7 +90,7 @@ fn field(name: HeaderName, text: &str) -> HeaderMap {
 fn normalized(name: HeaderName, text: &str) {
     let mut normalizers = Normalizers::default();
     normalizers.secret = Secret::shared(b"secret");
-    normalizers.normalize_lists();
+    normalizers.normalize_lists(true);
     normalizers.push(&mut Key::new(), &field(name.clone(), text), &name);
 }
 
@@ -141,9 +141,9 @@ fn app() -> Router {
         .strict()
         .ttl(Duration::from_secs(60))
         .tags(["page:{id}"])
-        .sort_query()
+        .sort_query(true)
         .ignore_query(["utm_*"])
-        .no_vary_search()
+        .no_vary_search(true)
         .vary_on(["x-tenant"])
         .vary_on_cookies(["a", "b"])
         .normalize("accept-language", LanguageMatcher::new(["en", "de"]))

@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 
 #[tokio::test]
 async fn c3_tags_never_leave_as_headers() {
-    let layer = minute(&cache().0).tags(["secret-route-tag"]).cache_status();
+    let layer = minute(&cache().0).tags(["secret-route-tag"]).status_header(true);
     let app = page(layer, answering(|_| (CacheTags::new(["secret-tag"]), Invalidate::tags(["secret-other"]), "page")));
     let silent = |answer: Answer| {
         let values = answer.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));

@@ -138,7 +138,7 @@ async fn d7_a_clients_reload_does_not_switch_the_cache_off() {
 
 #[tokio::test]
 async fn d7_a_route_that_never_looks_at_credentials_can_say_so() {
-    let app = page(minute(&cache().0).ignore_authorization().ignore_cookies(), numbered(&Runs::default()));
+    let app = page(minute(&cache().0).ignore_authorization(true).ignore_cookies(true), numbered(&Runs::default()));
     get(&app, "/page").await;
     assert!(get_with(&app, "/page", &[("authorization", "x"), ("cookie", "x=1")]).await.is_hit());
 }
@@ -178,7 +178,7 @@ async fn d11_a_part_is_never_stored_as_the_whole() {
             .into_response(),
         None => "0123456789".into_response(),
     });
-    let app = page(minute(&cache().0).status(StatusCode::PARTIAL_CONTENT, crate::support::MINUTE), handler);
+    let app = page(minute(&cache().0).ttl_for(StatusCode::PARTIAL_CONTENT, crate::support::MINUTE), handler);
     assert_eq!(get_with(&app, "/page", &[("range", "bytes=0-1")]).await.reason(), Some(Reason::Status));
     assert_eq!(get(&app, "/page").await.text(), "0123456789");
 }

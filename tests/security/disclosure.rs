@@ -145,7 +145,8 @@ async fn p4_a_response_that_sets_a_cookie_is_not_stored_whatever_it_says() {
 #[tokio::test]
 async fn p4_a_stripped_cookie_reaches_only_the_client_that_it_was_made_for() {
     let runs = Runs::default();
-    let app = page(minute(&cache().0).strip_set_cookie(), numbered_with(&runs, &[("set-cookie", "a=1"), ("set-cookie", "b=2")]));
+    let app =
+        page(minute(&cache().0).strip_set_cookie(true), numbered_with(&runs, &[("set-cookie", "a=1"), ("set-cookie", "b=2")]));
     let first = get(&app, "/page").await;
     let second = get(&app, "/page").await;
     assert_eq!(first.headers.get_all("set-cookie").iter().count(), 2);
@@ -236,7 +237,7 @@ async fn p7_vary_on_authorization_keeps_two_tokens_apart() {
 #[tokio::test]
 async fn p7_vary_on_cookie_keeps_two_cookies_apart() {
     let handler = answering(|parts| (fields(&[("vary", "cookie")]), format!("for {}", field(parts, "cookie"))));
-    let app = page(minute(&cache().0).ignore_cookies(), handler);
+    let app = page(minute(&cache().0).ignore_cookies(true), handler);
     for cookie in ["sid=alice", "sid=bob", "sid=alice"] {
         assert_eq!(get_with(&app, "/page", &[("cookie", cookie)]).await.text(), format!("for {cookie}"));
     }
@@ -332,7 +333,7 @@ async fn p14_a_client_cannot_see_whether_it_was_a_hit_but_by_its_age() {
 #[tokio::test]
 async fn p14_cache_status_is_sent_where_it_is_asked_for_and_never_holds_the_key() {
     let runs = Runs::default();
-    let app = page(minute(&cache().0).cache_status(), numbered(&runs));
+    let app = page(minute(&cache().0).status_header(true), numbered(&runs));
     assert_eq!(get(&app, "/page").await.header("cache-status"), Some("larder; fwd=uri-miss; stored; ttl=60"));
     assert_eq!(get(&app, "/page").await.header("cache-status"), Some("larder; hit; ttl=60"));
     let bypass = get_with(&app, "/page", &[("cookie", "sid=1")]).await;

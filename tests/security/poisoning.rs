@@ -501,7 +501,7 @@ async fn w13_nothing_is_kept_for_more_than_a_day() {
 #[tokio::test]
 async fn w13_a_route_may_lower_the_limit_and_its_own_lifetimes_obey_it() {
     let bounded: [fn(&Cache) -> CacheLayer; 3] =
-        [|cache| cache.layer().ttl(3 * HOUR), |cache| cache.layer().status(StatusCode::OK, 3 * HOUR), |cache| cache.layer()];
+        [|cache| cache.layer().ttl(3 * HOUR), |cache| cache.layer().ttl_for(StatusCode::OK, 3 * HOUR), |cache| cache.layer()];
     for layer in bounded {
         let (cache, clock) = cache();
         let handler = || async { (CachePolicy::ttl(3 * HOUR), "page") };

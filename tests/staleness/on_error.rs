@@ -33,7 +33,7 @@ async fn s70_a_handler_that_fails_is_answered_for_by_what_is_stale() {
         for act in FAILURES.map(status).into_iter().chain([Act::Panic]) {
             let ((cache, clock), script) = (cache(), Script::default());
             script.set(with(lines));
-            let app = page(set(minute(&cache)).cache_status(), script.handler());
+            let app = page(set(minute(&cache)).status_header(true), script.handler());
             get(&app, "/page").await;
             clock.advance(MINUTE + 9 * SECOND);
             script.set(act);
@@ -137,7 +137,7 @@ async fn all_who_wait_for_a_handler_that_fails_are_answered_stale() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_its_route_stores_is_still_a_failure() {
     let ((cache, clock), script) = (cache(), Script::default());
-    let layer = minute(&cache).stale_if_error(MINUTE).status(StatusCode::SERVICE_UNAVAILABLE, SECOND);
+    let layer = minute(&cache).stale_if_error(MINUTE).ttl_for(StatusCode::SERVICE_UNAVAILABLE, SECOND);
     let app = page(layer, script.handler());
     get(&app, "/page").await;
     clock.advance(MINUTE);

@@ -21,7 +21,7 @@ fn impatient(cache: &Cache) -> CacheLayer {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_takes_too_long_is_answered_for_by_what_is_stale_and_goes_on_to_store() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
-    let app = page(impatient(&cache).cache_status(), script.handler());
+    let app = page(impatient(&cache).status_header(true), script.handler());
     get(&app, "/page").await;
     clock.advance(MINUTE);
     script.set(at(&gate));
@@ -95,7 +95,7 @@ async fn all_who_wait_for_a_slow_handler_are_answered_stale_in_time() {
 #[tokio::test(start_paused = true)]
 async fn the_soft_timeout_needs_no_collapsing() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
-    let app = page(impatient(&cache).without_collapsing(), script.handler());
+    let app = page(impatient(&cache).collapse(false), script.handler());
     get(&app, "/page").await;
     clock.advance(MINUTE);
     script.set(at(&gate));

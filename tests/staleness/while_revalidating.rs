@@ -128,7 +128,7 @@ async fn a_window_is_not_cut_to_whole_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_shows_its_age_and_for_how_long_it_has_been_stale() {
     let ((cache, clock), script) = (cache(), Script::default());
-    let app = page(minute(&cache).stale_while_revalidate(MINUTE).cache_status(), script.handler());
+    let app = page(minute(&cache).stale_while_revalidate(MINUTE).status_header(true), script.handler());
     get(&app, "/page").await;
     clock.advance(MINUTE + 7 * SECOND);
     let answer = get(&app, "/page").await;

@@ -318,7 +318,7 @@ async fn a_layer_without_collapsing_runs_every_handler_at_once() {
             format!("run {}", runs.begin())
         }
     };
-    let app = page(minute(&cache().0).without_collapsing(), handler);
+    let app = page(minute(&cache().0).collapse(false), handler);
     let (took, answers) = timed(timeout(WAIT_LIMIT, answers(ask_times(100, &app, "/page")))).await;
     assert_eq!(distinct(&answers.expect("one waits for another")), 100);
     assert_eq!((runs.count(), took), (100, Duration::ZERO));
@@ -554,7 +554,7 @@ async fn who_shares_an_empty_answer_gets_an_empty_answer() {
             StatusCode::NO_CONTENT
         }
     };
-    let app = page(cache.layer().status(StatusCode::NO_CONTENT, MINUTE), handler);
+    let app = page(cache.layer().ttl_for(StatusCode::NO_CONTENT, MINUTE), handler);
     let asked = ask_times(10, &app, "/page");
     settled().await;
     gate.open(1);

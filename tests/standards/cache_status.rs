@@ -1,7 +1,6 @@
 //! RFC 9211: what `Cache-Status` says.
 
 use http::HeaderValue;
-use larder::CacheLayer;
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
 use crate::{
@@ -12,7 +11,7 @@ use crate::{
 impl Profile {
     /// A site that sends `Cache-Status`.
     fn talkative_site(self, replies: impl IntoIterator<Item = Reply>) -> Site {
-        self.site_with(CacheLayer::cache_status, replies)
+        self.site_with(|layer| layer.status_header(true), replies)
     }
 }
 
@@ -179,7 +178,7 @@ async fn s77_who_shared_anothers_fetch_says_so() {
             door.pass().await;
             ([("cache-control", "max-age=60")], "page")
         };
-        let app = crate::support::page(layer.cache_status(), handler);
+        let app = crate::support::page(layer.status_header(true), handler);
         let ask = || {
             let app = app.clone();
             tokio::spawn(async move { crate::support::get(&app, "/page").await })

@@ -2,7 +2,7 @@
 
 use axum::{body::Body, extract::Request};
 use http::Method;
-use larder::{CacheLayer, Forward, Reason};
+use larder::{Forward, Reason};
 
 use crate::{
     origin::{
@@ -385,7 +385,7 @@ async fn s91_a_query_is_never_answered_from_another_ones_response() {
 
 /// Whether the response to the first URI, which has this `No-Vary-Search`, answers the second.
 async fn shared(profile: Profile, value: &str, first: &str, second: &str) -> bool {
-    let site = profile.site_with(CacheLayer::no_vary_search, [fresh().with("no-vary-search", value)]);
+    let site = profile.site_with(|layer| layer.no_vary_search(true), [fresh().with("no-vary-search", value)]);
     for uri in [first, second] {
         site.send(request(Method::GET, uri, &[])).await;
     }
@@ -453,7 +453,8 @@ async fn s93_a_no_vary_search_joins_what_differs_only_in_what_it_ignores() {
 #[tokio::test]
 async fn s94_the_latest_no_vary_search_of_a_path_counts() {
     for profile in PROFILES {
-        let site = profile.site_with(CacheLayer::no_vary_search, [fresh().with("no-vary-search", "params=(\"a\")"), fresh()]);
+        let site =
+            profile.site_with(|layer| layer.no_vary_search(true), [fresh().with("no-vary-search", "params=(\"a\")"), fresh()]);
         let get = async |uri: &str| site.send(request(Method::GET, uri, &[])).await;
         get("/page?a=1&b=1").await;
         get("/page?b=2").await;

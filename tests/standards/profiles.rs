@@ -1,6 +1,6 @@
 //! Where the default profile is more careful than the RFCs, and what the strict one does there.
 
-use larder::{CacheLayer, Reason};
+use larder::Reason;
 
 use crate::{
     origin::{Default, PROFILES, Strict, controlled, fresh, is_reused},
@@ -85,7 +85,7 @@ async fn a_response_whose_last_byte_has_left_answers_the_next_request() {
 
 #[tokio::test]
 async fn a_strict_layer_may_still_be_told_more() {
-    let site = Strict.site_with(CacheLayer::strip_set_cookie, [fresh().with("set-cookie", "a=1")]);
+    let site = Strict.site_with(|layer| layer.strip_set_cookie(true), [fresh().with("set-cookie", "a=1")]);
     let first: Answer = site.get().await;
     assert_eq!(first.header("set-cookie"), Some("a=1"));
     let hit = site.get().await;

@@ -213,7 +213,7 @@ async fn s9_other_statuses_than_the_safe_ones_are_stored_by_default_only_if_the_
         let site = Default.site([fresh().status(status)]);
         assert_eq!(site.get().await.reason(), Some(Reason::Status), "{status}");
         let status = StatusCode::from_u16(status).unwrap();
-        let site = Default.site_with(|layer| layer.status(status, MINUTE), [fresh().status(status.as_u16())]);
+        let site = Default.site_with(|layer| layer.ttl_for(status, MINUTE), [fresh().status(status.as_u16())]);
         site.get().await;
         assert!(site.get().await.is_hit(), "{status}");
     }

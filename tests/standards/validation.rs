@@ -730,7 +730,7 @@ async fn s64_a_reload_by_head_brings_down_what_is_stored_if_it_has_changed() {
 #[tokio::test]
 async fn an_automatic_tag_answers_conditions() {
     for profile in PROFILES {
-        let site = profile.site_with(CacheLayer::auto_etag, [fresh()]);
+        let site = profile.site_with(|layer| layer.auto_etag(true), [fresh()]);
         let first = site.get().await;
         let etag = first.header("etag").unwrap();
         assert_eq!(site.get_with(&[("if-none-match", etag)]).await.status, 304, "{profile:?}");

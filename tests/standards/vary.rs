@@ -12,7 +12,7 @@ type Lines<'l> = &'l [(&'l str, &'l str)];
 /// Whether the response to a request with the first lines, which has this `Vary`, answers one with the others.
 async fn shared(profile: Profile, vary: &[&str], first: Lines<'_>, second: Lines<'_>) -> bool {
     let reply = vary.iter().fold(fresh(), |reply, line| reply.with("vary", line));
-    let site = profile.site_with(larder::CacheLayer::ignore_cookies, [reply]);
+    let site = profile.site_with(|layer| layer.ignore_cookies(true), [reply]);
     site.get_with(first).await;
     site.get_with(second).await;
     site.asked() == 1
@@ -215,7 +215,7 @@ async fn s32_vary_on_credentials_keeps_two_of_them_apart() {
     for profile in PROFILES {
         for (field, one, other) in [("authorization", "Bearer a", "Bearer b"), ("cookie", "a=1", "a=2")] {
             let reply = || ok(&[("cache-control", "public, max-age=60"), ("vary", field)]);
-            let site = profile.site_with(larder::CacheLayer::ignore_cookies, [reply()]);
+            let site = profile.site_with(|layer| layer.ignore_cookies(true), [reply()]);
             for (value, answer) in [(one, "answer 1"), (other, "answer 2"), (one, "answer 1"), (other, "answer 2")] {
                 assert_eq!(site.get_with(&[(field, value)]).await.text(), answer, "{profile:?} {field}");
             }
