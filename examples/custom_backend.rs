@@ -19,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use larder::{
-    Backend, Clock, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
+    Backend, Clock, Durability, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
     backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
     conformance::Suite,
 };
@@ -138,7 +138,7 @@ impl Backend for Sqlite {
                 }
             };
             forget_oldest(db, RECORDS)?;
-            Ok(Receipt::new(epoch, count, Scope::Nodes, true))
+            Ok(Receipt::new(epoch, count, Scope::Nodes, Durability::Durable))
         })
         .await
     }

@@ -29,7 +29,7 @@ mod tests;
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}
 
-pub use backend::contract::{Backend, Receipt, Scope};
+pub use backend::contract::{Backend, Durability, Receipt, Scope};
 #[cfg(feature = "memcached")]
 pub use backend::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
@@ -40,14 +40,14 @@ pub use backend::redis::{Redis, RedisBuilder};
 pub use backend::tiered::Tiered;
 pub use body::ResponseBody;
 pub use cache::Cache;
-pub use cache::mode::Mode;
+pub use cache::mode::CacheMode;
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use entry::{epoch::Epoch, stored::Stored};
 pub use error::Error;
-pub use handler::cache_policy::{CachePolicy, Private};
+pub use handler::cache_directive::CacheDirective;
 pub use handler::cache_tags::CacheTags;
 pub use handler::invalidate::Invalidate;
-pub use handler::preconditions::{Revalidate, Unchanged};
+pub use handler::preconditions::{NotModified, Preconditions};
 pub use http::accept::LanguageMatcher;
 pub use http::cache_status::{CacheStatus, Forward, Reason};
 pub use key::Key;

@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder::{
-    Backend, Clock, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
+    Backend, Clock, Durability, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
     backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
     conformance::{Report, Suite, body, stored},
 };
@@ -397,7 +397,7 @@ impl Backend for Shelf {
             }
         };
         self.store().busy = false;
-        Ok(Receipt::new(epoch, number, Scope::Nodes, false))
+        Ok(Receipt::new(epoch, number, Scope::Nodes, Durability::Volatile))
     }
 }
 

@@ -11,7 +11,7 @@ use axum::{
     routing,
 };
 use http::{Method, StatusCode};
-use larder::{Cache, CacheTags, Forward, Invalidate, Mode, Reason, Revalidate};
+use larder::{Cache, CacheMode, CacheTags, Forward, Invalidate, Preconditions, Reason};
 use support::{MINUTE, Runs, cache, get, get_with, minute, numbered, send_empty};
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_handler_that_says_unchanged_makes_the_stored_response_fresh_again() {
     let (asked, built) = (Runs::default(), Runs::default());
     let handler = {
         let (asked, built) = (asked.clone(), built.clone());
-        move |revalidate: Revalidate| async move {
+        move |revalidate: Preconditions| async move {
             asked.begin();
             match revalidate.etag("\"v1\"") {
                 Some(unchanged) => unchanged.into_response(),
@@ -182,18 +182,18 @@ async fn switched_off_and_on_again_nothing_wrong_is_served() {
     let app = Router::new().route("/posts", routing::get(numbered(&runs)).layer(minute(&cache).tags(["posts"])));
     get(&app, "/posts").await;
 
-    cache.set_mode(Mode::ReadOnly);
+    cache.set_mode(CacheMode::ReadOnly);
     assert!(get(&app, "/posts").await.is_hit());
     let other = get(&app, "/posts?page=2").await;
     assert_eq!((other.text(), other.reason()), ("run 2", Some(Reason::ReadOnly)));
 
     // Another handle to the same store is switched with it.
-    cache.with_revision("next").set_mode(Mode::Bypass);
+    cache.with_revision("next").set_mode(CacheMode::Bypass);
     let bypassed = get(&app, "/posts").await;
     assert_eq!((bypassed.text(), bypassed.reason()), ("run 3", Some(Reason::SwitchedOff)));
     cache.invalidate_tags(["posts"]).await.unwrap();
 
-    cache.set_mode(Mode::Enabled);
+    cache.set_mode(CacheMode::Enabled);
     assert_eq!(get(&app, "/posts").await.text(), "run 4");
     assert!(get(&app, "/posts").await.is_hit());
 }

@@ -24,7 +24,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Full};
-use larder::{Cache, CachePolicy, CacheStatus, CacheTags, Forward, Memory, Reason};
+use larder::{Cache, CacheDirective, CacheStatus, CacheTags, Forward, Memory, Reason};
 use support::{
     ChannelBody, Gate, MINUTE, Runs, answering, cache, field, fields, first_streams, get, get_with, minute, numbered,
     numbered_with, page, read, request, send, send_empty,
@@ -551,7 +551,7 @@ async fn a_ttl_below_a_second_neither_rounds_to_nothing_nor_lasts() {
 #[tokio::test]
 async fn a_ttl_is_not_cut_to_whole_seconds() {
     let (cache, clock) = cache();
-    let app = page(cache.layer(), || async { (CachePolicy::ttl(Duration::from_millis(1900)), "page") });
+    let app = page(cache.layer(), || async { (CacheDirective::ttl(Duration::from_millis(1900)), "page") });
     get(&app, "/page").await;
     clock.advance(Duration::from_millis(1899));
     assert!(get(&app, "/page").await.is_hit());

@@ -12,7 +12,7 @@ use axum::{
     routing::{self, MethodRouter},
 };
 use http::{Method, StatusCode};
-use larder::{Cache, CacheLayer, CachePolicy, CacheStatus, CacheTags, Forward, Invalidate, LanguageMatcher, Private, Reason};
+use larder::{Cache, CacheDirective, CacheLayer, CacheStatus, CacheTags, Forward, Invalidate, LanguageMatcher, Reason};
 use support::{
     ChannelBody, MINUTE, Runs, answering, cache, field, fields, first_streams, get, get_with, minute, numbered, numbered_with,
     page, request, send, send_empty,
@@ -322,12 +322,13 @@ fn asking(cache: &Cache, status: StatusCode, asked: impl Fn() -> Invalidate + Cl
 #[tokio::test]
 async fn what_a_response_asks_for_is_invalidated_before_it_leaves_whatever_the_method() {
     type Ask = fn() -> Invalidate;
-    let ways: [(&str, Ask); 6] = [
+    let ways: [(&str, Ask); 7] = [
         ("tags", || Invalidate::tags(["posts"])),
         ("uri", || Invalidate::uri("/page")),
         ("uri of a host", || Invalidate::uri("http://example.com/page")),
-        ("everything", Invalidate::everything),
-        ("expired", || Invalidate::expired(["posts"])),
+        ("everything", Invalidate::clear),
+        ("route", || Invalidate::route("/page")),
+        ("expired", || Invalidate::expire_tags(["posts"])),
         ("and", || Invalidate::tags(["other"]).and(Invalidate::uri("/x")).and(Invalidate::tags(["posts"]))),
     ];
     for (way, asked) in ways {
@@ -353,7 +354,7 @@ async fn what_a_response_asks_for_is_invalidated_before_it_leaves_whatever_the_m
 #[tokio::test]
 async fn a_response_that_failed_asks_in_vain() {
     for method in [Method::POST, Method::GET] {
-        let app = asking(&cache().0, StatusCode::NOT_FOUND, || Invalidate::everything().and(Invalidate::tags(["posts"])));
+        let app = asking(&cache().0, StatusCode::NOT_FOUND, || Invalidate::clear().and(Invalidate::tags(["posts"])));
         get(&app, "/page").await;
         send_empty(&app, method, "/ask").await;
         assert!(get(&app, "/page").await.is_hit());
@@ -569,13 +570,13 @@ async fn store_if_is_not_asked_about_what_may_not_be_stored_anyway() {
 async fn a_handlers_policy_goes_before_its_header_and_its_route_but_not_before_a_veto() {
     let second = Duration::from_secs(1);
     let policies = [
-        (CachePolicy::ttl(5 * second), &[][..], Ok(5 * second)),
-        (CachePolicy::ttl(5 * second), &[("cache-control", "max-age=9")], Ok(5 * second)),
-        (CachePolicy::ttl(5 * second), &[("cache-control", "no-store")], Err(Reason::NoStore)),
-        (CachePolicy::ttl(5 * second), &[("cache-control", "private")], Err(Reason::Private)),
-        (CachePolicy::ttl(5 * second), &[("set-cookie", "a=1")], Err(Reason::SetCookie)),
-        (CachePolicy::no_store(), &[("cache-control", "max-age=9")], Err(Reason::NoStore)),
-        (CachePolicy::private(), &[("cache-control", "public")], Err(Reason::Private)),
+        (CacheDirective::ttl(5 * second), &[][..], Ok(5 * second)),
+        (CacheDirective::ttl(5 * second), &[("cache-control", "max-age=9")], Ok(5 * second)),
+        (CacheDirective::ttl(5 * second), &[("cache-control", "no-store")], Err(Reason::NoStore)),
+        (CacheDirective::ttl(5 * second), &[("cache-control", "private")], Err(Reason::Private)),
+        (CacheDirective::ttl(5 * second), &[("set-cookie", "a=1")], Err(Reason::SetCookie)),
+        (CacheDirective::no_store(), &[("cache-control", "max-age=9")], Err(Reason::NoStore)),
+        (CacheDirective::private(), &[("cache-control", "public")], Err(Reason::Private)),
     ];
     for (policy, lines, expected) in policies {
         let (cache, clock) = cache();
@@ -596,11 +597,14 @@ async fn a_handlers_policy_goes_before_its_header_and_its_route_but_not_before_a
 
 #[tokio::test]
 async fn a_private_response_is_not_stored_whatever_else_it_says() {
-    let app = page(minute(&cache().0), || async {
-        (Private, CachePolicy::ttl(MINUTE), fields(&[("larder-cache-control", "public, max-age=60")]), "page")
-    });
-    for _ in 0..2 {
-        assert_eq!(get(&app, "/page").await.reason(), Some(Reason::Private));
+    let (private, ttl) = (CacheDirective::private(), CacheDirective::ttl(MINUTE));
+    for (first, second) in [(private, ttl), (ttl, private), (private, CacheDirective::no_store())] {
+        let app = page(minute(&cache().0), move || async move {
+            (first, second, fields(&[("larder-cache-control", "public, max-age=60")]), "page")
+        });
+        for _ in 0..2 {
+            assert_eq!(get(&app, "/page").await.reason(), Some(Reason::Private));
+        }
     }
 }
 

@@ -154,20 +154,30 @@ impl Invalidation {
 #[non_exhaustive]
 pub struct Receipt {
     /// The epoch that the invalidation took: nothing whose handler began before it will be used.
-    pub seq: Epoch,
+    pub epoch: Epoch,
     /// How many tags it concerned.
-    pub tags: usize,
-    /// Who is bound by it.
+    pub tag_count: usize,
+    /// Which nodes obey it.
     pub scope: Scope,
-    /// Whether the invalidation outlives a restart of everything that holds what it invalidated.
-    pub durable: bool,
+    /// Whether it survives a restart of the store.
+    pub durability: Durability,
 }
 
 impl Receipt {
-    /// Puts a receipt together, for those who write a backend.
-    pub fn new(seq: Epoch, tags: usize, scope: Scope, durable: bool) -> Self {
-        Self { seq, tags, scope, durable }
+    /// Creates a receipt, for a backend.
+    pub fn new(epoch: Epoch, tag_count: usize, scope: Scope, durability: Durability) -> Self {
+        Self { epoch, tag_count, scope, durability }
     }
+}
+
+/// Whether an invalidation survives a restart of the store, as long as the responses that it concerns do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// No restart or failover brings back a response that the invalidation concerns.
+    Durable,
+    /// A restart or failover of the store may lose the invalidation and keep the response.
+    Volatile,
 }
 
 /// How far an invalidation reaches once it has returned.

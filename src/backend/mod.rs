@@ -19,6 +19,6 @@ pub(crate) mod tiered;
 #[allow(dead_code, reason = "without a store, nothing is judged")]
 pub(crate) mod validity;
 
-pub use contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope};
+pub use contract::{Backend, Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope};
 pub use feed::{FeedBatch, InvalidationFeed, SharedStore};
 pub use validity::Validity;

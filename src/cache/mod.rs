@@ -1,3 +1,5 @@
+//! The handle that applications hold, and its state.
+
 pub(crate) mod connect;
 pub(crate) mod detached;
 pub(crate) mod flights;
@@ -14,7 +16,7 @@ use crate::{
     backend::contract::{Backend, Invalidation, Receipt},
     cache::{
         flights::{Flights, WaiterLimits},
-        mode::{Mode, ModeCell},
+        mode::{CacheMode, ModeCell},
         places::{FetchLimits, Place, Places},
         uncacheable::Uncacheable,
     },
@@ -188,18 +190,18 @@ impl Cache {
     /// their layers. Invalidations are carried out in every mode, so that nothing is wrong when it is switched on again.
     ///
     /// ```
-    /// use larder::{Cache, Mode};
+    /// use larder::{Cache, CacheMode};
     ///
     /// let cache = Cache::in_memory(64 << 20);
-    /// cache.set_mode(Mode::Bypass);
-    /// assert_eq!(cache.mode(), Mode::Bypass);
+    /// cache.set_mode(CacheMode::Bypass);
+    /// assert_eq!(cache.mode(), CacheMode::Bypass);
     /// ```
-    pub fn set_mode(&self, mode: Mode) {
+    pub fn set_mode(&self, mode: CacheMode) {
         self.inner.switch.set(mode);
     }
 
     /// How much of the cache is at work.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> CacheMode {
         self.inner.switch.mode()
     }
 
@@ -285,15 +287,15 @@ impl Cache {
 
     pub(crate) fn is_on(&self) -> Result<(), (Forward, Reason)> {
         match self.mode() {
-            Mode::Enabled | Mode::ReadOnly => Ok(()),
-            Mode::Bypass => Err((Forward::Bypass, Reason::SwitchedOff)),
+            CacheMode::Enabled | CacheMode::ReadOnly => Ok(()),
+            CacheMode::Bypass => Err((Forward::Bypass, Reason::SwitchedOff)),
         }
     }
 
     pub(crate) fn may_store(&self) -> Result<(), Reason> {
         match self.mode() {
-            Mode::Enabled => Ok(()),
-            Mode::ReadOnly | Mode::Bypass => Err(Reason::ReadOnly),
+            CacheMode::Enabled => Ok(()),
+            CacheMode::ReadOnly | CacheMode::Bypass => Err(Reason::ReadOnly),
         }
     }
 

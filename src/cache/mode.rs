@@ -1,3 +1,5 @@
+//! Switching the cache off or to read-only at run time.
+
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
@@ -6,7 +8,7 @@ use std::sync::{
 /// How much of the cache is at work; set by [`Cache::set_mode`](crate::Cache::set_mode).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Mode {
+pub enum CacheMode {
     /// All of it: the default.
     #[default]
     Enabled,
@@ -21,19 +23,19 @@ pub enum Mode {
 pub(crate) struct ModeCell(Arc<AtomicU8>);
 
 impl ModeCell {
-    pub(crate) fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> CacheMode {
         match self.0.load(Ordering::Relaxed) {
-            0 => Mode::Enabled,
-            1 => Mode::ReadOnly,
-            _ => Mode::Bypass,
+            0 => CacheMode::Enabled,
+            1 => CacheMode::ReadOnly,
+            _ => CacheMode::Bypass,
         }
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: CacheMode) {
         let number = match mode {
-            Mode::Enabled => 0,
-            Mode::ReadOnly => 1,
-            Mode::Bypass => 2,
+            CacheMode::Enabled => 0,
+            CacheMode::ReadOnly => 1,
+            CacheMode::Bypass => 2,
         };
         self.0.store(number, Ordering::Relaxed);
     }

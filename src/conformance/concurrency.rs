@@ -78,7 +78,7 @@ async fn invalidate_at_once(subject: &Subject<'_>, tags: &[String]) -> Verdict<V
     }
     let mut taken = Vec::new();
     while let Some(outcome) = tasks.join_next().await {
-        taken.push(outcome.map_err(panicked)??.seq);
+        taken.push(outcome.map_err(panicked)??.epoch);
     }
     Ok(taken)
 }

@@ -21,7 +21,7 @@ pub(super) async fn growing(subject: &Subject<'_>) -> Verdict {
     let mut latest = subject.epoch(&key("page"), &tags_of(&["a"])).await?;
     let expiry = expiry(&["a"], Clock::default().now());
     for invalidation in [Invalidation::Tags(tags_of(&["a"])), expiry, Invalidation::Everything].iter().cycle().take(9) {
-        let taken = subject.backend.invalidate(invalidation).await?.seq;
+        let taken = subject.backend.invalidate(invalidation).await?.epoch;
         ensure!(is_after(taken, latest), "{invalidation:?} took {taken:?}, and {latest:?} had been read before");
         for _ in 0..2 {
             let read = subject.epoch(&key("page"), &tags_of(&["a"])).await?;

@@ -207,12 +207,12 @@ pub(super) async fn known(subject: &Subject<'_>) -> Verdict {
 
 pub(super) async fn receipts(subject: &Subject<'_>) -> Verdict {
     let receipt = subject.invalidate(&["a", "b"]).await?;
-    ensure!(receipt.tags == 2, "two tags were invalidated, and the receipt says {}", receipt.tags);
+    ensure!(receipt.tag_count == 2, "two tags were invalidated, and the receipt says {}", receipt.tag_count);
     let later = subject.invalidate(&["a"]).await?;
-    let same_clock = later.seq.incarnation() == receipt.seq.incarnation();
+    let same_clock = later.epoch.incarnation() == receipt.epoch.incarnation();
     if !same_clock {
         return Err(Finding::Broken("the incarnation of the clock changed between two invalidations".to_owned()));
     }
-    ensure!(later.seq > receipt.seq, "a later invalidation took {:?} after {:?}", later.seq, receipt.seq);
+    ensure!(later.epoch > receipt.epoch, "a later invalidation took {:?} after {:?}", later.epoch, receipt.epoch);
     Ok(())
 }

@@ -1,3 +1,5 @@
+//! Invalidations that a handler returns as part of its response.
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -28,6 +30,7 @@ pub struct Invalidate {
     pub(crate) tags: Vec<Arc<str>>,
     pub(crate) expired: Vec<Arc<str>>,
     pub(crate) uris: Vec<String>,
+    pub(crate) routes: Vec<String>,
     pub(crate) everything: bool,
     heed: Arc<UnclaimedWarning>,
 }
@@ -43,13 +46,18 @@ impl Invalidate {
         Self { uris: vec![uri.into()], ..Self::nothing() }
     }
 
+    /// Never again serves what is stored for a route; see [`Cache::invalidate_route`](crate::Cache::invalidate_route).
+    pub fn route(route: impl Into<String>) -> Self {
+        Self { routes: vec![route.into()], ..Self::nothing() }
+    }
+
     /// Makes stale what carries one of these tags; see [`Cache::expire_tags`](crate::Cache::expire_tags).
-    pub fn expired<T: Into<Arc<str>>>(tags: impl IntoIterator<Item = T>) -> Self {
+    pub fn expire_tags<T: Into<Arc<str>>>(tags: impl IntoIterator<Item = T>) -> Self {
         Self { expired: tags.into_iter().map(Into::into).collect(), ..Self::nothing() }
     }
 
     /// Never again serves anything that is stored now; see [`Cache::clear`](crate::Cache::clear).
-    pub fn everything() -> Self {
+    pub fn clear() -> Self {
         Self { everything: true, ..Self::nothing() }
     }
 
@@ -58,6 +66,7 @@ impl Invalidate {
         self.tags.extend_from_slice(&other.tags);
         self.expired.extend_from_slice(&other.expired);
         self.uris.extend_from_slice(&other.uris);
+        self.routes.extend_from_slice(&other.routes);
         self.everything |= other.everything;
         other.heed.settle();
         self
@@ -81,7 +90,14 @@ impl Invalidate {
     }
 
     fn nothing() -> Self {
-        Self { tags: Vec::new(), expired: Vec::new(), uris: Vec::new(), everything: false, heed: Arc::default() }
+        Self {
+            tags: Vec::new(),
+            expired: Vec::new(),
+            uris: Vec::new(),
+            routes: Vec::new(),
+            everything: false,
+            heed: Arc::default(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! TODO folder
+//! Types that handlers take as arguments and return as parts of responses.
 
-pub(crate) mod cache_policy;
+pub(crate) mod cache_directive;
 pub(crate) mod cache_tags;
 pub(crate) mod invalidate;
 pub(crate) mod preconditions;

@@ -1,3 +1,5 @@
+//! Preconditions as an argument of a handler.
+
 use std::time::SystemTime;
 
 use http::{
@@ -17,13 +19,13 @@ use crate::http::{
 ///
 /// ```
 /// use axum::{Json, extract::Path, response::{IntoResponse, Response}};
-/// use larder::Revalidate;
+/// use larder::Preconditions;
 ///
 /// # struct Post; impl Post { fn version(_: u64) -> u64 { 1 } fn load(_: u64) -> String { String::new() } }
-/// async fn show(Path(id): Path<u64>, revalidate: Revalidate) -> Response {
+/// async fn show(Path(id): Path<u64>, preconditions: Preconditions) -> Response {
 ///     let etag = format!("\"{}\"", Post::version(id)); // a cheap query
-///     if let Some(unchanged) = revalidate.etag(&etag) {
-///         return unchanged.into_response();
+///     if let Some(not_modified) = preconditions.etag(&etag) {
+///         return not_modified.into_response();
 ///     }
 ///     ([("etag", etag)], Json(Post::load(id))).into_response() // the slow one
 /// }
@@ -32,18 +34,18 @@ use crate::http::{
 ///
 /// With another framework than axum, make one with [`from_headers`](Self::from_headers).
 #[derive(Debug, Clone)]
-pub struct Revalidate {
+pub struct Preconditions {
     request: HeaderMap,
 }
 
 /// A 304 for a representation that the asker has; it is a response of its own.
 #[derive(Debug, Clone)]
 #[must_use = "it is the response"]
-pub struct Unchanged {
+pub struct NotModified {
     field: (http::HeaderName, HeaderValue),
 }
 
-impl Revalidate {
+impl Preconditions {
     /// Reads the preconditions of a request.
     pub fn from_headers(request: &HeaderMap) -> Self {
         Self { request: request.clone() }
@@ -51,19 +53,19 @@ impl Revalidate {
 
     /// The answer, if the asker has the representation with this entity tag (`"…"` or `W/"…"`, quotes included), by weak
     /// comparison (RFC 9110 §13.1.2).
-    pub fn etag(&self, etag: &str) -> Option<Unchanged> {
+    pub fn etag(&self, etag: &str) -> Option<NotModified> {
         let etag = HeaderValue::from_str(etag).ok()?;
-        names_etag(&self.request, Some(&etag)).then_some(Unchanged { field: (ETAG, etag) })
+        names_etag(&self.request, Some(&etag)).then_some(NotModified { field: (ETAG, etag) })
     }
 
     /// The answer, if the asker has what was last modified then (RFC 9110 §13.1.3), to the second; never if it named entity tags.
-    pub fn last_modified(&self, modified: SystemTime) -> Option<Unchanged> {
+    pub fn last_modified(&self, modified: SystemTime) -> Option<NotModified> {
         let field = (LAST_MODIFIED, http_date(modified.into()));
-        is_unmodified_since(&self.request, modified.into()).then_some(Unchanged { field })
+        is_unmodified_since(&self.request, modified.into()).then_some(NotModified { field })
     }
 }
 
-impl Unchanged {
+impl NotModified {
     /// The 304, without a body.
     pub fn into_http<B: Default>(self) -> Response<B> {
         let mut response = Response::new(B::default());

@@ -123,9 +123,9 @@ reasons! {
     QueryTooLong = "query-too-long",
     /// The route's own key function declined.
     KeyDeclined = "key-declined",
-    /// The cache is switched off: [`Mode::Bypass`](crate::Mode::Bypass).
+    /// The cache is switched off: [`CacheMode::Bypass`](crate::CacheMode::Bypass).
     SwitchedOff = "switched-off",
-    /// Nothing is stored at present: [`Mode::ReadOnly`](crate::Mode::ReadOnly).
+    /// Nothing is stored at present: [`CacheMode::ReadOnly`](crate::CacheMode::ReadOnly).
     ReadOnly = "read-only",
     /// The response says `no-store`.
     NoStore = "no-store",

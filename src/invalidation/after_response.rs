@@ -57,6 +57,7 @@ pub(crate) async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, asked: Option<I
         asked.tags.iter().for_each(|tag| take(cache.space().tag(tag), &mut tags));
         asked.uris.iter().for_each(|uri| take(cache.uri_tag(uri), &mut tags));
         asked.expired.iter().for_each(|tag| take(cache.space().tag(tag), &mut expired));
+        tags.extend(asked.routes.iter().map(|route| cache.space().route(route)));
         if asked.everything {
             note(cache.clear().await.map(drop));
         }

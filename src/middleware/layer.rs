@@ -1,3 +1,5 @@
+//! The builder of the middleware.
+
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, StatusCode, request, response};
@@ -65,7 +67,7 @@ impl CacheLayer {
     /// Keeps responses fresh for `ttl` that say nothing of their own; default: they are not stored.
     ///
     /// It applies to 200, 203, 301 and 308; [`negative_ttl`](Self::negative_ttl) and [`ttl_for`](Self::ttl_for) cover
-    /// others. A handler's own `Cache-Control`, `Expires` or [`CachePolicy`](crate::CachePolicy) goes before it, and nothing overrides its
+    /// others. A handler's own `Cache-Control`, `Expires` or [`CacheDirective`](crate::CacheDirective) goes before it, and nothing overrides its
     /// `no-store`, `private` or `Set-Cookie`.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.edit(|settings| settings.store.ttl = Some(ttl))

@@ -1,3 +1,5 @@
+//! The service that the layer builds.
+
 use std::{
     sync::Arc,
     task::{Context, Poll, Waker},

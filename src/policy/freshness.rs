@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     entry::response::StaleWindows,
-    handler::cache_policy::Directive,
+    handler::cache_directive::Directive,
     http::{
         cache_control::{CacheControl, delta_seconds},
         cache_status::Reason,

@@ -1,3 +1,5 @@
+//! The settings of one layer.
+
 use std::{
     borrow::Cow,
     collections::HashSet,

@@ -13,7 +13,7 @@ use super::{
     rules::{Profile, SetCookie, StoreRules, names_fields},
 };
 use crate::{
-    handler::cache_policy::{CachePolicy, Directive, Private},
+    handler::cache_directive::{CacheDirective, Directive},
     http::{
         cache_control::{CacheControl, named_fields},
         cache_status::{CacheStatus, Reason},
@@ -48,7 +48,7 @@ pub(crate) fn storable(
 ) -> Result<Freshness, Reason> {
     let ResponseView { parts, length, .. } = *response;
     let (control, field) = directives(rules, response);
-    let policy = parts.extensions.get::<CachePolicy>().map(CachePolicy::directive);
+    let policy = parts.extensions.get::<CacheDirective>().map(CacheDirective::directive);
     if parts.extensions.get::<CacheStatus>().is_some() {
         return Err(Reason::InnerLayer);
     }
@@ -136,10 +136,7 @@ fn check_privacy(
     {
         return Err(Reason::NoStore);
     }
-    if (control.private && !names_fields(rules, response, field))
-        || policy == Some(Directive::Private)
-        || response.parts.extensions.get::<Private>().is_some()
-    {
+    if (control.private && !names_fields(rules, response, field)) || policy == Some(Directive::Private) {
         return Err(Reason::Private);
     }
     if rules.set_cookie == SetCookie::Refuse && response.has(&SET_COOKIE) {

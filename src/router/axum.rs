@@ -1,3 +1,5 @@
+//! Everything that names axum: extractors, response parts, matched routes.
+
 use std::{
     any::Any,
     convert::Infallible,
@@ -19,10 +21,10 @@ use crate::{
         request_content::Content,
     },
     handler::{
-        cache_policy::{CachePolicy, Private},
+        cache_directive::CacheDirective,
         cache_tags::CacheTags,
         invalidate::Invalidate,
-        preconditions::{Revalidate, Unchanged},
+        preconditions::{NotModified, Preconditions},
     },
 };
 
@@ -70,7 +72,7 @@ pub(crate) async fn look_into<B: Send + 'static>(body: &mut B) -> Content {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Revalidate {
+impl<S: Sync> FromRequestParts<S> for Preconditions {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -78,7 +80,7 @@ impl<S: Sync> FromRequestParts<S> for Revalidate {
     }
 }
 
-impl IntoResponse for Unchanged {
+impl IntoResponse for NotModified {
     fn into_response(self) -> Response {
         self.into_http()
     }
@@ -107,5 +109,4 @@ macro_rules! response_part {
 
 response_part!(CacheTags, CacheTags::add_to);
 response_part!(Invalidate, Invalidate::add_to);
-response_part!(CachePolicy, |policy, extensions| _ = extensions.insert(policy));
-response_part!(Private, |private, extensions| _ = extensions.insert(private));
+response_part!(CacheDirective, CacheDirective::add_to);

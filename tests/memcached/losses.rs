@@ -77,10 +77,10 @@ async fn a_lost_clock_is_another_incarnation_and_everything_older_is_dead() {
     let server = Server::start();
     let runs = Runs::default();
     let nodes = stored(&server, &runs).await;
-    let before = nodes[0].cache.invalidate_tags(["elsewhere"]).await.unwrap().seq;
+    let before = nodes[0].cache.invalidate_tags(["elsewhere"]).await.unwrap().epoch;
     server.delete(&server.items("larder:c:")[0]);
     assert_fetched_anew(&nodes, &runs).await;
-    let after = nodes[0].cache.invalidate_tags(["elsewhere"]).await.unwrap().seq;
+    let after = nodes[0].cache.invalidate_tags(["elsewhere"]).await.unwrap().epoch;
     assert_ne!(before.incarnation(), after.incarnation());
 }
 

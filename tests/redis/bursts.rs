@@ -117,7 +117,7 @@ fn a_call_of_many_tags_invalidates_each_of_them() {
         for invalidates in [true, false] {
             let old = ask().await;
             let receipt = if invalidates { a.invalidate_tags(&tags).await } else { a.expire_tags(&tags).await };
-            assert_eq!(receipt.unwrap().tags, tags.len());
+            assert_eq!(receipt.unwrap().tag_count, tags.len());
             site.lease_ends().await;
             for (old, new) in old.iter().zip(ask().await) {
                 assert_ne!(*old, new, "{:?}", site.place);

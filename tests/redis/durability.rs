@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::RedisBuilder;
+use larder::{Durability, RedisBuilder};
 use redis::cmd;
 
 use crate::{
@@ -32,7 +32,7 @@ async fn what_is_acknowledged_is_on_the_replica() {
         let receipt = node.cache.invalidate_tags(["post:1"]).await.unwrap();
         // Nobody else writes, so what the replica has now it had when the invalidation was acknowledged, or it never will.
         assert_eq!(clock(&replica), clock(&primary));
-        assert!(receipt.durable);
+        assert_eq!(receipt.durability, Durability::Durable);
     }
 }
 
@@ -41,7 +41,7 @@ async fn without_durability_no_replica_is_waited_for() {
     let primary = Server::start();
     for builder in [patient(), patient().durability(0)] {
         let node = Node::on(builder.connect(&primary.url()).await.unwrap(), &Runs::default());
-        assert!(!node.cache.invalidate_tags(["post:1"]).await.unwrap().durable);
+        assert_eq!(node.cache.invalidate_tags(["post:1"]).await.unwrap().durability, Durability::Volatile);
     }
 }
 
@@ -73,7 +73,7 @@ async fn assert_missed(primary: &Server, replica: &mut Server, leave: impl Fn(&m
     // With the tag `t:post:1` behind its length.
     assert!(carried_out(primary) >= before + 2 * (64 + 10), "not carried out again");
     resumes_without(&nodes, 1, &old).await;
-    assert!(node.cache.invalidate_tags(["post:1"]).await.unwrap().durable);
+    assert_eq!(node.cache.invalidate_tags(["post:1"]).await.unwrap().durability, Durability::Durable);
     assert_eq!(clock(replica), clock(primary));
 }
 

@@ -10,7 +10,7 @@ use axum::{
     routing,
 };
 use http::{HeaderValue, header::SET_COOKIE};
-use larder::{CachePolicy, CacheTags, Private, Reason};
+use larder::{CacheDirective, CacheTags, Reason};
 use tokio::task::JoinSet;
 
 use crate::support::{Answer, Gate, Runs, answering, cache, field, fields, get, get_with, minute, numbered, numbered_with, page};
@@ -68,7 +68,7 @@ async fn p1_each_principal_has_responses_of_its_own() {
 async fn p2_an_authentication_inside_the_cache_vetoes_storing() {
     async fn authenticate(request: Request, next: Next) -> Response {
         let mut response = next.run(request).await;
-        response.extensions_mut().insert(Private);
+        response.extensions_mut().insert(CacheDirective::private());
         response
     }
     let runs = Runs::default();
@@ -253,7 +253,7 @@ async fn p10_a_private_answer_reaches_only_the_request_that_it_was_made_for() {
         move || async move {
             let run = runs.begin();
             gate.pass().await;
-            (CachePolicy::private(), format!("run {run}"))
+            (CacheDirective::private(), format!("run {run}"))
         }
     };
     let app = page(minute(&cache().0), handler);

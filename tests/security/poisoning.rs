@@ -9,7 +9,7 @@ use axum::{
     routing,
 };
 use http::{Method, StatusCode, Uri, request::Parts};
-use larder::{Cache, CacheLayer, CachePolicy, Forward, Reason};
+use larder::{Cache, CacheDirective, CacheLayer, Forward, Reason};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -140,7 +140,7 @@ async fn w3_an_empty_answer_is_stored_only_with_a_lifetime_of_its_own() {
     let app = page(minute(&cache().0), || async { StatusCode::NO_CONTENT });
     assert_eq!(get(&app, "/page").await.reason(), Some(Reason::NoFreshness));
 
-    let app = page(minute(&cache().0), || async { (StatusCode::NO_CONTENT, CachePolicy::ttl(MINUTE)) });
+    let app = page(minute(&cache().0), || async { (StatusCode::NO_CONTENT, CacheDirective::ttl(MINUTE)) });
     get(&app, "/page").await;
     let hit = get(&app, "/page").await;
     assert_eq!((hit.status, hit.is_hit()), (StatusCode::NO_CONTENT, true));
@@ -504,7 +504,7 @@ async fn w13_a_route_may_lower_the_limit_and_its_own_lifetimes_obey_it() {
         [|cache| cache.layer().ttl(3 * HOUR), |cache| cache.layer().ttl_for(StatusCode::OK, 3 * HOUR), |cache| cache.layer()];
     for layer in bounded {
         let (cache, clock) = cache();
-        let handler = || async { (CachePolicy::ttl(3 * HOUR), "page") };
+        let handler = || async { (CacheDirective::ttl(3 * HOUR), "page") };
         let app = page(layer(&cache).max_ttl(HOUR), handler);
         get(&app, "/page").await;
         clock.advance(HOUR);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     backend::{
-        contract::{Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        contract::{Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
             RemoteStore,
             registers::{self, Reading, Registers as _},
@@ -220,7 +220,7 @@ impl RemoteStore for Store {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let epoch = registers::invalidate(&self.items, invalidation).await?;
         // Durable: a server that restarts has lost its records, or the entries, or both; without a record nothing is used.
-        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, true))
+        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, Durability::Durable))
     }
 
     /// With a sign of life from every server: with one of them away, hardly anything could be used.

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use foldhash::quality::RandomState;
 
 use super::{
-    contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+    contract::{Backend, Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
     memory::{map::EntryMap, tag_table::TagTable},
     validity::{Judgement, Strength, Validity},
 };
@@ -149,7 +149,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
 
 fn receipt(epoch: u64, tags: usize) -> Receipt {
     // Durable: the entries are in the same memory, so they do not outlive the record of their invalidation.
-    Receipt::new(Epoch::new(epoch), tags, Scope::Process, true)
+    Receipt::new(Epoch::new(epoch), tags, Scope::Process, Durability::Durable)
 }
 
 #[async_trait]

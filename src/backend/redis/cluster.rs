@@ -9,7 +9,7 @@ use redis::{Value, cmd};
 use super::{cluster_registers::Slots, error::failed, fetch_lock::Claims, options::Options};
 use crate::{
     backend::{
-        contract::{FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
             FetchLocks, RemoteStore,
             registers::{self, Registers as _},
@@ -105,7 +105,7 @@ impl RemoteStore for Cluster {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let epoch = registers::invalidate(&self.slots, invalidation).await?;
-        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, false))
+        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, Durability::Volatile))
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     backend::{
         FeedBatch,
-        contract::{FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{FetchLocks, RemoteStore, with_deadline_since},
         validity::{Judgement, Validity},
     },
@@ -81,6 +81,11 @@ impl Single {
         let link = Arc::new(link);
         let readings = ReadBatcher::new(Arc::clone(&link), &names.clock, options.limits.read);
         Self { link, readings, names, options, memo: Memo::default(), claims: Claims::default(), scripts }
+    }
+
+    /// Replicas that have confirmed an invalidation keep it over a failover.
+    fn durability(&self) -> Durability {
+        if self.options.replicas.is_some() { Durability::Durable } else { Durability::Volatile }
     }
 
     pub(super) fn options(&self) -> &Options {
@@ -319,7 +324,7 @@ impl RemoteStore for Single {
             let settled = self.settled(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
             self.check_replicas(&settled.replies)?;
             if self.link.rules(settled.stand).await.map_err(unconfirmed)? {
-                return Ok(Receipt::new(settled.reading.epoch, tags.len(), Scope::Nodes, self.options.replicas.is_some()));
+                return Ok(Receipt::new(settled.reading.epoch, tags.len(), Scope::Nodes, self.durability()));
             }
         }
         Err(changing())

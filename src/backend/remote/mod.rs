@@ -199,7 +199,7 @@ impl<R: RemoteStore> Inner<R> {
             first.get_or_insert(receipt);
         }
         let receipt = first.ok_or_else(|| Error::unavailable("an invalidation has at least one part"))?;
-        Ok(Receipt { tags: invalidation.tags().len(), ..receipt })
+        Ok(Receipt { tag_count: invalidation.tags().len(), ..receipt })
     }
 
     async fn invalidate(inner: Arc<Self>, invalidation: Invalidation) -> Result<Receipt, Error> {

@@ -8,7 +8,7 @@ use super::Tiered;
 use crate::{
     backend::{
         SharedStore,
-        contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        contract::{Backend, Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         memory::Memory,
         validity::Validity,
     },
@@ -51,7 +51,7 @@ impl Backend for Moments {
     }
 
     async fn invalidate(&self, _invalidation: &Invalidation) -> Result<Receipt, Error> {
-        Ok(Receipt::new(*self.clock.lock().unwrap(), 0, Scope::Nodes, false))
+        Ok(Receipt::new(*self.clock.lock().unwrap(), 0, Scope::Nodes, Durability::Volatile))
     }
 }
 
