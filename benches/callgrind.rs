@@ -7,7 +7,7 @@ use std::{env, fmt::Debug, hint::black_box, process::ExitCode};
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http::{Request, Response};
-use larder::Stored;
+use larder::backend::Stored;
 use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, ask, engine, layer, router, runtime, stored, warm};
 use tower::{Layer as _, Service};
 

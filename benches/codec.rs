@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use larder::{Key, Stored};
+use larder::backend::{Key, Stored};
 use larder_benches::{KIB, MIB, stored};
 
 const SIZES: [(&str, usize); 3] = [("1k", KIB), ("64k", 64 * KIB), ("1m", MIB)];

@@ -39,8 +39,8 @@ use client::{
     servers::{Command, Servers},
 };
 use larder::{
-    Backend, Cache, Epoch, Error, Key, Memcached, Receipt, Stored, Tag,
-    backend::{Invalidation, PutOutcome, ReadOutcome},
+    Cache, Error, Memcached, Receipt,
+    backend::{Backend, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag},
 };
 use larder_benches::{HOUR, Handler, KIB, Requests};
 use servers::memcached::Memcached as Server;

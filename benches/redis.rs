@@ -15,8 +15,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;
 use larder::{
-    Backend, Cache, CacheStatus, CacheTags, Epoch, Error, Key, Receipt, Redis, Stored, Tag,
-    backend::{Invalidation, PutOutcome, ReadOutcome},
+    Cache, CacheStatus, CacheTags, Error, Receipt, Redis,
+    backend::{Backend, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag},
 };
 use larder_benches::{HOUR, KIB, RedisServer};
 use redis::aio::MultiplexedConnection;

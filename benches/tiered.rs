@@ -12,7 +12,11 @@ use std::{
 use axum::{Router, body::Body, routing::get};
 use http::Request;
 use http_body_util::BodyExt as _;
-use larder::{Backend, Cache, Key, Memory, Redis, Tag, Tiered, backend::Invalidation, conformance::stored};
+use larder::{
+    Cache, Memory, Redis, Tiered,
+    backend::{Backend, Invalidation, Key, Tag},
+    conformance::stored,
+};
 use larder_benches::{HOUR, KIB, RedisServer};
 use tokio::{
     runtime::Builder,

@@ -2,8 +2,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use larder::{
-    Backend, Cache, Epoch, Error, Key, Memory, Receipt, Stored, Tag,
-    backend::{Invalidation, PutOutcome, ReadOutcome},
+    Cache, Error, Memory, Receipt,
+    backend::{Backend, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag},
 };
 use tower::Layer as _;
 

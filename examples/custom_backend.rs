@@ -17,10 +17,9 @@ use std::{
     },
 };
 
-use async_trait::async_trait;
 use larder::{
-    Backend, Clock, Durability, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
-    backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
+    Durability, Error, Receipt, Scope,
+    backend::{Backend, Clock, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Timestamp, Validity, async_trait},
     conformance::Suite,
 };
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};

@@ -29,7 +29,7 @@ mod tests;
 #[doc = include_str!("docs/standards.md")]
 pub mod standards {}
 
-pub use backend::contract::{Backend, Durability, Receipt, Scope};
+pub use backend::contract::{Durability, Receipt, Scope};
 #[cfg(feature = "memcached")]
 pub use backend::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
@@ -41,8 +41,7 @@ pub use backend::tiered::Tiered;
 pub use body::ResponseBody;
 pub use cache::Cache;
 pub use cache::mode::CacheMode;
-pub use clock::{Clock, ManualClock, Timestamp};
-pub use entry::{epoch::Epoch, stored::Stored};
+pub use clock::ManualClock;
 pub use error::Error;
 pub use handler::cache_directive::CacheDirective;
 pub use handler::cache_tags::CacheTags;
@@ -50,9 +49,7 @@ pub use handler::invalidate::Invalidate;
 pub use handler::preconditions::{NotModified, Preconditions};
 pub use http::accept::LanguageMatcher;
 pub use http::cache_status::{CacheStatus, Forward, Reason};
-pub use key::Key;
 pub use key::normalizers::Normalize;
 pub use middleware::future::ResponseFuture;
 pub use middleware::layer::CacheLayer;
 pub use middleware::service::CacheService;
-pub use tag::Tag;

@@ -5,7 +5,11 @@
 #[path = "support/servers/mod.rs"]
 mod servers;
 
-use larder::{Backend as _, Memory, Tag, backend::Invalidation, conformance::Suite};
+use larder::{
+    Memory,
+    backend::{Backend as _, Invalidation, Tag},
+    conformance::Suite,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
@@ -39,7 +43,11 @@ mod redis {
         time::Duration,
     };
 
-    use larder::{Backend, Memory, Redis, RedisBuilder, Tag, Tiered, conformance::Suite};
+    use larder::{
+        Memory, Redis, RedisBuilder, Tiered,
+        backend::{Backend, Tag},
+        conformance::Suite,
+    };
     use redis::{Client, aio::ConnectionManager, cmd};
 
     use crate::servers::redis as servers;
@@ -171,7 +179,7 @@ mod memcached {
         time::Duration,
     };
 
-    use larder::{Backend, Memcached, Memory, Tiered, conformance::Suite};
+    use larder::{Memcached, Memory, Tiered, backend::Backend, conformance::Suite};
 
     use crate::servers::memcached as servers;
 

@@ -9,7 +9,7 @@ mod support;
 use std::sync::Arc;
 
 use axum::{Router, extract::Path, routing};
-use larder::{Backend, Cache, CacheTags, Memory};
+use larder::{Cache, CacheTags, Memory, backend::Backend};
 use support::{MINUTE, get};
 use tokio::sync::Mutex;
 

@@ -12,11 +12,10 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use larder::{
-    Backend, Clock, Durability, Epoch, Error, Key, Receipt, Scope, Stored, Tag, Timestamp,
-    backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
+    Durability, Error, Receipt, Scope,
+    backend::{Backend, Clock, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Timestamp, Validity, async_trait},
     conformance::{Report, Suite, body, stored},
 };
 use tokio::task::yield_now;

@@ -3,7 +3,7 @@
 //! Whoever can write to the store can compute checksums, so they are right here; otherwise nothing would get past them.
 #![no_main]
 
-use larder::{Key, Stored};
+use larder::backend::{Key, Stored};
 use libfuzzer_sys::fuzz_target;
 
 /// Magic, version and id of a head; magic, version, flags, kind and id of a body: the two ids have to be the same.

@@ -35,6 +35,9 @@ use crate::{
 /// Keys are compared in full. A tag is any text, with a meaning as a whole only; a read that knows tags ahead finds what any
 /// other finds. A backend may forget anything at any time.
 ///
+/// Put the attribute [`async_trait`](crate::backend::async_trait) on an implementation. Everything that it needs is in
+/// [`larder::backend`](crate::backend): `use larder::backend::*`.
+///
 /// The feature `conformance` has a suite that tries all of this on any backend.
 #[async_trait]
 pub trait Backend: Send + Sync + fmt::Debug + 'static {

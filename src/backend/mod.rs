@@ -22,3 +22,13 @@ pub(crate) mod validity;
 pub use contract::{Backend, Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope};
 pub use feed::{FeedBatch, InvalidationFeed, SharedStore};
 pub use validity::Validity;
+
+/// The attribute for an implementation of [`Backend`], of the crate `async-trait`.
+pub use async_trait::async_trait;
+
+pub use crate::{
+    clock::{Clock, Timestamp},
+    entry::{epoch::Epoch, stored::Stored},
+    key::Key,
+    tag::Tag,
+};

@@ -74,7 +74,7 @@ impl Stored {
     /// [`born`](Self::born) and [`tags`](Self::tags).
     ///
     /// ```
-    /// use larder::{Key, Stored};
+    /// use larder::backend::{Key, Stored};
     ///
     /// assert!(Stored::from_bytes(&Key::from_bytes(b"key"), "somebody else's".into()).is_none());
     /// ```

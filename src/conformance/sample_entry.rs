@@ -20,7 +20,7 @@ use crate::{
 /// A stored response to try a backend with: 200, with a few header fields and this body, fresh for an hour from now.
 ///
 /// ```
-/// use larder::{Epoch, Tag, conformance::{body, stored}};
+/// use larder::{backend::{Epoch, Tag}, conformance::{body, stored}};
 ///
 /// let stored = stored(Epoch::new(7), vec![Tag::new("posts")?], "hello");
 /// assert_eq!(body(&stored).unwrap(), "hello");

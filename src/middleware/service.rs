@@ -43,6 +43,21 @@ impl<S> CacheService<S> {
     pub(crate) fn new(inner: S, cache: Cache, settings: Arc<Settings>) -> Self {
         Self { inner, cache, settings }
     }
+
+    /// Returns the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns the inner service; requests that are under way keep the clone that they have.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the inner service and drops the cache's handle.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S: Clone> CacheService<S> {

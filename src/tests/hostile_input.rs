@@ -61,7 +61,7 @@ const READERS: &[Reader] = &[
         done(names_etag(&field(IF_NONE_MATCH, text), Some(&HeaderValue::from_static("\"a\""))));
     }),
     ("If-Modified-Since", ",:- aG0", |text| {
-        done(is_unmodified_since(&field(IF_MODIFIED_SINCE, text), crate::Timestamp::from_millis(0)));
+        done(is_unmodified_since(&field(IF_MODIFIED_SINCE, text), crate::clock::Timestamp::from_millis(0)));
     }),
     ("a date", ",:- aG0", |text| done(parse_date(text.as_bytes()))),
     ("Range", "=-, 0b", |text| done((part(text.as_bytes(), 10), part(format!("bytes={text}").as_bytes(), 10)))),

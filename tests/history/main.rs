@@ -42,8 +42,8 @@ use bytes::Bytes;
 use http::Method;
 use http_body::Frame;
 use larder::{
-    Backend, Cache, Clock, Epoch, Error, Invalidate, Key, Memory, Receipt, Stored, Tag,
-    backend::{FetchLock, Invalidation, PutOutcome, ReadOutcome},
+    Cache, Error, Invalidate, Memory, Receipt,
+    backend::{Backend, Clock, Epoch, FetchLock, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag},
 };
 use support::{Answer, MINUTE, read, request};
 use tokio::{

@@ -10,8 +10,8 @@ use axum::Router;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, VARY};
 use larder::{
-    Backend, Cache, Epoch, Error, Key, Memory, Receipt, Stored, Tag,
-    backend::{Invalidation, PutOutcome, ReadOutcome, Validity},
+    Cache, Error, Memory, Receipt,
+    backend::{Backend, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Validity},
 };
 
 use crate::support::{Answer, Runs, get, get_with, minute, numbered, numbered_with, page};

@@ -24,7 +24,7 @@ mod sync {
 mod collapse;
 
 mod clock {
-    pub(crate) use larder::Timestamp;
+    pub(crate) use larder::backend::Timestamp;
 }
 
 mod backend {

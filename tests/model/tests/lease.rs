@@ -10,7 +10,7 @@ mod steps;
 
 /// What the file under the model uses of larder, under the name by which it does.
 mod clock {
-    pub(crate) use larder::Timestamp;
+    pub(crate) use larder::backend::Timestamp;
 }
 
 #[path = "../../../src/backend/tiered/lease.rs"]
@@ -19,7 +19,7 @@ mod lease;
 
 use std::{fmt::Debug, hash::Hash, panic::Location, time::Duration};
 
-use larder::Timestamp;
+use larder::backend::Timestamp;
 
 use steps::{Actor, World, search};
 

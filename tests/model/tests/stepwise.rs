@@ -12,14 +12,14 @@ mod steps;
 
 /// What the file under the model uses of larder, under the names by which it does.
 mod clock {
-    pub(crate) use larder::Timestamp;
+    pub(crate) use larder::backend::Timestamp;
 }
 mod error {
     pub(crate) use larder::Error;
 }
 mod entry {
     pub(crate) mod epoch {
-        pub(crate) use larder::Epoch;
+        pub(crate) use larder::backend::Epoch;
     }
 }
 mod backend {
@@ -29,7 +29,7 @@ mod backend {
     pub(crate) use crate::{expiries, validity};
 }
 mod tag {
-    pub(crate) use larder::Tag;
+    pub(crate) use larder::backend::Tag;
 }
 
 #[path = "../../../src/backend/expiries.rs"]
@@ -47,7 +47,10 @@ use std::{future::Future, panic::Location, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use larder::{Epoch, Error, Tag, Timestamp, backend::Invalidation};
+use larder::{
+    Error,
+    backend::{Epoch, Invalidation, Tag, Timestamp},
+};
 
 use steps::{Actor, World, search};
 use validity::Judgement;

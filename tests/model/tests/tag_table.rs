@@ -19,7 +19,7 @@ mod sync {
 }
 
 mod clock {
-    pub(crate) use larder::Timestamp;
+    pub(crate) use larder::backend::Timestamp;
 }
 
 mod backend {
@@ -39,7 +39,7 @@ mod validity;
 mod tag_table;
 
 use explore::{ALL, FEW, SOME, explore};
-use larder::Timestamp;
+use larder::backend::Timestamp;
 use loom::{
     sync::{
         Arc,
