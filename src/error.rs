@@ -4,8 +4,22 @@ type Source = Arc<dyn StdError + Send + Sync>;
 
 /// What went wrong in the cache; never what went wrong in a handler.
 ///
-/// A request is never answered with this error: reads fail open and the handler runs. It reaches the code that
+/// The middleware never answers a request with this error: reads fail open and the handler runs. It reaches the code that
 /// asked for something the cache could not promise, such as an invalidation.
+///
+/// With the feature `axum`, a handler can return it: the answer is 503 without a body, and the error is logged.
+///
+/// ```
+/// use axum::{extract::State, http::StatusCode};
+/// use larder::Cache;
+///
+/// async fn publish(State(cache): State<Cache>) -> Result<StatusCode, larder::Error> {
+///     // … the write itself …
+///     cache.invalidate_tags(["posts"]).await?;
+///     Ok(StatusCode::NO_CONTENT)
+/// }
+/// # let _ = publish;
+/// ```
 #[derive(Debug, Clone)]
 pub struct Error {
     kind: Kind,

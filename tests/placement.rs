@@ -802,6 +802,16 @@ async fn strict_leaves_the_choice_of_cookies_alone() {
     }
 }
 
+// Errors.
+
+#[tokio::test]
+async fn a_handler_that_returns_an_error_of_the_cache_answers_503_without_details() {
+    let cache = cache().0;
+    let handler = move || async move { cache.invalidate_tags([""]).await.map(|_| StatusCode::NO_CONTENT) };
+    let answer = get(&Router::new().route("/page", routing::get(handler)), "/page").await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::SERVICE_UNAVAILABLE, ""));
+}
+
 // Keys.
 
 /// An application whose page says the query that its handler sees.

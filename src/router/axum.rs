@@ -13,13 +13,14 @@ use axum::{
     extract::{FromRequestParts, MatchedPath, OriginalUri, RawPathParams},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
-use http::{Extensions, Uri, request::Parts};
+use http::{Extensions, StatusCode, Uri, request::Parts};
 
 use crate::{
     body::{
         first_frame::{Resumed, first_frame},
         request_content::Content,
     },
+    error::Error,
     handler::{
         cache_directive::CacheDirective,
         cache_tags::CacheTags,
@@ -83,6 +84,14 @@ impl<S: Sync> FromRequestParts<S> for Preconditions {
 impl IntoResponse for NotModified {
     fn into_response(self) -> Response {
         self.into_http()
+    }
+}
+
+/// The answer of a handler that returns the error with `?`: 503 without a body, since the message is for operators and is logged.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        tracing::error!(error = &self as &dyn std::error::Error, "a handler failed because of the cache: answered with 503");
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
     }
 }
 
