@@ -1,3 +1,5 @@
+//! The time.
+
 use std::{
     sync::{
         Arc, LazyLock,

@@ -1,3 +1,5 @@
+//! The error of the crate.
+
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 type Source = Arc<dyn StdError + Send + Sync>;

@@ -29,7 +29,7 @@ use crate::{
 ///   at, whatever the epoch is by then. It may refuse what is already dead.
 /// - Two invalidations never take the same epoch. Of several of one tag the latest counts, in whichever order they are recorded.
 ///   A tag that is expired after it was invalidated stays invalidated.
-/// - What was expired is [`Expired`](Standing::Expired) since the *earliest* expiry after its birth, by any of its tags: later
+/// - What was expired is [`Stale`](Validity::Stale) since the *earliest* expiry after its birth, by any of its tags: later
 ///   expiries do not move it. A backend that cannot tell reports an earlier moment, never a later one, or a miss.
 ///
 /// Keys are compared in full. A tag is any text, with a meaning as a whole only; a read that knows tags ahead finds what any
@@ -43,7 +43,7 @@ use crate::{
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Looks up without waiting; `None` if this backend has to wait, and [`get`](Self::get) must be asked.
     ///
-    /// Provided, as [`claim`](Self::claim) is: it may change how fast an answer comes, never which.
+    /// Provided, as [`lock_fetch`](Self::lock_fetch) is: it may change how fast an answer comes, never which.
     fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
         let _ = key;
         None
@@ -59,7 +59,7 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// back what must not be used, not even stale.
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error>;
 
-    /// Whether something born at `born` with these tags would be [`Current`](Standing::Current), judged as a read would; `false`
+    /// Whether something born at `born` with these tags would be [`Valid`](Validity::Valid), judged as a read would; `false`
     /// if in doubt.
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error>;
 
@@ -73,7 +73,7 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         Ok(FetchLock::Acquired)
     }
 
-    /// Gives a claim back, if it is this node's. Provided, as [`claim`](Self::claim) is.
+    /// Gives a claim back, if it is this node's. Provided, as [`lock_fetch`](Self::lock_fetch) is.
     async fn unlock_fetch(&self, key: &Key) {
         let _ = key;
     }

@@ -1,3 +1,5 @@
+//! The body of a response: stored, passed through, or read ahead.
+
 pub(crate) mod budget;
 pub(crate) mod buffer;
 #[cfg(feature = "axum")]

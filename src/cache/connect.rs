@@ -1,3 +1,5 @@
+//! A cache by the URL of its store.
+
 use super::Cache;
 use crate::error::Error;
 

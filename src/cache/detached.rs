@@ -1,3 +1,5 @@
+//! A future that runs to its end although its client has left.
+
 use std::{
     future::Future,
     mem,

@@ -33,7 +33,7 @@ use crate::{
 
 /// A response cache: a handle to one store, cheap to clone.
 ///
-/// Clones, and the layers made from them, share the store; so do the handles that [`namespace`](Self::namespace) and
+/// Clones, and the layers made from them, share the store; so do the handles that [`with_namespace`](Self::with_namespace) and
 /// [`with_revision`](Self::with_revision) return, each with a separate set of keys.
 ///
 /// ```

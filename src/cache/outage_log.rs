@@ -1,3 +1,5 @@
+//! Warnings about a store that fails, one in a while.
+
 use std::{
     error::Error as StdError,
     sync::atomic::{AtomicU64, Ordering},

@@ -1,3 +1,5 @@
+//! Keys whose latest response could not be stored, so that requests for them do not wait for each other.
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},

@@ -1,4 +1,4 @@
-//! TODO folder
+//! What is stored: entries, the responses and variants in them, and their epochs.
 
 pub(crate) mod epoch;
 pub(crate) mod response;

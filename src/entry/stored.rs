@@ -1,3 +1,5 @@
+//! An entry: what a store keeps under a key.
+
 use std::{
     fmt,
     sync::{

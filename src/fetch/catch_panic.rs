@@ -1,3 +1,5 @@
+//! Catches a panic of a future.
+
 use std::{
     any::Any,
     future::{Future, poll_fn},

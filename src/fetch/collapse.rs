@@ -1,3 +1,5 @@
+//! Who fetches, and who waits for the fetch of another request or another node.
+
 use std::{pin::pin, time::Duration};
 
 use http::Response;

@@ -1,3 +1,5 @@
+//! What all steps of a fetch share.
+
 use std::sync::Arc;
 
 use http::Response;

@@ -1,3 +1,5 @@
+//! One run of the handler, and what becomes of its response.
+
 use std::{future::Future, panic::resume_unwind, pin::pin, sync::Arc};
 
 use http::{

@@ -1,3 +1,5 @@
+//! A call of the inner service, after it has become ready.
+
 use std::future::poll_fn;
 
 use http::{Request, request};

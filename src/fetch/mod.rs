@@ -1,3 +1,5 @@
+//! What happens when the cache cannot answer alone.
+
 pub(crate) mod catch_panic;
 pub(crate) mod collapse;
 pub(crate) mod context;

@@ -1,3 +1,5 @@
+//! Requests that replace what is stored.
+
 use std::{
     future::poll_fn,
     pin::pin,

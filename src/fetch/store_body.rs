@@ -1,3 +1,5 @@
+//! Stores a response once its body is complete.
+
 use std::{future::Future, mem, sync::Arc};
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! `Cache-Control` of requests and responses (RFC 9111 §5.2).
+
 use std::time::Duration;
 
 use http::{

@@ -1,3 +1,5 @@
+//! Cache groups (RFC 9875).
+
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, List, ListEntry, Parser};
 

@@ -1,3 +1,5 @@
+//! `Cache-Status` (RFC 9211), and why a response was not stored or not taken from the cache.
+
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, response};

@@ -1,3 +1,5 @@
+//! Preconditions (RFC 9110 §13).
+
 use std::time::Duration;
 
 use http::{

@@ -1,3 +1,5 @@
+//! Dates (RFC 9110 §5.6.7).
+
 use std::cell::RefCell;
 
 use http::HeaderValue;

@@ -1,3 +1,5 @@
+//! Entity tags (RFC 9110 §8.8.3).
+
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 

@@ -1,3 +1,5 @@
+//! Fields by which proxies name the original target of a request.
+
 use http::{HeaderName, header::FORWARDED};
 use smallvec::SmallVec;
 

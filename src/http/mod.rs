@@ -1,4 +1,4 @@
-//! TODO folder
+//! HTTP fields and rules that need nothing of the cache.
 
 pub(crate) mod accept;
 pub(crate) mod authority;

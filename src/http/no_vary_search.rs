@@ -1,3 +1,5 @@
+//! `No-Vary-Search`: how a response varies by the query.
+
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,3 +1,5 @@
+//! Ranges of bytes (RFC 9110 §14).
+
 use super::field::scan::{count, find};
 
 /// The part of a body that a request asks for (RFC 9110 §14.2).

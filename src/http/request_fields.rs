@@ -1,3 +1,5 @@
+//! What the fields of a request say to the cache, read in one pass.
+
 use http::{HeaderMap, HeaderValue, request::Parts};
 
 use super::{

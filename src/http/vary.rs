@@ -1,3 +1,5 @@
+//! `Vary` (RFC 9110 §12.5.5).
+
 use http::{HeaderMap, HeaderName, header::VARY};
 
 /// The request fields that a response nominates (RFC 9111 §4.1).

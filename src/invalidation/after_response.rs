@@ -1,3 +1,5 @@
+//! What a response invalidates (RFC 9111 §4.4, RFC 9875).
+
 use http::{
     HeaderMap, HeaderName, Method, StatusCode,
     header::{CONTENT_LOCATION, LOCATION},

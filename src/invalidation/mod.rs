@@ -1,4 +1,4 @@
-//! TODO folder
+//! Which tags a response has, and which tags it invalidates.
 
 pub(crate) mod after_response;
 pub(crate) mod response_tags;

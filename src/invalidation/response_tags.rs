@@ -1,3 +1,5 @@
+//! Which tags a response has.
+
 use http::{HeaderMap, header::CACHE_CONTROL, request};
 
 use super::target_uri::TargetUri;

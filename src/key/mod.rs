@@ -1,3 +1,5 @@
+//! Cache keys (RFC 9111 §2), in an encoding without ambiguity.
+
 pub(crate) mod normalizers;
 pub(crate) mod query;
 pub(crate) mod rules;

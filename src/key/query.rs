@@ -1,3 +1,5 @@
+//! Which parameters of the query belong to the key.
+
 use std::borrow::Cow;
 
 use smallvec::SmallVec;

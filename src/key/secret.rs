@@ -1,3 +1,5 @@
+//! The secret that keys the digests of credentials.
+
 use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},

@@ -1,3 +1,5 @@
+//! From a key to an entry.
+
 pub(crate) mod respond;
 pub(crate) mod reuse;
 pub(crate) mod store;

@@ -1,3 +1,5 @@
+//! From an entry to a response.
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,

@@ -1,3 +1,5 @@
+//! Whether a stored response may be used for a request (RFC 9111 §4).
+
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};

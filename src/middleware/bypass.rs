@@ -1,3 +1,5 @@
+//! Requests that are forwarded without the cache.
+
 use std::future::poll_fn;
 
 use http::{Request, Response};

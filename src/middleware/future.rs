@@ -1,3 +1,5 @@
+//! The future of a response.
+
 use std::{
     fmt,
     future::Future,

@@ -1,4 +1,4 @@
-//! TODO folder
+//! The face toward tower: layer, service, and future.
 
 pub(crate) mod bypass;
 pub(crate) mod future;

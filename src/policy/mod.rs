@@ -1,4 +1,4 @@
-//! TODO folder
+//! What may be answered from the cache, what may be stored, and for how long.
 
 pub(crate) mod cacheable_request;
 pub(crate) mod freshness;

@@ -1,3 +1,5 @@
+//! A response head, with an index of the fields that it may have.
+
 use http::{HeaderName, HeaderValue, header::VARY, response};
 
 use crate::http::vary::Vary;

@@ -1,3 +1,5 @@
+//! Whether a response may be stored (RFC 9111 §3).
+
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{

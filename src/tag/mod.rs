@@ -1,3 +1,5 @@
+//! Tags.
+
 pub(crate) mod namespace;
 pub(crate) mod template;
 

@@ -53,7 +53,8 @@ async fn a_handler_in_time_is_the_one_that_answers() {
 #[tokio::test(start_paused = true)]
 async fn where_nothing_stale_may_be_used_a_slow_handler_is_waited_for() {
     let only_soft = |cache: &Cache| minute(cache).soft_timeout(SOFT);
-    let cases: [(fn(&Cache) -> CacheLayer, _); 3] = [(only_soft, MINUTE), (impatient, 2 * MINUTE), (impatient, Duration::ZERO)];
+    type MakeLayer = fn(&Cache) -> CacheLayer;
+    let cases: [(MakeLayer, _); 3] = [(only_soft, MINUTE), (impatient, 2 * MINUTE), (impatient, Duration::ZERO)];
     for (layer, age) in cases {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         let app = page(layer(&cache), script.handler());

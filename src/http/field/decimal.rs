@@ -1,3 +1,5 @@
+//! Numbers as header values, without formatting.
+
 use http::HeaderValue;
 
 /// A number as a field's value; one of up to four digits takes no allocation, and its copies count no references.

@@ -1,4 +1,4 @@
-//! TODO folder
+//! Small and fast readers of field names and values.
 
 pub(crate) mod decimal;
 pub(crate) mod interned;

@@ -1,3 +1,5 @@
+//! A filter that passes over most field names by their first letter and length.
+
 /// Tells most names that are none of some few from those that may be, by their first letter and their length.
 pub(crate) struct NameFilter {
     /// By the first letter, a bit for each length.

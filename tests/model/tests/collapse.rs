@@ -78,7 +78,7 @@ enum End {
 }
 
 enum Joined<F: Flights> {
-    LeaderGuard(F::LeaderGuard),
+    Leader(F::LeaderGuard),
     Follower(F::Follower),
     Outdated(u64),
     Full,
@@ -150,7 +150,7 @@ macro_rules! flights {
         impl From<$collapse::Joined> for Joined<$collapse::Flights> {
             fn from(turn: $collapse::Joined) -> Self {
                 match turn {
-                    $collapse::Joined::Leader(lead) => Self::LeaderGuard(lead),
+                    $collapse::Joined::Leader(lead) => Self::Leader(lead),
                     $collapse::Joined::Follower(follow) => Self::Follower(follow),
                     $collapse::Joined::Outdated(epoch) => Self::Outdated(epoch),
                     $collapse::Joined::Full => Self::Full,
@@ -165,7 +165,7 @@ flights!(collapse);
 impl<F: Flights> Joined<F> {
     #[track_caller]
     fn lead(self) -> F::LeaderGuard {
-        let Self::LeaderGuard(lead) = self else { panic!("nobody leads yet") };
+        let Self::Leader(lead) = self else { panic!("nobody leads yet") };
         lead
     }
 
