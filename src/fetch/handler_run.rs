@@ -24,7 +24,7 @@ use crate::{
     },
     http::{
         cache_status::{CacheStatus, Forward, Reason},
-        conditional::{has_validator, selects_other_representation, validate, weakly_matches},
+        conditional::{has_validator, make_conditional, selects_other_representation, weakly_matches},
         date::http_date,
         no_vary_search::QueryVariance,
         stored_fields::{StoredFields, remove_connection_fields},
@@ -49,7 +49,7 @@ pub(crate) struct HandlerRun {
 
 impl HandlerRun {
     /// Runs the handler, stores its response if it may be, and tells those who wait.
-    pub(crate) async fn make<S, ReqBody, ResBody>(
+    pub(crate) async fn run<S, ReqBody, ResBody>(
         self: Box<Self>,
         mut errand: Box<Oneshot<S, ReqBody>>,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
@@ -60,7 +60,7 @@ impl HandlerRun {
     {
         self.inquiry.settings.key.rewrite(&mut errand.parts);
         let validating = match self.validated() {
-            Some((_, stored)) => validate(&mut errand.parts.headers, &stored.head.headers),
+            Some((_, stored)) => make_conditional(&mut errand.parts.headers, &stored.head.headers),
             None => false,
         };
         let FetchContext { cache, look, .. } = &*self.inquiry;
@@ -74,7 +74,7 @@ impl HandlerRun {
             Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
                 return Ok(Box::pin(self.freshen(response, requested)).await);
             }
-            Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.receive(response, requested).await),
+            Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.on_response(response, requested).await),
             // In a box, for which this future is the smaller.
             failure => Box::new(failure),
         };
@@ -85,7 +85,7 @@ impl HandlerRun {
             return Ok(stale);
         }
         match *outcome {
-            Ok(Ok(response)) => Ok(self.receive(response, requested).await),
+            Ok(Ok(response)) => Ok(self.on_response(response, requested).await),
             Ok(Err(error)) => Err(error),
             Err(panic) => resume_unwind(panic),
         }
@@ -99,7 +99,7 @@ impl HandlerRun {
     }
 
     /// No `async fn`, whose future would have room for the response twice: where it was given, and taken apart.
-    fn receive<B>(
+    fn on_response<B>(
         self: Box<Self>,
         response: Response<B>,
         requested: Timestamp,
@@ -114,7 +114,7 @@ impl HandlerRun {
             let inquiry = Arc::clone(&self.inquiry);
             let invalidated = invalidate_after(&inquiry.cache, &inquiry.ahead.target, &Method::GET, &mut parts).await;
             let length = body.size_hint().exact();
-            let plan = invalidated.and_then(|()| self.plan(&parts, length, exchange));
+            let plan = invalidated.and_then(|()| self.storage_plan(&parts, length, exchange));
             parts.headers.remove(LARDER_CACHE_CONTROL);
             let why = self.missing.why;
             let (outcome, body) = match plan {
@@ -134,7 +134,7 @@ impl HandlerRun {
     }
 
     /// Decides what will be stored, or why nothing will be.
-    pub(crate) fn plan(
+    pub(crate) fn storage_plan(
         &self,
         response: &response::Parts,
         length: Option<u64>,
@@ -243,7 +243,7 @@ impl HandlerRun {
             };
         }
         let parts = freshened(&old, not_modified, exchange.received);
-        match invalidated.and_then(|()| self.plan(&parts, Some(old.body.len() as u64), exchange)) {
+        match invalidated.and_then(|()| self.storage_plan(&parts, Some(old.body.len() as u64), exchange)) {
             Ok((mut filled, lifetime)) => {
                 filled.tags.extend_from_slice(stored.tags());
                 deduplicate(&mut filled.tags);

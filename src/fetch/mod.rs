@@ -176,7 +176,7 @@ async fn refresh<S, ReqBody, ResBody>(
         inquiry.look.method = CacheableMethod::Get;
     }
     let attempt = Box::new(HandlerRun { inquiry, missing, role: Role::Leader(leader) });
-    drop(attempt.make(errand).await);
+    drop(attempt.run(errand).await);
 }
 
 async fn answer_by_handler<S, ReqBody, ResBody>(
@@ -197,7 +197,7 @@ where
     let goes_on = leads || Handle::try_current().is_ok();
     let soft_timeout = inquiry.settings.soft_timeout.filter(|_| goes_on && missing.why == Forward::Stale);
     let attempt = Box::new(HandlerRun { inquiry: Arc::clone(&inquiry), missing, role });
-    let attempt = Box::pin(attempt.make(errand));
+    let attempt = Box::pin(attempt.run(errand));
     if !leads && soft_timeout.is_none() {
         return attempt.await;
     }

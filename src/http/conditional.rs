@@ -28,7 +28,7 @@ pub(crate) enum Selection {
 }
 
 /// Evaluates what the client asks, in the order of RFC 9110 §13.2.2. `If-Match` and `If-Unmodified-Since` never come here.
-pub(crate) fn select(request: &HeaderMap, status: StatusCode, stored: &HeaderMap, length: u64) -> Selection {
+pub(crate) fn evaluate_preconditions(request: &HeaderMap, status: StatusCode, stored: &HeaderMap, length: u64) -> Selection {
     // RFC 9111 §4.3.2: preconditions apply to a stored 200 alone.
     if status != StatusCode::OK {
         return Selection::Whole;
@@ -129,7 +129,7 @@ pub(crate) fn has_validator(stored: &HeaderMap) -> bool {
 /// Makes a request ask whether what is stored is still right, with all its validators (RFC 9111 §4.3.1).
 ///
 /// The client's own preconditions are put aside: they are answered from what comes of it. Tells whether there is a validator.
-pub(crate) fn validate(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
+pub(crate) fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     request.remove(IF_NONE_MATCH);
     request.remove(IF_MODIFIED_SINCE);
     if let Some(etag) = stored.get(ETAG) {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn selected(request: &[(HeaderName, &'static str)], stored: &[(HeaderName, &'static str)]) -> Selection {
-        select(&fields(request), StatusCode::OK, &fields(stored), 10)
+        evaluate_preconditions(&fields(request), StatusCode::OK, &fields(stored), 10)
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn s60_preconditions_apply_to_a_stored_200_alone() {
         let request = fields(&[(IF_NONE_MATCH, "\"a\""), (RANGE, "bytes=0-1")]);
-        assert_eq!(select(&request, StatusCode::NOT_FOUND, &fields(&[(ETAG, "\"a\"")]), 10), Selection::Whole);
+        assert_eq!(evaluate_preconditions(&request, StatusCode::NOT_FOUND, &fields(&[(ETAG, "\"a\"")]), 10), Selection::Whole);
     }
 
     #[test]

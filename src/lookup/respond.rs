@@ -13,7 +13,7 @@ use crate::{
     entry::response::StoredResponse,
     http::{
         cache_status::{CACHE_STATUS, CacheStatus, StatusField},
-        conditional::{Selection, retain_304_fields, select},
+        conditional::{Selection, evaluate_preconditions, retain_304_fields},
         field::decimal::decimal,
     },
     policy::cacheable_request::CacheableMethod,
@@ -61,7 +61,7 @@ fn reduce<B: Body>(
     request: &HeaderMap,
 ) {
     let length = stored.body.len();
-    let (status, body) = match select(request, stored.head.status, &stored.head.headers, length as u64) {
+    let (status, body) = match evaluate_preconditions(request, stored.head.status, &stored.head.headers, length as u64) {
         Selection::Whole => return,
         // A range is a matter of GET (RFC 9110 §14.2).
         Selection::Part(..) | Selection::Unsatisfiable if method == CacheableMethod::Head => return,

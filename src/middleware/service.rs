@@ -125,7 +125,7 @@ impl<S> CacheService<S> {
     {
         let mut look = CacheableRequest::new();
         look.key.extend(&self.cache.inner.prefix);
-        let looked = self.cache.is_on().and_then(|()| self.settings.look(&mut look, &parts, content));
+        let looked = self.cache.is_on().and_then(|()| self.settings.classify(&mut look, &parts, content));
         if let Err((why, reason)) = looked {
             return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
         }

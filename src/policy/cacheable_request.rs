@@ -34,7 +34,7 @@ pub(crate) struct Search {
 }
 
 impl CacheableRequest {
-    /// Without anything so far; its key begins with what all keys of a cache begin with, and [`Settings::look`] adds the rest.
+    /// Without anything so far; its key begins with what all keys of a cache begin with, and [`Settings::classify`] adds the rest.
     #[inline(always)]
     pub(crate) const fn new() -> Self {
         Self {

@@ -140,7 +140,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Completes `look` by what it takes to look for this request, or tells why that must go to the handler.
-    pub(crate) fn look(&self, look: &mut CacheableRequest, parts: &Parts, content: Content) -> Result<(), (Forward, Reason)> {
+    pub(crate) fn classify(&self, look: &mut CacheableRequest, parts: &Parts, content: Content) -> Result<(), (Forward, Reason)> {
         look.method = match parts.method {
             Method::GET => CacheableMethod::Get,
             Method::HEAD => CacheableMethod::Head,

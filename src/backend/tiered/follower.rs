@@ -23,7 +23,7 @@ use crate::{
 
 /// How far this node has followed the announcements of a far store.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(super) struct FeedFollower {
     span: Duration,
     clock: Clock,
     /// For those who only look: the lease's end, in milliseconds, and the clock as it was seen last.
@@ -40,7 +40,7 @@ struct State {
     seen: Option<(Epoch, u64)>,
 }
 
-impl Follower {
+impl FeedFollower {
     pub(super) fn new(span: Duration, clock: Clock) -> Self {
         let state = State { lease: Lease::new(span), seen: None };
         let [valid_until, incarnation, number] = Default::default();
@@ -102,7 +102,7 @@ impl State {
 }
 
 /// Follows the announcements of `far` until nobody has the copies any more.
-pub(super) async fn follow<F: InvalidationFeed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<Follower>) {
+pub(super) async fn follow<F: InvalidationFeed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<FeedFollower>) {
     let mut pace = Pace::new(follower.span / 4);
     loop {
         let sent_at = follower.clock.now();

@@ -27,7 +27,7 @@ use crate::{
     tag::Tag,
 };
 use copies::Copies;
-use follower::{Follower, follow};
+use follower::{FeedFollower, follow};
 
 /// Memory in front of a store that all nodes share.
 ///
@@ -73,7 +73,7 @@ enum Mode {
 }
 
 struct Lease {
-    follower: Arc<Follower>,
+    follower: Arc<FeedFollower>,
     following: LoneTask,
     /// What follows, in the runtime of a request: there may be none where a cache is made, and it may end before the cache does.
     follow: Box<dyn Fn(Running) -> Following + Send + Sync>,
@@ -104,7 +104,7 @@ impl<F: InvalidationFeed> Tiered<F> {
     /// process that was suspended makes it longer.
     #[must_use]
     pub fn lease(self, span: Duration) -> Self {
-        let follower = Arc::new(Follower::new(span, Clock::default()));
+        let follower = Arc::new(FeedFollower::new(span, Clock::default()));
         let (near, far, follows) = (Arc::downgrade(&self.near), Arc::clone(&self.far), Arc::clone(&follower));
         let follow = move |running| -> Following {
             let following = follow(near.clone(), Arc::clone(&far), Arc::clone(&follows));
