@@ -5,10 +5,17 @@
 use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../src/cache_control.rs"]
+#[path = "../../src/http/field/scan.rs"]
+mod scan;
+/// Parsers name it by its folder.
+mod field {
+    pub(crate) use crate::scan;
+}
+
+#[path = "../../src/http/cache_control.rs"]
 mod cache_control;
 
-use cache_control::{CacheControl, Demands, named_fields};
+use cache_control::{CacheControl, RequestDirectives, named_fields};
 
 fn headers(lines: &[&[u8]]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
@@ -27,6 +34,6 @@ fuzz_target!(|lines: (&[u8], &[u8])| {
     assert!(!one.no_cache || both.0.no_cache);
     assert!(one.max_age.is_none_or(|age| both.0.max_age.is_some_and(|lower| lower <= age)));
     let _ = CacheControl::parse_targeted(&both.1, &CACHE_CONTROL);
-    let _ = Demands::parse(&both.1);
+    let _ = RequestDirectives::parse(&both.1);
     let _ = named_fields(&both.1, &CACHE_CONTROL);
 });

@@ -6,7 +6,14 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../../src/clock.rs"]
 mod clock;
-#[path = "../../src/date.rs"]
+#[path = "../../src/http/field/scan.rs"]
+mod scan;
+/// Parsers name it by its folder.
+mod field {
+    pub(crate) use crate::scan;
+}
+
+#[path = "../../src/http/date.rs"]
 mod date;
 
 use date::{http_date, parse_date};

@@ -5,10 +5,10 @@ use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code, reason = "commands are not at issue")]
-#[path = "../../src/backend/memcached/wire.rs"]
-mod wire;
+#[path = "../../src/backend/memcached/meta_protocol.rs"]
+mod meta_protocol;
 
-use wire::{Desynchronised, Reply, take_reply};
+use meta_protocol::{Desynchronised, Reply, take_reply};
 
 fuzz_target!(|arrived: (&[u8], u8)| {
     let (bytes, piece) = arrived;

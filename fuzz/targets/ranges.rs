@@ -3,7 +3,14 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../src/range.rs"]
+#[path = "../../src/http/field/scan.rs"]
+mod scan;
+/// Parsers name it by its folder.
+mod field {
+    pub(crate) use crate::scan;
+}
+
+#[path = "../../src/http/range.rs"]
 mod range;
 
 use range::{Part, part};
