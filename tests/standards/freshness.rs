@@ -441,7 +441,7 @@ async fn s46_nothing_is_guessed_in_the_default_profile() {
 /// Each forbids that a stale response is used.
 const FORBIDDING: [&str; 6] = [
     "max-age=10, must-revalidate",
-    "max-age=10, Must-Preconditions",
+    "max-age=10, Must-Revalidate",
     "max-age=10, proxy-revalidate",
     "s-maxage=10",
     "max-age=10, no-cache",
