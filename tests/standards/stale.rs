@@ -48,7 +48,7 @@ async fn s69_the_window_of_the_response_goes_before_that_of_the_route() {
             ("max-age=10, stale-while-revalidate=3", "answer 2"),
             ("max-age=10, stale-while-revalidate=0", "answer 2"),
             ("max-age=10, stale-while-revalidate=x", "answer 2"),
-            ("max-age=10, Stale-While-Preconditions=\"60\"", "answer 1"),
+            ("max-age=10, Stale-While-Revalidate=\"60\"", "answer 1"),
         ] {
             let site = profile.site_with(|layer| layer.stale_while_revalidate(MINUTE), [controlled(directives)]);
             site.get().await;
