@@ -110,11 +110,12 @@ impl Report {
 
     /// Of everything there was some.
     fn assert_rough(&self) {
-        let Self { reads, hits, stale, collapsed, validated, instead_of_errors, .. } = *self;
+        let Self { reads, hits, stale, collapsed, validated, instead_of_errors, instead_of_slow, .. } = *self;
         let Self { errors, unstorable, panics, departures, refreshes, .. } = *self;
         assert!((reads / 4..reads * 99 / 100).contains(&hits), "{hits} hits show little: {self:?}");
         let often = [stale, collapsed, departures, refreshes];
-        let seldom = [validated, instead_of_errors, errors, unstorable, panics];
+        // A handler that fails late is mostly answered for as a slow one before.
+        let seldom = [validated, instead_of_errors + instead_of_slow, errors, unstorable, panics];
         assert!(often.iter().all(|times| *times > reads / 500), "there was little of something: {self:?}");
         assert!(seldom.iter().all(|times| *times > reads / 10_000), "there was little of something: {self:?}");
     }
