@@ -145,7 +145,7 @@ impl Flights {
     }
 }
 
-/// The duty to fetch. Dropped without [`finish`](Self::land), it lets somebody else try.
+/// The duty to fetch. Dropped without [`finish`](Self::finish), it lets somebody else try.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct LeaderGuard {
