@@ -8,7 +8,7 @@ use std::{
     task::Poll,
 };
 
-/// What `future` gives, or what it panicked with.
+/// Returns the output of `future`, or the payload of its panic.
 pub(crate) fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> impl Future<Output = Result<F::Output, Box<dyn Any + Send>>> {
     poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),

@@ -1,4 +1,4 @@
-//! Who fetches, and who waits for the fetch of another request or another node.
+//! Collapsed forwarding: which request fetches, and which waits for the fetch of another request or another node.
 
 use std::{pin::pin, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     body::ResponseBody,
     cache::{
         Cache,
-        flights::{FetchOutcome, Joined, LeaderGuard},
+        flights::{FetchOutcome, Follower, Joined, LeaderGuard},
     },
     entry::epoch::Epoch,
     http::cache_status::{Forward, Reason},
@@ -27,224 +27,256 @@ use crate::{
     },
 };
 
-/// The part that a request plays among those that want the same response.
+/// The role of a request that runs the handler.
 pub(crate) enum Role {
-    /// It fetches for all.
+    /// Its response is also for the requests that wait for it.
     Leader(FetchPermit),
-    /// It fetches for itself, and stores what it gets.
+    /// Its response is for itself, and is stored.
     Solo,
-    /// It fetches for itself, and stores nothing: others may be about to.
+    /// Its response is for itself and is not stored, because another fetch may store one at any moment.
     Passthrough,
 }
 
 impl Role {
-    /// Tells those who wait, if anybody does, how the fetch ended.
-    pub(crate) fn finish(self, landing: FetchOutcome) {
-        if let Self::Leader(leader) = self {
-            leader.lead.finish(landing);
+    /// Reports the outcome of the fetch to its followers, if it has any.
+    pub(crate) fn finish(self, outcome: FetchOutcome) {
+        if let Self::Leader(permit) = self {
+            permit.leader.finish(outcome);
         }
     }
 }
 
-/// What a request is to do that nothing was found for.
+/// The next step after a miss.
 pub(crate) enum Next {
-    /// To fetch, at once.
+    /// Run the handler.
     Fetch(Role),
-    /// To settle what may have to be waited for: others' fetch, other nodes, or a place among the fetches that run at once.
+    /// Wait first: for another request's fetch, for other nodes, or for a place among the handlers that run.
     Wait(Epoch, Joined),
 }
 
-/// The duty to fetch for all.
+/// The next step after a wait.
+pub(crate) enum Waited<B: Body> {
+    Answered(Response<ResponseBody<B>>),
+    Fetch(Role),
+}
+
+/// The next step of a follower whose leader's fetch has ended.
+enum Followed<B: Body> {
+    Answered(Response<ResponseBody<B>>),
+    Fetch(Role),
+    /// The response was not for this request: it has been invalidated meanwhile, or is another variant.
+    Retry,
+}
+
+/// The next step of a leader that had to agree with other nodes.
+enum Agreed<B: Body> {
+    Answered(Response<ResponseBody<B>>),
+    /// Run the handler, with the fetch lock if the store has given it.
+    Fetch(Option<FetchLockGuard>),
+}
+
+/// The right to fetch for all followers.
 #[derive(Debug)]
 pub(crate) struct FetchPermit {
-    lead: LeaderGuard,
-    /// Given back when the fetch is over.
-    _claim: Option<FetchLockGuard>,
+    leader: LeaderGuard,
+    /// Released when the fetch has ended.
+    _lock: Option<FetchLockGuard>,
 }
 
 impl FetchContext {
-    /// The part of this request, if it need not wait: mostly nobody else fetches the same.
-    pub(crate) fn join_or_lead(&self, missing: &Miss) -> Next {
-        let Some(epoch) = missing.epoch.filter(|_| self.collapses(missing)) else { return Next::Fetch(Role::Solo) };
-        let lead = match self.join(missing, epoch) {
-            Joined::Leader(lead) if self.settings.across_nodes.is_none() => lead,
-            turn => return Next::Wait(epoch, turn),
+    /// Joins the requests for the same key; the common case, in which no other request fetches it, does not wait.
+    pub(crate) fn join_or_lead(&self, miss: &Miss) -> Next {
+        let Some(epoch) = miss.epoch.filter(|_| self.collapses(miss)) else { return Next::Fetch(Role::Solo) };
+        let leader = match self.join(miss, epoch) {
+            Joined::Leader(leader) if self.settings.across_nodes.is_none() => leader,
+            joined => return Next::Wait(epoch, joined),
         };
         match self.place.try_take() {
-            true => Next::Fetch(Role::Leader(FetchPermit { lead, _claim: None })),
-            false => Next::Wait(epoch, Joined::Leader(lead)),
+            true => Next::Fetch(Role::Leader(FetchPermit { leader, _lock: None })),
+            false => Next::Wait(epoch, Joined::Leader(leader)),
         }
     }
 
-    /// Waits until somebody else's fetch has brought the answer, or until it is this request's turn to fetch.
+    /// Waits until another fetch has stored the response, or until this request may fetch; `wait_limit` at the longest.
     ///
-    /// `missing` is what the request found; it is brought up to date when the request looks again.
-    pub(crate) async fn wait<B: Body>(
-        &self,
-        missing: &mut Miss,
-        mut epoch: Epoch,
-        turn: Joined,
-    ) -> Result<Response<ResponseBody<B>>, Role> {
+    /// Each further lookup updates `miss`.
+    pub(crate) async fn wait<B: Body>(&self, miss: &mut Miss, mut epoch: Epoch, joined: Joined) -> Waited<B> {
         let deadline = Instant::now() + self.settings.wait_limit;
-        let mut soft_deadline = self.soft_deadline(missing);
-        let mut turn = Some(turn);
+        let mut soft_deadline = self.soft_deadline(miss);
+        let mut joined = Some(joined);
         loop {
-            let turn = turn.take().unwrap_or_else(|| self.join(missing, epoch));
-            let follow = match self.in_place_of_an_outdated(turn, missing, epoch).await {
-                Joined::Leader(lead) => {
-                    let waited = match self.settings.across_nodes {
-                        Some(life) => self.wait_for_nodes(life, missing, &mut epoch, deadline).await,
-                        None => Err(None),
-                    };
-                    return match waited {
-                        Ok(response) => {
-                            lead.finish(FetchOutcome::Stored);
-                            Ok(response)
-                        }
-                        Err(claim) => {
-                            // Without a place in the end: nobody else fetches this key, so that what it brings is stored.
-                            self.place.take(deadline).await;
-                            Err(Role::Leader(FetchPermit { lead, _claim: claim }))
-                        }
-                    };
-                }
-                Joined::Follower(follow) => follow,
-                Joined::Outdated(_) | Joined::Full => return Err(Role::Passthrough),
+            let joined = joined.take().unwrap_or_else(|| self.join(miss, epoch));
+            let follower = match self.join_older(joined, miss, epoch).await {
+                Joined::Leader(leader) => return self.lead(leader, miss, epoch, deadline).await,
+                Joined::Follower(follower) => follower,
+                Joined::Outdated(_) | Joined::Full => return Waited::Fetch(Role::Passthrough),
             };
-            let mut follow = pin!(follow);
-            let mut landing = None;
-            if let Some(soft_deadline) = soft_deadline.take_if(|at| *at < deadline) {
-                landing = timeout_at(soft_deadline, follow.as_mut()).await.ok();
-                if landing.is_none()
-                    && let Some(stale) = self.stale(Reason::StaleWhileSlow).await
-                {
-                    return Ok(stale);
-                }
-            }
-            let landing = match landing {
-                Some(landing) => landing,
-                None => timeout_at(deadline, follow).await.map_err(|_| Role::Passthrough)?,
-            };
-            if let Some(response) = self.answer_after(landing, missing, &mut epoch).await? {
-                return Ok(response);
+            match self.follow(follower, miss, &mut epoch, soft_deadline.take(), deadline).await {
+                Followed::Answered(response) => return Waited::Answered(response),
+                Followed::Fetch(role) => return Waited::Fetch(role),
+                Followed::Retry => {}
             }
         }
     }
 
-    /// When a stale response will do for one that waits.
-    fn soft_deadline(&self, missing: &Miss) -> Option<Instant> {
-        let limit = self.settings.soft_timeout.filter(|_| missing.why == Forward::Stale)?;
+    /// Waits until this leader may run the handler: until other nodes agree, and until there is a place on the route.
+    async fn lead<B: Body>(&self, leader: LeaderGuard, miss: &mut Miss, mut epoch: Epoch, deadline: Instant) -> Waited<B> {
+        let agreed = match self.settings.across_nodes {
+            Some(lifetime) => self.agree_with_nodes(lifetime, miss, &mut epoch, deadline).await,
+            None => Agreed::Fetch(None),
+        };
+        match agreed {
+            Agreed::Answered(response) => {
+                leader.finish(FetchOutcome::Stored);
+                Waited::Answered(response)
+            }
+            Agreed::Fetch(lock) => {
+                // From the deadline on it fetches without a place: it is the only fetch of this key, and its response is stored.
+                self.place.take(deadline).await;
+                Waited::Fetch(Role::Leader(FetchPermit { leader, _lock: lock }))
+            }
+        }
+    }
+
+    /// Waits for the leader's fetch; from the soft deadline on, a stale response is an answer.
+    async fn follow<B: Body>(
+        &self,
+        follower: Follower,
+        miss: &mut Miss,
+        epoch: &mut Epoch,
+        soft_deadline: Option<Instant>,
+        deadline: Instant,
+    ) -> Followed<B> {
+        let mut follower = pin!(follower);
+        let mut outcome = None;
+        if let Some(soft_deadline) = soft_deadline.filter(|soft| *soft < deadline) {
+            outcome = timeout_at(soft_deadline, follower.as_mut()).await.ok();
+            if outcome.is_none()
+                && let Some(stale) = self.answer_stale(Reason::StaleWhileSlow).await
+            {
+                return Followed::Answered(stale);
+            }
+        }
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => match timeout_at(deadline, follower).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Followed::Fetch(Role::Passthrough),
+            },
+        };
+        self.answer_after(outcome, miss, epoch).await
+    }
+
+    /// The instant from which a stale response is an answer to a request that waits.
+    fn soft_deadline(&self, miss: &Miss) -> Option<Instant> {
+        let limit = self.settings.soft_timeout.filter(|_| miss.why == Forward::Stale)?;
         Some(Instant::now() + limit)
     }
 
-    /// Whether this request may share a response at all, as far as that is known before there is one.
-    fn collapses(&self, missing: &Miss) -> bool {
+    /// Whether this request may share a response, as far as that is known before there is one.
+    fn collapses(&self, miss: &Miss) -> bool {
         self.settings.collapsing == Collapsing::On
-            && self.look.method == CacheableMethod::Get
-            && !self.look.authorized
-            && !self.look.within
-            // What is asked for in part, or with conditions of the client's own, brings nothing that others could use. A stored
-            // response is validated for all.
-            && (!self.look.selective || missing.stored.is_some())
-            && !self.ahead.says_no_store()
-            && self.ahead.route_tags.is_ok()
-            && missing.why != Forward::Request
-            && !self.cache.inner.uncacheable.contains(self.look.key.digest(), self.cache.now())
-            // Waiting takes tokio's timer; under another runtime everybody fetches for themselves.
+            && self.request.method == CacheableMethod::Get
+            && !self.request.authorized
+            && !self.request.nested
+            // The response to a range or to the client's own preconditions is of no use to others. If there is a stored response,
+            // the fetch validates that one instead, for all.
+            && (!self.request.conditional || miss.stored.is_some())
+            && !self.tags.says_no_store()
+            && self.tags.route_tags.is_ok()
+            && miss.why != Forward::Request
+            && !self.cache.inner.uncacheable.contains(self.request.key.digest(), self.cache.now())
+            // Waiting needs tokio's timer; under another runtime each request fetches for itself.
             && Handle::try_current().is_ok()
     }
 
     /// Joins a fetch that began at this request's epoch or later.
-    fn join(&self, missing: &Miss, epoch: Epoch) -> Joined {
-        self.cache.inner.flights.join(missing.key(&self.look).as_bytes(), epoch.get(), epoch.get())
+    fn join(&self, miss: &Miss, epoch: Epoch) -> Joined {
+        self.cache.inner.flights.join(miss.key(&self.request).as_bytes(), epoch.get(), epoch.get())
     }
 
-    /// Joins a fetch that began earlier, too, if its tags are known ahead and none of them has been invalidated since. (Should its
-    /// handler add one this time, the look-up afterwards will tell.)
-    async fn in_place_of_an_outdated(&self, turn: Joined, missing: &Miss, epoch: Epoch) -> Joined {
-        let Joined::Outdated(began) = turn else { return turn };
+    /// Joins a fetch that began at an earlier epoch, if its tags are known and none of them has been invalidated since. (If the
+    /// handler adds a tag this time, the lookup after the fetch notices.)
+    async fn join_older(&self, joined: Joined, miss: &Miss, epoch: Epoch) -> Joined {
+        let Joined::Outdated(began) = joined else { return joined };
         let flights = &self.cache.inner.flights;
-        let key = missing.key(&self.look).as_bytes();
+        let key = miss.key(&self.request).as_bytes();
         if self.settings.tags_are_known_ahead()
-            && self.cache.is_alive(Epoch::of(epoch.incarnation(), began), &self.ahead.known_tags()).await
+            && self.cache.is_alive(Epoch::of(epoch.incarnation(), began), &self.tags.known_tags()).await
         {
-            let turn = flights.join(key, epoch.get(), began);
-            let Joined::Outdated(_) = turn else { return turn };
+            let joined = flights.join(key, epoch.get(), began);
+            let Joined::Outdated(_) = joined else { return joined };
         }
         flights.supersede(key, epoch.get())
     }
 
-    /// What a fetch that has ended means for one that waited for it: an answer, a role, or to try again (`None`).
-    pub(crate) async fn answer_after<B: Body>(
-        &self,
-        landing: FetchOutcome,
-        missing: &mut Miss,
-        epoch: &mut Epoch,
-    ) -> Result<Option<Response<ResponseBody<B>>>, Role> {
-        let lookup = self.lookup().await.ok_or(Role::Solo)?;
-        let (why, seeker) = (missing.why, self.seeker());
-        let response = match landing {
-            FetchOutcome::Failed | FetchOutcome::ServerError if why == Forward::Stale => {
-                seeker.answer_collapsed(&lookup, why).or_else(|| seeker.answer_stale(&lookup, Reason::StaleOnError))
-            }
-            _ => seeker.answer_collapsed(&lookup, why),
-        };
-        // What was brought may not be for this request: invalidated meanwhile, or another variant.
-        *epoch = lookup.epoch.ok_or(Role::Solo)?;
-        let stored = lookup.found.map(|(stored, _)| stored);
-        *missing = Miss { why, epoch: Some(*epoch), at: lookup.at, stored };
-        match landing {
-            FetchOutcome::Uncacheable | FetchOutcome::ServerError if response.is_none() => Err(Role::Solo),
-            _ => Ok(response),
+    /// Looks up what a fetch that has ended has stored.
+    async fn answer_after<B: Body>(&self, outcome: FetchOutcome, miss: &mut Miss, epoch: &mut Epoch) -> Followed<B> {
+        let Some(lookup) = self.lookup().await else { return Followed::Fetch(Role::Solo) };
+        let (why, presented) = (miss.why, self.presented());
+        let failed = matches!(outcome, FetchOutcome::Failed | FetchOutcome::ServerError);
+        let response = presented.answer_collapsed(&lookup, why).or_else(|| match why {
+            Forward::Stale if failed => presented.answer_stale(&lookup, Reason::StaleOnError),
+            _ => None,
+        });
+        if let Some(response) = response {
+            return Followed::Answered(response);
+        }
+        let Some(now) = lookup.epoch else { return Followed::Fetch(Role::Solo) };
+        *epoch = now;
+        *miss = Miss::validating(lookup, why);
+        match outcome {
+            FetchOutcome::Uncacheable | FetchOutcome::ServerError => Followed::Fetch(Role::Solo),
+            FetchOutcome::Stored | FetchOutcome::Failed => Followed::Retry,
         }
     }
 }
 
 impl Cache {
-    /// Begins a fetch in the background, unless one is under way.
-    pub(crate) fn lead_in_background(&self, look: &CacheableRequest, missing: &Miss) -> Option<FetchPermit> {
+    /// Begins a fetch in the background, unless this key is being fetched.
+    pub(crate) fn lead_in_background(&self, request: &CacheableRequest, miss: &Miss) -> Option<FetchPermit> {
         Handle::try_current().ok()?;
-        let lead = self.inner.flights.lead(missing.key(look).as_bytes(), missing.epoch?.get())?;
-        Some(FetchPermit { lead, _claim: None })
+        let leader = self.inner.flights.lead(miss.key(request).as_bytes(), miss.epoch?.get())?;
+        Some(FetchPermit { leader, _lock: None })
     }
 }
 
-/// The claim to be the only node that fetches for a key; given back when the fetch is over.
+/// The store's lock on fetches of one key by other nodes; released when the fetch has ended.
 #[derive(Debug)]
 pub(crate) struct FetchLockGuard {
     cache: Cache,
     key: Box<Key>,
 }
 
-/// Between two looks at what another node may have stored.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Polling interval while another node holds the fetch lock.
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl FetchContext {
-    /// Waits until another node's fetch has brought the answer, or until this node may fetch: because nobody else does, the other took
-    /// too long, or the store does not tell. Advisory: what is right does not depend on it.
-    pub(crate) async fn wait_for_nodes<B: Body>(
+    /// Waits until another node's fetch has stored the response, or until this node may fetch: it has acquired the lock, the other
+    /// node took too long, or the store failed. Advisory: correctness does not depend on the lock.
+    async fn agree_with_nodes<B: Body>(
         &self,
-        life: Duration,
-        missing: &mut Miss,
+        lifetime: Duration,
+        miss: &mut Miss,
         epoch: &mut Epoch,
         deadline: Instant,
-    ) -> Result<Response<ResponseBody<B>>, Option<FetchLockGuard>> {
+    ) -> Agreed<B> {
         loop {
-            let key = missing.key(&self.look).clone();
-            let claim = match self.cache.inner.backend.lock_fetch(&key, life).await {
+            let key = miss.key(&self.request).clone();
+            let lock = match self.cache.inner.backend.lock_fetch(&key, lifetime).await {
                 Ok(FetchLock::Acquired) => Some(FetchLockGuard { cache: self.cache.clone(), key: Box::new(key) }),
-                Ok(FetchLock::Held) if Instant::now() + PAUSE < deadline => {
-                    sleep(PAUSE).await;
+                Ok(FetchLock::Held) if Instant::now() + LOCK_POLL_INTERVAL < deadline => {
+                    sleep(LOCK_POLL_INTERVAL).await;
                     None
                 }
-                Ok(FetchLock::Held) | Err(_) => return Err(None),
+                Ok(FetchLock::Held) | Err(_) => return Agreed::Fetch(None),
             };
-            // Also with the claim: whoever had it may have stored the answer, and given it back, since this node looked last.
-            match self.answer_after(FetchOutcome::Stored, missing, epoch).await {
-                Ok(Some(response)) => return Ok(response),
-                Ok(None) if claim.is_some() => return Err(claim),
-                Ok(None) => {}
-                Err(_) => return Err(None),
+            // Look again even when the lock was acquired: its previous holder may have stored the response.
+            match self.answer_after(FetchOutcome::Stored, miss, epoch).await {
+                Followed::Answered(response) => return Agreed::Answered(response),
+                Followed::Retry if lock.is_some() => return Agreed::Fetch(lock),
+                Followed::Retry => {}
+                Followed::Fetch(_) => return Agreed::Fetch(None),
             }
         }
     }
@@ -252,7 +284,7 @@ impl FetchContext {
 
 impl Drop for FetchLockGuard {
     fn drop(&mut self) {
-        // A claim that is not given back ends by itself.
+        // Outside a runtime the lock expires by itself.
         let Ok(runtime) = Handle::try_current() else { return };
         let (cache, key) = (self.cache.clone(), self.key.clone());
         runtime.spawn(async move { cache.inner.backend.unlock_fetch(&key).await });

@@ -1,4 +1,4 @@
-//! What all steps of a fetch share.
+//! The data that all steps of a fetch share.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use crate::{
     },
     http::cache_status::Reason,
     invalidation::response_tags::RequestTags,
-    lookup::{Lookup, reuse::Seeker},
+    lookup::{Lookup, reuse::PresentedRequest},
     policy::{cacheable_request::CacheableRequest, settings::Settings},
 };
 
-/// What one request wants to know, for all who help to answer it.
+/// A request that a lookup did not answer, with all that the steps of its fetch need.
 pub(crate) struct FetchContext {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) look: Box<CacheableRequest>,
-    pub(crate) ahead: RequestTags,
-    /// Where its fetch counts.
+    pub(crate) request: Box<CacheableRequest>,
+    pub(crate) tags: RequestTags,
+    /// The place of this fetch among the handlers of its route.
     pub(crate) place: Place,
 }
 
@@ -37,14 +37,14 @@ impl Abandon for FetchContext {
 }
 
 impl FetchContext {
-    /// Looks up what is stored by now; `None` if the backend failed.
+    /// Looks the request up again; `None` if the backend failed.
     pub(crate) async fn lookup(&self) -> Option<Lookup> {
-        let (settings, look, request) = (&self.settings, &self.look, &self.ahead.request);
-        if let Some(lookup) = self.cache.lookup_now(settings, look, request) {
+        let (settings, request, headers) = (&self.settings, &self.request, &self.tags.headers);
+        if let Some(lookup) = self.cache.lookup_now(settings, request, headers) {
             return Some(lookup);
         }
-        // In a box: whatever may have to wait here is large, and mostly does not.
-        match Box::pin(self.cache.lookup(settings, look, request, &self.ahead.known_tags())).await {
+        // Boxed: the future is large, and most lookups in memory return above.
+        match Box::pin(self.cache.lookup(settings, request, headers, &self.tags.known_tags())).await {
             Ok(lookup) => Some(lookup),
             Err(error) => {
                 report(&error, Effect::HandlerAnswers);
@@ -53,14 +53,15 @@ impl FetchContext {
         }
     }
 
-    /// A stale response to answer with after all; looked up anew, so that nothing invalidated meanwhile is answered.
-    pub(crate) async fn stale<B: Body>(&self, reason: Reason) -> Option<Response<ResponseBody<B>>> {
+    /// Answers with a stale response if one is allowed. It is looked up again, so that one that has been invalidated meanwhile is
+    /// not used.
+    pub(crate) async fn answer_stale<B: Body>(&self, reason: Reason) -> Option<Response<ResponseBody<B>>> {
         let lookup = self.lookup().await?;
-        self.seeker().answer_stale(&lookup, reason)
+        self.presented().answer_stale(&lookup, reason)
     }
 
-    /// The request as one that looks for an answer now.
-    pub(crate) fn seeker(&self) -> Seeker<'_> {
-        Seeker { look: &self.look, headers: &self.ahead.request, settings: &self.settings, now: self.cache.now() }
+    /// The request, presented to the cache now.
+    pub(crate) fn presented(&self) -> PresentedRequest<'_> {
+        PresentedRequest { request: &self.request, headers: &self.tags.headers, settings: &self.settings, now: self.cache.now() }
     }
 }

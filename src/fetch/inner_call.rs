@@ -1,23 +1,58 @@
-//! A call of the inner service, after it has become ready.
+//! The inner service as an HTTP service, and one call of it.
 
-use std::future::poll_fn;
+use std::{
+    future::{Future, poll_fn},
+    task::{Context, Poll},
+};
 
-use http::{Request, request};
+use http::{Request, Response, request};
+use http_body::Body;
 use tower_service::Service;
 
-/// A request, taken apart, and the service that will answer it; boxed, since it is handed on more often than it is used.
+/// A service that answers HTTP requests and may run in a task of its own: the bounds of the middleware, written once.
+pub(crate) trait HttpService<ReqBody>: Clone + Send + 'static {
+    type ResBody: Body<Error: Send> + Send + 'static;
+    type Error: Send + 'static;
+    type Future: Future<Output = Result<Response<Self::ResBody>, Self::Error>> + Send + 'static;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future;
+}
+
+impl<S, ReqBody, ResBody> HttpService<ReqBody> for S
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    type ResBody = ResBody;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Service::poll_ready(self, cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> S::Future {
+        Service::call(self, request)
+    }
+}
+
+/// One call of a service; boxed because several futures move it before it runs.
 pub(crate) struct Oneshot<S, ReqBody> {
     pub(crate) inner: S,
     pub(crate) parts: request::Parts,
     pub(crate) body: ReqBody,
 }
 
-impl<S: Service<Request<ReqBody>>, ReqBody> Oneshot<S, ReqBody> {
-    /// Waits until the service is ready, and lets it answer.
-    pub(crate) async fn run(mut self: Box<Self>) -> Result<S::Response, S::Error> {
+impl<S: HttpService<ReqBody>, ReqBody> Oneshot<S, ReqBody> {
+    /// Waits until the service is ready, and calls it.
+    pub(crate) async fn run(mut self: Box<Self>) -> Result<Response<S::ResBody>, S::Error> {
         poll_fn(|cx| self.inner.poll_ready(cx)).await?;
         let Self { mut inner, parts, body } = *self;
-        let answered = inner.call(Request::from_parts(parts, body));
-        answered.await
+        let response = inner.call(Request::from_parts(parts, body));
+        response.await
     }
 }

@@ -1,4 +1,4 @@
-//! What happens when the cache cannot answer alone.
+//! A fetch: the steps from a miss to a response, where the cache cannot answer alone.
 
 pub(crate) mod catch_panic;
 pub(crate) mod collapse;
@@ -12,12 +12,11 @@ pub(crate) mod store_body;
 use std::{pin::pin, sync::Arc};
 
 use http::{
-    Method, Request, Response,
+    Method, Response,
     header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE},
 };
 use http_body::Body;
 use tokio::{runtime::Handle, time::timeout};
-use tower_service::Service;
 use tracing::Instrument as _;
 
 use crate::{
@@ -28,15 +27,15 @@ use crate::{
         places::Place,
     },
     fetch::{
-        collapse::{FetchPermit, Next, Role},
+        collapse::{FetchPermit, Next, Role, Waited},
         context::FetchContext,
         handler_run::HandlerRun,
-        inner_call::Oneshot,
+        inner_call::{HttpService, Oneshot},
         refresh::Refresh,
     },
     http::cache_status::{CacheStatus, Forward, Reason},
     invalidation::response_tags::RequestTags,
-    lookup::reuse::{Miss, Reuse, Validation, unavailable},
+    lookup::reuse::{Miss, Reuse, only_if_cached},
     policy::{
         cacheable_request::{CacheableMethod, CacheableRequest},
         settings::Settings,
@@ -48,168 +47,168 @@ use crate::{
 pub(crate) struct Fetch<S, ReqBody> {
     pub(crate) cache: Cache,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) look: Box<CacheableRequest>,
-    pub(crate) errand: Box<Oneshot<S, ReqBody>>,
+    pub(crate) request: Box<CacheableRequest>,
+    pub(crate) call: Box<Oneshot<S, ReqBody>>,
 }
 
-impl<S, ReqBody, ResBody> Fetch<S, ReqBody>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    ReqBody: Send + 'static,
-    ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
-{
-    /// Answers from a backend that has to be waited for, from another request's fetch, or from the handler. `missing` is what
-    /// has been looked up already.
-    pub(crate) async fn run(self, missing: Option<Miss>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
+    /// Looks up in a backend that has to wait for a reply, and fetches after a miss.
+    pub(crate) async fn after_lookup(self) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
         let place = self.place();
-        let (inquiry, errand) = self.look_ahead(place);
-        let mut missing = match missing {
-            Some(missing) => missing,
-            None => match first_answer(&inquiry).await {
-                Err(missing) => missing,
-                Ok((response, outdated)) => {
-                    if let Some(missing) = outdated
-                        && let Some(leader) = inquiry.cache.lead_in_background(&inquiry.look, &missing)
-                        && let Some(deadline) = inquiry.place.take_in_background()
-                    {
-                        tokio::spawn(until(deadline, refresh(inquiry, errand, missing, leader)).in_current_span());
-                    }
-                    return Ok(response);
-                }
-            },
-        };
-        let role = match inquiry.join_or_lead(&missing) {
-            Next::Fetch(role) => role,
-            // In a box, because it is large and seldom needed.
-            Next::Wait(epoch, turn) => match Box::pin(inquiry.wait(&mut missing, epoch, turn)).await {
-                Ok(response) => return Ok(response),
-                Err(role) => role,
-            },
-        };
-        answer_by_handler(inquiry, errand, missing, role).await
+        let (context, call) = self.into_context(place);
+        match first_answer(&context).await {
+            FirstAnswer::Response(response) => Ok(response),
+            FirstAnswer::ResponseToRevalidate(response, miss) => {
+                refresh_in_background(context, call, miss);
+                Ok(response)
+            }
+            FirstAnswer::Miss(miss) => fetch(context, call, miss).await,
+        }
     }
 
-    /// Fetches anew what has just been answered, with nobody waiting for it.
-    pub(crate) fn refresh_in_background(self, missing: Miss) {
-        let Some(leader) = self.cache.lead_in_background(&self.look, &missing) else { return };
+    /// Fetches after a miss: from another request's fetch, or from the handler.
+    pub(crate) async fn after_miss(self, miss: Miss) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
+        let place = self.place();
+        let (context, call) = self.into_context(place);
+        fetch(context, call, miss).await
+    }
+
+    /// Refreshes a response that has just been served; no client waits for it.
+    pub(crate) fn refresh_in_background(self, miss: Miss) {
+        let Some(permit) = self.cache.lead_in_background(&self.request, &miss) else { return };
         let place = self.place();
         let Some(deadline) = place.take_in_background() else { return };
         let refreshing = async move {
-            let (inquiry, errand) = self.look_ahead(place);
-            refresh(inquiry, errand, missing, leader).await;
+            let (context, call) = self.into_context(place);
+            refresh(context, call, miss, permit).await;
         };
         tokio::spawn(until(deadline, refreshing).in_current_span());
     }
 
-    /// Fetches anew at once, for a caller that waits until it is stored.
-    async fn refresh_now(self) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+    /// Fetches whatever is stored, and reports the outcome to a caller of [`Cache::refresh`].
+    pub(crate) async fn past_the_store(self, refresh: Option<Refresh>) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
         let place = self.place();
-        let (inquiry, errand) = self.look_ahead(place);
-        let lookup = inquiry.lookup().await;
-        let (epoch, at, found) = lookup.map_or((None, None, None), |lookup| (lookup.epoch, lookup.at, lookup.found));
-        let missing = Miss { why: Forward::Request, epoch, at, stored: found.map(|(stored, _)| stored) };
-        let leader = if inquiry.look.within || !inquiry.place.try_take() {
-            None
-        } else {
-            inquiry.cache.lead_in_background(&inquiry.look, &missing)
+        let (context, call) = self.into_context(place);
+        let miss = match context.lookup().await {
+            Some(lookup) => Miss::validating(lookup, Forward::Request),
+            None => Miss { why: Forward::Request, ..Miss::without_lookup() },
         };
-        let role = leader.map_or(Role::Solo, Role::Leader);
-        answer_by_handler(inquiry, errand, missing, role).await
-    }
-
-    /// Fetches past what is stored, and notes what became of it where somebody asked for that.
-    pub(crate) async fn refresh_noting(self, refresh: Option<Refresh>) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let response = self.refresh_now().await?;
+        let permit = match context.request.nested || !context.place.try_take() {
+            true => None,
+            false => context.cache.lead_in_background(&context.request, &miss),
+        };
+        let role = permit.map_or(Role::Solo, Role::Leader);
+        let response = answer_by_handler(context, call, miss, role).await?;
         if let Some(refresh) = refresh {
-            refresh.note(CacheStatus::of(&response).copied());
+            refresh.report(CacheStatus::of(&response).copied());
         }
         Ok(response)
     }
 
     fn place(&self) -> Place {
-        self.cache.fetch_place(&self.settings, router::route(&self.errand.parts.extensions))
+        self.cache.fetch_place(&self.settings, router::route(&self.call.parts.extensions))
     }
 
-    fn look_ahead(mut self, place: Place) -> (Arc<FetchContext>, Box<Oneshot<S, ReqBody>>) {
-        let ahead = RequestTags::of(&self.settings, self.cache.space(), &mut self.errand.parts);
-        let inquiry = FetchContext { cache: self.cache, settings: self.settings, look: self.look, ahead, place };
-        (Arc::new(inquiry), self.errand)
+    fn into_context(mut self, place: Place) -> (Arc<FetchContext>, Box<Oneshot<S, ReqBody>>) {
+        let tags = RequestTags::of(&self.settings, self.cache.space(), &mut self.call.parts);
+        let context = FetchContext { cache: self.cache, settings: self.settings, request: self.request, tags, place };
+        (Arc::new(context), self.call)
     }
 }
 
-/// The answer, with what is to be fetched anew for those who come later; or what is missing.
-async fn first_answer<B: Body>(inquiry: &FetchContext) -> Result<(Response<ResponseBody<B>>, Option<Miss>), Miss> {
-    let Some(lookup) = inquiry.lookup().await else {
-        return Err(Miss { why: Forward::UriMiss, epoch: None, at: None, stored: None });
-    };
-    let seeker = inquiry.seeker();
-    match seeker.judge(&lookup) {
-        Reuse::Serve(stored, status) => Ok((seeker.respond(stored, status), None)),
+/// The result of the lookup in a backend that has to wait for a reply.
+enum FirstAnswer<B: Body> {
+    Response(Response<ResponseBody<B>>),
+    ResponseToRevalidate(Response<ResponseBody<B>>, Miss),
+    Miss(Miss),
+}
+
+async fn first_answer<B: Body>(context: &FetchContext) -> FirstAnswer<B> {
+    let Some(lookup) = context.lookup().await else { return FirstAnswer::Miss(Miss::without_lookup()) };
+    let presented = context.presented();
+    match presented.reuse(&lookup) {
+        Reuse::Serve(stored, status) => FirstAnswer::Response(presented.respond(stored, status)),
         Reuse::ServeAndRevalidate(stored, status) => {
-            let response = seeker.respond(stored, status);
-            Ok((response, Some(Miss::after(lookup, Forward::Stale, Validation::Possible))))
+            let response = presented.respond(stored, status);
+            FirstAnswer::ResponseToRevalidate(response, Miss::validating(lookup, Forward::Stale))
         }
-        Reuse::Forward(why, validation) => Err(Miss::after(lookup, why, validation)),
-        Reuse::OnlyIfCached(why) => Ok((unavailable(why), None)),
+        Reuse::Validate(why) => FirstAnswer::Miss(Miss::validating(lookup, why)),
+        Reuse::Fetch(why) => FirstAnswer::Miss(Miss::fetching(lookup, why)),
+        Reuse::OnlyIfCached(why) => FirstAnswer::Response(only_if_cached(why)),
     }
 }
 
-async fn refresh<S, ReqBody, ResBody>(
-    mut inquiry: Arc<FetchContext>,
-    mut errand: Box<Oneshot<S, ReqBody>>,
-    missing: Miss,
-    leader: FetchPermit,
-) where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
-{
-    // What a HEAD request would bring cannot be stored, nor a part, nor a "not modified" for somebody else's copy.
-    errand.parts.method = Method::GET;
+async fn fetch<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
+    context: Arc<FetchContext>,
+    call: Box<Oneshot<S, ReqBody>>,
+    mut miss: Miss,
+) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
+    let role = match context.join_or_lead(&miss) {
+        Next::Fetch(role) => role,
+        // Boxed: the future is large, and most misses do not wait.
+        Next::Wait(epoch, joined) => match Box::pin(context.wait(&mut miss, epoch, joined)).await {
+            Waited::Answered(response) => return Ok(response),
+            Waited::Fetch(role) => role,
+        },
+    };
+    answer_by_handler(context, call, miss, role).await
+}
+
+fn refresh_in_background<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
+    context: Arc<FetchContext>,
+    call: Box<Oneshot<S, ReqBody>>,
+    miss: Miss,
+) {
+    if let Some(permit) = context.cache.lead_in_background(&context.request, &miss)
+        && let Some(deadline) = context.place.take_in_background()
+    {
+        tokio::spawn(until(deadline, refresh(context, call, miss, permit)).in_current_span());
+    }
+}
+
+async fn refresh<S: HttpService<ReqBody>, ReqBody>(
+    mut context: Arc<FetchContext>,
+    mut call: Box<Oneshot<S, ReqBody>>,
+    miss: Miss,
+    permit: FetchPermit,
+) {
+    // The response to a HEAD request, to a range or to the client's own preconditions could not be stored for all.
+    call.parts.method = Method::GET;
     for field in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
-        errand.parts.headers.remove(field);
+        call.parts.headers.remove(field);
     }
-    if let Some(inquiry) = Arc::get_mut(&mut inquiry) {
-        inquiry.look.method = CacheableMethod::Get;
+    if let Some(context) = Arc::get_mut(&mut context) {
+        context.request.method = CacheableMethod::Get;
     }
-    let attempt = Box::new(HandlerRun { inquiry, missing, role: Role::Leader(leader) });
-    drop(attempt.run(errand).await);
+    let run = Box::new(HandlerRun { context, miss, role: Role::Leader(permit) });
+    drop(run.run(call).await);
 }
 
-async fn answer_by_handler<S, ReqBody, ResBody>(
-    inquiry: Arc<FetchContext>,
-    errand: Box<Oneshot<S, ReqBody>>,
-    missing: Miss,
+/// Runs the handler. A run that stores for others goes on after its client has left; one that is slower than the soft timeout goes
+/// on after a stale response has been served.
+async fn answer_by_handler<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
+    context: Arc<FetchContext>,
+    call: Box<Oneshot<S, ReqBody>>,
+    miss: Miss,
     role: Role,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    ReqBody: Send + 'static,
-    ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
-{
+) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
     let leads = matches!(role, Role::Leader(_));
-    let goes_on = leads || Handle::try_current().is_ok();
-    let soft_timeout = inquiry.settings.soft_timeout.filter(|_| goes_on && missing.why == Forward::Stale);
-    let attempt = Box::new(HandlerRun { inquiry: Arc::clone(&inquiry), missing, role });
-    let attempt = Box::pin(attempt.run(errand));
+    let may_detach = leads || Handle::try_current().is_ok();
+    let soft_timeout = context.settings.soft_timeout.filter(|_| may_detach && miss.why == Forward::Stale);
+    let run = Box::new(HandlerRun { context: Arc::clone(&context), miss, role });
+    let run = Box::pin(run.run(call));
     if !leads && soft_timeout.is_none() {
-        return attempt.await;
+        return run.await;
     }
-    let mut attempt = pin!(Detached::new(attempt, inquiry.clone()));
+    let mut run = pin!(Detached::new(run, context.clone()));
     if let Some(limit) = soft_timeout {
-        if let Ok(response) = timeout(limit, attempt.as_mut()).await {
+        if let Ok(response) = timeout(limit, run.as_mut()).await {
             return response;
         }
-        if let Some(stale) = inquiry.stale(Reason::StaleWhileSlow).await {
-            // Dropped here, the attempt goes on by itself and stores what it brings.
+        if let Some(stale) = context.answer_stale(Reason::StaleWhileSlow).await {
+            // Dropping `run` here detaches it: it stores its response in the background.
             return Ok(stale);
         }
     }
-    attempt.await
+    run.await
 }

@@ -1,4 +1,4 @@
-//! How a body is read to be stored: at once where it is there, else as it comes, by a task of its own.
+//! Reads a body to store it: at once if it is complete, otherwise frame by frame in a task of its own.
 
 use std::{
     future::{Future, poll_fn},
@@ -26,14 +26,14 @@ use crate::{
     http::cache_status::Reason,
 };
 
-/// How long others wait for the end of a body without a length.
-const SOON: Duration = Duration::from_millis(500);
+/// How long followers wait for the end of a body without a length.
+const FOLLOWER_LIMIT: Duration = Duration::from_millis(500);
 
 impl PendingEntry {
-    /// Stores a body that is there at once before it is answered, and any other as it passes.
+    /// Stores a body that is complete before it is sent, and any other while it is sent.
     ///
-    /// Tells the seconds of freshness that are left, or why nothing is stored; `headers` are those of the response that goes out.
-    pub(crate) fn run<B>(
+    /// Returns the remaining seconds of freshness, or the reason why nothing is stored; `headers` are those that are sent.
+    pub(crate) fn store_body<B>(
         mut self: Box<Self>,
         body: B,
         length: Option<u64>,
@@ -44,123 +44,128 @@ impl PendingEntry {
         B::Error: Send,
     {
         let ttl = self.ttl();
-        let mut filling = BufferingBody::new(body, self.stated, self.inquiry.settings.store.max_body);
+        let mut buffering = BufferingBody::new(body, self.content_length, self.context.settings.store.max_body);
         async move {
+            let context = self.context.clone();
             if length.is_some()
-                && let Some(whole) = poll_fn(|cx| Poll::Ready(filling.take_ready(cx))).await
+                && let Some(whole) = poll_fn(|cx| Poll::Ready(buffering.take_ready(cx))).await
             {
-                self.tag(&whole, Some(headers));
-                let inquiry = self.inquiry.clone();
+                self.add_etag(&whole, Some(headers));
                 let (outcome, stored) = self.store(&whole).await;
-                let body = if filling.may_go_on() { passed_on(filling, &inquiry) } else { ResponseBody::stored(stored) };
+                let body = match buffering.may_go_on() {
+                    true => forward_rest(buffering, &context),
+                    false => ResponseBody::stored(stored),
+                };
                 return (outcome.map(|()| ttl), body);
             }
-            let inquiry = self.inquiry.clone();
-            if let Some(reason) = filling.ended() {
-                self.give_up(reason);
-                return (Err(reason), passed_on(filling, &inquiry));
+            if let Some(reason) = buffering.ended() {
+                self.abandon(reason);
+                return (Err(reason), forward_rest(buffering, &context));
             }
-            // Nobody could read it on for others.
+            // Reading on takes a task.
             if Handle::try_current().is_err() {
-                return (Err(Reason::Incomplete), passed_on(filling, &inquiry));
+                return (Err(Reason::Incomplete), forward_rest(buffering, &context));
             }
-            if !inquiry.place.holds().may_grow() {
-                self.give_up_for_room();
-                return (Err(Reason::BufferLimit), passed_on(filling, &inquiry));
+            if !context.place.holds().may_grow() {
+                self.abandon_for_room();
+                return (Err(Reason::BufferLimit), forward_rest(buffering, &context));
             }
-            (Ok(ttl), self.pumped(filling))
+            (Ok(ttl), self.read_in_task(buffering))
         }
     }
 
-    fn give_up_for_room(self) {
-        let settings = self.inquiry.settings.clone();
+    fn abandon_for_room(self) {
+        let settings = self.context.settings.clone();
         settings.warn_once("max_buffered_bytes", || {
             tracing::warn!(
                 "a streamed response was not stored, because it would have held too many bytes read ahead of clients: \
                  see `Cache::with_max_buffered_bytes` and `Cache::with_max_abandoned_fetches`"
             );
         });
-        self.give_up(Reason::BufferLimit);
+        self.abandon(Reason::BufferLimit);
     }
 
-    /// The body, which a task of its own reads on and stores.
-    fn pumped<B>(self: Box<Self>, filling: BufferingBody<B>) -> ResponseBody<B>
+    /// Returns the body; a task of its own reads and stores it.
+    fn read_in_task<B>(self: Box<Self>, body: BufferingBody<B>) -> ResponseBody<B>
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        self.inquiry.place.leave_route();
-        let (writer, reader) = tee(filling.size_hint(), self.inquiry.place.holds());
-        let pumping = async move {
-            if let Err(panic) = catch_panic(pin!(Pump::new(self, filling, &writer).run())).await {
+        self.context.place.leave_route();
+        let (writer, reader) = tee(body.size_hint(), self.context.place.holds());
+        let reading = async move {
+            if let Err(panic) = catch_panic(pin!(BodyReader::new(self, body, &writer).run())).await {
                 writer.panicked(panic);
             }
         };
-        tokio::spawn(pumping.in_current_span());
+        tokio::spawn(reading.in_current_span());
         ResponseBody::teed(reader)
     }
 }
 
-fn passed_on<B: Body>(mut filling: BufferingBody<B>, inquiry: &FetchContext) -> ResponseBody<B> {
-    let (writer, reader) = tee(filling.size_hint(), inquiry.place.holds());
-    filling.drain_buffered().for_each(|frame| writer.push(frame));
-    writer.pass(filling.into_rest());
+/// Sends the frames that were buffered, and then the rest of the body.
+fn forward_rest<B: Body>(mut body: BufferingBody<B>, context: &FetchContext) -> ResponseBody<B> {
+    let (writer, reader) = tee(body.size_hint(), context.place.holds());
+    body.drain_buffered().for_each(|frame| writer.push(frame));
+    writer.pass(body.into_rest());
     ResponseBody::teed(reader)
 }
 
-/// Reads a body ahead of its client, passes it on, and stores it before its last frame has left.
-struct Pump<'w, B: Body> {
-    fill: Box<PendingEntry>,
-    filling: BufferingBody<B>,
+/// Reads a body ahead of its client, sends it, and stores it before its last frame is sent.
+struct BodyReader<'w, B: Body> {
+    pending: Box<PendingEntry>,
+    body: BufferingBody<B>,
     tee: &'w TeeWriter<B>,
-    /// When others wait no longer.
+    /// When the followers are released.
     release: Option<Pin<Box<Sleep>>>,
-    /// When the fetch ends whose client has left.
+    /// When the fetch ends after its client has left.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// What comes next.
+/// The next event of a body that is being read.
 enum Next<B: Body> {
     Item(Item<B>),
-    /// Too much is held to read on.
+    /// The buffers are full.
     NoRoom,
-    /// No client waits, and none has for too long.
-    GivenUp,
+    /// The client has left, and the limit for abandoned fetches is over.
+    Abandoned,
 }
 
-impl<'w, B: Body> Pump<'w, B> {
-    fn new(mut fill: Box<PendingEntry>, mut filling: BufferingBody<B>, tee: &'w TeeWriter<B>) -> Self {
-        filling.drain_buffered().for_each(|frame| tee.push(frame));
-        let may_be_endless = fill.leads() && fill.stated.is_none() && filling.size_hint().exact().is_none();
-        if fill.streamed {
-            fill.release_followers();
+impl<'w, B: Body> BodyReader<'w, B> {
+    fn new(mut pending: Box<PendingEntry>, mut body: BufferingBody<B>, tee: &'w TeeWriter<B>) -> Self {
+        body.drain_buffered().for_each(|frame| tee.push(frame));
+        let may_be_endless = pending.leads() && pending.content_length.is_none() && body.size_hint().exact().is_none();
+        if pending.streamed {
+            pending.release_followers();
         }
-        let release = (may_be_endless && fill.leads()).then(|| Box::pin(sleep(SOON)));
-        Self { fill, filling, tee, release, deadline: None }
+        let release = (may_be_endless && pending.leads()).then(|| Box::pin(sleep(FOLLOWER_LIMIT)));
+        Self { pending, body, tee, release, deadline: None }
     }
 
     async fn run(mut self) {
-        while self.filling.ended().is_none() {
+        while self.body.ended().is_none() {
             let item = match poll_fn(|cx| self.poll_next(cx)).await {
                 Next::Item(item) => item,
                 Next::NoRoom => {
-                    self.fill.give_up_for_room();
-                    return self.tee.pass(self.filling.into_rest());
+                    self.pending.abandon_for_room();
+                    return self.tee.pass(self.body.into_rest());
                 }
-                Next::GivenUp => {
-                    tracing::debug!("a body that no client waited for was dropped before its end");
+                Next::Abandoned => {
+                    tracing::debug!(
+                        "a body was dropped before its end, because its client had left and the limit for abandoned fetches was over"
+                    );
                     return;
                 }
             };
-            if let Some(whole) = self.filling.keep(&item) {
-                self.fill.tag(&whole, None);
-                let (_, stored) = self.fill.store(&whole).await;
+            if let Some(whole) = self.body.keep(&item) {
+                self.pending.add_etag(&whole, None);
+                let (_, stored) = self.pending.store(&whole).await;
                 drop(whole);
                 self.tee.stored(stored);
                 return match item {
                     None => self.tee.end(),
                     // Trailers may follow.
-                    Some(_) => self.tee.pass(self.filling.into_rest()),
+                    Some(_) => self.tee.pass(self.body.into_rest()),
                 };
             }
             match item {
@@ -168,34 +173,34 @@ impl<'w, B: Body> Pump<'w, B> {
                 Some(frame) => self.tee.push(frame),
             }
         }
-        self.fill.give_up(self.filling.ended().unwrap_or(Reason::Incomplete));
-        self.tee.pass(self.filling.into_rest());
+        self.pending.abandon(self.body.ended().unwrap_or(Reason::Incomplete));
+        self.tee.pass(self.body.into_rest());
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next<B>> {
         if self.is_over(cx) {
-            return Poll::Ready(Next::GivenUp);
+            return Poll::Ready(Next::Abandoned);
         }
         if !self.tee.has_room() {
             return Poll::Ready(Next::NoRoom);
         }
-        if let Poll::Ready(item) = self.filling.poll_body(cx) {
+        if let Poll::Ready(item) = self.body.poll_body(cx) {
             return Poll::Ready(Next::Item(item));
         }
         if self.release.as_mut().is_some_and(|release| release.as_mut().poll(cx).is_ready()) {
             self.release = None;
-            self.fill.release_followers();
+            self.pending.release_followers();
         }
         Poll::Pending
     }
 
-    /// Whether the client has left, and the time is over that the fetch has had since; or it gets none.
+    /// Whether the client has left and the limit for abandoned fetches is over, or there is no place among them.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         if self.deadline.is_none() {
             if self.tee.poll_left(cx).is_pending() {
                 return false;
             }
-            let place = &self.fill.inquiry.place;
+            let place = &self.pending.context.place;
             let Some(deadline) = place.abandon() else { return true };
             self.tee.count_with(place.holds());
             self.deadline = Some(Box::pin(sleep_until(deadline)));

@@ -12,11 +12,11 @@ use tower_service::Service;
 
 use crate::{cache::Cache, http::cache_status::CacheStatus, key::Key};
 
-/// Marks a request that is to be answered by the handler, and whose response replaces what is stored. No client can set it.
+/// A request extension: the handler answers, and its response replaces the stored one. No client can set it.
 #[derive(Debug, Clone)]
 pub(crate) struct Refresh {
     cache: Cache,
-    /// What the layer of that cache made of it; one of another cache may stand around it.
+    /// The decision of that cache's layer, even if a layer of another cache is outside of it.
     status: Arc<Mutex<Option<CacheStatus>>>,
 }
 
@@ -29,7 +29,7 @@ impl Refresh {
         self.cache.shares_store_with(cache)
     }
 
-    pub(crate) fn note(&self, status: Option<CacheStatus>) {
+    pub(crate) fn report(&self, status: Option<CacheStatus>) {
         *self.lock() = status;
     }
 
@@ -38,8 +38,8 @@ impl Refresh {
     }
 }
 
-/// Marks a request that a layer fetches with: one of the same cache further in, with the same key, has nothing better, and would
-/// wait for the outer one for ever.
+/// A request extension of every fetch: a nested layer of the same cache with the same key has no other response, and would wait for
+/// the outer layer indefinitely.
 #[derive(Debug, Clone)]
 pub(crate) struct OuterFetch {
     pub(crate) cache: Cache,
@@ -53,12 +53,12 @@ impl OuterFetch {
 }
 
 impl Cache {
-    /// Runs `request` through a service with a layer of this cache in it, past what is stored, and replaces that with the response:
-    /// to warm the cache at the start, or to compute on a schedule what nobody should wait for.
+    /// Sends `request` through a service that contains a layer of this cache, and replaces the stored response with the handler's:
+    /// to warm the cache at start-up, or to recompute a slow page on a schedule.
     ///
-    /// The request must be one that the route would store a response for, with the same host, query and headers as those that
-    /// are to be answered from it. Returns once the response is stored, or its status why it is not; `None` if
-    /// there is no layer of this cache in the service.
+    /// The request must be one whose response the layer stores, with the same host, query and headers as the requests that the entry
+    /// is meant for. Returns after the response is stored, or with the status that says why it is not; `None` if the service
+    /// contains no layer of this cache.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -79,7 +79,7 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub async fn refresh<S, ReqBody, ResBody>(
         &self,
         mut service: S,
@@ -101,7 +101,7 @@ impl Cache {
     }
 }
 
-/// What is streamed is stored at its end.
+/// A streamed response is stored at its end.
 async fn read_to_end<B: Body>(body: B) {
     let mut body = pin!(body);
     while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}

@@ -24,79 +24,79 @@ use crate::{
     },
 };
 
-/// A response that will be stored as soon as its body is known; boxed, since futures that hold it are moved.
+/// A response that will be stored once its body is complete; boxed because several futures move it.
 pub(crate) struct PendingEntry {
-    pub(crate) inquiry: Arc<FetchContext>,
-    filled: Box<EntryTarget>,
-    lifetime: Freshness,
+    pub(crate) context: Arc<FetchContext>,
+    target: Box<EntryTarget>,
+    freshness: Freshness,
     status: StatusCode,
     headers: StoredFields,
-    /// The body's length, as `Content-Length` states it.
-    pub(crate) stated: Option<u64>,
-    /// Whether its type says that the body comes bit by bit for as long as it likes.
+    /// The value of `Content-Length`.
+    pub(crate) content_length: Option<u64>,
+    /// Whether its media type is one of endless streams, such as `text/event-stream`.
     pub(crate) streamed: bool,
     role: Role,
 }
 
 impl PendingEntry {
     pub(crate) fn new(
-        inquiry: Arc<FetchContext>,
-        filled: Box<EntryTarget>,
-        lifetime: Freshness,
-        response: &response::Parts,
+        context: Arc<FetchContext>,
+        target: Box<EntryTarget>,
+        freshness: Freshness,
+        head: &response::Parts,
         role: Role,
     ) -> Box<Self> {
-        let headers = StoredFields::of(&response.headers, excluded_fields(&inquiry.settings.store, response));
-        let stated = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let streamed = is_streamed(&response.headers);
-        Box::new(Self { inquiry, filled, lifetime, status: response.status, headers, stated, streamed, role })
+        let headers = StoredFields::of(&head.headers, excluded_fields(&context.settings.store, head));
+        let content_length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let streamed = is_streamed(&head.headers);
+        Box::new(Self { context, target, freshness, status: head.status, headers, content_length, streamed, role })
     }
 
-    /// Stores the response with a body of its own, and returns that: a slice would keep alive, uncounted, whatever buffer it was cut from.
+    /// Stores the response with a copy of the body, and returns the copy: a slice would keep its whole buffer alive, uncounted.
     pub(crate) fn store(mut self: Box<Self>, body: &[u8]) -> impl Future<Output = (Result<(), Reason>, Bytes)> + use<> {
         let body = Bytes::copy_from_slice(body);
         let response = self.response(body.clone());
-        let putting = self.put(response);
-        async move { (putting.await, body) }
+        let stored = self.put(response);
+        async move { (stored.await, body) }
     }
 
-    /// The seconds of freshness that are left.
+    /// The remaining seconds of freshness.
     pub(crate) fn ttl(&self) -> i64 {
-        self.lifetime.ttl()
+        self.freshness.ttl()
     }
 
-    /// The response as it will be stored and answered, made once.
+    /// The response as it is stored and served.
     pub(crate) fn response(&mut self, body: Bytes) -> StoredResponse {
-        let headers = mem::take(&mut self.headers).complete(self.status, body.len(), self.lifetime.received);
+        let headers = mem::take(&mut self.headers).complete(self.status, body.len(), self.freshness.received);
         StoredResponse {
             head: response_head(self.status, headers),
             body,
-            generated: self.lifetime.generated,
-            fresh_until: self.lifetime.fresh_until,
-            allows_authorization: self.lifetime.allows_authorization,
-            stale: self.lifetime.stale,
-            must_not_serve_stale: self.lifetime.must_not_serve_stale,
-            immutable: self.lifetime.immutable,
-            cost: u32::try_from(self.lifetime.cost.as_millis()).unwrap_or(u32::MAX),
+            generated: self.freshness.generated,
+            fresh_until: self.freshness.fresh_until,
+            allows_authorization: self.freshness.allows_authorization,
+            stale: self.freshness.stale,
+            must_not_serve_stale: self.freshness.must_not_serve_stale,
+            immutable: self.freshness.immutable,
+            cost: u32::try_from(self.freshness.cost.as_millis()).unwrap_or(u32::MAX),
         }
     }
 
-    /// Stores the response, and tells those who wait for it how that went.
+    /// Stores the response, and reports the outcome to the followers.
     pub(crate) fn put(mut self: Box<Self>, response: StoredResponse) -> impl Future<Output = Result<(), Reason>> + use<> {
-        let tags = mem::take(&mut self.filled.tags);
-        // Outside of the future, which is smaller for that.
-        let stored = Arc::new(Stored::new(self.filled.born, tags, Content::Response(response)));
+        let tags = mem::take(&mut self.target.tags);
+        // Made outside the future, which stays smaller.
+        let stored = Arc::new(Stored::new(self.target.born, tags, Content::Response(response)));
         self.put_stored(stored)
     }
 
     async fn put_stored(self: Box<Self>, stored: Arc<Stored>) -> Result<(), Reason> {
-        let fresh_until = self.lifetime.fresh_until;
-        let shareable = self.lifetime.received < fresh_until;
-        let Self { inquiry, filled, role, .. } = *self;
-        let cache = &inquiry.cache;
-        let outcome = cache.store(&inquiry.settings, &filled, stored, fresh_until).await;
-        let key = filled.key.digest();
-        let landing = match &outcome {
+        let fresh_until = self.freshness.fresh_until;
+        let shareable = self.freshness.received < fresh_until;
+        let Self { context, target, role, .. } = *self;
+        let cache = &context.cache;
+        let outcome = cache.store(&context.settings, &target, stored, fresh_until).await;
+        let key = target.key.digest();
+        let fetch_outcome = match &outcome {
             Ok(()) if shareable => FetchOutcome::Stored,
             Ok(()) => {
                 cache.inner.uncacheable.remember(key, cache.now());
@@ -112,9 +112,9 @@ impl PendingEntry {
             }
         };
         match role {
-            // It went alone because the key was remembered as one not to wait for.
-            Role::Solo if landing == FetchOutcome::Stored => cache.inner.uncacheable.forget(key),
-            role => role.finish(landing),
+            // It fetched alone because the key was remembered as uncacheable.
+            Role::Solo if fetch_outcome == FetchOutcome::Stored => cache.inner.uncacheable.forget(key),
+            role => role.finish(fetch_outcome),
         }
         outcome
     }
@@ -126,11 +126,11 @@ impl PendingEntry {
     }
 
     fn remember_uncacheable(&self) {
-        let cache = &self.inquiry.cache;
-        cache.inner.uncacheable.remember(self.filled.key.digest(), cache.now());
+        let cache = &self.context.cache;
+        cache.inner.uncacheable.remember(self.target.key.digest(), cache.now());
     }
 
-    /// Lets those go who wait, and lets nobody wait for this key, until a body for it has ended and is stored.
+    /// Releases the followers, and remembers the key as uncacheable until a body for it has ended and is stored.
     pub(crate) fn release_followers(&mut self) {
         if let Role::Leader(_) = self.role {
             self.remember_uncacheable();
@@ -138,14 +138,14 @@ impl PendingEntry {
         }
     }
 
-    /// Whether others may wait for what this fetch brings.
+    /// Whether other requests may wait for this fetch.
     pub(crate) fn leads(&self) -> bool {
         matches!(self.role, Role::Leader(_))
     }
 
-    /// Gives a body without an entity tag one of its own, where the route asks for that.
-    pub(crate) fn tag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
-        if !self.inquiry.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains(&ETAG) {
+    /// Adds an entity tag to a response without one, if the layer has `auto_etag`.
+    pub(crate) fn add_etag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
+        if !self.context.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains(&ETAG) {
             return;
         }
         let etag = entity_tag(body);
@@ -155,7 +155,8 @@ impl PendingEntry {
         self.headers.push(ETAG, etag);
     }
 
-    pub(crate) fn give_up(self, reason: Reason) {
+    /// Reports to the followers that nothing is stored.
+    pub(crate) fn abandon(self, reason: Reason) {
         self.remember(reason);
         self.role.finish(FetchOutcome::Uncacheable);
     }

@@ -542,7 +542,7 @@ mod properties {
         fn our_lifetime(&self) -> Option<Duration> {
             let (response, ()) = self.response().into_parts();
             let at: Timestamp = received().into();
-            let exchange = Timing { requested: at, received: at, chance: 0.0 };
+            let exchange = Timing { requested: at, received: at, jitter_draw: 0.0 };
             let terms = RequestConstraints { authorized: self.authorized, no_store: false };
             let lifetime = storable(&StoreRules::default(), terms, &ResponseView::new(&response, Some(0)), exchange).ok()?;
             Some(lifetime.fresh_until.since(at))

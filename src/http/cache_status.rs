@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 /// The response field of RFC 9211.
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -300,14 +300,8 @@ impl CacheStatus {
         Self { outcome: Outcome::Forwarded { why, stored: Stored::No(reason) }, ttl: None }
     }
 
-    /// Puts it into the extensions of a response, and into its fields where they are to show it.
-    pub(crate) fn attach(self, field: StatusField, response: &mut response::Parts) {
-        self.attach_field(field, &mut response.headers);
-        response.extensions.insert(self);
-    }
-
-    /// Appends after the members of caches nearer to the origin (RFC 9211 §2).
-    pub(crate) fn attach_field(self, field: StatusField, headers: &mut HeaderMap) {
+    /// Appends the field, after the members of caches nearer to the origin (RFC 9211 §2).
+    pub(crate) fn append_to(self, field: StatusField, headers: &mut HeaderMap) {
         if field == StatusField::Sent {
             headers.append(CACHE_STATUS, self.to_field_value());
         }

@@ -23,7 +23,7 @@ pub(crate) struct RequestTags {
     /// What the route's templates make of its captures.
     pub(crate) route_tags: Result<Vec<Tag>, Reason>,
     /// The fields of the request, for those that the response's `Vary` will name.
-    pub(crate) request: HeaderMap,
+    pub(crate) headers: HeaderMap,
 }
 
 impl RequestTags {
@@ -31,7 +31,7 @@ impl RequestTags {
         let target = TargetUri::of(parts);
         let target_tags = target_tags(space, &target, router::route(&parts.extensions));
         let route_tags = if settings.tags.is_empty() { Ok(Vec::new()) } else { route_tags(settings, space, parts) };
-        Self { target, target_tags, route_tags, request: parts.headers.clone() }
+        Self { target, target_tags, route_tags, headers: parts.headers.clone() }
     }
 
     /// The tags that the response will have, whatever the handler adds.
@@ -42,7 +42,7 @@ impl RequestTags {
 
     /// The one request directive that is always obeyed (RFC 9111 §5.2.1.5).
     pub(crate) fn says_no_store(&self) -> bool {
-        self.request.contains_key(CACHE_CONTROL) && CacheControl::parse(&self.request, &CACHE_CONTROL).no_store
+        self.headers.contains_key(CACHE_CONTROL) && CacheControl::parse(&self.headers, &CACHE_CONTROL).no_store
     }
 
     /// Every tag of the response, or why it cannot be tagged: what could not be invalidated must not be stored.

@@ -1,4 +1,4 @@
-//! From an entry to a response.
+//! Makes a response from a stored one.
 
 use bytes::Bytes;
 use http::{
@@ -12,40 +12,40 @@ use crate::{
     clock::Timestamp,
     entry::response::StoredResponse,
     http::{
-        cache_status::{CACHE_STATUS, CacheStatus, StatusField},
+        cache_status::{CACHE_STATUS, CacheStatus},
         conditional::{Selection, evaluate_preconditions, retain_304_fields},
         field::decimal::decimal,
     },
-    policy::cacheable_request::CacheableMethod,
+    lookup::finish::{finish, finish_own},
+    policy::{cacheable_request::CacheableMethod, settings::Settings},
 };
 
-/// Makes a response of what is stored; `selecting` are the fields of a request that has preconditions or a range.
+/// Makes a response from a stored one; `conditions` are the fields of a request that has preconditions or a range.
 #[inline(always)]
 pub(crate) fn respond<B: Body>(
     stored: &StoredResponse,
     method: CacheableMethod,
-    selecting: Option<&HeaderMap>,
+    conditions: Option<&HeaderMap>,
     status: CacheStatus,
     now: Timestamp,
-    field: StatusField,
+    settings: &Settings,
 ) -> Response<ResponseBody<B>> {
     let body = match method {
         CacheableMethod::Get => stored.body.clone(),
         CacheableMethod::Head => Bytes::new(),
     };
-    // A copy as it is: to make a response and replace all that it has takes longer.
+    // Cloning the whole head is faster than filling a new one.
     let mut head = stored.head.clone();
     set_age(&mut head.headers, stored.age(now));
-    status.attach_field(field, &mut head.headers);
-    head.extensions.insert(status);
+    finish(status, settings, &mut head);
     let mut response = Response::from_parts(head, ResponseBody::stored(body));
-    if let Some(request) = selecting {
-        reduce(&mut response, stored, method, request);
+    if let Some(conditions) = conditions {
+        apply_selection(&mut response, stored, method, conditions);
     }
     response
 }
 
-/// Fills the slot, which stands first: to look for it would cost more than to fill it.
+/// Fills the field that every stored head has in first place: finding it by name would cost more than writing it.
 fn set_age(headers: &mut HeaderMap, age: u64) {
     match headers.iter_mut().next() {
         Some((name, slot)) if *name == AGE => *slot = decimal(age),
@@ -53,17 +53,17 @@ fn set_age(headers: &mut HeaderMap, age: u64) {
     }
 }
 
-/// Reduces a response to what the request selects of it.
-fn reduce<B: Body>(
+/// Reduces a response to the part that the request selects, to a 304, or to a 416 (RFC 9110 §13.2, §14.2).
+fn apply_selection<B: Body>(
     response: &mut Response<ResponseBody<B>>,
     stored: &StoredResponse,
     method: CacheableMethod,
-    request: &HeaderMap,
+    conditions: &HeaderMap,
 ) {
     let length = stored.body.len();
-    let (status, body) = match evaluate_preconditions(request, stored.head.status, &stored.head.headers, length as u64) {
+    let (status, body) = match evaluate_preconditions(conditions, stored.head.status, &stored.head.headers, length as u64) {
         Selection::Whole => return,
-        // A range is a matter of GET (RFC 9110 §14.2).
+        // A range applies to GET only (RFC 9110 §14.2).
         Selection::Part(..) | Selection::Unsatisfiable if method == CacheableMethod::Head => return,
         Selection::NotModified => {
             retain_304_fields(response.headers_mut());
@@ -71,12 +71,12 @@ fn reduce<B: Body>(
         }
         Selection::Part(start, end) => {
             describe_part(response.headers_mut(), &format!("bytes {start}-{}/{length}", end - 1), end - start);
-            // Both lie within the body, whose length is a `usize`.
-            let within = usize::try_from(start).unwrap_or(length)..usize::try_from(end).unwrap_or(length);
-            (StatusCode::PARTIAL_CONTENT, stored.body.slice(within))
+            // Both are at most the body's length, which is a `usize`.
+            let part = usize::try_from(start).unwrap_or(length)..usize::try_from(end).unwrap_or(length);
+            (StatusCode::PARTIAL_CONTENT, stored.body.slice(part))
         }
         Selection::Unsatisfiable => {
-            // Nothing that the stored response says of itself, its lifetime least of all, is true of this one.
+            // The stored fields describe the stored response, not this one; a cache downstream must not reuse their lifetime.
             let kept = [DATE, CACHE_STATUS].map(|field| (field.clone(), response.headers().get(field).cloned()));
             let described = response.headers_mut();
             described.clear();
@@ -95,14 +95,19 @@ fn describe_part(headers: &mut HeaderMap, range: &str, length: u64) {
         headers.insert(CONTENT_RANGE, range);
     }
     headers.insert(CONTENT_LENGTH, length.into());
-    // It covers the content as it is sent (RFC 9530 §2), and that is another now.
+    // The digest covers the content as sent (RFC 9530 §2), which is now a part.
     headers.remove(CONTENT_DIGEST);
 }
 
-/// An answer of our own making, which the field does not describe (RFC 9211 §2).
-pub(crate) fn failed<B: Body>(code: StatusCode, status: CacheStatus) -> Response<ResponseBody<B>> {
-    let mut response = Response::new(ResponseBody::stored(Bytes::new()));
-    *response.status_mut() = code;
-    response.extensions_mut().insert(status);
-    response
+/// A 504 that larder itself generates.
+pub(crate) fn gateway_timeout<B: Body>(status: CacheStatus) -> Response<ResponseBody<B>> {
+    error_response(StatusCode::GATEWAY_TIMEOUT, status)
+}
+
+/// A response that larder itself generates.
+pub(crate) fn error_response<B: Body>(code: StatusCode, status: CacheStatus) -> Response<ResponseBody<B>> {
+    let mut head = Response::new(()).into_parts().0;
+    head.status = code;
+    finish_own(status, &mut head);
+    Response::from_parts(head, ResponseBody::stored(Bytes::new()))
 }

@@ -9,29 +9,29 @@ use crate::{
     tag::Tag,
 };
 
-/// Where a response on its way into the store belongs, and what can invalidate it.
+/// The key, variant, tags and epoch under which a response is stored.
 #[derive(Debug)]
 pub(crate) struct EntryTarget {
     pub(crate) key: Key,
     pub(crate) vary: Vary,
-    /// The key of the variant that the request selects by `vary`, if that names any field.
+    /// The key of the variant that the request selects by `vary`; `None` if `vary` names no field.
     pub(crate) variant: Option<Box<Key>>,
     pub(crate) born: Epoch,
     pub(crate) tags: Vec<Tag>,
-    /// How the response treats the query, and where that is kept.
+    /// The response's `No-Vary-Search` rule, and the key under which it is stored.
     pub(crate) rule: Option<Box<(Key, QueryVariance)>>,
-    /// The tags of the target alone, for what is stored about all its variants.
+    /// The tags of the target URI alone, for the entries that concern all its variants.
     pub(crate) target_tags: Vec<Tag>,
 }
 
 impl EntryTarget {
-    pub(crate) fn variant(&self) -> Box<Key> {
+    pub(crate) fn variant_key(&self) -> Box<Key> {
         self.variant.clone().unwrap_or_else(|| Box::new(base_variant_key(&self.key)))
     }
 }
 
-pub(crate) fn member(key: &Key) -> VariantId {
-    *key.storage_digest().first_chunk().expect("a SHA-256 is longer than a member's name")
+pub(crate) fn variant_id(key: &Key) -> VariantId {
+    *key.storage_digest().first_chunk().expect("a SHA-256 digest is longer than a variant id")
 }
 
 pub(crate) fn backend_failed(error: Error) -> Reason {

@@ -1,10 +1,9 @@
 //! Requests that are forwarded without the cache.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc};
 
 use http::{Request, Response};
 use http_body::Body;
-use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
@@ -12,53 +11,51 @@ use crate::{
         Cache,
         outage_log::{Effect, report},
     },
+    fetch::inner_call::HttpService,
     handler::invalidate::Invalidate,
-    http::cache_status::{CacheStatus, StatusField},
+    http::cache_status::CacheStatus,
     invalidation::after_response::{carry_out, is_success},
-    policy::storable::LARDER_CACHE_CONTROL,
+    lookup::finish::finish,
+    policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
 };
 
-/// Lets a request pass as soon as the inner service is ready.
-pub(crate) async fn pass<S, ReqBody, ResBody>(
+/// Forwards a request as soon as the inner service is ready.
+pub(crate) async fn bypass_when_ready<S: HttpService<ReqBody>, ReqBody>(
     mut inner: S,
     request: Request<ReqBody>,
     cache: Cache,
-    field: StatusField,
+    settings: Arc<Settings>,
     status: CacheStatus,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
-{
+) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
     poll_fn(|cx| inner.poll_ready(cx)).await?;
-    let (response, asked) = passed(inner.call(request).await?, field, status);
-    match asked {
-        Some(asked) => invalidate_as_asked(cache, asked, response).await,
+    let (response, invalidate) = bypassed(inner.call(request).await?, &settings, status);
+    match invalidate {
+        Some(invalidate) => invalidate_as_asked(cache, invalidate, response).await,
         None => Ok(response),
     }
 }
 
-/// A response that was let pass, and what its handler asks to invalidate.
-pub(crate) fn passed<B: Body>(
+/// Finishes a response that bypassed the cache; returns it with the invalidation that its handler asks for.
+pub(crate) fn bypassed<B: Body>(
     response: Response<B>,
-    field: StatusField,
+    settings: &Settings,
     status: CacheStatus,
 ) -> (Response<ResponseBody<B>>, Option<Invalidate>) {
-    let (mut parts, body) = response.into_parts();
-    parts.headers.remove(LARDER_CACHE_CONTROL);
-    status.attach(field, &mut parts);
-    let asked = Invalidate::take(&mut parts.extensions);
-    (Response::from_parts(parts, ResponseBody::passing(body)), asked)
+    let (mut head, body) = response.into_parts();
+    head.headers.remove(LARDER_CACHE_CONTROL);
+    finish(status, settings, &mut head);
+    let invalidate = Invalidate::take(&mut head.extensions);
+    (Response::from_parts(head, ResponseBody::passing(body)), invalidate)
 }
 
-/// Carries out what the response to a safe request asks for.
+/// Carries out the invalidation that the response to a safe request asks for.
 pub(crate) async fn invalidate_as_asked<B: Body, E>(
     cache: Cache,
-    asked: Invalidate,
+    invalidate: Invalidate,
     response: Response<ResponseBody<B>>,
 ) -> Result<Response<ResponseBody<B>>, E> {
     if is_success(response.status())
-        && let Err(error) = carry_out(&cache, Vec::new(), Some(asked)).await
+        && let Err(error) = carry_out(&cache, Vec::new(), Some(invalidate)).await
     {
         report(&error, Effect::NotInvalidated);
     }

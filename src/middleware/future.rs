@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,12 +12,8 @@ use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::bypass::{invalidate_as_asked, passed};
-use crate::{
-    body::ResponseBody,
-    cache::Cache,
-    http::cache_status::{CacheStatus, StatusField},
-};
+use super::bypass::{bypassed, invalidate_as_asked};
+use crate::{body::ResponseBody, cache::Cache, http::cache_status::CacheStatus, policy::settings::Settings};
 
 pin_project! {
     /// The future of a [`CacheService`](crate::CacheService): already answered, the inner future, or a boxed fetch.
@@ -38,7 +35,7 @@ pin_project! {
         B: Body,
     {
         Hit { response: Option<Response<ResponseBody<B>>> },
-        Passing { #[pin] inner: F, cache: Cache, field: StatusField, status: CacheStatus },
+        Bypassing { #[pin] inner: F, cache: Cache, settings: Arc<Settings>, status: CacheStatus },
         Waiting { future: Boxed<B, E> },
         Failed { error: Option<E> },
     }
@@ -49,8 +46,8 @@ impl<F, B: Body, E> ResponseFuture<F, B, E> {
         Self { state: State::Hit { response: Some(response) } }
     }
 
-    pub(crate) fn passing(inner: F, cache: Cache, field: StatusField, status: CacheStatus) -> Self {
-        Self { state: State::Passing { inner, cache, field, status } }
+    pub(crate) fn bypassing(inner: F, cache: Cache, settings: Arc<Settings>, status: CacheStatus) -> Self {
+        Self { state: State::Bypassing { inner, cache, settings, status } }
     }
 
     pub(crate) fn failed(error: E) -> Self {
@@ -76,10 +73,10 @@ where
             Projected::Hit { response } => return Poll::Ready(Ok(response.take().expect("polled after it was ready"))),
             Projected::Waiting { future } => return future.as_mut().poll(cx),
             Projected::Failed { error } => return Poll::Ready(Err(error.take().expect("polled after it was ready"))),
-            Projected::Passing { inner, cache, field, status } => {
-                let (response, asked) = passed(ready!(inner.poll(cx))?, *field, *status);
-                let Some(asked) = asked else { return Poll::Ready(Ok(response)) };
-                State::Waiting { future: Box::pin(invalidate_as_asked(cache.clone(), asked, response)) }
+            Projected::Bypassing { inner, cache, settings, status } => {
+                let (response, invalidate) = bypassed(ready!(inner.poll(cx))?, settings, *status);
+                let Some(invalidate) = invalidate else { return Poll::Ready(Ok(response)) };
+                State::Waiting { future: Box::pin(invalidate_as_asked(cache.clone(), invalidate, response)) }
             }
         };
         self.as_mut().project().state.set(next);
@@ -91,7 +88,7 @@ impl<F, B: Body, E> fmt::Debug for ResponseFuture<F, B, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.state {
             State::Hit { .. } => "ResponseFuture::Hit",
-            State::Passing { .. } => "ResponseFuture::Passing",
+            State::Bypassing { .. } => "ResponseFuture::Bypassing",
             State::Waiting { .. } => "ResponseFuture::Waiting",
             State::Failed { .. } => "ResponseFuture::Failed",
         })

@@ -9,7 +9,7 @@ use http::{Method, Request, Response, header::EXPECT, request};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{bypass::pass, future::ResponseFuture, unsafe_method::forward_and_invalidate};
+use super::{bypass::bypass_when_ready, future::ResponseFuture, unsafe_method::forward_and_invalidate};
 use crate::{
     body::{ResponseBody, request_content::Content},
     cache::{
@@ -18,7 +18,7 @@ use crate::{
     },
     fetch::{
         Fetch,
-        inner_call::Oneshot,
+        inner_call::{HttpService, Oneshot},
         refresh::{OuterFetch, Refresh},
     },
     http::{
@@ -26,7 +26,7 @@ use crate::{
         request_fields::RequestFields,
     },
     invalidation::after_response::is_safe,
-    lookup::reuse::{Miss, Reuse, Seeker, Validation, unavailable},
+    lookup::reuse::{Miss, PresentedRequest, Reuse, only_if_cached},
     policy::{cacheable_request::CacheableRequest, settings::Settings},
     router,
 };
@@ -61,9 +61,9 @@ impl<S> CacheService<S> {
 }
 
 impl<S: Clone> CacheService<S> {
-    fn fetch<B>(&self, look: CacheableRequest, parts: request::Parts, body: B) -> Fetch<S, B> {
-        let errand = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
-        Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), look: Box::new(look), errand }
+    fn fetch<B>(&self, request: CacheableRequest, parts: request::Parts, body: B) -> Fetch<S, B> {
+        let call = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
+        Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), request: Box::new(request), call }
     }
 }
 
@@ -80,8 +80,8 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, ResBody, S::Error>;
 
-    /// Always ready: a hit does not wait for the inner service, and takes none of its permits. Whatever goes to the inner service
-    /// waits for its readiness on the way.
+    /// Always ready: a hit neither waits for the inner service nor takes one of its permits. Requests that are forwarded wait for
+    /// the inner service to become ready.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -89,84 +89,85 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
         if !is_safe(&parts.method) {
-            let errand = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
-            // A client that leaves must not come between a write and its invalidation.
-            let write = forward_and_invalidate(errand, self.cache.clone(), Arc::clone(&self.settings));
+            let call = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
+            // Detached: a write and its invalidation complete even if the client leaves between them.
+            let write = forward_and_invalidate(call, self.cache.clone(), Arc::clone(&self.settings));
             return ResponseFuture::waiting(Detached::new(Box::pin(write), Write));
         }
         match Content::of(&body) {
-            Content::Unclear if self.cache.is_on().is_ok() && may_look_into(&parts) => self.look_into(parts, body),
+            Content::Unclear if self.cache.is_on().is_ok() && may_read_first_frame(&parts) => self.read_first_frame(parts, body),
             content => self.answer(parts, body, content),
         }
     }
 }
 
-/// Whether only the body can tell if there is content, and reading its first frame does not make the client send it.
-fn may_look_into(parts: &request::Parts) -> bool {
-    let cached = matches!(parts.method, Method::GET | Method::HEAD);
-    cached && !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
+/// Whether only the body shows if there is content, and reading its first frame does not make the client send it.
+fn may_read_first_frame(parts: &request::Parts) -> bool {
+    let cacheable = matches!(parts.method, Method::GET | Method::HEAD);
+    cacheable && !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
 }
 
 impl<S> CacheService<S> {
-    /// Answers a GET or HEAD, or another safe method.
-    fn answer<ReqBody, ResBody>(
+    /// Answers a GET or HEAD, or forwards another safe method.
+    fn answer<ReqBody>(
         &mut self,
         parts: request::Parts,
         body: ReqBody,
         content: Content,
-    ) -> ResponseFuture<S::Future, ResBody, S::Error>
+    ) -> ResponseFuture<S::Future, S::ResBody, S::Error>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send + 'static,
+        S: HttpService<ReqBody>,
         ReqBody: Body + Send + 'static,
-        ResBody: Body + Send + 'static,
-        ResBody::Error: Send,
     {
-        let mut look = CacheableRequest::new();
-        look.key.extend(&self.cache.inner.prefix);
-        let looked = self.cache.is_on().and_then(|()| self.settings.classify(&mut look, &parts, content));
-        if let Err((why, reason)) = looked {
-            return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
-        }
-        let refresh = parts.extensions.get::<Refresh>().filter(|refresh| refresh.is_of(&self.cache)).cloned();
-        look.within = parts.extensions.get::<OuterFetch>().is_some_and(|within| within.is_of(&self.cache, &look.key));
-        if look.within || refresh.is_some() {
-            return ResponseFuture::waiting(self.fetch(look, parts, body).refresh_noting(refresh));
-        }
-        let Some(lookup) = self.cache.lookup_now(&self.settings, &look, &parts.headers) else {
-            return ResponseFuture::waiting(self.fetch(look, parts, body).run(None));
+        let classified = match self.cache.is_on() {
+            Ok(()) => self.settings.classify(&self.cache.inner.prefix, &parts, content),
+            Err(off) => Err(off),
         };
-        let seeker = Seeker { look: &look, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
-        match seeker.judge(&lookup) {
-            Reuse::Serve(stored, status) => ResponseFuture::hit(seeker.respond(stored, status)),
+        let mut request = match classified {
+            Ok(request) => request,
+            Err((why, reason)) => {
+                return self.bypass(Request::from_parts(parts, body), CacheStatus::not_stored(why, reason));
+            }
+        };
+        let refresh = parts.extensions.get::<Refresh>().filter(|refresh| refresh.is_of(&self.cache)).cloned();
+        request.nested = parts.extensions.get::<OuterFetch>().is_some_and(|outer| outer.is_of(&self.cache, &request.key));
+        if request.nested || refresh.is_some() {
+            return ResponseFuture::waiting(self.fetch(request, parts, body).past_the_store(refresh));
+        }
+        let Some(lookup) = self.cache.lookup_now(&self.settings, &request, &parts.headers) else {
+            return ResponseFuture::waiting(self.fetch(request, parts, body).after_lookup());
+        };
+        let presented =
+            PresentedRequest { request: &request, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
+        match presented.reuse(&lookup) {
+            Reuse::Serve(stored, status) => ResponseFuture::hit(presented.respond(stored, status)),
             Reuse::ServeAndRevalidate(stored, status) => {
-                let response = seeker.respond(stored, status);
-                let missing = Miss::after(lookup, Forward::Stale, Validation::Possible);
-                self.fetch(look, parts, body).refresh_in_background(missing);
+                let response = presented.respond(stored, status);
+                let miss = Miss::validating(lookup, Forward::Stale);
+                self.fetch(request, parts, body).refresh_in_background(miss);
                 ResponseFuture::hit(response)
             }
-            Reuse::Forward(why, validation) => {
-                let missing = Miss::after(lookup, why, validation);
-                ResponseFuture::waiting(self.fetch(look, parts, body).run(Some(missing)))
+            Reuse::Validate(why) => {
+                let miss = Miss::validating(lookup, why);
+                ResponseFuture::waiting(self.fetch(request, parts, body).after_miss(miss))
             }
-            Reuse::OnlyIfCached(why) => ResponseFuture::hit(unavailable(why)),
+            Reuse::Fetch(why) => {
+                let miss = Miss::fetching(lookup, why);
+                ResponseFuture::waiting(self.fetch(request, parts, body).after_miss(miss))
+            }
+            Reuse::OnlyIfCached(why) => ResponseFuture::hit(only_if_cached(why)),
         }
     }
 
-    /// Answers a request after its body's first frame has come, which says whether it has content.
-    fn look_into<ReqBody, ResBody>(
+    /// Answers a request after the first frame of its body, which shows whether it has content.
+    fn read_first_frame<ReqBody>(
         &self,
         parts: request::Parts,
         mut body: ReqBody,
-    ) -> ResponseFuture<S::Future, ResBody, S::Error>
+    ) -> ResponseFuture<S::Future, S::ResBody, S::Error>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send + 'static,
+        S: HttpService<ReqBody>,
         ReqBody: Body + Send + 'static,
-        ResBody: Body + Send + 'static,
-        ResBody::Error: Send,
     {
         let mut service = self.clone();
         ResponseFuture::waiting(async move {
@@ -175,25 +176,22 @@ impl<S> CacheService<S> {
         })
     }
 
-    /// Lets a request pass: in place if the inner service is ready, as it mostly is, or in a box that waits until it is.
-    fn bypass<ReqBody, ResBody>(
+    /// Forwards a request without the cache: in place if the inner service is ready, otherwise in a box that waits for it.
+    fn bypass<ReqBody>(
         &mut self,
         request: Request<ReqBody>,
         status: CacheStatus,
-    ) -> ResponseFuture<S::Future, ResBody, S::Error>
+    ) -> ResponseFuture<S::Future, S::ResBody, S::Error>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
+        S: HttpService<ReqBody>,
         ReqBody: Send + 'static,
-        ResBody: Body + Send + 'static,
-        ResBody::Error: Send,
     {
-        let (cache, field) = (self.cache.clone(), self.settings.status_field);
+        let (cache, settings) = (self.cache.clone(), Arc::clone(&self.settings));
         match self.inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => ResponseFuture::passing(self.inner.call(request), cache, field, status),
+            Poll::Ready(Ok(())) => ResponseFuture::bypassing(self.inner.call(request), cache, settings, status),
             Poll::Ready(Err(error)) => ResponseFuture::failed(error),
-            // Polled again in the box, with the waker that counts.
-            Poll::Pending => ResponseFuture::waiting(pass(self.inner.clone(), request, cache, field, status)),
+            // The boxed future polls again, with the waker of its task.
+            Poll::Pending => ResponseFuture::waiting(bypass_when_ready(self.inner.clone(), request, cache, settings, status)),
         }
     }
 }

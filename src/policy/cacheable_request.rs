@@ -9,58 +9,44 @@ use crate::{
 
 /// A request that may be answered from the cache.
 ///
-/// It is large, so it stays where it began for as long as nothing is fetched.
+/// Large: it stays on the stack of `call`, and is boxed only for a fetch.
 #[derive(Debug)]
 pub(crate) struct CacheableRequest {
     pub(crate) key: Key,
-    /// The query and where it stands in the key, if a response may say that it does not matter.
-    pub(crate) search: Option<Box<Search>>,
-    /// Only responses that may be shared between users will do.
+    /// The query within the key, if the route heeds `No-Vary-Search`.
+    pub(crate) query_span: Option<Box<QuerySpan>>,
+    /// Only a response that may be shared between users is an answer (RFC 9111 §3.5).
     pub(crate) authorized: bool,
-    /// It has preconditions or a range.
-    pub(crate) selective: bool,
-    /// A layer of the same cache further out fetches for the same key.
-    pub(crate) within: bool,
-    /// What its client demands of a response, if anything.
-    pub(crate) demands: Option<Box<RequestDirectives>>,
+    /// It has preconditions or a range (RFC 9110 §13, §14).
+    pub(crate) conditional: bool,
+    /// An outer layer of the same cache fetches the same key.
+    pub(crate) nested: bool,
+    /// The cache directives of the request, if it has any (RFC 9111 §5.2.1).
+    pub(crate) directives: Option<Box<RequestDirectives>>,
     pub(crate) method: CacheableMethod,
 }
 
-/// What it takes to make the key of another query.
+/// A query and its place within a key.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub(crate) struct QuerySpan {
     pub(crate) query: Option<String>,
     pub(crate) span: Range<usize>,
 }
 
 impl CacheableRequest {
-    /// Without anything so far; its key begins with what all keys of a cache begin with, and [`Settings::classify`] adds the rest.
-    #[inline(always)]
-    pub(crate) const fn new() -> Self {
-        Self {
-            key: Key::new(),
-            search: None,
-            authorized: false,
-            selective: false,
-            within: false,
-            demands: None,
-            method: CacheableMethod::Get,
-        }
+    pub(crate) fn directives(&self) -> RequestDirectives {
+        self.directives.as_deref().copied().unwrap_or_default()
     }
 
-    pub(crate) fn demands(&self) -> RequestDirectives {
-        self.demands.as_deref().copied().unwrap_or_default()
-    }
-
-    /// The key under which `rule` has this request's response.
+    /// The key of this request under a `No-Vary-Search` rule.
     pub(crate) fn key_by(&self, rule: &QueryVariance) -> Option<Key> {
-        let Search { query, span } = self.search.as_deref()?;
+        let QuerySpan { query, span } = self.query_span.as_deref()?;
         Some(self.key.with_query(span, rule.apply(query.as_deref()).as_deref()))
     }
 
-    /// Where the rule for this request's path is kept.
+    /// The key under which the `No-Vary-Search` rule of this request's path is stored.
     pub(crate) fn rule_key(&self) -> Option<Key> {
-        Some(self.key.without_query(&self.search.as_deref()?.span))
+        Some(self.key.without_query(&self.query_span.as_deref()?.span))
     }
 }
 

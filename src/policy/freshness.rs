@@ -23,9 +23,10 @@ use crate::{
     },
 };
 
-/// When a response was of age zero, when it came, and until when it is fresh.
+/// The freshness of a response that is stored, and how it may be used when it is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Freshness {
+    /// When the response's age was zero (RFC 9111 §4.2.3).
     pub(crate) generated: Timestamp,
     pub(crate) received: Timestamp,
     pub(crate) fresh_until: Timestamp,
@@ -38,7 +39,7 @@ pub(crate) struct Freshness {
 }
 
 impl Freshness {
-    /// Whole seconds of freshness from the receipt on.
+    /// Whole seconds of freshness after the response was received.
     pub(crate) fn ttl(&self) -> i64 {
         i64::try_from(self.fresh_until.seconds_since(self.received)).unwrap_or(i64::MAX)
     }
@@ -49,11 +50,11 @@ impl Freshness {
 pub(crate) struct Timing {
     pub(crate) requested: Timestamp,
     pub(crate) received: Timestamp,
-    /// Between 0 and 1, for the jitter.
-    pub(crate) chance: f64,
+    /// A random number between 0 and 1.
+    pub(crate) jitter_draw: f64,
 }
 
-/// Statuses that may be given a lifetime by guess (RFC 9110 §15.1).
+/// The status codes with a heuristic lifetime (RFC 9110 §15.1).
 pub(crate) const HEURISTICALLY_CACHEABLE: [StatusCode; 11] = [
     StatusCode::OK,
     StatusCode::NON_AUTHORITATIVE_INFORMATION,
@@ -68,79 +69,107 @@ pub(crate) const HEURISTICALLY_CACHEABLE: [StatusCode; 11] = [
     StatusCode::NOT_IMPLEMENTED,
 ];
 
-pub(crate) fn lifetime(
+/// Computes the freshness of a response in the steps of RFC 9111 §4.2; the error is the reason why it is not worth storing.
+pub(crate) fn freshness(
     rules: &StoreRules,
-    policy: Option<Directive>,
+    directive: Option<Directive>,
     response: &ResponseView<'_>,
     (control, field): (&CacheControl, &HeaderName),
-    exchange: Timing,
+    timing: Timing,
 ) -> Result<Freshness, Reason> {
-    let own = match policy {
-        Some(Directive::Ttl(ttl)) => Some(ttl),
-        // RFC 9213 §2.2: where a targeted field decides, `Expires` does not.
-        _ => control.lifetime().or_else(|| (*field == CACHE_CONTROL).then(|| expires(response, exchange.received))?),
-    };
-    let given = own.or_else(|| route_ttl(rules, response.parts.status)).or_else(|| heuristic(rules, response, control, exchange));
-    let age = initial_age(rules, response, exchange);
     let must_validate = control.no_cache && !names_fields(rules, response, field);
-    let left = match given {
-        None => None,
-        Some(_) if must_validate => Some(Duration::ZERO),
-        Some(whole) => Some(whole.saturating_sub(age).min(rules.max_ttl)),
+    let lifetime = explicit_lifetime(directive, response, (control, field), timing)
+        .or_else(|| route_ttl(rules, response.parts.status))
+        .or_else(|| heuristic_lifetime(rules, response, control, timing));
+    let age = corrected_initial_age(rules, response, timing);
+    let stale = lifetime.map(|_| stale_windows(rules, control)).unwrap_or_default();
+    let remaining = match lifetime {
+        Some(lifetime) if !must_validate => lifetime.saturating_sub(age).min(rules.max_ttl),
+        _ => Duration::ZERO,
     };
-    // A window says for how long after a lifetime, not that there is one.
-    let stale = if given.is_some() { stale_windows(rules, control) } else { StaleWindows::default() };
-    let why_not = if must_validate {
-        Reason::NoCache
-    } else if given.is_some() {
-        Reason::Stale
-    } else {
-        Reason::NoFreshness
-    };
-    // What is stale from the start is worth storing only for what can be done with it: validate it, or use it stale.
-    let left = match left.unwrap_or_default() {
-        Duration::ZERO
-            if !is_worth_validating(rules, response, given.is_some() || must_validate) && stale == StaleWindows::default() =>
-        {
-            return Err(why_not);
-        }
-        // Only ever shorter: a lifetime is a promise of the handler's, to which chance must not add.
-        left => left.mul_f64(1.0 - (rules.jitter * exchange.chance).clamp(0.0, 1.0)),
-    };
+    let is_explicit = lifetime.is_some() || must_validate;
+    if remaining.is_zero() && stale == StaleWindows::default() && !is_worth_validating(rules, response, is_explicit) {
+        return Err(why_not(must_validate, lifetime));
+    }
     Ok(Freshness {
-        generated: exchange.received - age,
-        received: exchange.received,
-        fresh_until: exchange.received + left,
+        generated: timing.received - age,
+        received: timing.received,
+        fresh_until: timing.received + jittered(remaining, rules, timing),
         allows_authorization: control.allows_authorized(),
         stale,
         must_not_serve_stale: control.must_not_serve_stale(),
         immutable: control.immutable,
-        cost: exchange.received.since(exchange.requested),
+        cost: timing.received.since(timing.requested),
     })
 }
 
-/// Whether a response without freshness is stored to be validated. The safe profile wants to be told that it may be stored.
-pub(crate) fn is_worth_validating(rules: &StoreRules, response: &ResponseView<'_>, told: bool) -> bool {
-    let cacheable = told || (rules.profile == Profile::Strict && HEURISTICALLY_CACHEABLE.contains(&response.parts.status));
-    cacheable && has_validator(&response.parts.headers)
+/// The lifetime that the response states itself (RFC 9111 §4.2.1). If a targeted field decides, `Expires` is ignored
+/// (RFC 9213 §2.2).
+fn explicit_lifetime(
+    directive: Option<Directive>,
+    response: &ResponseView<'_>,
+    (control, field): (&CacheControl, &HeaderName),
+    timing: Timing,
+) -> Option<Duration> {
+    match directive {
+        Some(Directive::Ttl(ttl)) => Some(ttl),
+        _ => control.lifetime().or_else(|| expires(response, timing.received).filter(|_| *field == CACHE_CONTROL)),
+    }
 }
 
-/// A tenth of the time since the last modification, a day at most (RFC 9111 §4.2.2).
-pub(crate) fn heuristic(
+/// `Expires` minus `Date`; an invalid date, such as `0`, is in the past (RFC 9111 §5.3).
+fn expires(response: &ResponseView<'_>, now: Timestamp) -> Option<Duration> {
+    let lines = response.lines(&EXPIRES);
+    let date = date(response).unwrap_or(now);
+    lines.map(|line| parse_date(line.as_bytes()).map_or(Duration::ZERO, |expires| expires.since(date))).min()
+}
+
+/// The route's lifetime for a response that states none. Errors and empty responses need a lifetime of their own.
+fn route_ttl(rules: &StoreRules, status: StatusCode) -> Option<Duration> {
+    let by_status = rules.statuses.iter().find(|(named, _)| *named == status).map(|(_, ttl)| *ttl);
+    by_status.or(match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => rules.negative_ttl,
+        StatusCode::NO_CONTENT => None,
+        _ => rules.ttl,
+    })
+}
+
+/// A tenth of the time since the last modification, at most one day; only in the strict profile (RFC 9111 §4.2.2).
+fn heuristic_lifetime(
     rules: &StoreRules,
     response: &ResponseView<'_>,
     control: &CacheControl,
-    exchange: Timing,
+    timing: Timing,
 ) -> Option<Duration> {
-    const AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
-    let may_guess =
+    const MAX: Duration = Duration::from_secs(24 * 60 * 60);
+    let allowed =
         rules.profile == Profile::Strict && (control.public || HEURISTICALLY_CACHEABLE.contains(&response.parts.status));
-    let modified = parse_date(response.get(&LAST_MODIFIED).filter(|_| may_guess)?.as_bytes())?;
-    Some((date(response).unwrap_or(exchange.received).since(modified) / 10).min(AT_MOST))
+    let modified = parse_date(response.get(&LAST_MODIFIED).filter(|_| allowed)?.as_bytes())?;
+    Some((date(response).unwrap_or(timing.received).since(modified) / 10).min(MAX))
 }
 
-/// The response's own windows go before the route's; what forbids stale use forbids both (RFC 9111 §4.2.4).
-pub(crate) fn stale_windows(rules: &StoreRules, control: &CacheControl) -> StaleWindows {
+/// The corrected initial age (RFC 9111 §4.2.3).
+fn corrected_initial_age(rules: &StoreRules, response: &ResponseView<'_>, timing: Timing) -> Duration {
+    // `Date` has whole seconds, so the fraction of the time of receipt is ignored as well.
+    let apparent = date(response).map_or(Duration::ZERO, |date| timing.received.whole_seconds().since(date));
+    let delay = timing.received.since(timing.requested);
+    match (age_value(response), rules.profile) {
+        (Some(age), _) => apparent.max(age + delay),
+        (None, Profile::Strict) => apparent.max(delay),
+        // The safe profile assumes that the handler itself generates the response, and that its age is zero when it is done.
+        (None, Profile::Safe) => apparent,
+    }
+}
+
+/// The first member of `Age`; an invalid one is ignored (RFC 9111 §5.1).
+fn age_value(response: &ResponseView<'_>) -> Option<Duration> {
+    let first = response.get(&AGE)?.as_bytes().split(|&byte| byte == b',').next()?;
+    delta_seconds(first.trim_ascii()).map(Duration::from_secs)
+}
+
+/// How long the response may be used when it is stale (RFC 9111 §4.2.4, RFC 5861). The response's own windows take precedence over
+/// the route's; a directive that forbids stale use forbids both.
+fn stale_windows(rules: &StoreRules, control: &CacheControl) -> StaleWindows {
     if control.must_not_serve_stale() {
         return StaleWindows::default();
     }
@@ -150,40 +179,24 @@ pub(crate) fn stale_windows(rules: &StoreRules, control: &CacheControl) -> Stale
     )
 }
 
-/// What the route gives a response that says nothing itself. Errors and empty answers need a lifetime of their own.
-pub(crate) fn route_ttl(rules: &StoreRules, status: StatusCode) -> Option<Duration> {
-    let named = rules.statuses.iter().find(|(named, _)| *named == status).map(|(_, ttl)| *ttl);
-    named.or(match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => rules.negative_ttl,
-        StatusCode::NO_CONTENT => None,
-        _ => rules.ttl,
-    })
+/// Whether a response without freshness is stored in order to be validated. The safe profile stores it only if the response or the
+/// route is explicit about caching.
+fn is_worth_validating(rules: &StoreRules, response: &ResponseView<'_>, is_explicit: bool) -> bool {
+    let cacheable = is_explicit || (rules.profile == Profile::Strict && HEURISTICALLY_CACHEABLE.contains(&response.parts.status));
+    cacheable && has_validator(&response.parts.headers)
 }
 
-/// `Expires` less `Date`; a value that is no date, `0` among them, is a time in the past (RFC 9111 §5.3).
-pub(crate) fn expires(response: &ResponseView<'_>, now: Timestamp) -> Option<Duration> {
-    let lines = response.lines(&EXPIRES);
-    let date = date(response).unwrap_or(now);
-    lines.map(|line| parse_date(line.as_bytes()).map_or(Duration::ZERO, |expires| expires.since(date))).min()
+/// Only shortens: the lifetime is a promise of the handler, which jitter must not exceed.
+fn jittered(remaining: Duration, rules: &StoreRules, timing: Timing) -> Duration {
+    remaining.mul_f64(1.0 - (rules.jitter * timing.jitter_draw).clamp(0.0, 1.0))
 }
 
-/// RFC 9111 §4.2.3, the corrected initial age.
-pub(crate) fn initial_age(rules: &StoreRules, response: &ResponseView<'_>, exchange: Timing) -> Duration {
-    // `Date` has no fractions of a second, so that they do not count here either.
-    let apparent = date(response).map_or(Duration::ZERO, |date| exchange.received.whole_seconds().since(date));
-    let delay = exchange.received.since(exchange.requested);
-    match (age_value(response), rules.profile) {
-        (Some(age), _) => apparent.max(age + delay),
-        (None, Profile::Strict) => apparent.max(delay),
-        // An application's own handler has no upstream: what it makes is new when it is made.
-        (None, Profile::Safe) => apparent,
+fn why_not(must_validate: bool, lifetime: Option<Duration>) -> Reason {
+    match lifetime {
+        _ if must_validate => Reason::NoCache,
+        Some(_) => Reason::Stale,
+        None => Reason::NoFreshness,
     }
-}
-
-/// The first member; an invalid one is ignored (RFC 9111 §5.1).
-pub(crate) fn age_value(response: &ResponseView<'_>) -> Option<Duration> {
-    let first = response.get(&AGE)?.as_bytes().split(|&byte| byte == b',').next()?;
-    delta_seconds(first.trim_ascii()).map(Duration::from_secs)
 }
 
 pub(crate) fn date(response: &ResponseView<'_>) -> Option<Timestamp> {

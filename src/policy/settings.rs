@@ -13,7 +13,7 @@ use std::{
 
 use http::{Method, Uri, request::Parts};
 
-use super::cacheable_request::{CacheableMethod, CacheableRequest, Search};
+use super::cacheable_request::{CacheableMethod, CacheableRequest, QuerySpan};
 use super::rules::{Profile, SetCookie, StoreRules};
 use crate::{
     body::request_content::Content,
@@ -23,6 +23,7 @@ use crate::{
         request_fields::{MAX_FIELDS_SIZE, RequestFields},
     },
     key::{
+        Key,
         query::MAX_QUERY,
         rules::{Cookies, KeyRules},
     },
@@ -35,7 +36,7 @@ type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 /// The settings of one layer.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// What the layer was given for the settings whose default depends on the profile.
+    /// The values given for settings whose default depends on the profile.
     pub(crate) choices: Choices,
     pub(crate) store: StoreRules,
     pub(crate) key: KeyRules,
@@ -43,19 +44,19 @@ pub(crate) struct Settings {
     pub(crate) max_variants: usize,
     pub(crate) status_field: StatusField,
     pub(crate) collapsing: Collapsing,
-    /// How long a request waits for somebody else's fetch.
+    /// How long a request waits for another request's fetch.
     pub(crate) wait_limit: Duration,
-    /// How long a claim to fetch for all nodes holds.
+    /// How long the fetch lock of one node holds; `None` without a lock across nodes.
     pub(crate) across_nodes: Option<Duration>,
     pub(crate) soft_timeout: Option<Duration>,
-    /// How eagerly what is about to become stale is refreshed.
+    /// The eagerness of early refreshes.
     pub(crate) refresh_ahead: Option<f64>,
     pub(crate) authorization: Authorization,
-    /// Whose demands on freshness are met.
+    /// Which clients' freshness directives are obeyed.
     pub(crate) trusted: Option<Predicate>,
     pub(crate) auto_etag: bool,
     pub(crate) no_vary_search: bool,
-    /// Whether handlers were seen to add tags of their own, which nobody knows before they have run.
+    /// Whether a handler has added tags of its own, which are not known before it has run.
     handler_tags: Arc<AtomicU8>,
     warned: Arc<Mutex<HashSet<String>>>,
 }
@@ -72,18 +73,18 @@ pub(crate) enum Collapsing {
     Off,
 }
 
-/// What a request's `Authorization` means to the route.
+/// The meaning of a request's `Authorization` on the route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Authorization {
     /// The response may be for its owner alone (RFC 9111 §3.5).
     #[default]
     Matters,
-    /// Nothing.
+    /// It does not change the response.
     Ignored,
 }
 
-/// The settings whose default depends on the profile, as they were given; [`Settings::seal`] resolves them, so that their order
-/// does not matter.
+/// The given values of settings whose default depends on the profile. [`Settings::seal`] resolves them, so that the order of the
+/// setters does not matter.
 #[derive(Clone, Default)]
 pub(crate) struct Choices {
     pub(crate) max_ttl: Option<Duration>,
@@ -139,50 +140,65 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Completes `look` by what it takes to look for this request, or tells why that must go to the handler.
-    pub(crate) fn classify(&self, look: &mut CacheableRequest, parts: &Parts, content: Content) -> Result<(), (Forward, Reason)> {
-        look.method = match parts.method {
+    /// Makes the key of a request that may be answered from the cache, or says why it must bypass.
+    ///
+    /// Inlined: the request is large, and would be copied on return.
+    #[inline(always)]
+    pub(crate) fn classify(
+        &self,
+        key_prefix: &[u8],
+        parts: &Parts,
+        content: Content,
+    ) -> Result<CacheableRequest, (Forward, Reason)> {
+        let method = match parts.method {
             Method::GET => CacheableMethod::Get,
             Method::HEAD => CacheableMethod::Head,
             _ => return Err((Forward::Method, Reason::Method)),
         };
-        let facts = RequestFields::read(&parts.headers);
-        if facts.size > MAX_FIELDS_SIZE {
+        let fields = RequestFields::read(&parts.headers);
+        if fields.size > MAX_FIELDS_SIZE {
             return Err((Forward::Bypass, Reason::RequestFieldsTooLarge));
         }
         if self.reads_parameters() && [router::original_uri(parts), &parts.uri].into_iter().any(has_long_query) {
             return Err((Forward::Bypass, Reason::QueryTooLong));
         }
         let principal = self.key.principal.as_ref().and_then(|principal| principal(parts));
-        self.check(&facts, content, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
-        let span =
-            self.key.push(&mut look.key, parts, &facts, principal.as_deref()).map_err(|reason| (Forward::Bypass, reason))?;
-        look.search = self.no_vary_search.then(|| {
+        self.check(&fields, content, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
+        let mut request = CacheableRequest {
+            key: Key::new(),
+            query_span: None,
+            authorized: fields.authorization && self.authorization == Authorization::Matters && principal.is_none(),
+            conditional: fields.selective,
+            nested: false,
+            directives: fields.demanding.then(|| Box::new(self.directives(parts))),
+            method,
+        };
+        request.key.extend(key_prefix);
+        let span = self.key.push(&mut request.key, parts, &fields, principal.as_deref());
+        let span = span.map_err(|reason| (Forward::Bypass, reason))?;
+        request.query_span = self.no_vary_search.then(|| {
             let query = self.key.query.apply(router::original_uri(parts).query()).map(Cow::into_owned);
-            Box::new(Search { query, span })
+            Box::new(QuerySpan { query, span })
         });
-        look.authorized = facts.authorization && self.authorization == Authorization::Matters && principal.is_none();
-        look.selective = facts.selective;
-        look.demands = facts.demanding.then(|| Box::new(self.demands(parts)));
-        Ok(())
+        Ok(request)
     }
 
-    /// Whether the parameters of a query are compared one by one, and not the query as a whole.
+    /// Whether a rule reads the parameters of the query one by one.
     fn reads_parameters(&self) -> bool {
         self.no_vary_search || !self.key.query.is_exact()
     }
 
-    /// What the request may demand: of clients in general only that nobody be asked but the cache.
-    fn demands(&self, parts: &Parts) -> RequestDirectives {
-        let demands = RequestDirectives::parse(&parts.headers);
-        if self.trusted.as_ref().is_some_and(|trusted| trusted(parts)) { demands } else { demands.untrusted() }
+    /// The request's cache directives; of an untrusted client only those that cause no fetch.
+    fn directives(&self, parts: &Parts) -> RequestDirectives {
+        let directives = RequestDirectives::parse(&parts.headers);
+        if self.trusted.as_ref().is_some_and(|trusted| trusted(parts)) { directives } else { directives.untrusted() }
     }
 
-    /// What makes a request one that no shared response can answer.
-    fn check(&self, facts: &RequestFields<'_>, content: Content, known_principal: bool) -> Result<(), Reason> {
-        let cookie = facts.cookie && self.key.cookies == Cookies::Unknown && !known_principal;
-        let content = facts.content || content != Content::Absent;
-        match facts {
+    /// Returns an error for a request that no shared response can answer.
+    fn check(&self, fields: &RequestFields<'_>, content: Content, known_principal: bool) -> Result<(), Reason> {
+        let cookie = fields.cookie && self.key.cookies == Cookies::Unknown && !known_principal;
+        let content = fields.content || content != Content::Absent;
+        match fields {
             RequestFields { repeated_host: true, .. } => Err(Reason::InvalidHost),
             RequestFields { overridden: true, .. } => Err(Reason::RequestOverride),
             _ if content => Err(Reason::RequestBody),
@@ -194,7 +210,7 @@ impl Settings {
         }
     }
 
-    /// Notes whether a handler added tags of its own.
+    /// Records whether a handler has added tags of its own.
     pub(crate) fn note_handler_tags(&self, added: bool) {
         match self.handler_tags.load(Ordering::Relaxed) {
             UNKNOWN if !added => self.handler_tags.store(NEVER, Ordering::Relaxed),
@@ -203,12 +219,12 @@ impl Settings {
         }
     }
 
-    /// Whether the tags that are known before the handler runs have been all, so far.
+    /// Whether, so far, all tags were known before the handler ran.
     pub(crate) fn tags_are_known_ahead(&self) -> bool {
         self.handler_tags.load(Ordering::Relaxed) == NEVER
     }
 
-    /// To be called after a change of the settings.
+    /// Called after each change of the settings.
     pub(crate) fn seal(&mut self) {
         self.resolve();
         self.handler_tags = Arc::default();
@@ -229,7 +245,7 @@ impl Settings {
         self.trusted = choices.trusted.clone().or_else(|| strict.then(|| Arc::new(|_: &Parts| true) as Predicate));
     }
 
-    /// Warns about a route that is set up wrongly, once.
+    /// Calls `warn` on the first use of `about`.
     pub(crate) fn warn_once(&self, about: &str, warn: impl FnOnce()) {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.insert(about.to_owned()) {

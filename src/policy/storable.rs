@@ -11,7 +11,7 @@ use http::{
 
 use super::response_view::ResponseView;
 use super::{
-    freshness::{Freshness, Timing, lifetime},
+    freshness::{Freshness, Timing, freshness},
     rules::{Profile, SetCookie, StoreRules, names_fields},
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(crate) fn storable(
     check_status(rules, parts.status)?;
     check_privacy(rules, request, response, (&control, &field), policy)?;
     check_reusable(rules, response)?;
-    let lifetime = lifetime(rules, policy, response, (&control, &field), exchange)?;
+    let lifetime = freshness(rules, policy, response, (&control, &field), exchange)?;
     if length.is_some_and(|length| length > rules.max_body) {
         return Err(Reason::TooLarge);
     }
