@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The folders, and the files at the root, the highest first. Code uses only what is further down.
-const FLOORS: [&str; 20] = [
+const FLOORS: [&str; 21] = [
     "conformance",
     "testing",
     "middleware",
@@ -27,6 +27,7 @@ const FLOORS: [&str; 20] = [
     "handler",
     "body",
     "http",
+    "lists",
     "error",
     "clock",
     "sync",

@@ -27,6 +27,7 @@ use crate::{
         cache_status::{Forward, Reason},
     },
     key::{Key, secret::Secret},
+    lists::IntoTags,
     policy::settings::Settings,
     tag::{Tag, deduplicate, namespace::TagNamespace},
 };
@@ -218,7 +219,7 @@ impl Cache {
     /// # async fn main() -> Result<(), larder::Error> {
     /// # let cache = larder::Cache::in_memory(1 << 20);
     /// # let id = 7;
-    /// cache.invalidate_tags([format!("post:{id}"), "posts".into()]).await?;
+    /// cache.invalidate_tags((format!("post:{id}"), "posts")).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -226,7 +227,7 @@ impl Cache {
     /// # Errors
     /// If a tag is empty or over 256 bytes, in which case nothing was invalidated; or if the backend could not
     /// promise the above.
-    pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Receipt, Error> {
+    pub async fn invalidate_tags<S>(&self, tags: impl IntoTags<S>) -> Result<Receipt, Error> {
         let tags = self.tags(tags)?;
         self.invalidate(Invalidation::Tags(tags)).await
     }
@@ -243,7 +244,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`invalidate_tags`](Self::invalidate_tags).
-    pub async fn expire_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Receipt, Error> {
+    pub async fn expire_tags<S>(&self, tags: impl IntoTags<S>) -> Result<Receipt, Error> {
         let tags = self.tags(tags)?;
         self.expire(tags).await
     }
@@ -317,8 +318,10 @@ impl Cache {
         &self.inner.space
     }
 
-    pub(crate) fn tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<Vec<Tag>, Error> {
-        let mut tags = tags.into_iter().map(|tag| self.space().tag(tag.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn tags<S>(&self, tags: impl IntoTags<S>) -> Result<Vec<Tag>, Error> {
+        let mut prefixed = Vec::new();
+        tags.for_each_tag(|tag| prefixed.push(self.space().tag(tag)));
+        let mut tags = prefixed.into_iter().collect::<Result<Vec<_>, _>>()?;
         deduplicate(&mut tags);
         Ok(tags)
     }

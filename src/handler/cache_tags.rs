@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use http::Extensions;
 
+use crate::lists::IntoTags;
+
 /// Tags that only the handler knows, as part of its response.
 ///
 /// ```
@@ -12,7 +14,7 @@ use http::Extensions;
 ///
 /// async fn show(Path(id): Path<u64>) -> (CacheTags, Json<u64>) {
 ///     let author = id % 10;
-///     (CacheTags::new([format!("author:{author}")]), Json(id))
+///     (CacheTags::new(format!("author:{author}")), Json(id))
 /// }
 /// # let _ = show;
 /// ```
@@ -24,8 +26,8 @@ pub struct CacheTags(Vec<Arc<str>>);
 
 impl CacheTags {
     /// Collects the tags.
-    pub fn new<T: Into<Arc<str>>>(tags: impl IntoIterator<Item = T>) -> Self {
-        Self(tags.into_iter().map(Into::into).collect())
+    pub fn new<S>(tags: impl IntoTags<S>) -> Self {
+        Self(collect(tags))
     }
 
     /// The tags, as given.
@@ -44,6 +46,12 @@ impl CacheTags {
 
 impl<T: Into<Arc<str>>> FromIterator<T> for CacheTags {
     fn from_iter<I: IntoIterator<Item = T>>(tags: I) -> Self {
-        Self::new(tags)
+        Self(tags.into_iter().map(Into::into).collect())
     }
+}
+
+pub(crate) fn collect<S>(tags: impl IntoTags<S>) -> Vec<Arc<str>> {
+    let mut collected = Vec::new();
+    tags.for_each_tag(|tag| collected.push(tag.into()));
+    collected
 }

@@ -7,6 +7,9 @@ use std::sync::{
 
 use http::Extensions;
 
+use super::cache_tags::collect;
+use crate::lists::IntoTags;
+
 /// What a write handler invalidates, as part of its response: it takes effect only if the handler succeeded (2xx or
 /// 3xx), and before the response leaves.
 ///
@@ -16,7 +19,7 @@ use http::Extensions;
 ///
 /// async fn delete(Path(id): Path<u64>) -> (StatusCode, Invalidate) {
 ///     // … the write itself …
-///     (StatusCode::NO_CONTENT, Invalidate::tags([format!("post:{id}"), "posts".into()]))
+///     (StatusCode::NO_CONTENT, Invalidate::tags((format!("post:{id}"), "posts")))
 /// }
 /// # let _ = delete;
 /// ```
@@ -37,8 +40,8 @@ pub struct Invalidate {
 
 impl Invalidate {
     /// Never again serves what carries one of these tags; see [`Cache::invalidate_tags`](crate::Cache::invalidate_tags).
-    pub fn tags<T: Into<Arc<str>>>(tags: impl IntoIterator<Item = T>) -> Self {
-        Self { tags: tags.into_iter().map(Into::into).collect(), ..Self::nothing() }
+    pub fn tags<S>(tags: impl IntoTags<S>) -> Self {
+        Self { tags: collect(tags), ..Self::nothing() }
     }
 
     /// Never again serves what is stored for `uri`; see [`Cache::invalidate_uri`](crate::Cache::invalidate_uri).
@@ -52,8 +55,8 @@ impl Invalidate {
     }
 
     /// Makes stale what carries one of these tags; see [`Cache::expire_tags`](crate::Cache::expire_tags).
-    pub fn expire_tags<T: Into<Arc<str>>>(tags: impl IntoIterator<Item = T>) -> Self {
-        Self { expired: tags.into_iter().map(Into::into).collect(), ..Self::nothing() }
+    pub fn expire_tags<S>(tags: impl IntoTags<S>) -> Self {
+        Self { expired: collect(tags), ..Self::nothing() }
     }
 
     /// Never again serves anything that is stored now; see [`Cache::clear`](crate::Cache::clear).

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::field::scan::{count, split, trim};
+use crate::lists::IntoNames;
 
 /// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what nobody serves.
 ///
@@ -119,10 +120,11 @@ impl LanguageMatcher {
     ///
     /// # Panics
     /// If there is none.
-    pub fn new<L: Into<String>>(available: impl IntoIterator<Item = L>) -> Self {
-        let available: Arc<[String]> = available.into_iter().map(Into::into).collect();
-        assert!(!available.is_empty(), "a language matcher needs at least one language, its default");
-        Self(available)
+    pub fn new<S>(available: impl IntoNames<S>) -> Self {
+        let mut languages = Vec::new();
+        available.for_each_name(|language| languages.push(language.to_owned()));
+        assert!(!languages.is_empty(), "a language matcher needs at least one language, its default");
+        Self(languages.into())
     }
 
     /// The languages that the application has; the first is the default.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::Key;
-use crate::http::field::scan::count;
+use crate::{http::field::scan::count, lists::IntoNames};
 
 /// Which parameters of the query belong to the cache key; without a rule the query counts byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) const MAX_QUERY: usize = 8000;
 
 impl QueryRule {
     /// Adds to the parameters that count; replaces a choice of ignored ones.
-    pub(crate) fn only<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn only<S>(mut self, names: impl IntoNames<S>) -> Self {
         match &mut self.choice {
             Choice::Only(present) => present.extend(patterns(names)),
             choice => *choice = Choice::Only(patterns(names)),
@@ -50,7 +50,7 @@ impl QueryRule {
     }
 
     /// Adds to the parameters that do not count; replaces a choice of those that do.
-    pub(crate) fn ignore<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn ignore<S>(mut self, names: impl IntoNames<S>) -> Self {
         match &mut self.choice {
             Choice::Ignore(present) => present.extend(patterns(names)),
             choice => *choice = Choice::Ignore(patterns(names)),
@@ -127,12 +127,14 @@ impl Pattern {
     }
 }
 
-fn patterns<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Pattern> {
+fn patterns<S>(names: impl IntoNames<S>) -> Vec<Pattern> {
     let pattern = |name: &str| match name.strip_suffix('*') {
         Some(prefix) => Pattern::Prefix(prefix.to_owned()),
         None => Pattern::Exact(name.to_owned()),
     };
-    names.into_iter().map(pattern).collect()
+    let mut patterns = Vec::new();
+    names.for_each_name(|name| patterns.push(pattern(name)));
+    patterns
 }
 
 fn joined(parameters: &[(Cow<'_, str>, &str)], capacity: usize) -> String {

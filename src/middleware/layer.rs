@@ -10,6 +10,7 @@ use crate::{
     cache::Cache,
     http::cache_status::StatusField,
     key::normalizers::Normalize,
+    lists::{IntoNames, IntoTags},
     policy::{
         rules::Profile,
         settings::{Authorization, Collapsing, Settings},
@@ -206,8 +207,8 @@ impl CacheLayer {
     ///
     /// A capture that the route does not have: the response is served and not stored, and a warning names it once. Put the
     /// layer on the route or use `route_layer`; around a whole router no route is known yet.
-    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
-        self.edit(|settings| settings.tags.extend(tags.into_iter().map(|tag| TagTemplate::parse(tag.as_ref()))))
+    pub fn tags<S>(self, tags: impl IntoTags<S>) -> Self {
+        self.edit(|settings| tags.for_each_tag(|tag| settings.tags.push(TagTemplate::parse(tag))))
     }
 
     /// Sends `Cache-Status` (RFC 9211) with each response; default: it is only in the response's extensions, because it tells
@@ -227,13 +228,13 @@ impl CacheLayer {
     /// # let cache = larder::Cache::in_memory(1 << 20);
     /// let layer = cache.layer().ignore_query(["utm_*", "fbclid"]);
     /// ```
-    pub fn ignore_query<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn ignore_query<S>(self, names: impl IntoNames<S>) -> Self {
         self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).ignore(names))
     }
 
     /// Leaves all query parameters out of the key but these. The handler does not see the others either. Further calls add names; it
     /// replaces an earlier [`ignore_query`](Self::ignore_query).
-    pub fn only_query<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn only_query<S>(self, names: impl IntoNames<S>) -> Self {
         self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).only(names))
     }
 
@@ -253,10 +254,13 @@ impl CacheLayer {
     /// # Panics
     /// If a name is not that of a header field.
     #[track_caller]
-    pub fn vary_on<N: AsRef<str>>(self, fields: impl IntoIterator<Item = N>) -> Self {
-        let mut names = Vec::new();
-        for field in fields {
-            names.push(field_name(field.as_ref()));
+    pub fn vary_on<S>(self, fields: impl IntoNames<S>) -> Self {
+        let mut given = Vec::new();
+        fields.for_each_name(|field| given.push(field.to_owned()));
+        let mut names = Vec::with_capacity(given.len());
+        for field in &given {
+            // Not within the closure above, where a panic would not name the caller's line.
+            names.push(field_name(field));
         }
         self.edit(|settings| settings.key.vary_on.append(&mut names))
     }
@@ -287,8 +291,8 @@ impl CacheLayer {
 
     /// Adds the values of these cookies to the key; the route does not look at any other. Further calls add names; it replaces an
     /// earlier [`ignore_cookies`](Self::ignore_cookies).
-    pub fn vary_on_cookies<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
-        self.edit(|settings| settings.choices.name_cookies(names.into_iter().map(Into::into)))
+    pub fn vary_on_cookies<S>(self, names: impl IntoNames<S>) -> Self {
+        self.edit(|settings| settings.choices.name_cookies(names))
     }
 
     /// Answers requests with `Authorization` from the cache, because the route does not look at it; default: such a request is

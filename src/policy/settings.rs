@@ -27,6 +27,7 @@ use crate::{
         query::MAX_QUERY,
         rules::{Cookies, KeyRules},
     },
+    lists::IntoNames,
     router,
     tag::template::TagTemplate,
 };
@@ -104,11 +105,13 @@ impl Choices {
     }
 
     /// Adds cookies that select the response.
-    pub(crate) fn name_cookies(&mut self, names: impl Iterator<Item = String>) {
-        match &mut self.cookies {
-            Some(Cookies::Named(present)) => present.extend(names),
-            cookies => *cookies = Some(Cookies::Named(names.collect())),
-        }
+    pub(crate) fn name_cookies<S>(&mut self, names: impl IntoNames<S>) {
+        let mut all = match self.cookies.take() {
+            Some(Cookies::Named(present)) => present,
+            _ => Vec::new(),
+        };
+        names.for_each_name(|name| all.push(name.to_owned()));
+        self.cookies = Some(Cookies::Named(all));
     }
 }
 
