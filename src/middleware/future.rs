@@ -16,7 +16,7 @@ use super::bypass::{bypassed, invalidate_as_asked};
 use crate::{body::ResponseBody, cache::Cache, http::cache_status::CacheStatus, policy::settings::Settings};
 
 pin_project! {
-    /// The future of a [`CacheService`](crate::CacheService): already answered, the inner future, or a boxed fetch.
+    /// The future of a [`CacheService`](crate::CacheService): a response, the inner future, or a boxed fetch.
     pub struct ResponseFuture<F, B, E>
     where
         B: Body,

@@ -18,13 +18,23 @@ use crate::{
     tag::template::TagTemplate,
 };
 
-/// Longer than this nobody waits; a moment that far away can still be told.
+/// Upper bound for wait limits; keeps `Instant + limit` from overflowing.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Answers requests from a [`Cache`], and stores what handlers answer.
+/// Answers requests from a [`Cache`], and stores the handlers' responses.
 ///
-/// It is its own builder. Only GET and HEAD are answered from the cache; every other method goes to the handler, and if
-/// it succeeds, what is stored for its URI is invalidated (RFC 9111 §4.4).
+/// The layer is its own builder. It answers GET and HEAD from the cache, and forwards every other method to the handler. If an unsafe
+/// method succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4).
+///
+/// | chapter | setters |
+/// |---|---|
+/// | lifetimes | [`ttl`](Self::ttl), [`negative_ttl`](Self::negative_ttl), [`ttl_for`](Self::ttl_for), [`max_ttl`](Self::max_ttl), [`max_body`](Self::max_body), [`store_if`](Self::store_if), [`strip_set_cookie`](Self::strip_set_cookie) |
+/// | HTTP to the letter | [`strict`](Self::strict), [`trusted_clients`](Self::trusted_clients), [`auto_etag`](Self::auto_etag) |
+/// | staleness and stampedes | [`stale_while_revalidate`](Self::stale_while_revalidate), [`stale_if_error`](Self::stale_if_error), [`soft_timeout`](Self::soft_timeout), [`refresh_ahead`](Self::refresh_ahead), [`jitter`](Self::jitter), [`wait_limit`](Self::wait_limit), [`collapse`](Self::collapse), [`collapse_across_nodes`](Self::collapse_across_nodes) |
+/// | tags and status | [`tags`](Self::tags), [`status_header`](Self::status_header) |
+/// | the key | [`vary_on`](Self::vary_on), [`vary_on_cookies`](Self::vary_on_cookies), [`per_principal`](Self::per_principal), [`key_with`](Self::key_with), [`normalize`](Self::normalize), [`ignore_query`](Self::ignore_query), [`only_query`](Self::only_query), [`sort_query`](Self::sort_query), [`no_vary_search`](Self::no_vary_search), [`ignore_cookies`](Self::ignore_cookies), [`ignore_authorization`](Self::ignore_authorization), [`max_variants`](Self::max_variants) |
+///
+/// Setters of lists add, setters of values replace, and the last call wins.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,14 +59,13 @@ pub struct CacheLayer {
 }
 
 impl Cache {
-    /// A layer over this cache that stores what handlers themselves give a lifetime; [`CacheLayer::ttl`] gives one to the
-    /// others.
+    /// Returns a layer over this cache. It stores responses that state a lifetime; [`CacheLayer::ttl`] gives the others one.
     pub fn layer(&self) -> CacheLayer {
         CacheLayer::new(self)
     }
 }
 
-/// Lifetimes: what is stored, and how long it is fresh.
+/// Lifetimes: which responses are stored, and how long they are fresh.
 impl CacheLayer {
     /// The same as [`Cache::layer`].
     pub fn new(cache: &Cache) -> Self {
@@ -65,22 +74,22 @@ impl CacheLayer {
         Self { cache: cache.clone(), settings: Arc::new(settings) }
     }
 
-    /// Keeps responses fresh for `ttl` that say nothing of their own; default: they are not stored.
+    /// Keeps responses that state no lifetime fresh for `ttl`; default: they are not stored.
     ///
-    /// It applies to 200, 203, 301 and 308; [`negative_ttl`](Self::negative_ttl) and [`ttl_for`](Self::ttl_for) cover
-    /// others. A handler's own `Cache-Control`, `Expires` or [`CacheDirective`](crate::CacheDirective) goes before it, and nothing overrides its
-    /// `no-store`, `private` or `Set-Cookie`.
+    /// It applies to 200, 203, 301 and 308; [`negative_ttl`](Self::negative_ttl) and [`ttl_for`](Self::ttl_for) cover other status
+    /// codes. A handler's own `Cache-Control`, `Expires` or [`CacheDirective`](crate::CacheDirective) takes precedence; nothing
+    /// overrides its `no-store`, `private` or `Set-Cookie`.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.edit(|settings| settings.store.ttl = Some(ttl))
     }
 
-    /// Keeps 404 and 410 for `ttl`; default: they are stored only if they say for how long.
+    /// Keeps 404 and 410 fresh for `ttl`; default: they are stored only if they state a lifetime.
     pub fn negative_ttl(self, ttl: Duration) -> Self {
         self.edit(|settings| settings.store.negative_ttl = Some(ttl))
     }
 
-    /// Keeps responses with this status for `ttl` unless they say otherwise; call it once for each, the last call for a status wins.
-    /// It never applies to 206, 304 or 1xx.
+    /// Keeps responses with this status code fresh for `ttl` unless they state a lifetime. Call it once for each code; the last call
+    /// for a code wins. It never applies to 206, 304 or 1xx.
     pub fn ttl_for(self, status: StatusCode, ttl: Duration) -> Self {
         self.edit(|settings| {
             settings.store.statuses.retain(|(named, _)| *named != status);
@@ -88,23 +97,26 @@ impl CacheLayer {
         })
     }
 
-    /// The longest that anything is kept, whatever it says itself; default: 24 hours, and no limit with [`strict`](Self::strict).
+    /// Limits every lifetime, including those that responses state; default: 24 hours, or no limit with [`strict`](Self::strict).
     pub fn max_ttl(self, max: Duration) -> Self {
         self.edit(|settings| settings.choices.max_ttl = Some(max))
     }
 
-    /// The largest body that is stored, in bytes; default: 1 MiB. A larger one is forwarded as it comes.
+    /// Sets the size of the largest body that is stored, in bytes; default: 1 MiB. A larger body is forwarded as it arrives.
+    ///
+    /// A streamed body counts towards [`Cache::with_max_buffered_bytes`](crate::Cache::with_max_buffered_bytes) until it is complete;
+    /// one larger than a third of that budget is not stored either.
     pub fn max_body(self, bytes: u64) -> Self {
         self.edit(|settings| settings.store.max_body = bytes)
     }
 
-    /// Stores only responses for which `predicate` says so, given the head and, where it is known, the length of the body.
+    /// Stores only responses for which `predicate` returns `true`. Its arguments are the head and, if known, the length of the body.
     pub fn store_if(self, predicate: impl Fn(&response::Parts, Option<u64>) -> bool + Send + Sync + 'static) -> Self {
         self.edit(|settings| settings.store.store_if = Some(Arc::new(predicate)))
     }
 
-    /// Stores responses that set a cookie, without the cookie; default: they are not stored. The request that filled the
-    /// cache still gets its cookie.
+    /// Stores responses that set a cookie, without the cookie; default: they are not stored. The client whose request filled the
+    /// cache still receives its cookie.
     pub fn strip_set_cookie(self, on: bool) -> Self {
         self.edit(|settings| settings.choices.strip_set_cookie = on)
     }
@@ -112,89 +124,93 @@ impl CacheLayer {
 
 /// HTTP to the letter.
 impl CacheLayer {
-    /// Follows RFC 9111 to the letter, in place of larder's safer habits:
+    /// Follows RFC 9111 to the letter, instead of larder's safer defaults:
     ///
-    /// - any final status is stored that says for how long, and the usual ones by guess (a tenth of their age since
-    ///   `Last-Modified`, a day at most; §4.2.2);
-    /// - `CDN-Cache-Control` (RFC 9213) goes before `Cache-Control`;
-    /// - a request's `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma` are obeyed (§5.2.1);
-    /// - cookies and `Set-Cookie` are fields like any other (§7.3);
-    /// - `private="field"` and `no-cache="field"` leave out the fields, not the response; no lifetime is cut to a day.
+    /// - a response with any final status code is stored if it states a lifetime, and one with a heuristically cacheable code even if it
+    ///   does not (a tenth of its age since `Last-Modified`, at most a day; §4.2.2);
+    /// - `CDN-Cache-Control` (RFC 9213) takes precedence over `Cache-Control`;
+    /// - the request directives `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma` are obeyed (§5.2.1);
+    /// - cookies and `Set-Cookie` have no special meaning (§7.3);
+    /// - `private="field"` and `no-cache="field"` exclude the fields rather than the response; lifetimes are not limited to a day.
     ///
-    /// It changes defaults only: `max_ttl`, `strip_set_cookie`, `trusted_clients`, `ignore_cookies` and `vary_on_cookies` have their
-    /// effect whether they are called before it or after it.
+    /// It changes defaults only: `max_ttl`, `strip_set_cookie`, `trusted_clients`, `ignore_cookies` and `vary_on_cookies` have the same
+    /// effect before and after it.
     ///
-    /// For a proxy whose upstream knows HTTP caching; for an application's own handlers the default is the better choice.
+    /// Use it for a proxy whose upstream controls caching with HTTP; for an application's own handlers, prefer the default.
     pub fn strict(self) -> Self {
         self.edit(|settings| settings.store.profile = Profile::Strict)
     }
 
-    /// Obeys the demands of these clients on freshness (`no-cache`, `max-age`, …; RFC 9111 §5.2.1), to let some of them reload;
-    /// default: no client's, since any visitor could keep the cache from working, and every client's with [`strict`](Self::strict).
-    /// The last call wins.
+    /// Obeys the freshness directives of these clients (`no-cache`, `max-age`, …; RFC 9111 §5.2.1), for example to let an editor
+    /// reload a page. Default: those of no client, because any visitor could disable the cache with them; those of every client with
+    /// [`strict`](Self::strict). The last call wins.
     pub fn trusted_clients(self, trusted: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         self.edit(|settings| settings.choices.trusted = Some(Arc::new(trusted)))
     }
 
-    /// Gives each stored response without an `ETag` a strong one, made of its body when it is stored; clients that have it are
-    /// answered with 304 from then on. Default: off.
+    /// Adds a strong `ETag`, a digest of the body, to each stored response without one, so that clients can revalidate with 304.
+    /// Default: off.
     pub fn auto_etag(self, on: bool) -> Self {
         self.edit(|settings| settings.auto_etag = on)
     }
 }
 
-/// Staleness and stampedes: what happens when a response is about to expire, has expired, or is wanted by many at once.
+/// Staleness and stampedes: a response that is about to expire, that has expired, or that many requests need at the same time.
 impl CacheLayer {
-    /// For so long after its freshness, or after one of its tags was [expired](crate::Cache::expire_tags) before that, answers from
-    /// a stale response at once and fetches it anew in the background (RFC 5861 §3); default: not at all. A response's own
-    /// `stale-while-revalidate` goes before it; `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid it.
+    /// Serves a stale response for up to `window` after it expires, and refreshes it in the background (RFC 5861 §3); default: zero.
+    ///
+    /// The window also begins when one of its tags is [expired](crate::Cache::expire_tags). A response's own
+    /// `stale-while-revalidate` takes precedence; `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid stale responses.
     pub fn stale_while_revalidate(self, window: Duration) -> Self {
         self.edit(|settings| settings.store.stale_while_revalidate = window)
     }
 
-    /// For so long after its freshness, or after one of its tags was expired before that, answers from a stale response if the
-    /// handler fails: with 500, 502, 503 or 504, with an error, or with a panic (RFC 5861 §4); default: not at all. A response's own
-    /// `stale-if-error` goes before it; the same directives forbid it.
+    /// Serves a stale response for up to `window` after it expires if the handler fails: with 500, 502, 503 or 504, with an error,
+    /// or with a panic (RFC 5861 §4); default: zero.
+    ///
+    /// The window also begins when one of its tags is expired. A response's own `stale-if-error` takes precedence; the same
+    /// directives as above forbid stale responses.
     pub fn stale_if_error(self, window: Duration) -> Self {
         self.edit(|settings| settings.store.stale_if_error = window)
     }
 
-    /// Answers from a stale response if the handler needs longer than `limit`, where one of the two windows above allows a stale
-    /// one; the handler goes on, and what it answers is stored. Default: waits for the handler.
+    /// Serves a stale response if the handler takes longer than `limit` and one of the two windows above allows it. The handler
+    /// continues in the background, and its response is stored. Default: requests wait for the handler.
     pub fn soft_timeout(self, limit: Duration) -> Self {
         self.edit(|settings| settings.soft_timeout = Some(limit.min(LONGEST_WAIT)))
     }
 
-    /// Fetches a response anew in the background before it expires, with a chance that grows towards its end and with the time
-    /// that its handler took (XFetch); default: off. `eagerness` 1.0 is the optimum of its authors; higher is earlier.
+    /// Refreshes a response in the background before it expires, with a probability that rises towards the end of its lifetime and
+    /// with the handler's time (XFetch); default: off. An `eagerness` of 1.0 is optimal according to its authors; a higher one
+    /// refreshes earlier.
     pub fn refresh_ahead(self, eagerness: f64) -> Self {
         self.edit(|settings| settings.refresh_ahead = (eagerness > 0.0).then_some(eagerness))
     }
 
-    /// Takes up to this share off each lifetime, by chance, so that what was stored together does not expire together;
-    /// default: 0.
+    /// Shortens each lifetime by a random share of up to `share` (0 to 1), so that responses that were stored together do not expire
+    /// together; default: 0.
     pub fn jitter(self, share: f64) -> Self {
         self.edit(|settings| settings.store.jitter = share.clamp(0.0, 1.0))
     }
 
-    /// How long a request waits for another's fetch of the same key before it asks the handler itself, without storing, a year at
-    /// most; default: 2 seconds.
+    /// Limits how long a request waits for another request's fetch of the same key; default: 2 seconds, at most a year. After that it
+    /// calls the handler itself, and its response is not stored.
     pub fn wait_limit(self, limit: Duration) -> Self {
         self.edit(|settings| settings.wait_limit = limit.min(LONGEST_WAIT))
     }
 
-    /// Lets one node fetch for all that share a store; default: each node fetches for itself, once.
+    /// Lets one node fetch for all nodes that share a store; default: each node fetches once for itself.
     ///
-    /// A node that misses claims the key in the store, and gives the claim back when its response is stored; others look for that
-    /// response every 20 ms, for at most the [`wait_limit`](Self::wait_limit). Should the node die, its claim ends after `life`, which should
-    /// be as long as the handler takes at most. It costs two round trips more with each miss, and works with Redis; with other stores it
-    /// changes nothing. What is right does not depend on it.
+    /// After a miss, a node acquires a fetch lock in the store and releases it when its response is stored. Other nodes poll for that
+    /// response every 20 ms, for at most the [`wait_limit`](Self::wait_limit). If the node dies, its lock expires after `life`, which
+    /// should be the longest time that the handler takes. The lock costs two more round trips per miss. It works with Redis; with
+    /// other stores it has no effect. Correctness does not depend on it.
     pub fn collapse_across_nodes(self, life: Duration) -> Self {
         self.edit(|settings| settings.across_nodes = Some(life))
     }
 
-    /// Lets requests for the same key share one run of the handler; default: on. Without it, every request that is not answered from
-    /// the cache runs its own handler.
+    /// Lets concurrent requests for the same key share one run of the handler; default: on. If off, every request that the cache does
+    /// not answer runs the handler.
     pub fn collapse(self, on: bool) -> Self {
         self.edit(|settings| settings.collapsing = if on { Collapsing::On } else { Collapsing::Off })
     }
@@ -202,27 +218,29 @@ impl CacheLayer {
 
 /// Tags and status.
 impl CacheLayer {
-    /// Tags every response of the route; `{name}` stands for the route's capture of that name, decoded, and `{{`, `}}` for
-    /// braces. It adds to tags given before.
+    /// Tags every response of the route. `{name}` is replaced by the route's capture of that name, decoded; `{{` and `}}` are literal
+    /// braces. Further calls add tags.
     ///
-    /// A capture that the route does not have: the response is served and not stored, and a warning names it once. Put the
-    /// layer on the route or use `route_layer`; around a whole router no route is known yet.
+    /// If the route has no such capture, the response is served and not stored, and a warning names the capture once. Put the layer
+    /// on the route or use `route_layer` or `Router::layer`: a layer around the whole router runs before routing, without captures.
     pub fn tags<S>(self, tags: impl IntoTags<S>) -> Self {
         self.edit(|settings| tags.for_each_tag(|tag| settings.tags.push(TagTemplate::parse(tag))))
     }
 
-    /// Sends `Cache-Status` (RFC 9211) with each response; default: it is only in the response's extensions, because it tells
-    /// clients whether somebody asked before them.
+    /// Sends `Cache-Status` (RFC 9211) with each response; default: off. The field reveals whether another client has requested the
+    /// same resource (RFC 9211 §6). The response's extensions always contain it, as [`CacheStatus`](crate::CacheStatus).
     pub fn status_header(self, on: bool) -> Self {
         self.edit(|settings| settings.status_field = if on { StatusField::Sent } else { StatusField::default() })
     }
 }
 
-/// Keys: which requests share a response. By default scheme, host, path and query, byte for byte, and the request fields
-/// that the response's `Vary` names.
+/// The key: which requests share a response. By default it consists of scheme, host, path and query, byte for byte, and of the
+/// request fields that the response's `Vary` names.
 impl CacheLayer {
-    /// Leaves these query parameters out of the key; `*` at the end of a name stands for anything. The handler does not see
-    /// them either, since its response is for all. Further calls add names; it replaces an earlier [`only_query`](Self::only_query).
+    /// Excludes these query parameters from the key; a `*` at the end of a name matches any rest. The handler does not receive them
+    /// either, because its response is for all. Further calls add names; replaces an earlier [`only_query`](Self::only_query).
+    ///
+    /// A query longer than 8,000 bytes bypasses the cache where a rule like this applies.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -232,19 +250,19 @@ impl CacheLayer {
         self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).ignore(names))
     }
 
-    /// Leaves all query parameters out of the key but these. The handler does not see the others either. Further calls add names; it
+    /// Excludes all query parameters but these from the key. The handler does not receive the others either. Further calls add names;
     /// replaces an earlier [`ignore_query`](Self::ignore_query).
     pub fn only_query<S>(self, names: impl IntoNames<S>) -> Self {
         self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).only(names))
     }
 
-    /// Obeys `No-Vary-Search`: queries that differ only in what a response says makes no difference share it; default: every byte
-    /// of the query counts. Each miss costs one look-up more.
+    /// Obeys the response field `No-Vary-Search`: requests whose queries differ only in parameters that it names share a response;
+    /// default: off, every byte of the query is significant. Each miss costs one more lookup.
     pub fn no_vary_search(self, on: bool) -> Self {
         self.edit(|settings| settings.no_vary_search = on)
     }
 
-    /// Sorts the query by the names of its parameters, so that their order does not matter; default: off.
+    /// Sorts the query by the names of its parameters, so that their order is not significant; default: off.
     pub fn sort_query(self, on: bool) -> Self {
         self.edit(|settings| settings.key.query = std::mem::take(&mut settings.key.query).sorted(on))
     }
@@ -265,9 +283,9 @@ impl CacheLayer {
         self.edit(|settings| settings.key.vary_on.append(&mut names))
     }
 
-    /// Compares a request field, in `vary_on` and in a response's `Vary`, by its normal form: what a function returns for its value (`""`
-    /// if it is absent), or the language that a [`LanguageMatcher`](crate::LanguageMatcher) chooses. The last call for a field wins. The
-    /// handler must not use more of the value than that.
+    /// Normalizes a request field before it is compared for `vary_on` and for a response's `Vary`. The normalizer is a function of the
+    /// field's value (`""` if absent), or a [`LanguageMatcher`](crate::LanguageMatcher). The last call for a field wins. The handler
+    /// must not depend on more than the normalized value.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -282,30 +300,29 @@ impl CacheLayer {
         self.edit(|settings| settings.key.normalizers.set(field, normalizer))
     }
 
-    /// Answers requests with cookies from the cache, because the route does not look at them; default: a request with a
-    /// `Cookie` goes to the handler and nothing is stored. `true` replaces an earlier [`vary_on_cookies`](Self::vary_on_cookies); `false`
-    /// leaves one in force.
+    /// Answers requests with cookies from the cache, for a route that does not read cookies. Default: a request with `Cookie` bypasses
+    /// the cache. `true` replaces an earlier [`vary_on_cookies`](Self::vary_on_cookies); `false` keeps one.
     pub fn ignore_cookies(self, on: bool) -> Self {
         self.edit(|settings| settings.choices.ignore_cookies(on))
     }
 
-    /// Adds the values of these cookies to the key; the route does not look at any other. Further calls add names; it replaces an
-    /// earlier [`ignore_cookies`](Self::ignore_cookies).
+    /// Adds the values of these cookies to the key, for a route that reads no other cookie. Further calls add names; replaces an earlier
+    /// [`ignore_cookies`](Self::ignore_cookies).
     pub fn vary_on_cookies<S>(self, names: impl IntoNames<S>) -> Self {
         self.edit(|settings| settings.choices.name_cookies(names))
     }
 
-    /// Answers requests with `Authorization` from the cache, because the route does not look at it; default: such a request is
-    /// answered only from responses with `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5).
+    /// Answers requests with `Authorization` from the cache, for a route that does not read it. Default: only a response with `public`,
+    /// `s-maxage` or `must-revalidate` answers such a request (RFC 9111 §3.5).
     pub fn ignore_authorization(self, on: bool) -> Self {
         self.edit(|settings| {
             settings.authorization = if on { Authorization::Ignored } else { Authorization::default() };
         })
     }
 
-    /// Gives each principal responses of its own: `principal` names whoever the response is for, by everything about the
-    /// request that authenticates. `Authorization` and cookies matter in no other way then. `None` is an anonymous
-    /// request, to which the usual rules apply. Nodes that share a store need the same [`Cache::with_secret`].
+    /// Stores separate responses for each principal. `principal` returns the identity that the request has authenticated as; it must
+    /// consider everything that authenticates a request, because `Authorization` and cookies have no other effect then. For `None`,
+    /// an anonymous request, the usual rules apply. Nodes that share a store need the same [`Cache::with_secret`].
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -319,10 +336,10 @@ impl CacheLayer {
         self.edit(|settings| settings.key.principal = Some(Arc::new(principal)))
     }
 
-    /// Adds a part of your own to the key, under a name; a request for which it is `None` bypasses the cache. The last call wins.
+    /// Adds a named part to the key; a request for which `part` returns `None` bypasses the cache. The last call wins.
     ///
-    /// The name and what `part` returns are in the key, so layers whose parts have different names share no entry. Give another name when
-    /// the same result comes to mean something else.
+    /// The key contains the name and the value, so layers whose parts have different names share no entry. Choose another name when
+    /// the meaning of a value changes.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -339,7 +356,7 @@ impl CacheLayer {
         self.edit(|settings| settings.key.part = Some((name.into(), Arc::new(part))))
     }
 
-    /// The most variants (by `Vary`) that one URL may have; default: 32. More are served and not stored.
+    /// Limits the variants (by `Vary`) of one URL; default: 32. Further variants are served and not stored.
     pub fn max_variants(self, max: usize) -> Self {
         self.edit(|settings| settings.max_variants = max)
     }
@@ -352,7 +369,7 @@ impl CacheLayer {
     }
 }
 
-/// A key must not silently be wider than its author thinks, so a slip in a name stops the start.
+/// Panics on an invalid name: a misspelled field would silently merge responses that differ.
 #[track_caller]
 fn field_name(name: &str) -> HeaderName {
     match name.parse() {

@@ -31,7 +31,7 @@ use crate::{
     router,
 };
 
-/// A service with a cache in front of it; made by [`CacheLayer`](crate::CacheLayer).
+/// A service with a cache in front of it, made by [`CacheLayer`](crate::CacheLayer).
 #[derive(Debug, Clone)]
 pub struct CacheService<S> {
     inner: S,
@@ -49,12 +49,12 @@ impl<S> CacheService<S> {
         &self.inner
     }
 
-    /// Returns the inner service; requests that are under way keep the clone that they have.
+    /// Returns the inner service; requests in progress keep their clones of it.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Returns the inner service and drops the cache's handle.
+    /// Returns the inner service, and drops the handle of the cache.
     pub fn into_inner(self) -> S {
         self.inner
     }
