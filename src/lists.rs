@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(read(Cow::Borrowed("posts")), ["posts"]);
         assert_eq!(read(Arc::<str>::from("posts")), ["posts"]);
         assert_eq!(read(["a", "b"]), ["a", "b"]);
-        assert_eq!(read(&["a", "b"]), ["a", "b"]);
+        assert_eq!(read(&["a", "b"][..]), ["a", "b"]);
         assert_eq!(read(vec![String::from("a")]), ["a"]);
         assert_eq!(read(BTreeSet::from(["b", "a"])), ["a", "b"]);
         assert_eq!(read((1..=2).map(|id| format!("post:{id}"))), ["post:1", "post:2"]);

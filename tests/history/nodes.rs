@@ -121,7 +121,10 @@ impl Acknowledged {
     /// What a node has to know now.
     fn owed(&mut self, node: usize, lag: Duration) -> u64 {
         let now = Instant::now();
-        while let Some((_, _, value)) = self.recent.pop_front_if(|(at, ..)| now - *at >= LONGEST_LAG) {
+        while let Some(&(at, _, value)) = self.recent.front()
+            && now - at >= LONGEST_LAG
+        {
+            self.recent.pop_front();
             self.settled = self.settled.max(value);
         }
         let known = self.recent.iter().filter(|(at, by, _)| *by == node || now - *at >= lag);
