@@ -7,13 +7,16 @@ use std::{env, fmt::Debug, hint::black_box, process::ExitCode};
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http::{Request, Response};
+use larder::Cache;
 use larder::backend::Stored;
-use larder_benches::{Entry, Floor, Handler, KIB, MIB, Requests, ask, engine, layer, router, runtime, stored, warm};
+use larder_benches::{
+    Entry, Floor, HOUR, Handler, KIB, MIB, RedisServer, Requests, ask, engine, layer, router, runtime, stored, warm,
+};
 use tower::{Layer as _, Service};
 
 /// Each is larder's or what it is compared with; `request` and `new-request` are what the others do besides.
 const CASES: &str = "request new-request moka floor floor-1m hit-1k hit-64k hit-1m hit-8-tags hit-in-router hit-around-router \
-                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full encode-1k decode-1k";
+                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full encode-1k decode-1k redis-hit";
 
 const STORE: usize = 1024 * MIB;
 /// For `…-full`: so small that every miss evicts.
@@ -59,6 +62,7 @@ fn run(case: &str, times: usize) -> Option<()> {
         "floor-miss-full" => miss(Floor::new(handler, FULL), times),
         "encode-1k" => encode(times),
         "decode-1k" => decode(times),
+        "redis-hit" => redis_hit(times),
         _ => return None,
     }
     Some(())
@@ -83,6 +87,20 @@ fn decode(times: usize) {
     let (key, stored) = stored(KIB);
     let bytes = stored.to_bytes(&key).expect("a small entry");
     (0..times).for_each(|_| drop(Stored::from_bytes(black_box(&key), Bytes::copy_from_slice(&bytes))));
+}
+
+/// Hits in a real Redis, one after the other.
+fn redis_hit(times: usize) {
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let cache = Cache::connect(&server.url()).await.expect("a server that listens");
+        let mut service = cache.layer().ttl(HOUR).tags(["items"]).layer(Handler::new(KIB));
+        let requests = Requests::for_one();
+        for at in 0..=times {
+            black_box(service.call(requests.get(at)).await.expect("no error"));
+        }
+    });
 }
 
 fn hit<S, B>(mut service: S, times: usize)
