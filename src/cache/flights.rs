@@ -110,6 +110,17 @@ impl Flights {
         }
     }
 
+    /// Begins a fetch beside the one that `follower` waits for, unless another request has done so since; `None` if no fetch of `key`
+    /// is running.
+    pub(crate) fn overtake(self: &Arc<Self>, key: &[u8], epoch: u64, follower: &Follower) -> Option<Joined> {
+        let mut shard = lock(self.shard(key));
+        let flight = shard.get(key)?;
+        if !Arc::ptr_eq(flight, &follower.flight) && flight.epoch >= epoch {
+            return Some(self.follow(flight));
+        }
+        Some(Joined::Leader(self.begin(&mut shard, key, epoch)))
+    }
+
     /// Begins a fetch unless one is under way.
     pub(crate) fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<LeaderGuard> {
         let mut shard = lock(self.shard(key));

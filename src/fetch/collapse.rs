@@ -1,6 +1,11 @@
 //! Collapsed forwarding: which request fetches, and which waits for the fetch of another request or another node.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::Response;
 use http_body::Body;
@@ -66,6 +71,41 @@ enum Followed<B: Body> {
     Fetch(Role),
     /// The response was not for this request: it has been invalidated meanwhile, or is another variant.
     Retry,
+    /// Run the handler beside a fetch that takes longer than the wait limit.
+    Overtaking(LeaderGuard),
+    /// Wait for the run of another request that overtakes.
+    Waiting,
+}
+
+/// The fetches that a request waits for: the latest, and earlier ones that take longer than the wait limit.
+struct Fetches {
+    followers: Vec<Follower>,
+    deadline: Instant,
+    /// One of them has failed.
+    failed: bool,
+}
+
+impl Future for Fetches {
+    type Output = FetchOutcome;
+
+    /// Returns the first outcome; a fetch that has failed is ignored while others run.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FetchOutcome> {
+        let mut index = 0;
+        while index < self.followers.len() {
+            match Pin::new(&mut self.followers[index]).poll(cx) {
+                Poll::Ready(FetchOutcome::Failed) if self.followers.len() > 1 => {
+                    self.failed = true;
+                    drop(self.followers.remove(index));
+                }
+                Poll::Ready(outcome) => {
+                    drop(self.followers.remove(index));
+                    return Poll::Ready(outcome);
+                }
+                Poll::Pending => index += 1,
+            }
+        }
+        Poll::Pending
+    }
 }
 
 /// The next step of a leader that had to agree with other nodes.
@@ -97,24 +137,35 @@ impl FetchContext {
         }
     }
 
-    /// Waits until another fetch has stored the response, or until this request may fetch; `wait_limit` at the longest.
+    /// Waits until another fetch has stored the response, or until this request may fetch.
+    ///
+    /// After each `wait_limit` without an outcome, one of the waiting requests runs the handler as well, and the others wait for
+    /// either run. If a fetch has failed, a request waits for `wait_limit` in all.
     ///
     /// Each further lookup updates `miss`.
     pub(crate) async fn wait<B: Body>(&self, miss: &mut Miss, mut epoch: Epoch, joined: Joined) -> Waited<B> {
-        let deadline = Instant::now() + self.settings.wait_limit;
+        let mut fetches = Fetches { followers: Vec::new(), deadline: Instant::now() + self.settings.wait_limit, failed: false };
         let mut soft_deadline = self.soft_deadline(miss);
         let mut joined = Some(joined);
         loop {
-            let joined = joined.take().unwrap_or_else(|| self.join(miss, epoch));
-            let follower = match self.join_older(joined, miss, epoch).await {
-                Joined::Leader(leader) => return self.lead(leader, miss, epoch, deadline).await,
-                Joined::Follower(follower) => follower,
-                Joined::Outdated(_) | Joined::Full => return Waited::Fetch(Role::Passthrough),
+            let joined = match joined.take() {
+                Some(joined) => joined,
+                None => self.join(miss, epoch),
             };
-            match self.follow(follower, miss, &mut epoch, soft_deadline.take(), deadline).await {
+            match self.join_older(joined, miss, epoch).await {
+                Joined::Leader(leader) => return self.lead(leader, miss, epoch, fetches.deadline).await,
+                Joined::Follower(follower) => fetches.followers.push(follower),
+                Joined::Outdated(_) | Joined::Full => return Waited::Fetch(Role::Passthrough),
+            }
+            match self.follow(&mut fetches, miss, &mut epoch, soft_deadline.take()).await {
                 Followed::Answered(response) => return Waited::Answered(response),
                 Followed::Fetch(role) => return Waited::Fetch(role),
-                Followed::Retry => {}
+                Followed::Overtaking(leader) => {
+                    let deadline = Instant::now() + self.settings.wait_limit;
+                    self.place.take(deadline).await;
+                    return Waited::Fetch(Role::Leader(FetchPermit { leader, _lock: None }));
+                }
+                Followed::Retry | Followed::Waiting => {}
             }
         }
     }
@@ -138,33 +189,60 @@ impl FetchContext {
         }
     }
 
-    /// Waits for the leader's fetch; from the soft deadline on, a stale response is an answer.
+    /// Waits for the first outcome of `fetches`; from the soft deadline on, a stale response is an answer.
     async fn follow<B: Body>(
         &self,
-        follower: Follower,
+        fetches: &mut Fetches,
         miss: &mut Miss,
         epoch: &mut Epoch,
         soft_deadline: Option<Instant>,
-        deadline: Instant,
     ) -> Followed<B> {
-        let mut follower = pin!(follower);
         let mut outcome = None;
-        if let Some(soft_deadline) = soft_deadline.filter(|soft| *soft < deadline) {
-            outcome = timeout_at(soft_deadline, follower.as_mut()).await.ok();
+        if let Some(soft_deadline) = soft_deadline.filter(|soft| *soft < fetches.deadline) {
+            outcome = timeout_at(soft_deadline, &mut *fetches).await.ok();
             if outcome.is_none()
                 && let Some(stale) = self.answer_stale(Reason::StaleWhileSlow).await
             {
                 return Followed::Answered(stale);
             }
         }
-        let outcome = match outcome {
-            Some(outcome) => outcome,
-            None => match timeout_at(deadline, follower).await {
-                Ok(outcome) => outcome,
-                Err(_) => return Followed::Fetch(Role::Passthrough),
-            },
-        };
-        self.answer_after(outcome, miss, epoch).await
+        loop {
+            let outcome = match outcome.take() {
+                Some(outcome) => Some(outcome),
+                None => timeout_at(fetches.deadline, &mut *fetches).await.ok(),
+            };
+            match outcome {
+                Some(outcome) => {
+                    fetches.failed |= outcome == FetchOutcome::Failed;
+                    return self.answer_after(outcome, miss, epoch).await;
+                }
+                None if fetches.failed => return Followed::Fetch(Role::Passthrough),
+                None => match self.overtake(fetches, miss, epoch).await {
+                    Followed::Waiting => {}
+                    next => return next,
+                },
+            }
+        }
+    }
+
+    /// Runs the handler as well, unless another waiting request has begun to.
+    async fn overtake<B: Body>(&self, fetches: &mut Fetches, miss: &mut Miss, epoch: &mut Epoch) -> Followed<B> {
+        // The lookup brings the epoch up to date: the new run begins now.
+        match self.answer_after(FetchOutcome::Stored, miss, epoch).await {
+            Followed::Retry => {}
+            next => return next,
+        }
+        fetches.deadline = Instant::now() + self.settings.wait_limit;
+        let Some(latest) = fetches.followers.last() else { return Followed::Retry };
+        match self.cache.inner.flights.overtake(miss.key(&self.request).as_bytes(), epoch.get(), latest) {
+            Some(Joined::Leader(leader)) => Followed::Overtaking(leader),
+            Some(Joined::Follower(follower)) => {
+                fetches.followers.push(follower);
+                Followed::Waiting
+            }
+            Some(Joined::Outdated(_) | Joined::Full) => Followed::Fetch(Role::Passthrough),
+            None => Followed::Retry,
+        }
     }
 
     /// The instant from which a stale response is an answer to a request that waits.
@@ -276,7 +354,7 @@ impl FetchContext {
                 Followed::Answered(response) => return Agreed::Answered(response),
                 Followed::Retry if lock.is_some() => return Agreed::Fetch(lock),
                 Followed::Retry => {}
-                Followed::Fetch(_) => return Agreed::Fetch(None),
+                Followed::Fetch(_) | Followed::Overtaking(_) | Followed::Waiting => return Agreed::Fetch(None),
             }
         }
     }

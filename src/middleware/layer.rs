@@ -193,8 +193,10 @@ impl CacheLayer {
         self.edit(|settings| settings.store.jitter = share.clamp(0.0, 1.0))
     }
 
-    /// Limits how long a request waits for another request's fetch of the same key; default: 2 seconds, at most a year. After that it
-    /// calls the handler itself, and its response is not stored.
+    /// Limits how long requests wait for one fetch of their key; default: 2 seconds, at most a year. After that, one of the waiting
+    /// requests runs the handler as well, and the others wait for either run: a handler that takes 3 seconds runs twice for 50
+    /// concurrent requests. If a fetch has failed meanwhile, the waiting requests run the handler themselves, and their responses
+    /// are not stored.
     pub fn wait_limit(self, limit: Duration) -> Self {
         self.edit(|settings| settings.wait_limit = limit.min(LONGEST_WAIT))
     }

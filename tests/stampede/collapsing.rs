@@ -328,7 +328,7 @@ async fn a_layer_without_collapsing_runs_every_handler_at_once() {
 // How long.
 
 #[tokio::test(start_paused = true)]
-async fn a_request_waits_as_long_as_its_layer_says_and_then_asks_for_itself_without_storing() {
+async fn one_waiting_request_runs_the_handler_as_well_after_the_wait_limit() {
     for limit in [None, Some(Duration::from_millis(100)), Some(5 * MINUTE)] {
         let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
         let layer = minute(&cache);
@@ -337,15 +337,67 @@ async fn a_request_waits_as_long_as_its_layer_says_and_then_asks_for_itself_with
         let first = ask(&app, "/page");
         gate.arrival().await;
 
-        let (took, answer) = timed(get(&app, "/page")).await;
-        assert_eq!((answer.text(), answer.reason()), ("run 2", Some(Reason::WaitLimit)));
+        let (took, answers) = timed(answers(ask_times(50, &app, "/page"))).await;
+        assert!(answers.iter().all(|answer| answer.text() == "run 2"));
+        assert_eq!(answers.iter().filter(|answer| answer.is_stored()).count(), 1);
         assert_eq!(took, limit.unwrap_or(WAIT_LIMIT));
+        assert!(get(&app, "/page").await.is_hit());
 
         gate.open(1);
         assert!(first.await.unwrap().is_stored());
-        let hit = get(&app, "/page").await;
-        assert_eq!((hit.text(), hit.is_hit()), ("run 1", true));
+        assert!(get(&app, "/page").await.is_hit());
+        assert_eq!(runs.count(), 2);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_handler_runs_twice_for_fifty_requests() {
+    let ((cache, _), runs) = (cache(), Runs::default());
+    let handler = {
+        let runs = runs.clone();
+        move || async move {
+            let run = runs.begin();
+            sleep(Duration::from_secs(3)).await;
+            format!("run {run}")
+        }
+    };
+    let app = page(minute(&cache), handler);
+    let (took, answers) = timed(answers(ask_times(50, &app, "/page"))).await;
+    // All but the request that overtakes are answered by the first run, which ends first.
+    assert_eq!(answers.iter().filter(|answer| answer.text() == "run 1").count(), 49);
+    assert_eq!((runs.count(), took), (2, Duration::from_secs(5)));
+}
+
+/// A run that hangs delays the requests that wait for it by the wait limit, however many there are.
+#[tokio::test(start_paused = true)]
+async fn each_wait_limit_begins_one_more_run_while_all_hang() {
+    let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
+    let app = page(minute(&cache), {
+        let (gate, runs) = (gate.clone(), runs.clone());
+        move || async move {
+            let run = runs.begin();
+            gate.pass().await;
+            format!("run {run}")
+        }
+    });
+    let asked = ask_times(50, &app, "/page");
+    for limits in 1..=5 {
+        sleep(WAIT_LIMIT).await;
+        settled().await;
+        assert_eq!(runs.count(), 1 + limits);
+    }
+    gate.open(1);
+    let answered = timeout(WAIT_LIMIT / 2, async {
+        while runs.count() < 6 {
+            sleep(Duration::from_millis(1)).await
+        }
+    })
+    .await;
+    assert!(answered.is_ok());
+    settled().await;
+    let done = asked.iter().filter(|asked| asked.is_finished()).count();
+    // The run that has ended, and every request that waited; the other five requests lead runs that hang.
+    assert_eq!(done, 45);
 }
 
 #[tokio::test(start_paused = true)]
