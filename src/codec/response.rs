@@ -37,7 +37,7 @@ pub(super) fn put_response(out: &mut Vec<u8>, response: &StoredResponse) -> Opti
     out.put_u64(response.fresh_until.as_millis());
     out.put_u32(response.stale.while_revalidate);
     out.put_u32(response.stale.if_error);
-    out.put_u32(response.cost);
+    out.put_u32(response.handler_millis);
     put_fields(out, &response.head.headers)?;
     out.put_u64(response.body.len() as u64);
     Some(())
@@ -52,7 +52,7 @@ pub(super) fn read_response(reader: &mut Reader<'_>, packing: Packing<'_>) -> Re
     let generated = Timestamp::from_millis(reader.u64()?);
     let fresh_until = Timestamp::from_millis(reader.u64()?);
     let stale = StaleWindows { while_revalidate: reader.u32()?, if_error: reader.u32()? };
-    let cost = reader.u32()?;
+    let handler_millis = reader.u32()?;
     let fields = packing.keep(reader.part()?);
     let length = reader.u64()?;
     Ok(StoredResponse {
@@ -64,7 +64,7 @@ pub(super) fn read_response(reader: &mut Reader<'_>, packing: Packing<'_>) -> Re
         stale,
         must_not_serve_stale: flags & FORBIDS_STALE != 0,
         immutable: flags & IMMUTABLE != 0,
-        cost,
+        handler_millis,
     })
 }
 

@@ -63,7 +63,7 @@ fn response() -> impl Strategy<Value = StoredResponse> {
     let body = prop_oneof![vec(any::<u8>(), 0..200), "(a|b|cd){0,1000}".prop_map(String::into_bytes)];
     let times = any::<(u64, u64, u32, u32, u32)>();
     (100..1000_u16, headers(), body, times, any::<[bool; 3]>()).prop_map(|(status, mut headers, body, times, flags)| {
-        let (generated, fresh_until, while_revalidate, if_error, cost) = times;
+        let (generated, fresh_until, while_revalidate, if_error, handler_millis) = times;
         let [allows_authorization, must_not_serve_stale, immutable] = flags;
         headers.insert(CONTENT_LENGTH, body.len().into());
         StoredResponse {
@@ -75,7 +75,7 @@ fn response() -> impl Strategy<Value = StoredResponse> {
             stale: StaleWindows { while_revalidate, if_error },
             must_not_serve_stale,
             immutable,
-            cost,
+            handler_millis,
         }
     })
 }
@@ -195,7 +195,7 @@ pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredRespon
         stale: StaleWindows { while_revalidate: 1000, if_error: 360_000 },
         must_not_serve_stale: false,
         immutable: true,
-        cost: 12,
+        handler_millis: 12,
     }
 }
 

@@ -88,7 +88,7 @@ fn response_difference(one: &StoredResponse, other: &StoredResponse) -> Option<&
         (one.stale == other.stale, "stale windows"),
         (one.must_not_serve_stale == other.must_not_serve_stale, "ban on stale use"),
         (one.immutable == other.immutable, "immutability"),
-        (one.cost == other.cost, "cost"),
+        (one.handler_millis == other.handler_millis, "duration of the handler run"),
     ]
     .into_iter()
     .find_map(|(same, part)| (!same).then_some(part))
@@ -111,6 +111,6 @@ fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
         stale: StaleWindows::default(),
         must_not_serve_stale: true,
         immutable: true,
-        cost: 7,
+        handler_millis: 7,
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct StoredResponse {
     pub(crate) must_not_serve_stale: bool,
     pub(crate) immutable: bool,
     /// How long the handler took, in milliseconds.
-    pub(crate) cost: u32,
+    pub(crate) handler_millis: u32,
 }
 
 /// The head of a response, without extensions.

@@ -115,14 +115,14 @@ impl Content {
 
 /// How fresh a response is at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Freshness {
+pub(crate) struct FreshnessState {
     now: Timestamp,
     /// When it becomes stale, or became so.
     until: Timestamp,
     stale: StaleWindows,
 }
 
-impl Freshness {
+impl FreshnessState {
     /// How fresh `response` is at `now`, if it was not expired before its time.
     pub(crate) fn of(response: &StoredResponse, now: Timestamp) -> Self {
         Self { now, until: response.fresh_until, stale: response.stale }

@@ -19,7 +19,7 @@ use crate::{
     http::{
         cache_control::{CacheControl, named_fields},
         cache_status::{CacheStatus, Reason},
-        stored_fields::is_of_a_request,
+        stored_fields::is_request_specific,
         vary::Vary,
     },
 };
@@ -98,7 +98,7 @@ pub(crate) fn excluded_fields<'r>(rules: &'r StoreRules, response: &response::Pa
     };
     move |name| {
         *name == LARDER_CACHE_CONTROL
-            || (rules.profile == Profile::Safe && is_of_a_request(name))
+            || (rules.profile == Profile::Safe && is_request_specific(name))
             || (rules.set_cookie == SetCookie::Strip && *name == SET_COOKIE)
             || named.contains(name)
     }
