@@ -493,7 +493,7 @@ async fn every_flaw_is_noticed_by_name() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "FAILED late-store: what was fetched before an invalidation and stored after it is not found")]
+#[should_panic(expected = "FAILED late-store: an entry that is fetched before an invalidation and stored after it is not found")]
 async fn a_failure_is_told_with_its_case() {
     suite(Flaw::ReStamps).only(["late-store"]).run().await.assert();
 }
