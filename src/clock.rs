@@ -1,4 +1,4 @@
-//! The time.
+//! Timestamps, and the clocks that caches read.
 
 use std::{
     sync::{
@@ -8,32 +8,32 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A moment, in whole milliseconds since 1970, that never runs backwards within a process.
+/// A point in time, in whole milliseconds since the start of 1970 (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The moment `millis` milliseconds after the start of 1970.
+    /// Creates the timestamp `millis` milliseconds after the start of 1970.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the start of 1970.
+    /// Returns the milliseconds since the start of 1970.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds since `earlier`; zero if `earlier` lies in the future.
+    /// Returns the whole seconds since `earlier`; zero if `earlier` is later than this.
     pub const fn seconds_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1000
     }
 
-    /// The beginning of this moment's second.
+    /// Rounds down to whole seconds.
     pub(crate) const fn whole_seconds(self) -> Self {
         Self(self.0 - self.0 % 1000)
     }
 
-    /// The time since `earlier`; zero if `earlier` lies in the future.
+    /// Returns the time since `earlier`; zero if `earlier` is later than this.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -71,10 +71,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Where a cache reads the time.
+/// The clock of a cache.
 ///
-/// The default follows the operating system's coarse monotonic clock, anchored once to the wall clock, so that a
-/// wall clock that is set back never makes an old response young.
+/// The default is the operating system's coarse monotonic clock, added to the wall clock's time at the start of the process. It never
+/// runs backwards: when the wall clock is set back, stored responses do not become younger.
 #[derive(Debug, Clone, Default)]
 pub struct Clock(Source);
 
@@ -86,7 +86,7 @@ enum Source {
 }
 
 impl Clock {
-    /// The current time; resolution about 4 ms, cost a few nanoseconds.
+    /// Returns the current time. The default clock has a resolution of about 4 ms; a read costs a few nanoseconds.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => system_now(),
@@ -107,12 +107,14 @@ fn wall_clock_millis() -> u64 {
 }
 
 fn monotonic_millis() -> u64 {
-    // Without the update of coarsetime's process-wide cache, which would be a write shared by all threads.
+    // `now` would also update coarsetime's process-wide cache, a write to memory that all threads share.
     let ticks = coarsetime::Instant::now_without_cache_update().as_ticks(); // seconds in the high half, their fraction in the low
     (ticks >> 32) * 1000 + (((ticks & u64::from(u32::MAX)) * 1000) >> 32)
 }
 
-/// A clock for tests that moves only when told to.
+/// A clock for tests, which changes only by [`advance`](Self::advance) and [`set`](Self::set).
+///
+/// Clones share the time, as do all caches that were given the clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -127,22 +129,22 @@ fn monotonic_millis() -> u64 {
 pub struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    /// A clock that stands at the current time.
+    /// Creates a clock that shows the current time.
     pub fn new() -> Self {
         Self(Arc::new(AtomicU64::new(system_now().0)))
     }
 
-    /// Moves the clock forward, at once for every cache that uses it.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(millis(by), Ordering::Relaxed);
     }
 
-    /// Sets the clock, also backwards.
+    /// Sets the clock, forwards or backwards.
     pub fn set(&self, to: SystemTime) {
         self.0.store(Timestamp::from(to).0, Ordering::Relaxed);
     }
 
-    /// The time that the clock shows.
+    /// Returns the time that the clock shows.
     pub fn now(&self) -> SystemTime {
         Timestamp(self.0.load(Ordering::Relaxed)).into()
     }

@@ -1,15 +1,15 @@
-//! The error of the crate.
+//! The crate's error type.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 type Source = Arc<dyn StdError + Send + Sync>;
 
-/// What went wrong in the cache; never what went wrong in a handler.
+/// An error of the cache, never of a handler.
 ///
-/// The middleware never answers a request with this error: reads fail open and the handler runs. It reaches the code that
-/// asked for something the cache could not promise, such as an invalidation.
+/// The middleware never answers a request with this error: if a read of the store fails, the handler runs. Calls whose effect the caller
+/// must be able to rely on return it, such as an invalidation.
 ///
-/// With the feature `axum`, a handler can return it: the answer is 503 without a body, and the error is logged.
+/// With the feature `axum`, a handler can return it: the response is 503 without a body, and the error is logged.
 ///
 /// ```
 /// use axum::{extract::State, http::StatusCode};
@@ -37,39 +37,39 @@ enum Kind {
 }
 
 impl Error {
-    /// An error for input that can never work, such as an empty tag; `message` says what to do instead.
+    /// Creates an error for input that can never work, such as an empty tag; `message` should say what to do instead.
     pub fn invalid_input(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::InvalidInput, message)
     }
 
-    /// An error for an operation that took longer than its limit.
+    /// Creates an error for an operation that exceeded its time limit.
     pub fn timeout(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Timeout, message)
     }
 
-    /// An error for a backend that cannot be reached or that refuses to work.
+    /// Creates an error for a backend that is unreachable or refuses to work.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Unavailable, message)
     }
 
-    /// Keeps `source` as the cause.
+    /// Sets the cause of the error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// Whether the input was at fault: the same call will fail again.
+    /// Returns whether the input was invalid: the same call will fail again.
     pub fn is_invalid_input(&self) -> bool {
         self.kind == Kind::InvalidInput
     }
 
-    /// Whether a time limit ran out; the operation may or may not have taken effect.
+    /// Returns whether a time limit was exceeded; the operation may or may not have taken effect.
     pub fn is_timeout(&self) -> bool {
         self.kind == Kind::Timeout
     }
 
-    /// Whether the backend could not be reached or refused to work.
+    /// Returns whether the backend was unreachable or refused to work.
     pub fn is_unavailable(&self) -> bool {
         self.kind == Kind::Unavailable
     }

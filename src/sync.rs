@@ -1,4 +1,4 @@
-//! What the files under the model checker synchronise with; it puts its own in place.
+//! The locks and atomics of the model-checked files; the models replace this module by their own.
 
 pub(crate) use std::sync::{
     Mutex, MutexGuard,

@@ -484,7 +484,7 @@ async fn every_flaw_is_noticed_by_name() {
         let waits = flaw == Flaw::LeaksLock;
         let limit = Duration::from_secs(if waits { 1 } else { 60 });
         let report = suite(flaw).only(cases.iter().copied()).time_limit(limit).run().await;
-        let waited = report.failures().any(|outcome| outcome.happened().contains("did not come to an end"));
+        let waited = report.failures().any(|outcome| outcome.happened().contains("did not end within"));
         if failures(&report) != cases || waited != waits {
             unnoticed.push(format!("{flaw:?}, to be noticed by {cases:?}: {report}"));
         }
@@ -493,7 +493,7 @@ async fn every_flaw_is_noticed_by_name() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "FAILED late-store: what was fetched before an invalidation and stored after it is not found")]
+#[should_panic(expected = "FAILED late-store: an entry that is fetched before an invalidation and stored after it is not found")]
 async fn a_failure_is_told_with_its_case() {
     suite(Flaw::ReStamps).only(["late-store"]).run().await.assert();
 }

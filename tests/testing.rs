@@ -6,16 +6,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     Extension, Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::Request,
     http::{HeaderMap, Response, StatusCode, Uri},
     middleware::{self, Next},
     response::IntoResponse,
     routing::get,
 };
+use http_body_util::Full;
 use larder::{
     Cache, CacheLayer, Memory, Reason, assert_hit, assert_miss, assert_not_stored, assert_stored,
-    testing::{Fault, Faulty, Operation, Probe, ProbeReport, WholeBody},
+    testing::{Fault, Faulty, Operation, Probe, ProbeReport},
 };
 use tower::ServiceExt as _;
 
@@ -44,7 +45,7 @@ mod assertions {
     }
 
     #[tokio::test]
-    #[should_panic(expected = "asked with a cookie: a hit was expected, and the response (200 OK) has `larder; fwd=bypass; \
+    #[should_panic(expected = "asked with a cookie: expected a hit, but the response (200 OK) has `larder; fwd=bypass; \
                     detail=request-cookie`. The request has a `Cookie` and the route does not say which cookies matter")]
     async fn tell_the_whole_status_and_what_its_reason_means() {
         let request = Request::get("/hello").header("cookie", "a=b").body(Body::empty()).unwrap();
@@ -53,15 +54,13 @@ mod assertions {
     }
 
     #[tokio::test]
-    #[should_panic(expected = "a miss was expected, and the response (200 OK) did not pass a larder layer")]
+    #[should_panic(expected = "expected a miss, but the response (200 OK) did not pass a larder layer")]
     async fn notice_that_there_is_no_layer() {
         assert_miss!(ask(&hello(&Cache::in_memory(1 << 20)), "/bare").await);
     }
 
     #[tokio::test]
-    #[should_panic(
-        expected = "a response that is not stored (`no-store`) was expected, and the response (200 OK) has `larder; hit"
-    )]
+    #[should_panic(expected = "expected a response that is not stored (`no-store`), but the response (200 OK) has `larder; hit")]
     async fn do_not_take_a_hit_for_something_that_is_not_stored() {
         let app = hello(&Cache::in_memory(1 << 20));
         ask(&app, "/hello").await;
@@ -88,7 +87,7 @@ mod faults {
         let backend = Faulty::new(Memory::new(1 << 20));
         let app = hello(&Cache::new(backend.clone()));
         ask(&app, "/hello").await;
-        backend.fail(Operation::ReadOutcome, Fault::Unavailable);
+        backend.fail(Operation::Read, Fault::Unavailable);
         let response = ask(&app, "/hello").await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_not_stored!(response, Reason::Backend);
@@ -112,11 +111,11 @@ mod faults {
         let backend = Faulty::new(Memory::new(1 << 20));
         let app = hello(&Cache::new(backend.clone()));
         ask(&app, "/hello").await;
-        backend.fail(Operation::ReadOutcome, Fault::Slow(MINUTE));
+        backend.fail(Operation::Read, Fault::Slow(MINUTE));
         let began = tokio::time::Instant::now();
         assert_hit!(ask(&app, "/hello").await);
         assert_eq!(began.elapsed(), MINUTE);
-        backend.fail(Operation::ReadOutcome, Fault::Hangs);
+        backend.fail(Operation::Read, Fault::Hangs);
         assert!(tokio::time::timeout(100 * MINUTE, ask(&app, "/hello")).await.is_err());
     }
 }
@@ -153,7 +152,7 @@ async fn probe_finds_a_reflected_field_and_passes_the_fixed_page() {
     let report = Probe::new(page(|layer| layer, theme)).get("/page").run().await;
     assert_eq!(sent(&report), names(&["the field x-theme"]), "{report}");
     assert!(report.to_string().contains(
-        "/page: after a request with the field `x-theme: larder-canary`, the body contains `larder-canary` for everybody"
+        "/page: after a request with the field `x-theme: larder-canary`, the body contains `larder-canary` for all clients"
     ));
     assert!(report.findings()[0].advice().contains("vary_on([\"x-theme\"])"));
 
@@ -250,7 +249,7 @@ async fn probe_finds_a_body_that_a_layer_in_front_takes_off() {
 #[tokio::test]
 async fn probe_finds_a_path_that_a_layer_in_front_makes_another() {
     let app = |cache| {
-        let cut_slash = |mut request: Request<WholeBody>| {
+        let cut_slash = |mut request: Request<Full<Bytes>>| {
             let seen = Seen(request.uri().path().to_owned());
             request.extensions_mut().insert(seen);
             *request.uri_mut() = request.uri().path().trim_end_matches('/').parse().unwrap();
@@ -330,7 +329,7 @@ async fn probe_says_nothing_about_a_page_that_is_not_stored() {
     assert_eq!(reasons.len(), 1);
     assert!(reasons[0].1.contains("detail=private"), "{reasons:?}");
     let assertion = tokio::spawn(async move { report.assert() }).await;
-    assert!(assertion.unwrap_err().is_panic(), "what was not looked at does not pass");
+    assert!(assertion.unwrap_err().is_panic(), "a page that was not probed does not pass");
 }
 
 #[tokio::test]

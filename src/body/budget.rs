@@ -1,20 +1,21 @@
-//! A bound on bytes that are held at once, by whatever holds them.
+//! A shared limit on buffered bytes.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// So many bytes, for all who hold some of them.
+/// A limit on the number of bytes that all holders buffer together.
 #[derive(Debug)]
 pub(crate) struct ByteBudget {
+    /// In bytes.
     limit: u64,
     held: AtomicU64,
 }
 
-/// The bytes that one of them holds; given back when it is dropped.
+/// The bytes that one holder takes from a budget; returned on drop.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldBytes {
     budget: Arc<ByteBudget>,
     bytes: u64,
 }
@@ -29,8 +30,8 @@ impl ByteBudget {
     }
 }
 
-impl Held {
-    pub(crate) fn nothing_of(budget: &Arc<ByteBudget>) -> Self {
+impl HeldBytes {
+    pub(crate) fn none_of(budget: &Arc<ByteBudget>) -> Self {
         Self { budget: Arc::clone(budget), bytes: 0 }
     }
 
@@ -38,13 +39,14 @@ impl Held {
         self.bytes
     }
 
-    /// Whether more may be taken: while at least twice as much is free, so that a few large holders leave room for many small ones.
+    /// Returns whether the holder may take more: while at least twice as many bytes are free as it holds, so that a few large bodies leave
+    /// room for many small ones.
     pub(crate) fn may_grow(&self) -> bool {
         let free = self.budget.free();
         free > 0 && self.bytes <= free / 2
     }
 
-    /// Takes what is there already, and counts even if it is too much.
+    /// Takes `bytes` that are already in memory, even beyond the limit.
     pub(crate) fn grow(&mut self, bytes: u64) {
         self.budget.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
@@ -57,7 +59,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.shrink(self.bytes);
     }
@@ -68,9 +70,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_holder_leaves_room_for_small_ones() {
+    fn large_holder_leaves_room_for_small_ones() {
         let budget = ByteBudget::new(90);
-        let (mut large, mut small) = (Held::nothing_of(&budget), Held::nothing_of(&budget));
+        let (mut large, mut small) = (HeldBytes::none_of(&budget), HeldBytes::none_of(&budget));
         while large.may_grow() {
             large.grow(1);
         }
@@ -85,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_free_of_an_empty_budget_and_enough_of_an_endless_one() {
-        assert!(!Held::nothing_of(&ByteBudget::new(0)).may_grow());
-        let mut held = Held::nothing_of(&ByteBudget::new(u64::MAX));
+    fn empty_budget_has_no_room_and_unlimited_one_always_has() {
+        assert!(!HeldBytes::none_of(&ByteBudget::new(0)).may_grow());
+        let mut held = HeldBytes::none_of(&ByteBudget::new(u64::MAX));
         held.grow(1 << 40);
         assert!(held.may_grow());
     }

@@ -1,4 +1,4 @@
-//! A body that is kept while it passes.
+//! A body that is buffered while it is forwarded.
 
 use std::{
     collections::VecDeque,
@@ -10,34 +10,34 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use smallvec::SmallVec;
 
-use super::tee::{Item, into_bytes};
+use super::tee::{FrameResult, into_bytes};
 use crate::http::cache_status::Reason;
 
-/// A body that is kept while it passes.
+/// A body that is buffered while it is forwarded.
 pub(crate) struct BufferingBody<B: Body> {
     body: Pin<Box<B>>,
-    /// What was taken from `body` before anyone asked for it.
-    ready: VecDeque<Item<B>>,
-    /// What was kept so far, or why nothing more is.
-    keep: Result<BodyBuffer, Reason>,
+    /// Frames that were read ahead of the client.
+    ready: VecDeque<FrameResult<B>>,
+    /// The buffer, or the reason why buffering has ended.
+    buffer: Result<BodyBuffer, Reason>,
 }
 
 impl<B: Body> BufferingBody<B> {
-    /// Keeps up to `limit` bytes of `body`; `expected` is the length that `Content-Length` states.
+    /// Buffers up to `limit` bytes of `body`; `expected` is the length by `Content-Length`.
     pub(crate) fn new(body: B, expected: Option<u64>, limit: u64) -> Self {
-        let keep = Ok(BodyBuffer { chunks: SmallVec::new(), length: 0, expected, limit });
-        Self { body: Box::pin(body), ready: VecDeque::new(), keep }
+        let buffer = Ok(BodyBuffer { chunks: SmallVec::new(), length: 0, expected, limit });
+        Self { body: Box::pin(body), ready: VecDeque::new(), buffer }
     }
 
-    /// Takes what is there without waiting; the whole body if that was all of it.
-    pub(crate) fn take_ready(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+    /// Reads the frames that are available without waiting; returns the whole body if it is complete.
+    pub(crate) fn read_available(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
         if self.body.is_end_stream() {
-            return self.keep(&None);
+            return self.buffer(&None);
         }
-        while self.keep.is_ok() {
-            let Poll::Ready(item) = self.poll_body(cx) else { return None };
-            let whole = self.keep(&item);
-            self.ready.push_back(item);
+        while self.buffer.is_ok() {
+            let Poll::Ready(frame) = self.poll_body(cx) else { return None };
+            let whole = self.buffer(&frame);
+            self.ready.push_back(frame);
             if whole.is_some() {
                 return whole;
             }
@@ -45,51 +45,51 @@ impl<B: Body> BufferingBody<B> {
         None
     }
 
-    /// Why the body is not kept any more; `None` while it is.
+    /// Returns why buffering has ended; `None` while the body is buffered.
     pub(crate) fn ended(&self) -> Option<Reason> {
-        self.keep.as_ref().err().copied()
+        self.buffer.as_ref().err().copied()
     }
 
-    /// Whether trailers may still follow what was taken.
-    pub(crate) fn may_go_on(&self) -> bool {
+    /// Returns whether frames, such as trailers, may still follow those that were read.
+    pub(crate) fn may_continue(&self) -> bool {
         !self.ready.back().is_some_and(Option::is_none) && !self.body.is_end_stream()
     }
 
-    /// What was taken ahead, for the client.
+    /// Removes the frames that were read ahead, for the client.
     pub(crate) fn drain_buffered(&mut self) -> impl Iterator<Item = Result<Frame<Bytes>, B::Error>> {
         std::mem::take(&mut self.ready).into_iter().flatten()
     }
 
-    /// What has not been taken yet.
+    /// Returns the part of the body that has not been read.
     pub(crate) fn into_rest(self) -> Pin<Box<B>> {
         self.body
     }
 
-    /// Keeps what is about to be forwarded; the whole body if this was the last of it.
-    pub(crate) fn keep(&mut self, item: &Item<B>) -> Option<Bytes> {
-        let Ok(keep) = &mut self.keep else { return None };
-        let progress = match item {
-            None => keep.end(),
+    /// Buffers a frame before it is forwarded; returns the whole body if this was the last frame.
+    pub(crate) fn buffer(&mut self, frame: &FrameResult<B>) -> Option<Bytes> {
+        let Ok(buffer) = &mut self.buffer else { return None };
+        let progress = match frame {
+            None => buffer.end(),
             Some(Err(_)) => Progress::Broken(Reason::Incomplete),
             Some(Ok(frame)) => match frame.data_ref() {
-                Some(data) => keep.add(data.clone(), self.body.is_end_stream()),
-                // Trailers are not stored, and a response without its trailers is another response.
+                Some(data) => buffer.add(data.clone(), self.body.is_end_stream()),
+                // Trailers are not stored, and a response must not lose its trailers.
                 None => Progress::Broken(Reason::Trailers),
             },
         };
         let (whole, ended) = match progress {
             Progress::More => return None,
             Progress::Broken(reason) => (None, reason),
-            Progress::Complete => (Some(keep.take_bytes()), Reason::Incomplete),
+            Progress::Complete => (Some(buffer.take_bytes()), Reason::Incomplete),
         };
-        self.keep = Err(ended);
+        self.buffer = Err(ended);
         whole
     }
 
-    /// The next of what has not been taken yet.
-    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
-        let item = ready!(self.body.as_mut().poll_frame(cx));
-        Poll::Ready(item.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
+    /// Reads the next frame of the body.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<FrameResult<B>> {
+        let frame = ready!(self.body.as_mut().poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
@@ -104,7 +104,7 @@ impl<B: Body> BufferingBody<B> {
     }
 }
 
-/// The part of a body that has passed, up to a limit.
+/// The part of a body that was forwarded, up to a limit.
 #[derive(Debug)]
 pub(crate) struct BodyBuffer {
     chunks: SmallVec<[Bytes; 1]>,
@@ -117,7 +117,7 @@ pub(crate) struct BodyBuffer {
 pub(crate) enum Progress {
     More,
     Complete,
-    /// It cannot be stored.
+    /// The body cannot be stored.
     Broken(Reason),
 }
 
@@ -131,7 +131,7 @@ impl BodyBuffer {
             return Progress::Broken(Reason::LengthMismatch);
         }
         self.chunks.push(data);
-        // A server that knows the length stops asking when it has all bytes, so the last of them is the end.
+        // A server that knows the length does not poll again after the last byte, so that byte is the end.
         if last || self.expected == Some(self.length) { self.end() } else { Progress::More }
     }
 

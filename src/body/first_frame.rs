@@ -1,4 +1,4 @@
-//! Reading the first frame of a request's body without losing it.
+//! Reads the first frame of a request body and puts it back.
 
 use std::{
     future::poll_fn,
@@ -11,23 +11,23 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
+type FrameResult<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 
-/// Reads the first frame that is not empty; an error if it takes too long, in which case nothing is lost.
-pub(crate) async fn first_frame<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Item<B>, TooSlow> {
-    /// A client that sends a body at all sends its beginning, or its end, along with the header.
-    const PATIENCE: Duration = Duration::from_millis(100);
+/// Reads the first non-empty frame; `TooSlow` if it does not arrive in time, in which case no frame is lost.
+pub(crate) async fn first_frame<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<FrameResult<B>, TooSlow> {
+    /// Clients usually send the beginning of a body together with the header.
+    const TIME_LIMIT: Duration = Duration::from_millis(100);
     match poll_fn(|cx| Poll::Ready(poll_first(body, cx))).await {
         Poll::Ready(first) => Ok(first),
-        Poll::Pending => tokio::time::timeout(PATIENCE, poll_fn(|cx| poll_first(body, cx))).await.map_err(|_| TooSlow),
+        Poll::Pending => tokio::time::timeout(TIME_LIMIT, poll_fn(|cx| poll_first(body, cx))).await.map_err(|_| TooSlow),
     }
 }
 
-/// The first frame has not come yet.
+/// The first frame did not arrive in time.
 #[derive(Debug)]
 pub(crate) struct TooSlow;
 
-fn poll_first<B: Body<Data = Bytes> + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Poll<Item<B>> {
+fn poll_first<B: Body<Data = Bytes> + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Poll<FrameResult<B>> {
     loop {
         match ready!(Pin::new(&mut *body).poll_frame(cx)) {
             Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.has_remaining()) => {}
@@ -37,7 +37,7 @@ fn poll_first<B: Body<Data = Bytes> + Unpin>(body: &mut B, cx: &mut Context<'_>)
 }
 
 pin_project! {
-    /// A body whose first frame was read already, whole again.
+    /// A body whose first frame was already read, complete again.
     pub(crate) struct Resumed<B>
     where
         B: Body,
@@ -58,7 +58,7 @@ impl<B: Body<Data = Bytes>> Body for Resumed<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Item<B>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FrameResult<B>> {
         let this = self.project();
         match this.first.take() {
             Some(first) => Poll::Ready(Some(first)),

@@ -1,4 +1,4 @@
-//! The body of a response: stored, passed through, or read ahead.
+//! Bodies: stored, forwarded, or buffered while they are forwarded.
 
 pub(crate) mod budget;
 pub(crate) mod buffer;
@@ -20,10 +20,10 @@ use pin_project_lite::pin_project;
 use crate::body::tee::{TeeReader, into_bytes};
 
 pin_project! {
-    /// The body of a response that passed a larder layer: a stored one, the handler's own, or the handler's while it is
-    /// being stored.
+    /// The body of a response that passed a larder layer: a stored body, the handler's body, or the handler's body while it is being
+    /// stored.
     ///
-    /// A body that is not stored is never touched, and one that is stored is forwarded as it comes.
+    /// A body that is not stored is forwarded unchanged. A body that is being stored is forwarded frame by frame, as it arrives.
     pub struct ResponseBody<B>
     where
         B: Body,
@@ -40,7 +40,7 @@ pin_project! {
         B: Body,
     {
         Stored { bytes: Bytes },
-        Passing { #[pin] body: B },
+        Forwarded { #[pin] body: B },
         Teed { tee: Box<TeeReader<B>> },
     }
 }
@@ -50,12 +50,11 @@ impl<B: Body> ResponseBody<B> {
         Self { state: State::Stored { bytes } }
     }
 
-    pub(crate) fn passing(body: B) -> Self {
-        Self { state: State::Passing { body } }
+    pub(crate) fn forwarded(body: B) -> Self {
+        Self { state: State::Forwarded { body } }
     }
 
-    /// A body that a task of its own reads: nobody who waits for the stored response depends on how fast this client reads, or
-    /// whether it stays.
+    /// A body that a separate task reads, so that followers do not depend on how fast this client reads, or whether it disconnects.
     pub(crate) fn teed(tee: TeeReader<B>) -> Self {
         Self { state: State::Teed { tee: Box::new(tee) } }
     }
@@ -69,7 +68,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match self.project().state.project() {
             Projected::Stored { bytes } if bytes.is_empty() => Poll::Ready(None),
             Projected::Stored { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Projected::Passing { body } => body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
+            Projected::Forwarded { body } => body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
             Projected::Teed { tee } => tee.poll_frame(cx),
         }
     }
@@ -77,7 +76,7 @@ impl<B: Body> Body for ResponseBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.state {
             State::Stored { bytes } => bytes.is_empty(),
-            State::Passing { body } => body.is_end_stream(),
+            State::Forwarded { body } => body.is_end_stream(),
             State::Teed { tee } => tee.is_end_stream(),
         }
     }
@@ -85,13 +84,13 @@ impl<B: Body> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Stored { bytes } => SizeHint::with_exact(bytes.len() as u64),
-            State::Passing { body } => body.size_hint(),
+            State::Forwarded { body } => body.size_hint(),
             State::Teed { tee } => tee.size_hint(),
         }
     }
 }
 
-/// An empty body, whatever `B` is: layers outside the cache answer with one of their own.
+/// Creates an empty body, for layers around the cache that respond themselves.
 impl<B: Body> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::stored(Bytes::new())
@@ -102,7 +101,7 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.state {
             State::Stored { .. } => "ResponseBody::Stored",
-            State::Passing { .. } => "ResponseBody::Passing",
+            State::Forwarded { .. } => "ResponseBody::Forwarded",
             State::Teed { .. } => "ResponseBody::Teed",
         })
     }

@@ -1,19 +1,19 @@
-//! Whether a request has content, which its header fields may not say: over HTTP/2 they need not, and a body that another layer
-//! has wrapped may not say either.
+//! Whether a request has content. Over HTTP/2 its header fields need not say so, and a body that another layer has wrapped may not know
+//! either.
 
 use http_body::Body;
 
-/// What is known of a request's content.
+/// Whether a request has content (RFC 9110 §6.4), as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Absent,
     Present,
-    /// Only the body's first frame says it.
+    /// Known only after the first frame.
     Unclear,
 }
 
 impl Content {
-    /// What the body says, without being read.
+    /// Determines it from the body without reading it.
     pub(crate) fn of(body: &impl Body) -> Self {
         if body.is_end_stream() {
             return Self::Absent;

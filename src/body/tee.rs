@@ -1,4 +1,4 @@
-//! A body that is read ahead of its client: one end is filled by whoever reads the body, the other is read by the client.
+//! A body with two ends: a fetch reads the body and fills one end, and the client reads the other, possibly later.
 
 use std::{
     any::Any,
@@ -13,12 +13,12 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-use super::budget::Held;
+use super::budget::HeldBytes;
 
-pub(crate) type Item<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
+pub(crate) type FrameResult<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 
-/// The two ends of a body with as much to come as `hint` says; `held` counts what was read ahead.
-pub(crate) fn tee<B: Body>(hint: SizeHint, held: Held) -> (TeeWriter<B>, TeeReader<B>) {
+/// Creates the two ends of a body of the size `hint`; `held` counts the bytes that are buffered.
+pub(crate) fn tee<B: Body>(hint: SizeHint, held: HeldBytes) -> (TeeWriter<B>, TeeReader<B>) {
     let state = State {
         unread: VecDeque::new(),
         stored: Bytes::new(),
@@ -34,53 +34,53 @@ pub(crate) fn tee<B: Body>(hint: SizeHint, held: Held) -> (TeeWriter<B>, TeeRead
     (TeeWriter(Arc::clone(&tee)), TeeReader { tee, rest: None, ended: false, hint })
 }
 
-/// The end that is filled.
+/// The end that the fetch fills.
 pub(crate) struct TeeWriter<B: Body>(Arc<Mutex<State<B>>>);
 
-/// The client's end.
+/// The end that the client reads.
 pub(crate) struct TeeReader<B: Body> {
     tee: Arc<Mutex<State<B>>>,
     rest: Option<Pin<Box<B>>>,
     ended: bool,
-    /// How much is still to come.
+    /// The size of the rest.
     hint: SizeHint,
 }
 
 struct State<B: Body> {
-    /// What was read ahead.
+    /// Frames that the client has not read yet.
     unread: VecDeque<Result<Frame<Bytes>, B::Error>>,
-    /// What the client has not read yet of a body that is stored.
+    /// The rest of a stored body, which the client has not read yet.
     stored: Bytes,
     then: Then<B>,
     /// How many bytes the client has read.
     delivered: u64,
-    held: Held,
-    /// Whether what the client has read is held as well, to be stored.
+    held: HeldBytes,
+    /// Whether bytes that the client has read are still held, to be stored.
     kept: bool,
     client_left: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// What follows what was read ahead.
+/// What follows the frames that were read ahead.
 enum Then<B: Body> {
     More,
     End,
-    /// From here on the client reads the body itself.
+    /// The client reads the rest from the body itself.
     Rest(Pin<Box<B>>),
-    /// The body panicked, and its client is to know.
+    /// The body panicked. The panic continues in the task of the client.
     Panicked(Box<dyn Any + Send>),
-    /// Nobody reads the body any more. What has come of it must not look whole.
+    /// The writer is gone before the end of the body: the client must not take the frames for a complete body.
     Lost,
 }
 
 impl<B: Body> TeeWriter<B> {
-    /// Whether the body may be read further ahead.
+    /// Returns whether the fetch may read further ahead.
     pub(crate) fn has_room(&self) -> bool {
         lock(&self.0).held.may_grow()
     }
 
-    /// Adds what was read; a client that has left is no reason to stop.
+    /// Adds a frame. If the client has left, the frame is dropped, but its bytes still count: they are being stored.
     pub(crate) fn push(&self, frame: Result<Frame<Bytes>, B::Error>) {
         self.change(|state| {
             state.held.grow(length(&frame));
@@ -90,7 +90,7 @@ impl<B: Body> TeeWriter<B> {
         });
     }
 
-    /// The whole body is stored, and the client gets from `body` what it has not read yet.
+    /// Replaces the frames by the stored `body`, from which the client reads the rest.
     pub(crate) fn stored(&self, body: Bytes) {
         self.change(|state| {
             state.unread.clear();
@@ -104,28 +104,29 @@ impl<B: Body> TeeWriter<B> {
         });
     }
 
-    /// The body has ended.
+    /// Marks the end of the body.
     pub(crate) fn end(&self) {
         self.then(Then::End);
     }
 
-    /// What remains of the body is its client's own affair.
-    pub(crate) fn pass(&self, rest: Pin<Box<B>>) {
+    /// Leaves the rest of the body to the client, which then reads it directly.
+    pub(crate) fn forward_rest(&self, rest: Pin<Box<B>>) {
         self.then(Then::Rest(rest));
     }
 
+    /// Passes a panic of the body on to the client.
     pub(crate) fn panicked(&self, panic: Box<dyn Any + Send>) {
         self.then(Then::Panicked(panic));
     }
 
-    /// Counts with `held` from here on.
-    pub(crate) fn count_with(&self, mut held: Held) {
+    /// Counts the buffered bytes with `held` from now on.
+    pub(crate) fn count_with(&self, mut held: HeldBytes) {
         let mut state = lock(&self.0);
         held.grow(state.held.bytes());
         state.held = held;
     }
 
-    /// Ready when the client has left.
+    /// Completes when the client has left.
     pub(crate) fn poll_left(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = lock(&self.0);
         if state.client_left {
@@ -164,16 +165,16 @@ impl<B: Body> Drop for TeeWriter<B> {
 
 impl<B: Body> State<B> {
     fn next(&mut self, cx: &Context<'_>) -> Poll<Result<Frame<Bytes>, B::Error>> {
-        /// A client that takes little at once holds the rest on our account.
-        const PIECE: usize = 64 << 10;
+        /// A client that reads slowly keeps the rest in memory, so it gets small parts and the count shrinks as it reads.
+        const MAX_FRAME: usize = 64 << 10;
         if let Some(frame) = self.unread.pop_front() {
             self.deliver(length(&frame));
             return Poll::Ready(frame);
         }
         if !self.stored.is_empty() {
-            let piece = self.stored.split_to(self.stored.len().min(PIECE));
-            self.deliver(piece.len() as u64);
-            return Poll::Ready(Ok(Frame::data(piece)));
+            let part = self.stored.split_to(self.stored.len().min(MAX_FRAME));
+            self.deliver(part.len() as u64);
+            return Poll::Ready(Ok(Frame::data(part)));
         }
         self.reader = Some(cx.waker().clone());
         Poll::Pending
@@ -186,7 +187,7 @@ impl<B: Body> State<B> {
         }
     }
 
-    /// Nothing is kept to be stored any more.
+    /// Stops counting the bytes that the client has read: they will not be stored.
     fn release_what_was_read(&mut self) {
         if mem::take(&mut self.kept) {
             self.held.shrink(if self.client_left { u64::MAX } else { self.delivered });
@@ -195,7 +196,7 @@ impl<B: Body> State<B> {
 }
 
 impl<B: Body> TeeReader<B> {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Item<B>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<FrameResult<B>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -223,8 +224,8 @@ impl<B: Body> TeeReader<B> {
             }
         }
         let Some(rest) = &mut self.rest else { return Poll::Pending };
-        let item = ready!(rest.as_mut().poll_frame(cx));
-        Poll::Ready(item.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
+        let frame = ready!(rest.as_mut().poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
@@ -248,13 +249,13 @@ impl<B: Body> Drop for TeeReader<B> {
         let then = mem::replace(&mut state.then, Then::Lost);
         let writer = state.writer.take();
         drop(state);
-        // Bodies and frames are others' code: without the lock.
+        // The drop code of bodies and frames is foreign code: run it without the lock.
         drop((unread, stored, then));
         writer.into_iter().for_each(Waker::wake);
     }
 }
 
-/// What remains when a frame has gone.
+/// Returns the size hint after a frame.
 fn less(hint: &SizeHint, frame: Option<&Frame<Bytes>>) -> SizeHint {
     let gone = frame.and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
     let mut less = SizeHint::new();
@@ -273,7 +274,7 @@ pub(crate) fn into_bytes(mut data: impl Buf) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }
 
-/// No code of others runs under it, but for what drops a frame.
+/// No foreign code runs while the lock is held, except drop code of frames.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::detached::Abandon;
-use crate::body::budget::{ByteBudget, Held};
+use crate::body::budget::{ByteBudget, HeldBytes};
 
 /// What the fetches of a cache may take of the process.
 #[derive(Debug, Clone, Copy)]
@@ -190,8 +190,8 @@ impl Place {
     }
 
     /// What counts the bytes that this fetch holds.
-    pub(crate) fn holds(&self) -> Held {
-        Held::nothing_of(match *lock(&self.taken) {
+    pub(crate) fn holds(&self) -> HeldBytes {
+        HeldBytes::none_of(match *lock(&self.taken) {
             Taken::Abandoned { .. } => &self.places.abandoned_bytes,
             Taken::Nothing | Taken::ForClient { .. } | Taken::InBackground { .. } => &self.places.buffered,
         })

@@ -1,34 +1,34 @@
-//! The compression of HTTP bodies, and its limits.
+//! Compression of HTTP bodies, and limits of decompression.
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 
 use super::{
-    error::Corrupt,
+    error::DecodeError,
     zstd::{compress, decompress},
 };
 use crate::entry::response::StoredResponse;
 
-/// The compressed HTTP body; `None` if it is better stored as it is.
-pub(super) fn pack(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {
+/// Returns the compressed HTTP body; `None` if it is better stored uncompressed.
+pub(super) fn compress_body(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {
     let length = response.body.len();
-    // What is encoded already gets no smaller.
+    // A body with `Content-Encoding` is compressed already.
     if length < compression.threshold? || response.head.headers.contains_key(CONTENT_ENCODING) {
         return None;
     }
-    let packed = compress(&response.body, compression.level)?;
-    (packed.len() <= length - length / 10).then_some(packed)
+    let compressed = compress(&response.body, compression.level)?;
+    (compressed.len() <= length - length / 10).then_some(compressed)
 }
 
-/// How the HTTP body stands in the bytes that were read.
+/// Decodes the HTTP body of an entry.
 #[derive(Clone, Copy)]
-pub(super) struct Packing<'b> {
+pub(super) struct BodyDecoder<'b> {
     read: &'b Bytes,
     compressed: bool,
     limits: DecodeLimits,
 }
 
-impl<'b> Packing<'b> {
+impl<'b> BodyDecoder<'b> {
     pub(super) fn plain(read: &'b Bytes, limits: DecodeLimits) -> Self {
         Self { read, compressed: false, limits }
     }
@@ -37,30 +37,30 @@ impl<'b> Packing<'b> {
         Self { read, compressed: true, limits }
     }
 
-    /// A part of what was read that outlives it: a slice of it, unless that would keep a body alive that nobody needs once
-    /// it is unpacked.
-    pub(super) fn keep(self, part: &[u8]) -> Bytes {
+    /// Returns a part of the read bytes: a slice of them or, if their body is compressed, a copy. A slice would keep the compressed body
+    /// alive.
+    pub(super) fn retain(self, part: &[u8]) -> Bytes {
         if self.compressed { Bytes::copy_from_slice(part) } else { self.read.slice_ref(part) }
     }
 
-    /// The HTTP body, which has `length` bytes. Nothing is allocated for a length beyond the limit.
-    pub(super) fn unpack(self, packed: &[u8], length: u64) -> Result<Bytes, Corrupt> {
-        let length = usize::try_from(length).ok().filter(|length| *length <= self.limits.body).ok_or(Corrupt::TooLarge)?;
+    /// Returns the HTTP body, which has `length` bytes. A length beyond the limit is an error, before any allocation.
+    pub(super) fn decode(self, encoded: &[u8], length: u64) -> Result<Bytes, DecodeError> {
+        let length = usize::try_from(length).ok().filter(|length| *length <= self.limits.body).ok_or(DecodeError::TooLarge)?;
         match self.compressed {
-            true => decompress(packed, length).map(Bytes::from).ok_or(Corrupt::Compression),
-            false if packed.len() == length => Ok(self.read.slice_ref(packed)),
-            false if packed.len() < length => Err(Corrupt::Truncated),
-            false => Err(Corrupt::Malformed),
+            true => decompress(encoded, length).map(Bytes::from).ok_or(DecodeError::Compression),
+            false if encoded.len() == length => Ok(self.read.slice_ref(encoded)),
+            false if encoded.len() < length => Err(DecodeError::Truncated),
+            false => Err(DecodeError::Malformed),
         }
     }
 }
 
-/// From which size on HTTP bodies are compressed, and how hard.
+/// Which HTTP bodies are compressed, and at which level.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compression {
-    /// In bytes; `None` leaves all as they are.
+    /// The smallest body that is compressed, in bytes; `None` compresses none.
     pub(crate) threshold: Option<usize>,
-    /// As zstd counts levels.
+    /// The level of zstd.
     pub(crate) level: i32,
 }
 
@@ -68,10 +68,10 @@ impl Compression {
     pub(crate) const OFF: Self = Self { threshold: None, level: 0 };
 }
 
-/// What is accepted from a store.
+/// Limits on entries from a store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecodeLimits {
-    /// The largest HTTP body, in bytes, once it is unpacked.
+    /// The largest HTTP body after decompression, in bytes.
     pub(crate) body: usize,
 }
 

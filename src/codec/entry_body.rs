@@ -3,36 +3,36 @@
 use bytes::{BufMut as _, Bytes};
 
 use super::{
-    compression::{Compression, DecodeLimits, Packing, pack},
+    compression::{BodyDecoder, Compression, DecodeLimits, compress_body},
     content::{kind, put_content, read_content, size},
     cursor::{Reader, Write as _},
-    entry_head::{check_signature, put_signature},
-    error::Corrupt,
+    entry_head::{check_magic, put_magic},
+    error::DecodeError,
 };
 use crate::{entry::stored::Content, key::Key};
 
 /// The HTTP body is compressed.
 const COMPRESSED: u8 = 1;
 
-/// Signature, flags, kind of content and id stand before the checksum, everything else behind it: all of it is covered.
+/// Magic, version, flags, kind of content and id precede the checksum, which covers them and everything after it.
 const CHECKSUM_AT: usize = 12;
 const CHECKSUM: usize = size_of::<u32>();
 
-/// The full key, the content, and the HTTP body at the end; `None` if something is longer than the format can say.
+/// Encodes the full key, the content and, at the end, the HTTP body; `None` if a part is too long for the format.
 pub(super) fn encode_body(id: u64, key: &Key, content: &Content, compression: Compression) -> Option<Vec<u8>> {
     let response = match content {
         Content::Response(response) => Some(response),
         Content::Variants(_) | Content::QueryVariance(_) | Content::Tombstone => None,
     };
-    let packed = response.and_then(|response| pack(response, compression));
-    let last: &[u8] = packed.as_deref().or(response.map(|response| &*response.body)).unwrap_or_default();
+    let compressed = response.and_then(|response| compress_body(response, compression));
+    let last: &[u8] = compressed.as_deref().or(response.map(|response| &*response.body)).unwrap_or_default();
     let mut body = Vec::with_capacity(64 + key.as_bytes().len() + size(content) + last.len());
-    put_signature(&mut body);
-    body.put_u8(if packed.is_some() { COMPRESSED } else { 0 });
+    put_magic(&mut body);
+    body.put_u8(if compressed.is_some() { COMPRESSED } else { 0 });
     body.put_u8(kind(content));
     body.put_u64(id);
     body.put_u32(0);
-    body.put_part(key.as_bytes())?;
+    body.put_length_prefixed(key.as_bytes())?;
     put_content(&mut body, content)?;
     body.extend_from_slice(last);
     let checksum = checksum(&body).to_be_bytes();
@@ -40,29 +40,29 @@ pub(super) fn encode_body(id: u64, key: &Key, content: &Content, compression: Co
     Some(body)
 }
 
-/// What stands in `body`, if it was written together with the head that has this `id`, and for this key.
-pub(super) fn decode_body(id: u64, key: &Key, body: &Bytes, limits: DecodeLimits) -> Result<Content, Corrupt> {
+/// Decodes a body; an error unless it is for this key, and was written together with the head that has this `id`.
+pub(super) fn decode_body(id: u64, key: &Key, body: &Bytes, limits: DecodeLimits) -> Result<Content, DecodeError> {
     let mut reader = Reader::new(body);
-    check_signature(&mut reader)?;
+    check_magic(&mut reader)?;
     let (flags, kind, written_with) = (reader.u8()?, reader.u8()?, reader.u64()?);
     if reader.u32()? != checksum(body) {
-        return Err(Corrupt::Checksum);
+        return Err(DecodeError::Checksum);
     }
     if written_with != id {
-        return Err(Corrupt::OtherWrite);
+        return Err(DecodeError::OtherWrite);
     }
-    if reader.part()? != key.as_bytes() {
-        return Err(Corrupt::OtherKey);
+    if reader.length_prefixed()? != key.as_bytes() {
+        return Err(DecodeError::OtherKey);
     }
-    let packing = match flags {
-        0 => Packing::plain(body, limits),
-        COMPRESSED => Packing::compressed(body, limits),
-        _ => return Err(Corrupt::Malformed),
+    let decoder = match flags {
+        0 => BodyDecoder::plain(body, limits),
+        COMPRESSED => BodyDecoder::compressed(body, limits),
+        _ => return Err(DecodeError::Malformed),
     };
-    read_content(kind, reader, packing)
+    read_content(kind, reader, decoder)
 }
 
-/// Of everything but itself.
+/// Returns the CRC-32 of everything but the checksum itself.
 fn checksum(body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&body[..CHECKSUM_AT]);

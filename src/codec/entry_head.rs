@@ -2,16 +2,16 @@
 
 use bytes::BufMut as _;
 
-use super::{cursor::Reader, error::Corrupt};
+use super::{cursor::Reader, error::DecodeError};
 use crate::{entry::epoch::Epoch, tag::Tag};
 
-/// What a store needs in order to judge an entry without its body.
+/// The part of an encoded entry that a store needs to validate the entry.
 ///
-/// Scripts that run in a store read it too, so its layout is fixed: magic, version, id (8 bytes), incarnation and number of
-/// `born` (8 each), number of tags (2), each tag with its length (2) before it, CRC-32 of all that (4).
+/// Scripts in the store read it too, so its layout is fixed: magic, version, id (8 bytes), incarnation and number of `born` (8 each),
+/// number of tags (2), each tag prefixed with its length (2), CRC-32 of all that (4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The same in the body that was written with it.
+    /// Random, and equal in the body that was written together with this head.
     pub(crate) id: u64,
     pub(crate) born: Epoch,
     pub(crate) tags: Vec<Tag>,
@@ -21,22 +21,22 @@ const CHECKSUM: usize = size_of::<u32>();
 
 impl Head {
     #[allow(dead_code, reason = "for stores with two values per key, which are features")]
-    pub(crate) fn decode(head: &[u8]) -> Result<Self, Corrupt> {
+    pub(crate) fn decode(head: &[u8]) -> Result<Self, DecodeError> {
         match Self::split(head)? {
             (head, []) => Ok(head),
-            _ => Err(Corrupt::Malformed),
+            _ => Err(DecodeError::Malformed),
         }
     }
 
-    /// Decodes the head that `bytes` begin with; returns what follows it.
-    pub(crate) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), Corrupt> {
-        Self::split_knowing(bytes, &[])
+    /// Decodes the head at the beginning of `bytes`; returns the rest.
+    pub(crate) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
+        Self::split_with_hint(bytes, &[])
     }
 
-    /// The same, for one who knows which tags there will most likely be: those need not be made anew.
-    pub(crate) fn split_knowing<'b>(bytes: &'b [u8], known: &[Tag]) -> Result<(Self, &'b [u8]), Corrupt> {
+    /// The same with a hint: tags that are equal to those in `known`, at the same positions, are cloned and need no allocation.
+    pub(crate) fn split_with_hint<'b>(bytes: &'b [u8], known: &[Tag]) -> Result<(Self, &'b [u8]), DecodeError> {
         let mut reader = Reader::new(bytes);
-        check_signature(&mut reader)?;
+        check_magic(&mut reader)?;
         let id = reader.u64()?;
         let born = Epoch::of(reader.u64()?, reader.u64()?);
         let count = usize::from(reader.u16()?);
@@ -44,9 +44,9 @@ impl Head {
         (0..count).try_for_each(|_| name(&mut reader).map(drop))?;
         let length = bytes.len() - reader.left();
         if reader.u32()? != crc32fast::hash(&bytes[..length]) {
-            return Err(Corrupt::Checksum);
+            return Err(DecodeError::Checksum);
         }
-        // They have been counted: there is room for as many.
+        // Each of them has been read, so `count` is not larger than the input allows.
         let mut tags = Vec::with_capacity(count);
         for at in 0..count {
             let name = name(&mut names)?;
@@ -57,20 +57,20 @@ impl Head {
     }
 }
 
-fn name<'b>(reader: &mut Reader<'b>) -> Result<&'b [u8], Corrupt> {
+fn name<'b>(reader: &mut Reader<'b>) -> Result<&'b [u8], DecodeError> {
     let length = usize::from(reader.u16()?);
     reader.take(length)
 }
 
-fn tag(name: &[u8]) -> Result<Tag, Corrupt> {
-    std::str::from_utf8(name).map(Tag::unchecked).map_err(|_| Corrupt::Malformed)
+fn tag(name: &[u8]) -> Result<Tag, DecodeError> {
+    std::str::from_utf8(name).map(Tag::unchecked).map_err(|_| DecodeError::Malformed)
 }
 
-/// `None` if there are more tags than the head can have, or one is too long.
+/// Encodes a head; `None` if there are too many tags for the format, or one is too long.
 pub(super) fn encode_head(id: u64, born: Epoch, tags: &[Tag]) -> Option<Vec<u8>> {
     let names: usize = tags.iter().map(|tag| size_of::<u16>() + tag.as_str().len()).sum();
     let mut head = Vec::with_capacity(28 + names + CHECKSUM);
-    put_signature(&mut head);
+    put_magic(&mut head);
     head.put_u64(id);
     head.put_u64(born.incarnation());
     head.put_u64(born.get());
@@ -85,21 +85,21 @@ pub(super) fn encode_head(id: u64, born: Epoch, tags: &[Tag]) -> Option<Vec<u8>>
     Some(head)
 }
 
-/// What all that larder writes begins with.
+/// The first byte of each encoded head and body.
 const MAGIC: u8 = b'L';
 
-/// The version of the format. Whoever changes the format counts it up, and keeps the files in `tests/golden` that older
-/// versions wrote: nodes of two versions share a store while one is being deployed.
+/// The version of the format. A change of the format must increment it, and keep the files of older versions in `tests/golden`: during
+/// a deployment, nodes of two versions share a store.
 const VERSION: u8 = 1;
 
-pub(super) fn put_signature(out: &mut Vec<u8>) {
+pub(super) fn put_magic(out: &mut Vec<u8>) {
     out.extend_from_slice(&[MAGIC, VERSION]);
 }
 
-pub(super) fn check_signature(reader: &mut Reader<'_>) -> Result<(), Corrupt> {
+pub(super) fn check_magic(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     match (reader.u8()?, reader.u8()?) {
         (MAGIC, VERSION) => Ok(()),
-        (MAGIC, version) => Err(Corrupt::Version(version)),
-        _ => Err(Corrupt::Foreign),
+        (MAGIC, version) => Err(DecodeError::Version(version)),
+        _ => Err(DecodeError::Foreign),
     }
 }

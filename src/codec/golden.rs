@@ -1,6 +1,7 @@
-//! What version 1 has written, in `tests/golden`: every later version reads it, or takes it for a miss.
+//! Entries in the format of version 1, in `tests/golden`: each later version decodes them, or treats them as misses.
 //!
-//! For a new version, count `VERSION` up, and let `LARDER_GOLDEN=1 cargo test --all-features golden` write the new files.
+//! For a new version, increment `VERSION`, rename the files in these tests, and run `LARDER_WRITE_GOLDEN=1 cargo test --all-features
+//! golden`, which writes the files that do not exist yet.
 
 use std::{env, fs, path::Path};
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderName;
 
 use super::{
-    tests::{entry, facts, page},
+    tests::{contents, entry, page},
     *,
 };
 use crate::{
@@ -23,10 +24,10 @@ fn key() -> Key {
     Key::from_bytes(b"example.com/posts")
 }
 
-/// What stands in the file; it is written first if it is not there and that is asked for.
+/// Reads a file; writes it first if it does not exist and `LARDER_WRITE_GOLDEN` is set.
 pub(super) fn golden(name: &str, stored: &Stored, compression: Compression) -> Bytes {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if env::var_os("LARDER_GOLDEN").is_some() && !path.exists() {
+    if env::var_os("LARDER_WRITE_GOLDEN").is_some() && !path.exists() {
         let Encoded { head, body } = encode_as(ID, &key(), stored, compression).unwrap();
         fs::write(&path, [head, body].concat()).unwrap();
     }
@@ -34,7 +35,7 @@ pub(super) fn golden(name: &str, stored: &Stored, compression: Compression) -> B
 }
 
 pub(super) fn assert_reads(bytes: &Bytes, stored: &Stored) {
-    assert_eq!(facts(&decode_whole(&key(), bytes, DecodeLimits::default()).unwrap()), facts(stored));
+    assert_eq!(contents(&decode_whole(&key(), bytes, DecodeLimits::default()).unwrap()), contents(stored));
 }
 
 fn response() -> Content {
@@ -73,7 +74,7 @@ fn golden_entries_of_version_1_are_read() {
     }
 }
 
-/// Whoever changes what is written has to count the version up.
+/// A change of the written bytes must increment the version.
 #[test]
 fn golden_entries_of_version_1_are_what_is_written() {
     for (name, content) in all() {
@@ -83,7 +84,7 @@ fn golden_entries_of_version_1_are_what_is_written() {
     }
 }
 
-/// Scripts in a store read the head by these offsets.
+/// Scripts in the store read the head by these offsets.
 #[test]
 fn golden_head_has_its_fields_where_scripts_look_for_them() {
     let head = encode_as(ID, &key(), &entry(Content::Tombstone), Compression::OFF).unwrap().head;
@@ -98,12 +99,12 @@ fn golden_head_has_its_fields_where_scripts_look_for_them() {
 }
 
 #[test]
-fn an_entry_of_a_version_to_come_is_a_clean_miss() {
+fn entry_of_a_later_version_is_a_miss() {
     let Encoded { mut head, mut body } = encode_as(ID, &key(), &entry(response()), Compression::OFF).unwrap();
     let current = Head::decode(&head).unwrap();
     body[1] = 2;
-    assert_eq!(decode(&key(), current, &body.into(), DecodeLimits::default()).err(), Some(Corrupt::Version(2)));
+    assert_eq!(decode(&key(), current, &body.into(), DecodeLimits::default()).err(), Some(DecodeError::Version(2)));
     head[1] = 2;
-    assert_eq!(Head::decode(&head).err(), Some(Corrupt::Version(2)));
-    assert_eq!(Head::decode(b"L\xff and whatever it has").err(), Some(Corrupt::Version(255)));
+    assert_eq!(Head::decode(&head).err(), Some(DecodeError::Version(2)));
+    assert_eq!(Head::decode(b"L\xff and other bytes").err(), Some(DecodeError::Version(255)));
 }

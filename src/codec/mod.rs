@@ -1,4 +1,4 @@
-//! The form in which stored entries outlive a process: versioned, checksummed, read with nothing but length-checked slices.
+//! The encoding of entries in shared stores: versioned, checksummed, and decoded with bounds checks only.
 
 pub(crate) mod compression;
 mod content;
@@ -26,57 +26,59 @@ use crate::{entry::stored::Stored, key::Key};
 pub(crate) use self::{
     compression::{Compression, DecodeLimits},
     entry_head::Head,
-    error::Corrupt,
+    error::DecodeError,
 };
 
-/// An entry, for stores that can keep two values under one key: what is judged, and what is served.
+/// An encoded entry, for stores that keep two values under a key: the head is enough to validate the entry, the body to serve it.
 pub(crate) struct Encoded {
     pub(crate) head: Vec<u8>,
     pub(crate) body: Vec<u8>,
 }
 
-/// `None` if the format has no room for it, such as for a tag of more than 65,535 bytes: it is not to be stored then.
+/// Encodes an entry; `None` if it exceeds the format, such as by a tag of more than 65,535 bytes. It must not be stored then.
 pub(crate) fn encode(key: &Key, stored: &Stored, compression: Compression) -> Option<Encoded> {
     encode_as(random_id(), key, stored, compression)
 }
 
-/// The entry whose head is known already.
-pub(crate) fn decode(key: &Key, head: Head, body: &Bytes, limits: DecodeLimits) -> Result<Stored, Corrupt> {
+/// Decodes the body of an entry whose head is already decoded.
+pub(crate) fn decode(key: &Key, head: Head, body: &Bytes, limits: DecodeLimits) -> Result<Stored, DecodeError> {
     let content = decode_body(head.id, key, body, limits)?;
     Ok(Stored::new(head.born, head.tags, content))
 }
 
-/// Head and body as one value.
+/// Encodes head and body as one value.
 pub(crate) fn encode_whole(key: &Key, stored: &Stored, compression: Compression) -> Option<Vec<u8>> {
     let Encoded { mut head, body } = encode(key, stored, compression)?;
     head.extend_from_slice(&body);
     Some(head)
 }
 
-pub(crate) fn decode_whole(key: &Key, whole: &Bytes, limits: DecodeLimits) -> Result<Stored, Corrupt> {
+/// Decodes an entry that [`encode_whole`] has encoded.
+pub(crate) fn decode_whole(key: &Key, whole: &Bytes, limits: DecodeLimits) -> Result<Stored, DecodeError> {
     let (head, body) = Head::split(whole)?;
     decode(key, head, &whole.slice_ref(body), limits)
 }
 
 impl Stored {
-    /// The bytes in which an entry outlives this process, for those who write a backend: [`from_bytes`](Self::from_bytes) reads
-    /// them, on any node. They hold the key, the tags and the whole response.
+    /// Encodes the entry for a backend outside of this process. [`from_bytes`](Self::from_bytes) decodes it on any node. The bytes contain
+    /// the key, the tags and the whole response, uncompressed.
     ///
-    /// `None` if the format has no room for it, such as for a tag of more than 65,535 bytes; it must not be stored then.
+    /// Returns `None` if the entry exceeds the format, such as by a tag of more than 65,535 bytes; it must not be stored then.
     pub fn to_bytes(&self, key: &Key) -> Option<Vec<u8>> {
         encode_whole(key, self, Compression::OFF)
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) has written; the response's body and header values are slices of `bytes`.
+    /// Decodes an entry that [`to_bytes`](Self::to_bytes) has encoded. The body and the header values of the response are slices of
+    /// `bytes`, so nothing large is copied.
     ///
-    /// `None`, which is a miss, if `bytes` are anything else: an entry for another key, one of a version of larder with another
-    /// format, one that was cut or changed, or not an entry at all. Whether it may still be used, the backend judges by its
+    /// Returns `None`, which the backend treats as a miss, for anything else: an entry for another key, in the format of another version,
+    /// truncated or modified bytes, or a foreign value. Whether the entry is still valid, the backend must decide by
     /// [`born`](Self::born) and [`tags`](Self::tags).
     ///
     /// ```
     /// use larder::backend::{Key, Stored};
     ///
-    /// assert!(Stored::from_bytes(&Key::from_bytes(b"key"), "somebody else's".into()).is_none());
+    /// assert!(Stored::from_bytes(&Key::from_bytes(b"key"), "a foreign value".into()).is_none());
     /// ```
     pub fn from_bytes(key: &Key, bytes: Bytes) -> Option<Self> {
         decode_whole(key, &bytes, DecodeLimits::default()).ok()
@@ -89,7 +91,7 @@ fn encode_as(id: u64, key: &Key, stored: &Stored, compression: Compression) -> O
     Some(Encoded { head, body })
 }
 
-/// Keyed by the operating system, another one each time.
+/// Returns a random number: each `RandomState` has keys of its own.
 fn random_id() -> u64 {
     RandomState::new().hash_one(())
 }

@@ -1,4 +1,4 @@
-//! Stands in for zstd without the feature: bodies stay uncompressed, and an entry that another node compressed is a miss.
+//! The counterpart of `zstd.rs` without the feature: bodies are stored uncompressed, and compressed entries of other nodes are misses.
 
 pub(super) fn compress(_bytes: &[u8], _level: i32) -> Option<Vec<u8>> {
     None

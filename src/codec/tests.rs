@@ -20,8 +20,8 @@ use crate::{
     tag::Tag,
 };
 
-/// Everything that an entry says, to be compared.
-pub(super) fn facts(stored: &Stored) -> impl PartialEq + std::fmt::Debug + use<> {
+/// Returns the contents of an entry in comparable form.
+pub(super) fn contents(stored: &Stored) -> impl PartialEq + std::fmt::Debug + use<> {
     let content = match stored.content() {
         Content::Response(response) => {
             let fields: Vec<_> = response
@@ -30,7 +30,7 @@ pub(super) fn facts(stored: &Stored) -> impl PartialEq + std::fmt::Debug + use<>
                 .iter()
                 .map(|(name, value)| (name.clone(), value.as_bytes().to_vec(), value.is_sensitive()))
                 .collect();
-            // The map's own `Debug` hides what is sensitive.
+            // The `Debug` of the map hides sensitive values.
             let response = StoredResponse { head: response_head(response.head.status, HeaderMap::new()), ..response.clone() };
             (format!("{response:?}"), fields)
         }
@@ -63,7 +63,7 @@ fn response() -> impl Strategy<Value = StoredResponse> {
     let body = prop_oneof![vec(any::<u8>(), 0..200), "(a|b|cd){0,1000}".prop_map(String::into_bytes)];
     let times = any::<(u64, u64, u32, u32, u32)>();
     (100..1000_u16, headers(), body, times, any::<[bool; 3]>()).prop_map(|(status, mut headers, body, times, flags)| {
-        let (generated, fresh_until, while_revalidate, if_error, cost) = times;
+        let (generated, fresh_until, while_revalidate, if_error, handler_millis) = times;
         let [allows_authorization, must_not_serve_stale, immutable] = flags;
         headers.insert(CONTENT_LENGTH, body.len().into());
         StoredResponse {
@@ -75,7 +75,7 @@ fn response() -> impl Strategy<Value = StoredResponse> {
             stale: StaleWindows { while_revalidate, if_error },
             must_not_serve_stale,
             immutable,
-            cost,
+            handler_millis,
         }
     })
 }
@@ -114,31 +114,31 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_decoded_is_what_was_encoded(key in key(), stored in stored()) {
+    fn decoded_entry_equals_the_encoded_one(key in key(), stored in stored()) {
         let Encoded { head, body } = encode(&key, &stored, Compression::OFF).unwrap();
         let decoded = decode(&key, Head::decode(&head).unwrap(), &body.into(), DecodeLimits::default()).unwrap();
-        prop_assert_eq!(facts(&decoded), facts(&stored));
+        prop_assert_eq!(contents(&decoded), contents(&stored));
         let whole = Stored::from_bytes(&key, stored.to_bytes(&key).unwrap().into()).unwrap();
-        prop_assert_eq!(facts(&whole), facts(&stored));
+        prop_assert_eq!(contents(&whole), contents(&stored));
     }
 
     #[test]
-    fn w9_an_entry_for_another_key_is_none(key in key(), other in key(), stored in stored()) {
+    fn w9_entry_for_another_key_is_refused(key in key(), other in key(), stored in stored()) {
         prop_assume!(key != other);
         let whole = stored.to_bytes(&key).unwrap().into();
-        prop_assert_eq!(decode_whole(&other, &whole, DecodeLimits::default()).err(), Some(Corrupt::OtherKey));
+        prop_assert_eq!(decode_whole(&other, &whole, DecodeLimits::default()).err(), Some(DecodeError::OtherKey));
     }
 
     #[test]
-    fn head_and_body_of_two_writes_are_no_entry(key in key(), stored in stored()) {
+    fn head_and_body_of_different_writes_are_refused(key in key(), stored in stored()) {
         let [one, other] = [(); 2].map(|()| encode(&key, &stored, Compression::OFF).unwrap());
         let mixed = decode(&key, Head::decode(&one.head).unwrap(), &other.body.into(), DecodeLimits::default());
-        prop_assert_eq!(mixed.err(), Some(Corrupt::OtherWrite));
+        prop_assert_eq!(mixed.err(), Some(DecodeError::OtherWrite));
     }
 
-    /// Whoever can write to the store can compute checksums.
+    /// An attacker who can write to the store can compute checksums.
     #[test]
-    fn c5_anything_with_the_right_checksum_is_decoded_or_refused(
+    fn c5_modified_body_with_a_right_checksum_is_decoded_or_refused(
         key in key(), stored in stored(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let Encoded { head, mut body } = encode(&key, &stored, Compression::OFF).unwrap();
@@ -152,11 +152,11 @@ proptest! {
 }
 
 proptest! {
-    // Every case is a thousand.
+    // Each case decodes about a thousand entries.
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn c4_no_part_of_an_entry_is_one(key in key(), stored in stored()) {
+    fn c4_truncated_entry_is_refused(key in key(), stored in stored()) {
         let whole = Bytes::from(stored.to_bytes(&key).unwrap());
         for length in 0..whole.len() {
             prop_assert!(decode_whole(&key, &whole.slice(..length), DecodeLimits::default()).is_err(), "{} of {}", length, whole.len());
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn c4_an_entry_with_a_wrong_bit_is_none(key in key(), stored in stored()) {
+    fn c4_entry_with_a_flipped_bit_is_refused(key in key(), stored in stored()) {
         let mut whole = stored.to_bytes(&key).unwrap();
         for bit in 0..whole.len() * 8 {
             whole[bit / 8] ^= 1 << (bit % 8);
@@ -175,13 +175,13 @@ proptest! {
     }
 }
 
-/// Makes the checksum of a body right.
+/// Sets the right checksum of a body.
 pub(super) fn seal(body: &mut [u8]) {
     let checksum = crc32fast::hash(&[&body[..12], &body[16..]].concat());
     body[12..16].copy_from_slice(&checksum.to_be_bytes());
 }
 
-/// A response whose every part is another than the default.
+/// A response in which each part differs from its default.
 pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredResponse {
     let mut headers = HeaderMap::from_iter([(AGE, HeaderValue::from_static("0"))]);
     headers.extend(fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())));
@@ -195,7 +195,7 @@ pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredRespon
         stale: StaleWindows { while_revalidate: 1000, if_error: 360_000 },
         must_not_serve_stale: false,
         immutable: true,
-        cost: 12,
+        handler_millis: 12,
     }
 }
 
@@ -204,8 +204,8 @@ pub(super) fn entry(content: Content) -> Stored {
     Stored::new(Epoch::of(0x0102_0304_0506_0708, 1_700_000_000_000_123), tags, content)
 }
 
-/// Decodes a response after `change` has changed its body, with the right checksum.
-fn changed(response: StoredResponse, change: impl FnOnce(&mut Vec<u8>)) -> Result<Stored, Corrupt> {
+/// Decodes a response after `change` has modified its encoded body, with the right checksum.
+fn changed(response: StoredResponse, change: impl FnOnce(&mut Vec<u8>)) -> Result<Stored, DecodeError> {
     let key = Key::from_bytes(b"key");
     let Encoded { head, mut body } = encode(&key, &entry(Content::Response(response)), Compression::OFF).unwrap();
     change(&mut body);
@@ -219,17 +219,17 @@ fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
 }
 
 #[test]
-fn w10_control_bytes_in_a_stored_field_do_not_reach_a_client() {
+fn w10_control_bytes_in_a_stored_field_are_refused() {
     let response = || page(b"body", &[("x-field", "abcdef")]);
     assert!(changed(response(), |body| replace(body, b"abcdef", b"uvwxyz")).is_ok());
     for (old, new) in [(b"abcdef", b"a\r\nb:c"), (b"abcdef", b"abcde\0"), (b"x-fiel", b"x-f:el"), (b"x-fiel", b"x\nfiel")] {
         let changed = changed(response(), |body| replace(body, old, new));
-        assert_eq!(changed.err(), Some(Corrupt::Malformed), "{}", new.escape_ascii());
+        assert_eq!(changed.err(), Some(DecodeError::Malformed), "{}", new.escape_ascii());
     }
 }
 
 #[test]
-fn w10_a_stored_field_does_not_say_that_the_response_ends_elsewhere() {
+fn w10_stored_field_cannot_contradict_the_length_of_the_body() {
     let with = |name: &'static str, value: &'static str| {
         let mut response = page(b"fifteen bytes..", &[]);
         response.head.headers.insert(name, HeaderValue::from_static(value));
@@ -244,12 +244,12 @@ fn w10_a_stored_field_does_not_say_that_the_response_ends_elsewhere() {
         ("transfer-encoding", "chunked"),
         ("connection", "close"),
     ] {
-        assert_eq!(with(name, value), Some(Corrupt::Malformed), "{name}: {value}");
+        assert_eq!(with(name, value), Some(DecodeError::Malformed), "{name}: {value}");
     }
 }
 
 #[test]
-fn a_decoded_response_begins_with_the_slot_for_its_age() {
+fn decoded_response_begins_with_the_slot_for_age() {
     let mut response = page(b"body", &[("etag", "\"a\"")]);
     response.head.headers.remove(AGE);
     let stored = changed(response, |_| {}).unwrap();
@@ -260,7 +260,7 @@ fn a_decoded_response_begins_with_the_slot_for_its_age() {
 }
 
 #[test]
-fn a_decoded_body_and_its_fields_are_slices_of_what_was_read() {
+fn decoded_body_and_fields_are_slices_of_the_input() {
     let key = Key::from_bytes(b"key");
     let whole = Bytes::from(entry(Content::Response(page(b"body", &[("etag", "\"a\"")]))).to_bytes(&key).unwrap());
     let stored = Stored::from_bytes(&key, whole.clone()).unwrap();
@@ -271,7 +271,7 @@ fn a_decoded_body_and_its_fields_are_slices_of_what_was_read() {
 }
 
 #[test]
-fn what_the_format_has_no_room_for_is_not_encoded() {
+fn entry_beyond_the_limits_of_the_format_is_not_encoded() {
     let key = Key::from_bytes(b"key");
     let with = |tags: Vec<Tag>| Stored::new(Epoch::new(1), tags, Content::Tombstone).to_bytes(&key);
     let longest = Tag::unchecked("x".repeat(65_535));
@@ -281,16 +281,16 @@ fn what_the_format_has_no_room_for_is_not_encoded() {
 }
 
 #[test]
-fn d9_a_body_beyond_the_limit_is_refused() {
+fn d9_body_beyond_the_limit_is_refused() {
     let key = Key::from_bytes(b"key");
     let whole = entry(Content::Response(page(&[b'x'; 1000], &[]))).to_bytes(&key).unwrap().into();
     assert!(decode_whole(&key, &whole, DecodeLimits { body: 1000 }).is_ok());
-    assert_eq!(decode_whole(&key, &whole, DecodeLimits { body: 999 }).err(), Some(Corrupt::TooLarge));
+    assert_eq!(decode_whole(&key, &whole, DecodeLimits { body: 999 }).err(), Some(DecodeError::TooLarge));
 }
 
-/// Nothing is allocated for things that cannot be there: each takes at least its length's bytes.
+/// A count is checked against the remaining bytes before an allocation.
 #[test]
-fn c5_a_count_without_the_things_it_counts_is_refused() {
+fn c5_count_beyond_the_remaining_bytes_is_refused() {
     let key = Key::from_bytes(b"key");
     let with = |content: Content, at_end: &[u8]| {
         let Encoded { head, mut body } = encode(&key, &entry(content), Compression::OFF).unwrap();
@@ -301,7 +301,7 @@ fn c5_a_count_without_the_things_it_counts_is_refused() {
     };
     let variants = || Content::Variants(Variants::default());
     assert_eq!(with(variants(), &[0; 8]), None);
-    assert_eq!(with(variants(), &[0, 0, 0, 0, 255, 255, 255, 255]), Some(Corrupt::Truncated));
-    assert_eq!(with(variants(), &[255, 255, 255, 255, 0, 0, 0, 0]), Some(Corrupt::Truncated));
-    assert_eq!(with(variants(), &[0, 0, 0, 2, 0, 0, 0, 0]), Some(Corrupt::Truncated));
+    assert_eq!(with(variants(), &[0, 0, 0, 0, 255, 255, 255, 255]), Some(DecodeError::Truncated));
+    assert_eq!(with(variants(), &[255, 255, 255, 255, 0, 0, 0, 0]), Some(DecodeError::Truncated));
+    assert_eq!(with(variants(), &[0, 0, 0, 2, 0, 0, 0, 0]), Some(DecodeError::Truncated));
 }

@@ -7,15 +7,15 @@ use zstd::{
     zstd_safe::get_frame_content_size,
 };
 
-/// `None` if it cannot be compressed.
+/// Compresses `bytes`; `None` if that fails.
 pub(super) fn compress(bytes: &[u8], level: i32) -> Option<Vec<u8>> {
     bulk::compress(bytes, level).ok()
 }
 
-/// Exactly `length` bytes; `None` if there are more or fewer, and nothing beyond `length` is ever allocated or written.
+/// Decompresses to exactly `length` bytes; `None` if there are more or fewer. Never allocates or writes more than `length` bytes.
 pub(super) fn decompress(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
     thread_local! {
-        /// To make one takes longer than to unpack a page.
+        /// Creating one takes longer than decompressing a page.
         static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
     }
     let stated = get_frame_content_size(compressed).ok()??;
@@ -33,11 +33,11 @@ mod tests {
 
     use crate::{
         codec::{
-            Corrupt, Encoded, Head,
+            DecodeError, Encoded, Head,
             compression::{Compression, DecodeLimits},
             decode, encode,
             golden::{assert_reads, golden},
-            tests::{entry, facts, page, seal},
+            tests::{contents, entry, page, seal},
         },
         entry::{
             response::StoredResponse,
@@ -58,7 +58,7 @@ mod tests {
         (stored, encoded)
     }
 
-    fn decoded(encoded: Encoded, limits: DecodeLimits) -> Result<Stored, Corrupt> {
+    fn decoded(encoded: Encoded, limits: DecodeLimits) -> Result<Stored, DecodeError> {
         decode(&key(), Head::decode(&encoded.head).unwrap(), &encoded.body.into(), limits)
     }
 
@@ -66,7 +66,7 @@ mod tests {
         encoded.body[2] != 0
     }
 
-    /// A body that says the same again and again.
+    /// A body with much repetition.
     fn repetitive(length: usize) -> Vec<u8> {
         b"{\"id\":7,\"title\":\"a post\"},".iter().copied().cycle().take(length).collect()
     }
@@ -80,20 +80,20 @@ mod tests {
     }
 
     #[test]
-    fn a_body_over_the_threshold_that_gets_smaller_is_compressed() {
+    fn compressible_body_over_the_threshold_is_compressed() {
         let (stored, encoded) = encoded(page(&repetitive(1024), &[("etag", "\"a\"")]));
         assert!(is_compressed(&encoded));
-        assert_eq!(facts(&decoded(encoded, DecodeLimits::default()).unwrap()), facts(&stored));
+        assert_eq!(contents(&decoded(encoded, DecodeLimits::default()).unwrap()), contents(&stored));
     }
 
     #[test]
-    fn a_body_that_is_short_or_encoded_or_random_is_stored_as_it_is() {
+    fn short_encoded_and_random_bodies_are_stored_uncompressed() {
         let random: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(4096).collect();
         let encoded_already = page(&repetitive(4096), &[(CONTENT_ENCODING.as_str(), "br")]);
         for response in [page(&repetitive(1023), &[]), page(&random, &[]), encoded_already] {
             let (stored, encoded) = encoded(response);
             assert!(!is_compressed(&encoded));
-            assert_eq!(facts(&decoded(encoded, DecodeLimits::default()).unwrap()), facts(&stored));
+            assert_eq!(contents(&decoded(encoded, DecodeLimits::default()).unwrap()), contents(&stored));
         }
     }
 
@@ -106,32 +106,32 @@ mod tests {
         drop(stored);
     }
 
-    /// Replaces the compressed body, and what the entry says about its length.
-    fn forged(says: usize, body: &[u8]) -> Encoded {
+    /// Replaces the compressed body and its stated length.
+    fn forged(stated: usize, body: &[u8]) -> Encoded {
         let (_, mut encoded) = encoded(page(&repetitive(2000), &[]));
         let length = 2000_u64.to_be_bytes();
         let at = encoded.body.windows(8).rposition(|window| window == length).unwrap();
         encoded.body.truncate(at);
-        encoded.body.extend_from_slice(&(says as u64).to_be_bytes());
+        encoded.body.extend_from_slice(&(stated as u64).to_be_bytes());
         encoded.body.extend_from_slice(body);
-        // The field that says so too.
+        // `Content-Length`, which must agree.
         let field = encoded.body.windows(5).position(|window| window == b"\x042000").unwrap();
-        encoded.body[field + 1..][..4].copy_from_slice(format!("{says:04}").as_bytes());
+        encoded.body[field + 1..][..4].copy_from_slice(format!("{stated:04}").as_bytes());
         seal(&mut encoded.body);
         encoded
     }
 
     #[test]
-    fn d9_a_body_that_unpacks_to_more_than_it_says_is_refused() {
+    fn d9_body_that_decompresses_to_another_length_is_refused() {
         let bomb = |length| super::compress(&vec![0; length], 19).unwrap();
         assert!(bomb(100 << 20).len() < 20_000);
         assert!(decoded(forged(2000, &bomb(2000)), DecodeLimits::default()).is_ok());
-        for (says, body) in
+        for (stated, body) in
             [(2000, bomb(100 << 20)), (2000, bomb(1999)), (2000, [bomb(2000), bomb(2000)].concat()), (0, bomb(2000))]
         {
-            assert_eq!(decoded(forged(says, &body), DecodeLimits::default()).err(), Some(Corrupt::Compression), "{says}");
+            assert_eq!(decoded(forged(stated, &body), DecodeLimits::default()).err(), Some(DecodeError::Compression), "{stated}");
         }
-        assert_eq!(decoded(forged(2000, &bomb(2000)), DecodeLimits { body: 1999 }).err(), Some(Corrupt::TooLarge));
+        assert_eq!(decoded(forged(2000, &bomb(2000)), DecodeLimits { body: 1999 }).err(), Some(DecodeError::TooLarge));
     }
 
     #[test]
@@ -140,6 +140,6 @@ mod tests {
         // Magic (4), descriptor (1), content size (4), as a frame of one segment has them.
         assert_eq!(frame[5..9], 100_000_u32.to_le_bytes());
         frame[5..9].copy_from_slice(&2000_u32.to_le_bytes());
-        assert_eq!(decoded(forged(2000, &frame), DecodeLimits::default()).err(), Some(Corrupt::Compression));
+        assert_eq!(decoded(forged(2000, &frame), DecodeLimits::default()).err(), Some(DecodeError::Compression));
     }
 }

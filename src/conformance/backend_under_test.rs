@@ -1,4 +1,4 @@
-//! The backend under test, as the cases use it.
+//! The backend under test, with operations for the cases.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -17,13 +17,13 @@ use crate::{
     tag::Tag,
 };
 
-pub(super) type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+pub(super) type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Something that only the author of a backend knows how to do.
-pub(super) type Hook<'a, In, Out> = Arc<dyn Fn(In) -> Waiting<'a, Out> + 'a>;
+/// An operation that the author of a backend provides.
+pub(super) type Hook<'a, In, Out> = Arc<dyn Fn(In) -> LocalBoxFuture<'a, Out> + 'a>;
 
-/// A fresh backend under trial, and words for what requests and writers do to it.
-pub(super) struct Subject<'a> {
+/// A fresh backend, with the operations of requests and writers.
+pub(super) struct BackendUnderTest<'a> {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) claims: Claims,
     pub(super) peer: Option<Hook<'a, (), Arc<dyn Backend>>>,
@@ -32,22 +32,22 @@ pub(super) struct Subject<'a> {
     pub(super) lose_all: Option<Hook<'a, (), ()>>,
 }
 
-/// What a backend is said to do beyond what every one must.
+/// The declared abilities of a backend beyond the contract.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claims {
-    /// Bodies up to this size are kept.
+    /// Bodies up to this size are stored, in bytes.
     pub(super) body: usize,
-    /// What has expired is forgotten.
+    /// Expired entries are removed.
     pub(super) expiry: bool,
 }
 
-/// A store that needs more than one fetch to make sure of its tags may take so many.
+/// How many fetches a store may need until an entry is found: some create the records of its tags first.
 const FETCHES: usize = 3;
 
-impl Subject<'_> {
-    /// Fetches as a request does that misses, until it is found: takes the epoch, then stores. Gives the epoch of birth.
+impl BackendUnderTest<'_> {
+    /// Stores an entry as a miss does, by reading the epoch first, until it is found. Returns its epoch of birth.
     ///
-    /// The body is the name of the key.
+    /// The name is both the key and the body.
     pub(super) async fn fill(&self, name: &str, tags: &[&str]) -> Verdict<Epoch> {
         let (key, tags) = (key(name), tags_of(tags));
         for _ in 0..FETCHES {
@@ -58,12 +58,12 @@ impl Subject<'_> {
             }
         }
         Err(Finding::Broken(format!(
-            "{} was stored {FETCHES} times with nothing invalidated meanwhile, and is not found",
+            "{} was stored {FETCHES} times without an invalidation meanwhile, and is not found",
             abridged(name)
         )))
     }
 
-    /// Fetches until it is found as current.
+    /// Stores an entry again until it is found valid.
     pub(super) async fn fill_again(&self, name: &str, tags: &[&str]) -> Verdict {
         for _ in 0..FETCHES {
             let born = self.epoch(&key(name), &tags_of(tags)).await?;
@@ -75,13 +75,13 @@ impl Subject<'_> {
         Ok(())
     }
 
-    /// Begins a fetch, as a request does that misses.
+    /// Begins a fetch, as a miss does: returns the epoch.
     pub(super) async fn epoch(&self, key: &Key, known: &[Tag]) -> Verdict<Epoch> {
         let epoch = self.read(key, known).await?.epoch;
-        epoch.ok_or_else(|| Finding::Broken("a read reports no epoch: nothing could ever be stored".to_owned()))
+        epoch.ok_or_else(|| Finding::Broken("a read reports no epoch, so no entry can be stored".to_owned()))
     }
 
-    /// Ends a fetch: stores what was begun at that epoch.
+    /// Ends a fetch: stores an entry that was born at `born`.
     pub(super) async fn store(&self, name: &str, born: Epoch, tags: &[&str]) -> Verdict<PutOutcome> {
         Ok(self.backend.put(&key(name), stored(born, tags_of(tags), name.to_owned())).await?)
     }
@@ -98,7 +98,7 @@ impl Subject<'_> {
         Ok(self.backend.invalidate(&expiry(tags, at)).await?)
     }
 
-    /// Reads as the cache does: without waiting if that is possible.
+    /// Reads as the cache does: by `get_now` if that returns an outcome, otherwise by `get`.
     pub(super) async fn read(&self, key: &Key, known: &[Tag]) -> Verdict<ReadOutcome> {
         match self.backend.get_now(key) {
             Some(read) => Ok(read),
@@ -106,54 +106,54 @@ impl Subject<'_> {
         }
     }
 
-    /// What both ways to read find.
+    /// Returns the results of `get_now` and `get`.
     async fn found(&self, key: &Key) -> Verdict<[Option<(Arc<Stored>, Validity)>; 2]> {
         let waited_for = self.backend.get(key, &[]).await?.found;
         let at_once = self.backend.get_now(key).map_or_else(|| waited_for.clone(), |read| read.found);
         Ok([at_once, waited_for])
     }
 
-    /// Fails if `name` is found, by either way to read.
+    /// Fails if `get_now` or `get` finds `name`.
     pub(super) async fn must_miss(&self, name: &str, after: &str) -> Verdict {
         for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
-            if let Some((stored, standing)) = found {
+            if let Some((stored, validity)) = found {
                 let born = stored.born().get();
-                return Err(Finding::Broken(format!("{way} finds {} ({standing:?}, born at {born}) {after}", abridged(name))));
+                return Err(Finding::Broken(format!("{way} finds {} ({validity:?}, born at {born}) {after}", abridged(name))));
             }
         }
         Ok(())
     }
 
-    /// Fails if `name` is found `Current`, by either way to read.
-    pub(super) async fn must_not_be_current(&self, name: &str, after: &str) -> Verdict {
+    /// Fails if `get_now` or `get` finds `name` as `Valid`.
+    pub(super) async fn must_not_be_valid(&self, name: &str, after: &str) -> Verdict {
         for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
-            let current = found.is_some_and(|(_, standing)| standing == Validity::Valid);
-            ensure!(!current, "{way} finds {} {after}", abridged(name));
+            let is_valid = found.is_some_and(|(_, validity)| validity == Validity::Valid);
+            ensure!(!is_valid, "{way} finds {} {after}", abridged(name));
         }
         Ok(())
     }
 
-    /// Fails unless `name` is found as it was stored, by both ways to read.
+    /// Fails unless both `get_now` and `get` find `name`, with the expected validity and its own body.
     pub(super) async fn must_find(&self, name: &str, expected: Validity, after: &str) -> Verdict {
         for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
-            let Some((stored, standing)) = found else {
+            let Some((stored, validity)) = found else {
                 return Err(Finding::Broken(format!("{way} does not find {} {after}", abridged(name))));
             };
-            ensure!(standing == expected, "{way} finds {} {standing:?} rather than {expected:?} {after}", abridged(name));
+            ensure!(validity == expected, "{way} finds {} {validity:?} rather than {expected:?} {after}", abridged(name));
             let whole = body(&stored).is_some_and(|body| body == name);
-            ensure!(whole, "{way} finds something else under {} {after}", abridged(name));
+            ensure!(whole, "{way} finds another body under {} {after}", abridged(name));
         }
         Ok(())
     }
 
-    /// Fails unless exactly this is found under the key.
+    /// Fails unless both `get_now` and `get` find an entry equal to `expected`.
     pub(super) async fn must_be(&self, key: &Key, expected: &Stored, after: &str) -> Verdict {
         for (found, way) in self.found(key).await?.into_iter().zip(WAYS) {
             let Some((stored, _)) = found else {
-                return Err(Finding::Broken(format!("{way} does not find what was stored {after}")));
+                return Err(Finding::Broken(format!("{way} does not find the stored entry {after}")));
             };
             if let Some(part) = difference(&stored, expected) {
-                return Err(Finding::Broken(format!("{way} finds something with another {part} {after}")));
+                return Err(Finding::Broken(format!("{way} finds an entry with another {part} {after}")));
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ pub(super) fn tags_of(names: &[&str]) -> Vec<Tag> {
     names.iter().map(|name| Tag::unchecked(*name)).collect()
 }
 
-/// A name for messages: there are long ones.
+/// Shortens a name for messages.
 pub(super) fn abridged(name: &str) -> String {
     const LONG: usize = 60;
     match name.len() {
@@ -184,8 +184,8 @@ pub(super) fn abridged(name: &str) -> String {
     }
 }
 
-impl fmt::Debug for Subject<'_> {
+impl fmt::Debug for BackendUnderTest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subject").field("backend", &self.backend).field("claims", &self.claims).finish_non_exhaustive()
+        f.debug_struct("BackendUnderTest").field("backend", &self.backend).field("claims", &self.claims).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The same rules, with many at once.
+//! Cases about concurrency: the same rules with concurrent operations.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,7 +13,7 @@ use std::{
 use tokio::task::{JoinError, JoinSet, yield_now};
 
 use super::{
-    backend_under_test::{Subject, expiry, key, tags_of},
+    backend_under_test::{BackendUnderTest, expiry, key, tags_of},
     report::{Finding, Verdict, ensure},
     sample_entry::{body, stored},
 };
@@ -29,15 +29,15 @@ use crate::{
 const ROUNDS: usize = 20;
 const TASKS: usize = 8;
 
-/// Whichever of several invalidations is recorded last, the greatest counts.
-pub(super) async fn one_tag(subject: &Subject<'_>) -> Verdict {
+/// The latest invalidation counts, even if another one is recorded last.
+pub(super) async fn one_tag(subject: &BackendUnderTest<'_>) -> Verdict {
     for round in 0..ROUNDS {
         let tag = format!("tag {round}");
         // With a record of the tag and without one.
         if round % 2 == 0 {
             subject.fill("first", &[&tag]).await?;
         }
-        let mut taken = invalidate_at_once(subject, &vec![tag.clone(); TASKS]).await?;
+        let mut taken = invalidate_concurrently(subject, &vec![tag.clone(); TASKS]).await?;
         taken.sort();
         let latest = taken.pop().expect("several were invalidated");
         ensure!(!taken.contains(&latest), "two invalidations took the same epoch: {latest:?}");
@@ -45,32 +45,34 @@ pub(super) async fn one_tag(subject: &Subject<'_>) -> Verdict {
             let alive = subject.backend.is_alive(born, &tags_of(&[&tag])).await?;
             ensure!(
                 !alive,
-                "what was born at {born:?} is alive after its tag was invalidated at {latest:?} and, at once, earlier"
+                "an entry that was born at {born:?} is alive after its tag was invalidated at {latest:?} and, concurrently, earlier"
             );
             subject.store("between", born, &[&tag]).await?;
-            subject.must_miss("between", &format!("though its tag was invalidated at {latest:?} and, at once, earlier")).await?;
+            subject
+                .must_miss("between", &format!("though its tag was invalidated at {latest:?} and, concurrently, earlier"))
+                .await?;
         }
     }
     Ok(())
 }
 
-/// No invalidation undoes another's record.
-pub(super) async fn many_tags(subject: &Subject<'_>) -> Verdict {
+/// No invalidation undoes the record of another.
+pub(super) async fn many_tags(subject: &BackendUnderTest<'_>) -> Verdict {
     for round in 0..ROUNDS {
         let tags: Vec<String> = (0..TASKS).map(|task| format!("tag {task}")).collect();
         for tag in &tags {
             subject.fill(tag, &[tag]).await?;
         }
-        invalidate_at_once(subject, &tags).await?;
+        invalidate_concurrently(subject, &tags).await?;
         for tag in &tags {
-            subject.must_miss(tag, &format!("after {TASKS} tags were invalidated at once ({round})")).await?;
+            subject.must_miss(tag, &format!("after {TASKS} tags were invalidated concurrently ({round})")).await?;
         }
     }
     Ok(())
 }
 
-/// Gives the epochs that were taken.
-async fn invalidate_at_once(subject: &Subject<'_>, tags: &[String]) -> Verdict<Vec<Epoch>> {
+/// Invalidates each tag in a task of its own; returns the epochs.
+async fn invalidate_concurrently(subject: &BackendUnderTest<'_>, tags: &[String]) -> Verdict<Vec<Epoch>> {
     let mut tasks = JoinSet::new();
     for tag in tags {
         let (backend, invalidation) = (Arc::clone(&subject.backend), Invalidation::Tags(tags_of(&[tag])));
@@ -83,12 +85,12 @@ async fn invalidate_at_once(subject: &Subject<'_>, tags: &[String]) -> Verdict<V
     Ok(taken)
 }
 
-/// A database's value, its cached copies, and who writes and reads them.
+/// A value in a database with its cached copies, for concurrent writers and readers.
 struct Register {
     backend: Arc<dyn Backend>,
-    /// What the database says.
+    /// The value in the database.
     value: AtomicU64,
-    /// Up to here, everything older has been invalidated.
+    /// The latest value whose invalidation has returned.
     settled: AtomicU64,
     written: AtomicBool,
     soft: bool,
@@ -98,7 +100,7 @@ const WRITERS: usize = 2;
 const READERS: usize = 4;
 const WRITES: usize = 40;
 
-pub(super) async fn history(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn history(subject: &BackendUnderTest<'_>) -> Verdict {
     for soft in [false, true] {
         let register = Arc::new(Register {
             backend: Arc::clone(&subject.backend),
@@ -136,7 +138,7 @@ async fn write(register: Arc<Register>) -> Verdict {
     Ok(())
 }
 
-/// Asks for the value as requests do, and compares with what had been settled before.
+/// Reads the value as requests do, and compares it with the value that was settled before.
 async fn read(register: Arc<Register>) -> Verdict {
     let (key, tags) = (key(if register.soft { "soft" } else { "hard" }), tags_of(&["register"]));
     while !register.written.load(Ordering::SeqCst) {
@@ -145,10 +147,10 @@ async fn read(register: Arc<Register>) -> Verdict {
             Some(read) => read,
             None => register.backend.get(&key, &tags).await?,
         };
-        let current = read.found.filter(|(_, standing)| !register.soft || *standing == Validity::Valid);
-        if let Some((found, _)) = current {
+        let usable = read.found.filter(|(_, validity)| !register.soft || *validity == Validity::Valid);
+        if let Some((found, _)) = usable {
             let value = body(&found).and_then(|body| std::str::from_utf8(body).ok()?.parse::<u64>().ok());
-            let value = value.ok_or_else(|| Finding::Broken("a read found something that nobody stored".to_owned()))?;
+            let value = value.ok_or_else(|| Finding::Broken("a read found an entry that was never stored".to_owned()))?;
             ensure!(value >= settled, "a read found version {value} after version {settled} was written and its tag invalidated");
         } else if let Some(born) = read.epoch {
             let value = register.value.load(Ordering::SeqCst);
@@ -160,8 +162,8 @@ async fn read(register: Arc<Register>) -> Verdict {
     Ok(())
 }
 
-/// Many store under one key: what is found is one of them, whole.
-pub(super) async fn one_key(subject: &Subject<'_>) -> Verdict {
+/// After concurrent puts under one key, one of the entries is found, and it is complete.
+pub(super) async fn one_key(subject: &BackendUnderTest<'_>) -> Verdict {
     let born = subject.fill("page", &["a"]).await?;
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
@@ -180,7 +182,7 @@ pub(super) async fn one_key(subject: &Subject<'_>) -> Verdict {
     join_all(tasks).await
 }
 
-/// 10 KB and more of one letter, of another length for each.
+/// At least 10 KB of one letter; each task has another length.
 fn version(task: usize) -> Vec<u8> {
     vec![b'a' + u8::try_from(task % 26).unwrap_or_default(); 10_000 + task]
 }
@@ -190,12 +192,12 @@ fn ensure_whole(found: &Stored) -> Verdict {
     let first = body.first().copied().unwrap_or_default();
     let whole = body == b"page"
         || (body.iter().all(|byte| *byte == first) && *body == version(usize::from(first.wrapping_sub(b'a') % 26)));
-    ensure!(whole, "a read found a mixture of what several stored under one key, of {} bytes", body.len());
+    ensure!(whole, "a read found a mixture of several entries of one key, of {} bytes", body.len());
     Ok(())
 }
 
-/// What is given up at any of its waits leaves nothing behind that hurts those who come later.
-pub(super) async fn given_up(subject: &Subject<'_>) -> Verdict {
+/// An operation that is dropped at any await point does not affect later operations.
+pub(super) async fn dropped(subject: &BackendUnderTest<'_>) -> Verdict {
     const POLLS: usize = 12;
     for polls in 0..POLLS {
         let born = subject.fill("page", &["a"]).await?;
@@ -206,7 +208,7 @@ pub(super) async fn given_up(subject: &Subject<'_>) -> Verdict {
             ensure_whole(&found)?;
         }
         let _ = dropped_after(polls, subject.backend.invalidate(&Invalidation::Tags(tags_of(&["a", "b"])))).await;
-        let after = format!("after an invalidation was given up ({polls} polls) and another has succeeded");
+        let after = format!("after an invalidation was dropped ({polls} polls) and another has succeeded");
         for tag in ["a", "b"] {
             subject.fill(tag, &["a", "b"]).await?;
             subject.invalidate(&[tag]).await?;
@@ -217,7 +219,7 @@ pub(super) async fn given_up(subject: &Subject<'_>) -> Verdict {
     Ok(())
 }
 
-/// What the future gives, unless it takes more polls than that.
+/// Returns the output of the future, unless it needs more than `polls` polls.
 async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let (mut future, mut left) = (pin!(future), polls);
     poll_fn(|cx| {

@@ -1,9 +1,9 @@
-//! The logical clock only grows, and what was born before an invalidation is dead whenever it arrives.
+//! Cases about the logical clock: it only grows, and an entry that was born before an invalidation is invalid, however late it is stored.
 
 use std::sync::Arc;
 
 use super::{
-    backend_under_test::{Subject, expiry, key, tags_of},
+    backend_under_test::{BackendUnderTest, expiry, key, tags_of},
     report::{Finding, Verdict, ensure},
     sample_entry::stored,
 };
@@ -17,7 +17,7 @@ use crate::{
     tag::Tag,
 };
 
-pub(super) async fn growing(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn growing(subject: &BackendUnderTest<'_>) -> Verdict {
     let mut latest = subject.epoch(&key("page"), &tags_of(&["a"])).await?;
     let expiry = expiry(&["a"], Clock::default().now());
     for invalidation in [Invalidation::Tags(tags_of(&["a"])), expiry, Invalidation::Everything].iter().cycle().take(9) {
@@ -37,7 +37,7 @@ fn is_after(later: Epoch, earlier: Epoch) -> bool {
     later.incarnation() != earlier.incarnation() || later.get() > earlier.get()
 }
 
-pub(super) async fn refill(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn refill(subject: &BackendUnderTest<'_>) -> Verdict {
     for round in 0..3 {
         subject.fill("page", &["a"]).await?;
         subject.must_find("page", Validity::Valid, "after it was fetched").await?;
@@ -45,10 +45,10 @@ pub(super) async fn refill(subject: &Subject<'_>) -> Verdict {
         subject.must_miss("page", &format!("after its tag was invalidated ({round})")).await?;
     }
     subject.fill("page", &["a"]).await?;
-    subject.must_find("page", Validity::Valid, "though it was fetched anew after it was invalidated").await
+    subject.must_find("page", Validity::Valid, "though it was fetched again after it was invalidated").await
 }
 
-pub(super) async fn late_store(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn late_store(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.fill("first", &["seen"]).await?;
     for tag in ["seen", "unseen"] {
         for known in [&[][..], &[tag]] {
@@ -56,51 +56,51 @@ pub(super) async fn late_store(subject: &Subject<'_>) -> Verdict {
             subject.invalidate(&[tag]).await?;
             subject.store("slow", born, &[tag]).await?;
             subject
-                .must_miss("slow", &format!("though its fetch began before `{tag}` was invalidated, and stored after"))
+                .must_miss("slow", &format!("though its fetch began before `{tag}` was invalidated, and it was stored after it"))
                 .await?;
         }
     }
     Ok(())
 }
 
-pub(super) async fn re_stamp(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn re_stamp(subject: &BackendUnderTest<'_>) -> Verdict {
     let born = subject.fill("page", &["a"]).await?;
     subject.invalidate(&["unrelated"]).await?;
     let late = stored(born, tags_of(&["a"]), "late");
     if subject.backend.put(&key("late"), Arc::clone(&late)).await? == PutOutcome::Stored {
-        subject.must_be(&key("late"), &late, "though nothing of its own was invalidated").await?;
+        subject.must_be(&key("late"), &late, "though none of its tags was invalidated").await?;
     }
     let found = subject.read(&key("page"), &[]).await?.found;
     let (found, _) = found.ok_or_else(|| Finding::Broken("`page` is not found after another tag was invalidated".to_owned()))?;
-    ensure!(found.born() == born, "what was born at {born:?} is found as born at {:?}", found.born());
-    // As a tier above would, or a copy between stores.
+    ensure!(found.born() == born, "an entry that was born at {born:?} is found as born at {:?}", found.born());
+    // As another tier does, or a copy between stores.
     subject.invalidate(&["a"]).await?;
     subject.backend.put(&key("page"), found).await?;
-    subject.must_miss("page", "though it is a copy of something that was invalidated").await
+    subject.must_miss("page", "though it is a copy of an invalidated entry").await
 }
 
-pub(super) async fn dead_on_arrival(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn dead_on_arrival(subject: &BackendUnderTest<'_>) -> Verdict {
     let old = subject.fill("page", &["a"]).await?;
     subject.invalidate(&["a"]).await?;
     subject.fill("page", &["a"]).await?;
     let outcome = subject.store("page", old, &["a"]).await?;
     let found = subject.read(&key("page"), &[]).await?.found;
     let born = found.map(|(stored, _)| stored.born());
-    ensure!(born != Some(old), "what is dead ({outcome:?}) has replaced what is alive, and is found");
+    ensure!(born != Some(old), "an invalid entry ({outcome:?}) has replaced a valid one, and is found");
     Ok(())
 }
 
-pub(super) async fn is_alive(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn is_alive(subject: &BackendUnderTest<'_>) -> Verdict {
     let tags = tags_of(&["a", "b"]);
     let born = subject.fill("page", &["a", "b"]).await?;
-    ensure!(subject.backend.is_alive(born, &tags).await?, "it is `false` for what a read finds");
+    ensure!(subject.backend.is_alive(born, &tags).await?, "it is `false` for an entry that a read finds");
     subject.invalidate(&["unrelated"]).await?;
     ensure!(subject.backend.is_alive(born, &tags).await?, "it is `false` after another tag was invalidated");
     subject.expire(&["a"]).await?;
-    ensure!(!subject.backend.is_alive(born, &tags).await?, "it is `true` for what was expired since");
+    ensure!(!subject.backend.is_alive(born, &tags).await?, "it is `true` for an entry that was expired");
     let born = subject.fill("page", &["a", "b"]).await?;
     subject.invalidate(&["b"]).await?;
-    ensure!(!subject.backend.is_alive(born, &tags).await?, "it is `true` for what was invalidated since");
+    ensure!(!subject.backend.is_alive(born, &tags).await?, "it is `true` for an entry that was invalidated");
     let born = subject.fill("page", &["a", "b"]).await?;
     subject.backend.invalidate(&Invalidation::Everything).await?;
     ensure!(!subject.backend.is_alive(born, &tags).await?, "it is `true` after everything was invalidated");
@@ -108,7 +108,7 @@ pub(super) async fn is_alive(subject: &Subject<'_>) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn everything(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn everything(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.fill("tagged", &["a"]).await?;
     subject.fill("bare", &[]).await?;
     let slow = subject.epoch(&key("slow"), &tags_of(&["a"])).await?;
@@ -124,9 +124,9 @@ pub(super) async fn everything(subject: &Subject<'_>) -> Verdict {
     subject.must_find("tagged", Validity::Valid, "though it was fetched after everything was invalidated").await
 }
 
-pub(super) async fn evicted(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn evicted(subject: &BackendUnderTest<'_>) -> Verdict {
     let Some(evict) = &subject.evict else {
-        return Err(Finding::Skipped("give a way to make the store forget the record of a tag: `Suite::evict_with`"));
+        return Err(Finding::Skipped("needs a way to evict the record of a tag: `Suite::evict_with`"));
     };
     let record = || Tag::unchecked("a");
     for soft in [false, true] {
@@ -135,30 +135,30 @@ pub(super) async fn evicted(subject: &Subject<'_>) -> Verdict {
         subject.fill("page", &["a"]).await?;
         invalidate(subject, soft).await?;
         evict(record()).await;
-        subject.must_not_be_current("page", &format!("though its tag was {how}, and the record of that evicted")).await?;
+        subject.must_not_be_valid("page", &format!("though its tag was {how}, and its record was evicted")).await?;
         subject.store("slow", slow, &["a"]).await?;
-        let after = format!("though its tag was {how}, and the record of that evicted, before it was stored");
-        subject.must_not_be_current("slow", &after).await?;
+        let after = format!("though its tag was {how}, and its record was evicted, before it was stored");
+        subject.must_not_be_valid("slow", &after).await?;
 
         let slow = subject.epoch(&key("slow"), &tags_of(&["a"])).await?;
         subject.fill("page", &["a"]).await?;
         evict(record()).await;
         invalidate(subject, soft).await?;
-        subject.must_not_be_current("page", &format!("though its tag was {how} after its record was evicted")).await?;
+        subject.must_not_be_valid("page", &format!("though its tag was {how} after its record was evicted")).await?;
         subject.store("slow", slow, &["a"]).await?;
-        subject.must_not_be_current("slow", &format!("though its tag was {how}, with no record, before it was stored")).await?;
+        subject.must_not_be_valid("slow", &format!("though its tag was {how}, with no record, before it was stored")).await?;
     }
     subject.fill("page", &["a"]).await?;
     subject.must_find("page", Validity::Valid, "though it was fetched after the record of its tag was evicted").await
 }
 
-async fn invalidate(subject: &Subject<'_>, soft: bool) -> Verdict {
+async fn invalidate(subject: &BackendUnderTest<'_>, soft: bool) -> Verdict {
     if soft { subject.expire(&["a"]).await.map(drop) } else { subject.invalidate(&["a"]).await.map(drop) }
 }
 
-pub(super) async fn amnesia(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn amnesia(subject: &BackendUnderTest<'_>) -> Verdict {
     let Some(lose_all) = &subject.lose_all else {
-        return Err(Finding::Skipped("give a way to make the store lose everything: `Suite::lose_with`"));
+        return Err(Finding::Skipped("needs a way to make the store lose its data: `Suite::lose_with`"));
     };
     let before = subject.fill("page", &["a"]).await?;
     for _ in 0..3 {
@@ -172,30 +172,30 @@ pub(super) async fn amnesia(subject: &Subject<'_>) -> Verdict {
         }
         for born in old {
             subject.store("slow", born, &["a"]).await?;
-            subject.must_miss("slow", "though the store had lost everything since its fetch began").await?;
+            subject.must_miss("slow", "though the store has lost its data since its fetch began").await?;
         }
     }
     subject.fill("page", &["a"]).await?;
     subject.invalidate(&["a"]).await?;
-    subject.must_miss("page", "after its tag was invalidated in a store that had lost everything").await
+    subject.must_miss("page", "after its tag was invalidated in a store that had lost its data").await
 }
 
-pub(super) async fn peer(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn peer(subject: &BackendUnderTest<'_>) -> Verdict {
     let Some(peer) = &subject.peer else {
-        return Err(Finding::Skipped("give a second node on the same store: `Suite::peer`"));
+        return Err(Finding::Skipped("needs a second node on the same store: `Suite::peer`"));
     };
     let peer = peer(()).await;
     for tag in ["a", "b"] {
         let slow = subject.epoch(&key("slow"), &tags_of(&[tag])).await?;
         subject.fill("page", &[tag]).await?;
-        subject.must_find("page", Validity::Valid, "before the other node has done anything").await?;
+        subject.must_find("page", Validity::Valid, "before an operation of the other node").await?;
         peer.get(&key("page"), &tags_of(&[tag])).await?;
         peer.invalidate(&Invalidation::Tags(tags_of(&[tag]))).await?;
         subject.must_miss("page", &format!("after another node has invalidated `{tag}`")).await?;
         subject.store("slow", slow, &[tag]).await?;
         subject.must_miss("slow", "though its fetch began before another node invalidated its tag").await?;
         peer.put(&key("slow"), stored(slow, tags_of(&[tag]), "slow")).await?;
-        subject.must_miss("slow", "though another node stored what was invalidated").await?;
+        subject.must_miss("slow", "though another node stored an invalidated entry").await?;
     }
     let slow = subject.fill("page", &["a"]).await?;
     peer.invalidate(&Invalidation::Everything).await?;

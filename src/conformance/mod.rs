@@ -1,4 +1,4 @@
-//! Proves a backend: the whole contract of [`Backend`], case by case, against any implementation of it.
+//! Tests a backend: checks an implementation of [`Backend`] against its whole contract, case by case.
 //!
 //! ```
 //! use larder::{Memory, conformance};
@@ -9,17 +9,17 @@
 //! }
 //! ```
 //!
-//! Every case gets a fresh backend from the function that it is given: fresh means that nobody else's entries, tags and clock
-//! are in it, as in an empty database or under a namespace of its own. With several threads, races are found sooner.
+//! Each case calls the factory for a fresh backend. Fresh means that it shares no entries, tags and clock with another backend, such as
+//! an empty database, or a namespace of its own. A runtime with several threads finds races sooner.
 //!
-//! What a backend can do beyond what each must is said to a [`Suite`]; what cannot be tried without is listed in the [`Report`] as
-//! skipped. The cases, by name:
+//! Optional abilities of a backend are declared to a [`Suite`]; the [`Report`] lists cases that need undeclared abilities as skipped. The
+//! feature `conformance` includes `testing` and `memory`. The cases, by name:
 //!
 //! | case | rule |
 //! |---|---|
 #![doc = include_str!("cases.md")]
 //!
-//! A backend's own unit tests make what they store with [`stored`], and read it back with [`body`].
+//! Unit tests of a backend can create entries by [`stored`], and read their bodies by [`body`].
 
 pub(crate) mod backend_under_test;
 mod cases;
@@ -42,9 +42,9 @@ pub use suite::Suite;
 
 use crate::backend::contract::Backend;
 
-/// Tries every case on backends that `factory` makes, each of them fresh: `Suite::new(factory).run()`.
+/// Runs all cases on backends that `factory` creates, each of them fresh. Equal to `Suite::new(factory).run()`.
 ///
-/// Takes about a second for a store in memory. Must be called within a tokio runtime that has its timer on.
+/// Takes about a second for an in-memory store. Must be called within a tokio runtime with timers enabled.
 pub async fn check<B: Backend, F: Future<Output = B>>(factory: impl Fn() -> F) -> Report {
     Suite::new(factory).run().await
 }

@@ -1,103 +1,103 @@
-//! A store that fails is no client's failure, and never a reason to answer what is old.
+//! Cases about outages: a failing store never causes a failing request or an outdated response.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    backend_under_test::Subject,
+    backend_under_test::BackendUnderTest,
     report::{Verdict, ensure},
-    test_app::Site,
+    test_app::TestApp,
 };
 use crate::testing::{Fault, Faulty, Operation};
 
 const FAULTS: [Fault; 3] = [Fault::Unavailable, Fault::AnswerLost, Fault::Slow(Duration::from_millis(1))];
 
-pub(super) async fn reads(subject: &Subject<'_>) -> Verdict {
-    let (faulty, site) = faulty_site(subject);
+pub(super) async fn reads(subject: &BackendUnderTest<'_>) -> Verdict {
+    let (faulty, app) = faulty_app(subject);
     for fault in FAULTS {
-        site.get("/page").await;
-        faulty.fail(Operation::ReadOutcome, fault);
-        let during = site.get("/page").await;
-        ensure!(during.text.starts_with("run"), "with reads that fail ({fault:?}) a request is answered `{}`", during.text);
-        site.cache.invalidate_tags(["page"]).await?;
+        app.get("/page").await;
+        faulty.fail(Operation::Read, fault);
+        let during = app.get("/page").await;
+        ensure!(during.text.starts_with("run"), "with failing reads ({fault:?}), the response is `{}`", during.text);
+        app.cache.invalidate_tags(["page"]).await?;
         faulty.heal();
-        let after = site.get("/page").await;
-        ensure!(!after.is_hit(), "what was invalidated while reads failed ({fault:?}) is answered from the cache");
+        let after = app.get("/page").await;
+        ensure!(!after.is_hit(), "an entry that was invalidated while reads failed ({fault:?}) is served from the cache");
     }
-    recovers(&site).await
+    recovers(&app).await
 }
 
-pub(super) async fn puts(subject: &Subject<'_>) -> Verdict {
-    let (faulty, site) = faulty_site(subject);
+pub(super) async fn puts(subject: &BackendUnderTest<'_>) -> Verdict {
+    let (faulty, app) = faulty_app(subject);
     for fault in FAULTS {
-        faulty.fail(Operation::PutOutcome, fault);
+        faulty.fail(Operation::Put, fault);
         for path in ["/page", "/other", "/page"] {
-            let during = site.get(path).await;
-            ensure!(during.text.starts_with("run"), "with puts that fail ({fault:?}) a request is answered `{}`", during.text);
+            let during = app.get(path).await;
+            ensure!(during.text.starts_with("run"), "with failing puts ({fault:?}), the response is `{}`", during.text);
         }
-        site.cache.invalidate_tags(["page"]).await?;
+        app.cache.invalidate_tags(["page"]).await?;
         faulty.heal();
-        let after = site.get("/page").await;
-        ensure!(!after.is_hit(), "what was stored by a put that failed ({fault:?}), and invalidated, is answered from the cache");
+        let after = app.get("/page").await;
+        ensure!(!after.is_hit(), "an entry of a failed put ({fault:?}) is served from the cache after its invalidation");
     }
-    recovers(&site).await
+    recovers(&app).await
 }
 
-pub(super) async fn invalidations(subject: &Subject<'_>) -> Verdict {
-    let (faulty, site) = faulty_site(subject);
+pub(super) async fn invalidations(subject: &BackendUnderTest<'_>) -> Verdict {
+    let (faulty, app) = faulty_app(subject);
     for fault in [Fault::Unavailable, Fault::AnswerLost] {
-        recovers(&site).await?;
+        recovers(&app).await?;
         faulty.fail(Operation::Invalidate, fault);
-        let outcome = site.cache.invalidate_tags(["page"]).await;
-        ensure!(outcome.is_err(), "an invalidation that failed ({fault:?}) is reported as done");
+        let outcome = app.cache.invalidate_tags(["page"]).await;
+        ensure!(outcome.is_err(), "a failed invalidation ({fault:?}) returned `Ok`");
         if fault == Fault::AnswerLost {
-            let after = site.get("/page").await;
+            let after = app.get("/page").await;
             ensure!(
                 !after.is_hit(),
-                "after an invalidation that took effect, but lost its answer, a page is answered from the cache"
+                "after an invalidation that took effect, but whose response was lost, a page is served from the cache"
             );
         }
         faulty.heal();
-        site.cache.invalidate_tags(["page"]).await?;
-        let after = site.get("/page").await;
-        ensure!(!after.is_hit(), "an invalidation that was tried again after it failed ({fault:?}) has no effect");
+        app.cache.invalidate_tags(["page"]).await?;
+        let after = app.get("/page").await;
+        ensure!(!after.is_hit(), "an invalidation that was repeated after a failure ({fault:?}) has no effect");
     }
-    recovers(&site).await
+    recovers(&app).await
 }
 
-pub(super) async fn everything(subject: &Subject<'_>) -> Verdict {
-    let (faulty, site) = faulty_site(subject);
-    recovers(&site).await?;
+pub(super) async fn everything(subject: &BackendUnderTest<'_>) -> Verdict {
+    let (faulty, app) = faulty_app(subject);
+    recovers(&app).await?;
     faulty.fail_all();
     for path in ["/page", "/new", "/page?query"] {
-        let during = site.get(path).await;
-        ensure!(during.text.starts_with("run"), "with a store that fails a request is answered `{}`", during.text);
+        let during = app.get(path).await;
+        ensure!(during.text.starts_with("run"), "with a failing store, the response is `{}`", during.text);
         ensure!(
             !during.status.is_some_and(|status| status.is_stored()),
-            "with a store that fails a response is said to be stored"
+            "with a failing store, a response is reported as stored"
         );
     }
-    let written = site.post("/page").await;
-    ensure!(written.text.starts_with("run"), "with a store that fails a write is answered `{}`", written.text);
+    let written = app.post("/page").await;
+    ensure!(written.text.starts_with("run"), "with a failing store, the response to a write is `{}`", written.text);
     faulty.heal();
-    site.cache.clear().await?;
-    ensure!(!site.get("/page").await.is_hit(), "after an outage and `clear` a page is answered from the cache");
-    recovers(&site).await
+    app.cache.clear().await?;
+    ensure!(!app.get("/page").await.is_hit(), "after an outage and `clear`, a page is served from the cache");
+    recovers(&app).await
 }
 
-/// Asked a few times, the page is a hit.
-async fn recovers(site: &Site) -> Verdict {
+/// Fails unless the page becomes a hit within a few requests.
+async fn recovers(app: &TestApp) -> Verdict {
     for _ in 0..4 {
-        if site.get("/page").await.is_hit() {
+        if app.get("/page").await.is_hit() {
             return Ok(());
         }
     }
-    let last = site.get("/page").await;
-    ensure!(last.is_hit(), "with nothing failing any more, pages are not answered from the cache: {last:?}");
+    let last = app.get("/page").await;
+    ensure!(last.is_hit(), "after the outage, pages are not served from the cache: {last:?}");
     Ok(())
 }
 
-fn faulty_site(subject: &Subject<'_>) -> (Faulty<dyn crate::backend::contract::Backend>, Site) {
+fn faulty_app(subject: &BackendUnderTest<'_>) -> (Faulty<dyn crate::backend::contract::Backend>, TestApp) {
     let faulty = Faulty::shared(Arc::clone(&subject.backend));
-    let site = Site::new(Arc::new(faulty.clone()), |layer| layer.ttl(Duration::from_secs(60)).tags(["page"]));
-    (faulty, site)
+    let app = TestApp::new(Arc::new(faulty.clone()), |layer| layer.ttl(Duration::from_secs(60)).tags(["page"]));
+    (faulty, app)
 }

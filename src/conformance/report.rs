@@ -1,17 +1,17 @@
-//! The report of a run: which cases hold, fail, or were skipped.
+//! The report of a run: which cases passed, failed, or were skipped.
 
 use std::{fmt, fmt::Write as _};
 
 use crate::error::Error;
 
-/// What became of each case.
+/// The outcomes of all cases of a run.
 #[derive(Debug, Clone)]
-#[must_use = "a failure is only in the report: call `assert`"]
+#[must_use = "failures are only in the report: call `assert`"]
 pub struct Report {
     outcomes: Vec<Outcome>,
 }
 
-/// What became of one case.
+/// The outcome of one case.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     case: &'static str,
@@ -19,15 +19,15 @@ pub struct Outcome {
     verdict: Verdict,
 }
 
-/// Whether a case holds.
+/// The verdict on a case.
 pub(super) type Verdict<T = ()> = Result<T, Finding>;
 
-/// Why a case does not hold.
+/// Why a case has not passed.
 #[derive(Debug, Clone)]
 pub(super) enum Finding {
-    /// It was tried, and this happened.
+    /// The backend breaks the contract, in this way.
     Broken(String),
-    /// It could not be tried, for want of this.
+    /// The case was not run, because this is missing.
     Skipped(&'static str),
 }
 
@@ -36,25 +36,25 @@ impl Report {
         Self { outcomes }
     }
 
-    /// The cases that hold.
+    /// Returns the cases that passed.
     pub fn passed(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes.iter().filter(|outcome| outcome.verdict.is_ok())
     }
 
-    /// The cases that do not hold.
+    /// Returns the cases that failed.
     pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Err(Finding::Broken(_))))
     }
 
-    /// The cases that could not be tried.
+    /// Returns the cases that were skipped, because they need an ability that the suite was not told about.
     pub fn skipped(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Err(Finding::Skipped(_))))
     }
 
-    /// Asserts that no case fails.
+    /// Asserts that no case failed. Skipped cases do not fail.
     ///
     /// # Panics
-    /// With the whole report, if one does.
+    /// With the whole report, if a case failed.
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.failures().next().is_none(), "the backend breaks its contract\n{self}");
@@ -66,17 +66,17 @@ impl Outcome {
         Self { case, rule, verdict }
     }
 
-    /// The case's name, such as `late-store`.
+    /// Returns the name of the case, such as `late-store`.
     pub fn case(&self) -> &'static str {
         self.case
     }
 
-    /// The rule that the case tries.
+    /// Returns the rule of the contract that the case tests.
     pub fn rule(&self) -> &'static str {
         self.rule
     }
 
-    /// What happened that should not have, or what it would take to try the case; empty if it holds.
+    /// Returns how the backend broke the rule, or what is missing to run the case; empty if the case passed.
     pub fn happened(&self) -> &str {
         match &self.verdict {
             Ok(()) => "",
@@ -89,7 +89,7 @@ impl Outcome {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (passed, failed, skipped) = (self.passed().count(), self.failures().count(), self.skipped().count());
-        write!(f, "{passed} cases hold, {failed} fail, {skipped} could not be tried")?;
+        write!(f, "{passed} cases passed, {failed} failed, {skipped} were skipped")?;
         self.failures().try_for_each(|outcome| write!(f, "\n  FAILED {outcome}"))?;
         self.skipped().try_for_each(|outcome| write!(f, "\n  skipped {outcome}"))
     }
@@ -105,7 +105,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Any operation that fails without a fault is one that the case needed.
+/// An operation that fails although no fault was injected breaks the contract.
 impl From<Error> for Finding {
     fn from(error: Error) -> Self {
         let mut text = format!("an operation failed: {error}");
@@ -118,7 +118,7 @@ impl From<Error> for Finding {
     }
 }
 
-/// Leaves a case with a sentence about what happened, unless the condition holds.
+/// Ends a case as broken, with this message, unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($sentence:tt)+) => {
         if !$condition {

@@ -1,4 +1,4 @@
-//! Entries of every kind, and what must be equal when they are read back.
+//! Sample entries of each kind, and their comparison.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     tag::Tag,
 };
 
-/// A stored response to try a backend with: 200, with a few header fields and this body, fresh for an hour from now.
+/// Creates an entry for tests of a backend: a 200 response with this body and a few header fields, fresh for one hour.
 ///
 /// ```
 /// use larder::{backend::{Epoch, Tag}, conformance::{body, stored}};
@@ -30,7 +30,7 @@ pub fn stored(born: Epoch, tags: Vec<Tag>, body: impl Into<Bytes>) -> Arc<Stored
     stored_until(Clock::default().now() + HOUR, born, tags, body)
 }
 
-/// The body of a stored response; `None` if something else is stored, such as a list of variants.
+/// Returns the body of a stored response; `None` for other entries, such as a list of variants.
 pub fn body(stored: &Stored) -> Option<&Bytes> {
     match stored.content() {
         Content::Response(response) => Some(&response.body),
@@ -40,12 +40,12 @@ pub fn body(stored: &Stored) -> Option<&Bytes> {
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A stored response that is fresh until then.
+/// Creates a stored response that is fresh until `fresh_until`.
 pub(super) fn stored_until(fresh_until: Timestamp, born: Epoch, tags: Vec<Tag>, body: impl Into<Bytes>) -> Arc<Stored> {
     Arc::new(Stored::new(born, tags, Content::Response(response(fresh_until, body.into()))))
 }
 
-/// One of each kind of thing that the cache stores.
+/// Creates an entry of each kind.
 pub(super) fn of_every_kind(born: Epoch, tags: &[Tag]) -> Vec<Arc<Stored>> {
     let now = Clock::default().now();
     let accept = HeaderName::from_static("accept-language");
@@ -57,12 +57,12 @@ pub(super) fn of_every_kind(born: Epoch, tags: &[Tag]) -> Vec<Arc<Stored>> {
     contents.into_iter().chain(rule).map(|content| Arc::new(Stored::new(born, tags.to_vec(), content))).collect()
 }
 
-/// What stands where nothing may be used any more.
-pub(super) fn vacant(born: Epoch, tags: Vec<Tag>) -> Arc<Stored> {
+/// Creates a tombstone.
+pub(super) fn tombstone(born: Epoch, tags: Vec<Tag>) -> Arc<Stored> {
     Arc::new(Stored::new(born, tags, Content::Tombstone))
 }
 
-/// In which part two stored things differ, if they do.
+/// Returns the part in which two entries differ, if any.
 pub(super) fn difference(one: &Stored, other: &Stored) -> Option<&'static str> {
     let same = |same: bool, part| (!same).then_some(part);
     same(one.born() == other.born(), "epoch of birth")
@@ -82,13 +82,13 @@ fn response_difference(one: &StoredResponse, other: &StoredResponse) -> Option<&
         (one.head.status == other.head.status, "status"),
         (one.head.headers == other.head.headers, "header fields"),
         (one.body == other.body, "body"),
-        (one.generated == other.generated, "moment of age zero"),
+        (one.generated == other.generated, "time of generation"),
         (one.fresh_until == other.fresh_until, "freshness"),
-        (one.allows_authorization == other.allows_authorization, "leave to answer `Authorization`"),
+        (one.allows_authorization == other.allows_authorization, "permission for `Authorization`"),
         (one.stale == other.stale, "stale windows"),
-        (one.must_not_serve_stale == other.must_not_serve_stale, "ban on stale use"),
+        (one.must_not_serve_stale == other.must_not_serve_stale, "prohibition of stale use"),
         (one.immutable == other.immutable, "immutability"),
-        (one.cost == other.cost, "cost"),
+        (one.handler_millis == other.handler_millis, "duration of the handler run"),
     ]
     .into_iter()
     .find_map(|(same, part)| (!same).then_some(part))
@@ -111,6 +111,6 @@ fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
         stale: StaleWindows::default(),
         must_not_serve_stale: true,
         immutable: true,
-        cost: 7,
+        handler_millis: 7,
     }
 }

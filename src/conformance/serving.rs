@@ -1,4 +1,4 @@
-//! The promise as clients see it: a real layer over the backend, asked by requests.
+//! Cases about serving: requests through a real layer over the backend.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,113 +9,110 @@ use std::{
 };
 
 use super::{
-    backend_under_test::Subject,
+    backend_under_test::BackendUnderTest,
     report::{Finding, Verdict, ensure},
-    test_app::{Answer, LANGUAGE, Manner, Site},
+    test_app::{Answer, Behavior, LANGUAGE, TestApp},
 };
 use crate::{cache::Cache, error::Error, middleware::layer::CacheLayer};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub(super) async fn hit(subject: &Subject<'_>) -> Verdict {
-    let site = site(subject);
-    let text = warm(&site, "/page").await?;
-    is_hit(&site.get("/page").await, &text, "the same request again")?;
-    is_miss(&site.get("/other").await, "a request for another page")?;
-    is_miss(&site.get("/page?query").await, "a request with another query")
+pub(super) async fn hit(subject: &BackendUnderTest<'_>) -> Verdict {
+    let app = app(subject);
+    let text = warm(&app, "/page").await?;
+    is_hit(&app.get("/page").await, &text, "the same request again")?;
+    is_miss(&app.get("/other").await, "a request for another page")?;
+    is_miss(&app.get("/page?query").await, "a request with another query")
 }
 
-pub(super) async fn vary(subject: &Subject<'_>) -> Verdict {
-    let site = site(subject);
-    site.origin.vary_on(LANGUAGE);
+pub(super) async fn vary(subject: &BackendUnderTest<'_>) -> Verdict {
+    let app = app(subject);
+    app.origin.vary_on(LANGUAGE);
     let languages = ["de", "en", ""];
     let mut texts = Vec::new();
     for language in languages {
-        texts.push(warm_for(&site, language).await?);
+        texts.push(warm_for(&app, language).await?);
     }
     for (language, text) in languages.into_iter().zip(&texts) {
-        is_hit(&site.get_for("/page", language).await, text, &format!("the variant for `{language}`"))?;
+        is_hit(&app.get_for("/page", language).await, text, &format!("the variant for `{language}`"))?;
     }
-    site.cache.invalidate_uri("/page").await?;
+    app.cache.invalidate_uri("/page").await?;
     for language in languages {
         let after = format!("the variant for `{language}`, after its URI was invalidated");
-        is_miss(&site.get_for("/page", language).await, &after)?;
+        is_miss(&app.get_for("/page", language).await, &after)?;
     }
     Ok(())
 }
 
-pub(super) async fn ttl(subject: &Subject<'_>) -> Verdict {
-    let site = site(subject);
-    let text = warm(&site, "/page").await?;
-    site.clock.advance(MINUTE / 2);
-    is_hit(&site.get("/page").await, &text, "half a lifetime later")?;
-    site.clock.advance(MINUTE / 2);
-    is_miss(&site.get("/page").await, "when its lifetime is over")
+pub(super) async fn ttl(subject: &BackendUnderTest<'_>) -> Verdict {
+    let app = app(subject);
+    let text = warm(&app, "/page").await?;
+    app.clock.advance(MINUTE / 2);
+    is_hit(&app.get("/page").await, &text, "after half of its lifetime")?;
+    app.clock.advance(MINUTE / 2);
+    is_miss(&app.get("/page").await, "after its lifetime")
 }
 
-pub(super) async fn stale(subject: &Subject<'_>) -> Verdict {
-    let site = Site::new(Arc::clone(&subject.backend), |layer| minute(layer).stale_if_error(MINUTE));
-    let text = warm(&site, "/page").await?;
-    site.origin.behave(Manner::Fails);
-    site.cache.expire_tags(["page"]).await?;
-    let stale = site.get("/page").await;
-    ensure!(
-        stale.text == text,
-        "after its tag was expired, with a handler that fails, the stale page is not answered: {stale:?}"
-    );
-    site.origin.behave(Manner::Answers);
-    let text = warm(&site, "/page").await?;
-    is_hit(&site.get("/page").await, &text, "after it was fetched anew")?;
-    site.origin.behave(Manner::Fails);
-    site.cache.invalidate_tags(["page"]).await?;
-    let failed = site.get("/page").await;
-    ensure!(failed.text != text, "after its tag was invalidated, with a handler that fails, it is answered stale");
+pub(super) async fn stale(subject: &BackendUnderTest<'_>) -> Verdict {
+    let app = TestApp::new(Arc::clone(&subject.backend), |layer| minute(layer).stale_if_error(MINUTE));
+    let text = warm(&app, "/page").await?;
+    app.origin.behave(Behavior::Fails);
+    app.cache.expire_tags(["page"]).await?;
+    let stale = app.get("/page").await;
+    ensure!(stale.text == text, "after its tag was expired, with a failing handler, the stale page is not served: {stale:?}");
+    app.origin.behave(Behavior::Succeeds);
+    let text = warm(&app, "/page").await?;
+    is_hit(&app.get("/page").await, &text, "after it was fetched again")?;
+    app.origin.behave(Behavior::Fails);
+    app.cache.invalidate_tags(["page"]).await?;
+    let failed = app.get("/page").await;
+    ensure!(failed.text != text, "after its tag was invalidated, with a failing handler, the page is served stale");
     Ok(())
 }
 
-pub(super) async fn withdrawn(subject: &Subject<'_>) -> Verdict {
-    let site = Site::new(Arc::clone(&subject.backend), |layer| minute(layer).stale_if_error(MINUTE));
-    let text = warm(&site, "/page").await?;
-    site.clock.advance(MINUTE);
-    site.origin.behave(Manner::Forbids);
-    is_miss(&site.get("/page").await, "when it is stale")?;
-    site.origin.behave(Manner::Fails);
-    let failed = site.get("/page").await;
-    ensure!(failed.text != text, "what the handler has withdrawn with `no-store` is answered stale");
+pub(super) async fn withdrawn(subject: &BackendUnderTest<'_>) -> Verdict {
+    let app = TestApp::new(Arc::clone(&subject.backend), |layer| minute(layer).stale_if_error(MINUTE));
+    let text = warm(&app, "/page").await?;
+    app.clock.advance(MINUTE);
+    app.origin.behave(Behavior::ForbidsStoring);
+    is_miss(&app.get("/page").await, "when it is stale")?;
+    app.origin.behave(Behavior::Fails);
+    let failed = app.get("/page").await;
+    ensure!(failed.text != text, "a response is served stale after the handler answered with `no-store`");
     Ok(())
 }
 
-pub(super) async fn uri(subject: &Subject<'_>) -> Verdict {
-    let site = site(subject);
+pub(super) async fn uri(subject: &BackendUnderTest<'_>) -> Verdict {
+    let app = app(subject);
     for round in 0..2 {
-        warm(&site, "/page?a").await?;
-        warm(&site, "/page?b").await?;
-        let other = warm(&site, "/pages").await?;
+        warm(&app, "/page?a").await?;
+        warm(&app, "/page?b").await?;
+        let other = warm(&app, "/pages").await?;
         if round == 0 {
-            site.cache.invalidate_uri("/page").await?;
+            app.cache.invalidate_uri("/page").await?;
         } else {
-            site.post("/page").await;
+            app.post("/page").await;
         }
         let after = if round == 0 { "after its URI was invalidated" } else { "after a successful POST to its URI" };
-        is_miss(&site.get("/page?a").await, after)?;
-        is_miss(&site.get("/page?b").await, after)?;
-        is_hit(&site.get("/pages").await, &other, "another URI that begins alike")?;
+        is_miss(&app.get("/page?a").await, after)?;
+        is_miss(&app.get("/page?b").await, after)?;
+        is_hit(&app.get("/pages").await, &other, "another URI with the same prefix")?;
     }
     Ok(())
 }
 
-pub(super) async fn clear(subject: &Subject<'_>) -> Verdict {
-    let site = site(subject);
-    warm(&site, "/page").await?;
-    site.cache.clear().await?;
-    is_miss(&site.get("/page").await, "after `clear`")?;
-    let text = warm(&site, "/page").await?;
-    is_hit(&site.get("/page").await, &text, "stored after `clear`")
+pub(super) async fn clear(subject: &BackendUnderTest<'_>) -> Verdict {
+    let app = app(subject);
+    warm(&app, "/page").await?;
+    app.cache.clear().await?;
+    is_miss(&app.get("/page").await, "after `clear`")?;
+    let text = warm(&app, "/page").await?;
+    is_hit(&app.get("/page").await, &text, "stored after `clear`")
 }
 
-pub(super) async fn namespaces(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn namespaces(subject: &BackendUnderTest<'_>) -> Verdict {
     let cache = Cache::from_arc(Arc::clone(&subject.backend));
-    let [one, other] = ["one", "other"].map(|namespace| Site::of(cache.with_namespace(namespace), minute));
+    let [one, other] = ["one", "other"].map(|namespace| TestApp::of(cache.with_namespace(namespace), minute));
     let first = warm(&one, "/page").await?;
     let second = warm(&other, "/page").await?;
     other.cache.invalidate_tags(["page"]).await?;
@@ -132,8 +129,8 @@ pub(super) async fn namespaces(subject: &Subject<'_>) -> Verdict {
     is_miss(&other.get("/page").await, "after the whole store was cleared")
 }
 
-/// The promise, in the words of the crate's front page.
-pub(super) async fn lost_invalidation(subject: &Subject<'_>) -> Verdict {
+/// The promise of the crate's front page.
+pub(super) async fn lost_invalidation(subject: &BackendUnderTest<'_>) -> Verdict {
     type Invalidated = fn(Cache) -> Pin<Box<dyn Future<Output = Result<(), Error>>>>;
     let ways: [(&str, Invalidated); 4] = [
         ("`invalidate_tags`", |cache| Box::pin(async move { cache.invalidate_tags(["page"]).await.map(drop) })),
@@ -143,34 +140,34 @@ pub(super) async fn lost_invalidation(subject: &Subject<'_>) -> Verdict {
     ];
     for (way, invalidate) in ways {
         for warmed in [false, true] {
-            let site = site(subject);
+            let app = app(subject);
             if warmed {
-                warm(&site, "/page").await?;
-                site.cache.invalidate_tags(["page"]).await?;
+                warm(&app, "/page").await?;
+                app.cache.invalidate_tags(["page"]).await?;
             }
-            let gate = site.origin.close();
-            let mut slow = pin!(site.getting("/page"));
+            let gate = app.origin.close();
+            let mut slow = pin!(app.send_later("/page"));
             if let Some(answer) = ended_before(gate.arrival(), slow.as_mut()).await {
-                return Err(Finding::Broken(format!("with nothing that may be used stored, no handler is asked: {answer:?}")));
+                return Err(Finding::Broken(format!("without a usable entry, the handler is not called: {answer:?}")));
             }
-            invalidate(site.cache.clone()).await?;
+            invalidate(app.cache.clone()).await?;
             gate.open();
             let slow = slow.await;
-            let later = site.get("/page").await;
+            let later = app.get("/page").await;
             ensure!(
                 later.text != slow.text && !later.is_hit(),
-                "{way} returned `Ok` while a handler ran, and a request after it is answered from that handler's response"
+                "{way} returned `Ok` while a handler ran, and a later request is served that handler's response"
             );
-            let text = warm(&site, "/page").await?;
-            is_hit(&site.get("/page").await, &text, &format!("fetched after {way}"))?;
-            // Every round begins with nothing.
-            site.cache.clear().await?;
+            let text = warm(&app, "/page").await?;
+            is_hit(&app.get("/page").await, &text, &format!("fetched after {way}"))?;
+            // Each round begins without entries.
+            app.cache.clear().await?;
         }
     }
     Ok(())
 }
 
-/// What the future gives, if it does before the event.
+/// Returns the output of the future, if it completes before the event.
 async fn ended_before<T>(event: impl Future<Output = ()>, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let mut event = pin!(event);
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -180,21 +177,21 @@ async fn ended_before<T>(event: impl Future<Output = ()>, mut future: Pin<&mut i
     .await
 }
 
-fn site(subject: &Subject<'_>) -> Site {
-    Site::new(Arc::clone(&subject.backend), minute)
+fn app(subject: &BackendUnderTest<'_>) -> TestApp {
+    TestApp::new(Arc::clone(&subject.backend), minute)
 }
 
 fn minute(layer: CacheLayer) -> CacheLayer {
     layer.ttl(MINUTE).tags(["page"])
 }
 
-/// Asks until the answer is stored: a store may need more than one fetch to make sure of its tags.
-async fn warm(site: &Site, path: &str) -> Verdict<String> {
-    until_hit(path, async || site.get(path).await).await
+/// Sends requests until one is a hit: a store may need several fetches, see `FETCHES`.
+async fn warm(app: &TestApp, path: &str) -> Verdict<String> {
+    until_hit(path, async || app.get(path).await).await
 }
 
-async fn warm_for(site: &Site, language: &'static str) -> Verdict<String> {
-    until_hit("/page", async || site.get_for("/page", language).await).await
+async fn warm_for(app: &TestApp, language: &'static str) -> Verdict<String> {
+    until_hit("/page", async || app.get_for("/page", language).await).await
 }
 
 async fn until_hit(path: &str, get: impl AsyncFn() -> Answer) -> Verdict<String> {
@@ -206,17 +203,17 @@ async fn until_hit(path: &str, get: impl AsyncFn() -> Answer) -> Verdict<String>
         }
         latest = format!("{answer:?}");
     }
-    Err(Finding::Broken(format!("four requests for {path} in a row, and none is a hit; the last: {latest}")))
+    Err(Finding::Broken(format!("none of four successive requests for {path} is a hit; the last response: {latest}")))
 }
 
 fn is_hit(answer: &Answer, text: &str, what: &str) -> Verdict {
-    ensure!(answer.is_hit(), "{what} is not answered from the cache: {answer:?}");
-    ensure!(answer.text == text, "{what} is answered with `{}` rather than `{text}`", answer.text);
+    ensure!(answer.is_hit(), "{what} is not served from the cache: {answer:?}");
+    ensure!(answer.text == text, "the response for {what} is `{}` instead of `{text}`", answer.text);
     Ok(())
 }
 
 fn is_miss(answer: &Answer, what: &str) -> Verdict {
-    ensure!(!answer.is_hit(), "{what} is answered from the cache: {answer:?}");
+    ensure!(!answer.is_hit(), "{what} is served from the cache: {answer:?}");
     Ok(())
 }
 

@@ -1,17 +1,17 @@
-//! The suite: which cases run, and on what.
+//! The suite: selects the cases, and runs each on a fresh backend.
 
 use std::{any::Any, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{
-    backend_under_test::{Claims, Hook, Subject, Waiting},
+    backend_under_test::{BackendUnderTest, Claims, Hook, LocalBoxFuture},
     cases::{CASES, Case},
     report::{Finding, Outcome, Report, Verdict},
 };
 use crate::{backend::contract::Backend, fetch::catch_panic::catch_panic, key::Key, tag::Tag};
 
-/// The cases, and what is known of the backend that is to pass them.
+/// A run of the cases, with the declared abilities of the backend under test.
 ///
 /// ```
 /// # #[tokio::main]
@@ -23,9 +23,9 @@ use crate::{backend::contract::Backend, fetch::catch_panic::catch_panic, key::Ke
 /// assert!(report.skipped().any(|outcome| outcome.case() == "corrupt"));
 /// # }
 /// ```
-#[must_use = "nothing is tried before `run`"]
+#[must_use = "a suite does nothing until `run`"]
 pub struct Suite<'a, B> {
-    factory: Box<dyn Fn() -> Waiting<'a, B> + 'a>,
+    factory: Box<dyn Fn() -> LocalBoxFuture<'a, B> + 'a>,
     cases: Vec<&'static Case>,
     claims: Claims,
     limit: Duration,
@@ -36,7 +36,7 @@ pub struct Suite<'a, B> {
 }
 
 impl<'a, B: Backend> Suite<'a, B> {
-    /// The cases for the backends that `factory` makes, each of them fresh.
+    /// Creates a suite of all cases, for backends that `factory` creates, each of them fresh.
     pub fn new<F: Future<Output = B> + 'a>(factory: impl Fn() -> F + 'a) -> Self {
         Self {
             factory: Box::new(move || Box::pin(factory())),
@@ -50,19 +50,20 @@ impl<'a, B: Backend> Suite<'a, B> {
         }
     }
 
-    /// Bodies of up to so many bytes must be kept; default: 64 KiB. Larger ones may be refused.
+    /// Requires that bodies of up to `bytes` are stored. Default: 64 KiB. Larger bodies may be refused.
     pub fn keeps_bodies_up_to(mut self, bytes: usize) -> Self {
         self.claims.body = bytes;
         self
     }
 
-    /// What has expired must be forgotten, by itself and within seconds; default: it may stay.
+    /// Requires that expired entries are removed within seconds. Default: they may stay.
     pub fn forgets_expired(mut self) -> Self {
         self.claims.expiry = true;
         self
     }
 
-    /// How to make a second node on the same store as a backend, which hears at once of the other's invalidations.
+    /// Enables the cases with two nodes: `peer` creates a second backend on the same store, for which each invalidation of the first is
+    /// effective immediately.
     pub fn peer<P: Backend, F: Future<Output = P> + 'a>(mut self, peer: impl Fn(Arc<B>) -> F + 'a) -> Self {
         self.peer = Some(Arc::new(move |backend| {
             let peer = peer(backend);
@@ -71,44 +72,45 @@ impl<'a, B: Backend> Suite<'a, B> {
         self
     }
 
-    /// How to damage what is stored under a key, past the backend, as a flipped bit or somebody else's value would.
+    /// Enables the cases about corruption: `corrupt` damages the value of a key in the store, bypassing the backend, as by a flipped bit or
+    /// a foreign value.
     pub fn corrupt_with<F: Future<Output = ()> + 'a>(mut self, corrupt: impl Fn(Arc<B>, Key) -> F + 'a) -> Self {
         self.corrupt = Some(Arc::new(move |(backend, key)| Box::pin(corrupt(backend, key))));
         self
     }
 
-    /// How to make the store forget what it has recorded about a tag, as it may by itself when it runs out of room.
+    /// Enables the cases about eviction: `evict` removes the record of a tag from the store, as the store may do when it is full.
     pub fn evict_with<F: Future<Output = ()> + 'a>(mut self, evict: impl Fn(Arc<B>, Tag) -> F + 'a) -> Self {
         self.evict = Some(Arc::new(move |(backend, tag)| Box::pin(evict(backend, tag))));
         self
     }
 
-    /// How to make the store lose everything, its clock included, as a restart without a disk would.
+    /// Enables the cases about data loss: `lose` removes everything from the store, including its clock, as by a restart without a disk.
     pub fn lose_with<F: Future<Output = ()> + 'a>(mut self, lose: impl Fn(Arc<B>) -> F + 'a) -> Self {
         self.lose_all = Some(Arc::new(move |backend| Box::pin(lose(backend))));
         self
     }
 
-    /// How long a case may take; default: 60 seconds.
+    /// Sets how long a case may take. Default: 60 seconds.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Tries these cases alone, by name, to look into a failure; default: all.
+    /// Runs only the cases with these names, to investigate a failure. Default: all cases.
     ///
     /// # Panics
-    /// If there is no case of such a name.
+    /// If there is no case with such a name.
     pub fn only<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
         let case = |name| CASES.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("there is no case `{name}`"));
         self.cases = names.into_iter().map(case).collect();
         self
     }
 
-    /// Tries the cases, one after the other.
+    /// Runs the cases, one after another.
     ///
     /// # Panics
-    /// If called outside of a tokio runtime, or in one whose timer is off.
+    /// If called outside of a tokio runtime, or in one without timers.
     pub async fn run(self) -> Report {
         let mut outcomes = Vec::with_capacity(self.cases.len());
         for case in &self.cases {
@@ -126,13 +128,13 @@ impl<'a, B: Backend> Suite<'a, B> {
         match timeout(self.limit, catch_panic(trial)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(panic)) => Err(Finding::Broken(format!("the backend panicked: {}", message(&*panic)))),
-            Err(_) => Err(Finding::Broken(format!("it did not come to an end within {:?}", self.limit))),
+            Err(_) => Err(Finding::Broken(format!("the case did not end within {:?}", self.limit))),
         }
     }
 
-    async fn subject(&self) -> Subject<'a> {
+    async fn subject(&self) -> BackendUnderTest<'a> {
         let backend = Arc::new((self.factory)().await);
-        Subject {
+        BackendUnderTest {
             claims: self.claims,
             peer: self.peer.as_ref().map(|peer| bound(peer, &backend, |backend, ()| backend)),
             corrupt: self.corrupt.as_ref().map(|corrupt| bound(corrupt, &backend, |backend, key| (backend, key))),
@@ -143,7 +145,7 @@ impl<'a, B: Backend> Suite<'a, B> {
     }
 }
 
-/// The hook for this backend alone.
+/// Binds a hook to one backend.
 fn bound<'a, B, In, All, Out>(hook: &Hook<'a, All, Out>, backend: &Arc<B>, with: fn(Arc<B>, In) -> All) -> Hook<'a, In, Out>
 where
     B: 'a,
@@ -157,7 +159,7 @@ where
 
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("with something that is no text")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("with a value that is not text")
 }
 
 impl<B> fmt::Debug for Suite<'_, B> {

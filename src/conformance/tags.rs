@@ -1,7 +1,7 @@
-//! A tag reaches all that carry it, hard or soft, and nothing else.
+//! Cases about tags: invalidating or expiring a tag affects the entries that carry it, and no others.
 
 use super::{
-    backend_under_test::{Subject, abridged, key, tags_of},
+    backend_under_test::{BackendUnderTest, abridged, key, tags_of},
     report::{Finding, Verdict, ensure},
 };
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, Timestamp},
 };
 
-pub(super) async fn hard(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn hard(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
     subject.fill("other", &["b"]).await?;
     subject.fill("bare", &[]).await?;
@@ -24,7 +24,7 @@ pub(super) async fn hard(subject: &Subject<'_>) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn soft(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn soft(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
     subject.fill("other", &["b"]).await?;
     subject.must_find("page", Validity::Valid, "before its tag was expired").await?;
@@ -35,45 +35,45 @@ pub(super) async fn soft(subject: &Subject<'_>) -> Verdict {
     refetch(subject, "page", "a").await
 }
 
-/// A fetch that began after its tag was expired brings something current.
-async fn refetch(subject: &Subject<'_>, name: &str, tag: &str) -> Verdict {
+/// A fetch that begins after the expiry of its tag stores a valid entry.
+async fn refetch(subject: &BackendUnderTest<'_>, name: &str, tag: &str) -> Verdict {
     subject.fill_again(name, &[tag]).await?;
-    subject.must_find(name, Validity::Valid, "after it was fetched anew").await
+    subject.must_find(name, Validity::Valid, "after it was fetched again").await
 }
 
-pub(super) async fn late_soft_store(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn late_soft_store(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.fill("first", &["seen"]).await?;
     for tag in ["seen", "unseen"] {
         let born = subject.epoch(&key("slow"), &tags_of(&[tag])).await?;
         subject.expire(&[tag]).await?;
         subject.store("slow", born, &[tag]).await?;
         let found = subject.read(&key("slow"), &tags_of(&[tag])).await?.found;
-        let current = found.is_some_and(|(_, standing)| standing == Validity::Valid);
-        ensure!(!current, "what was fetched before `{tag}` was expired, and stored after, is found as current");
+        let current = found.is_some_and(|(_, validity)| validity == Validity::Valid);
+        ensure!(!current, "an entry that was fetched before `{tag}` was expired, and stored after it, is found valid");
     }
     Ok(())
 }
 
-/// Times are those of who expires: the store's own clock has no part in them.
-pub(super) async fn earliest(subject: &Subject<'_>) -> Verdict {
+/// The times are those of the node that expires: the clock of the store is not used.
+pub(super) async fn earliest(subject: &BackendUnderTest<'_>) -> Verdict {
     let at = |seconds| Timestamp::from_millis(1_000_000_000_000) + Duration::from_secs(seconds);
     subject.expire_at(&["a", "b"], at(0)).await?;
     subject.fill("page", &["a", "b"]).await?;
-    subject.must_find("page", Validity::Valid, "though its tags were expired before it was fetched only").await?;
+    subject.must_find("page", Validity::Valid, "though its tags were only expired before it was fetched").await?;
     for (tag, seconds) in [("b", 10), ("a", 20), ("b", 30), ("a", 40)] {
         subject.expire_at(&[tag], at(seconds)).await?;
-        let after = format!("after tags of it were expired several times, first {}", at(10).as_millis());
+        let after = format!("after its tags were expired several times, first at {}", at(10).as_millis());
         subject.must_find("page", Validity::Stale { since: at(10) }, &after).await?;
     }
     subject.fill_again("page", &["a", "b"]).await?;
-    subject.must_find("page", Validity::Valid, "after it was fetched anew").await?;
+    subject.must_find("page", Validity::Valid, "after it was fetched again").await?;
     subject.expire_at(&["a"], at(7200)).await?;
-    let after = "after it was expired, fetched anew, and expired again hours later";
+    let after = "after it was expired, fetched again, and expired again hours later";
     subject.must_find("page", Validity::Stale { since: at(7200) }, after).await
 }
 
-/// What has been expired since is at most forgotten.
-pub(super) async fn often(subject: &Subject<'_>) -> Verdict {
+/// An entry that was expired often is stale for long enough, or a miss.
+pub(super) async fn often(subject: &BackendUnderTest<'_>) -> Verdict {
     const EXPIRIES: u64 = 300;
     let at = |expiry| Timestamp::from_millis(1_000_000_000_000 + expiry * 100);
     for expiry in 0..EXPIRIES {
@@ -86,33 +86,33 @@ pub(super) async fn often(subject: &Subject<'_>) -> Verdict {
         let name = format!("page {expiry}");
         match subject.read(&key(&name), &tags_of(&["a"])).await?.found {
             None => {}
-            Some((_, Validity::Valid)) => return Err(Finding::Broken(format!("`{name}` is found as current"))),
+            Some((_, Validity::Valid)) => return Err(Finding::Broken(format!("`{name}` is found valid"))),
             Some((_, Validity::Stale { since })) => {
                 let (since, right) = (since.as_millis(), at(expiry).as_millis());
-                ensure!(since <= right, "`{name}`, first expired at {right}, is said to be stale since {since} only");
+                ensure!(since <= right, "`{name}`, first expired at {right}, is reported as stale only since {since}");
             }
         }
     }
     Ok(())
 }
 
-pub(super) async fn soft_then_hard(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn soft_then_hard(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
     subject.expire(&["a"]).await?;
     subject.invalidate(&["a"]).await?;
     subject.must_miss("page", "after its tag was expired and then invalidated").await
 }
 
-pub(super) async fn hard_then_soft(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn hard_then_soft(subject: &BackendUnderTest<'_>) -> Verdict {
     let born = subject.fill("page", &["a"]).await?;
     subject.invalidate(&["a"]).await?;
     subject.expire(&["a"]).await?;
     subject.must_miss("page", "after its tag was invalidated and then expired").await?;
     subject.store("page", born, &["a"]).await?;
-    subject.must_miss("page", "though it began before its tag was invalidated and then expired").await
+    subject.must_miss("page", "though its fetch began before its tag was invalidated and then expired").await
 }
 
-pub(super) async fn several(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn several(subject: &BackendUnderTest<'_>) -> Verdict {
     for tag in ["a", "b", "c"] {
         subject.fill("page", &["a", "b", "c"]).await?;
         subject.invalidate(&[tag]).await?;
@@ -135,7 +135,7 @@ pub(super) async fn several(subject: &Subject<'_>) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn odd_names(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn odd_names(subject: &BackendUnderTest<'_>) -> Verdict {
     let path = format!("path:/{}", "x".repeat(60 << 10));
     let other_path = format!("{path}y");
     let tags = [
@@ -180,32 +180,32 @@ pub(super) async fn odd_names(subject: &Subject<'_>) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn unknown(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn unknown(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.fill("page", &["a"]).await?;
-    subject.invalidate(&["nobody has it"]).await?;
-    subject.expire(&["nor this"]).await?;
+    subject.invalidate(&["unknown"]).await?;
+    subject.expire(&["also unknown"]).await?;
     subject.invalidate(&[]).await?;
-    subject.must_find("page", Validity::Valid, "after tags were invalidated that it does not carry, and none at all").await
+    subject.must_find("page", Validity::Valid, "after unknown tags and no tags were invalidated").await
 }
 
-pub(super) async fn known(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn known(subject: &BackendUnderTest<'_>) -> Verdict {
     let choices: [&[&str]; 5] = [&[], &["a"], &["a", "b"], &["other"], &["a", "b", "more"]];
     for known in choices {
         subject.fill("page", &["a", "b"]).await?;
         let found = subject.backend.get(&key("page"), &tags_of(known)).await?.found;
-        ensure!(found.is_some(), "it is not found by a read that knows {known:?} ahead");
+        ensure!(found.is_some(), "it is not found by a read with the hint {known:?}");
         subject.invalidate(&["b"]).await?;
         let found = subject.backend.get(&key("page"), &tags_of(known)).await?.found;
-        ensure!(found.is_none(), "after `b` was invalidated, it is found by a read that knows {known:?} ahead");
+        ensure!(found.is_none(), "after `b` was invalidated, it is found by a read with the hint {known:?}");
     }
-    // What is known ahead is not always right.
+    // The hint may be wrong.
     let born = subject.epoch(&key("slow"), &tags_of(&["a"])).await?;
     subject.invalidate(&["b"]).await?;
     subject.store("slow", born, &["a", "b"]).await?;
     subject.must_miss("slow", "though a tag was invalidated that only its handler knew").await
 }
 
-pub(super) async fn receipts(subject: &Subject<'_>) -> Verdict {
+pub(super) async fn receipts(subject: &BackendUnderTest<'_>) -> Verdict {
     let receipt = subject.invalidate(&["a", "b"]).await?;
     ensure!(receipt.tag_count == 2, "two tags were invalidated, and the receipt says {}", receipt.tag_count);
     let later = subject.invalidate(&["a"]).await?;

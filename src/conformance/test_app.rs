@@ -12,11 +12,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, HOST, VARY},
 };
 use http_body::Body;
+use http_body_util::{BodyExt as _, Full};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
@@ -26,40 +28,39 @@ use crate::{
     clock::ManualClock,
     http::cache_status::CacheStatus,
     middleware::{layer::CacheLayer, service::CacheService},
-    testing::{WholeBody, full_body::collect},
 };
 
-/// A small site behind a real layer: each run of its handler answers `run 1`, `run 2`, …
-pub(super) struct Site {
+/// A small application with a real layer. The runs of its handler respond `run 1`, `run 2`, …
+pub(super) struct TestApp {
     pub(super) cache: Cache,
     pub(super) clock: ManualClock,
     pub(super) origin: Origin,
     service: CacheService<Origin>,
 }
 
-/// What the handler does, as a case changes it while it goes.
+/// The handler, whose behavior a case can change.
 #[derive(Clone, Default)]
 pub(super) struct Origin(Arc<State>);
 
 #[derive(Default)]
 struct State {
     runs: AtomicUsize,
-    manner: Mutex<Manner>,
+    behavior: Mutex<Behavior>,
     /// The field that selects a variant, in the response's `Vary` and in its body.
     vary: Mutex<Option<HeaderName>>,
     gate: Mutex<Option<Arc<Gate>>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum Behavior {
     #[default]
-    Answers,
+    Succeeds,
     Fails,
-    /// With `no-store`.
-    Forbids,
+    /// Responds with `no-store`.
+    ForbidsStoring,
 }
 
-/// A door that a run of the handler waits at.
+/// A gate at which a run of the handler waits.
 pub(super) struct Gate {
     arrived: Semaphore,
     opened: Semaphore,
@@ -72,7 +73,7 @@ pub(super) struct Answer {
     pub(super) status: Option<CacheStatus>,
 }
 
-impl Site {
+impl TestApp {
     pub(super) fn new(backend: Arc<dyn Backend>, layer: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
         Self::of(Cache::from_arc(backend), layer)
     }
@@ -96,8 +97,8 @@ impl Site {
         self.send(Method::POST, path, None).await
     }
 
-    /// A request that is sent when it is polled.
-    pub(super) fn getting(&self, path: &'static str) -> impl Future<Output = Answer> + use<> {
+    /// Returns a request that is sent when it is first polled.
+    pub(super) fn send_later(&self, path: &'static str) -> impl Future<Output = Answer> + use<> {
         let mut service = self.service.clone();
         async move { read(service.call(request(Method::GET, path, None)).await).await }
     }
@@ -109,22 +110,22 @@ impl Site {
 }
 
 impl Origin {
-    pub(super) fn behave(&self, manner: Manner) {
-        *lock(&self.0.manner) = manner;
+    pub(super) fn behave(&self, behavior: Behavior) {
+        *lock(&self.0.behavior) = behavior;
     }
 
     pub(super) fn vary_on(&self, field: HeaderName) {
         *lock(&self.0.vary) = Some(field);
     }
 
-    /// The next run waits until the gate is opened.
+    /// Makes the next run wait until the gate is opened.
     pub(super) fn close(&self) -> Arc<Gate> {
         let gate = Arc::new(Gate { arrived: Semaphore::new(0), opened: Semaphore::new(0) });
         *lock(&self.0.gate) = Some(Arc::clone(&gate));
         gate
     }
 
-    fn answer(&self, request: &Request<WholeBody>) -> Response<WholeBody> {
+    fn answer(&self, request: &Request<Full<Bytes>>) -> Response<Full<Bytes>> {
         let run = self.0.runs.fetch_add(1, Ordering::SeqCst) + 1;
         let mut text = format!("run {run}");
         let mut headers = HeaderMap::new();
@@ -133,11 +134,11 @@ impl Origin {
             let value = request.headers().get(field).map_or(&b""[..], HeaderValue::as_bytes);
             text = format!("{text} for {}", value.escape_ascii());
         }
-        let mut response = Response::new(WholeBody::from(text));
-        match *lock(&self.0.manner) {
-            Manner::Answers => {}
-            Manner::Fails => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
-            Manner::Forbids => _ = headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        let mut response = Response::new(Full::from(text));
+        match *lock(&self.0.behavior) {
+            Behavior::Succeeds => {}
+            Behavior::Fails => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
+            Behavior::ForbidsStoring => _ = headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store")),
         }
         *response.headers_mut() = headers;
         response
@@ -163,17 +164,17 @@ impl Gate {
     }
 }
 
-impl Service<Request<WholeBody>> for Origin {
-    type Response = Response<WholeBody>;
+impl Service<Request<Full<Bytes>>> for Origin {
+    type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<WholeBody>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<WholeBody>) -> Self::Future {
-        // What it answers is what it read before it had to wait.
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        // The response is computed before the wait.
         let response = self.answer(&request);
         match lock(&self.0.gate).take() {
             None => Box::pin(ready(Ok(response))),
@@ -185,8 +186,8 @@ impl Service<Request<WholeBody>> for Origin {
     }
 }
 
-fn request(method: Method, path: &str, language: Option<&'static str>) -> Request<WholeBody> {
-    let mut request = Request::new(WholeBody::default());
+fn request(method: Method, path: &str, language: Option<&'static str>) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::default());
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().expect("the cases name legal paths");
     request.headers_mut().insert(HOST, HeaderValue::from_static("example.com"));
@@ -199,7 +200,7 @@ pub(super) const LANGUAGE: HeaderName = http::header::ACCEPT_LANGUAGE;
 async fn read(response: Result<Response<impl Body>, Infallible>) -> Answer {
     let Ok(response) = response;
     let status = CacheStatus::of(&response).copied();
-    let text = collect(response.into_body()).await.unwrap_or_default();
+    let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     Answer { text: String::from_utf8_lossy(&text).into_owned(), status }
 }
 
@@ -207,8 +208,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for Site {
+impl fmt::Debug for TestApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site").field("cache", &self.cache).finish_non_exhaustive()
+        f.debug_struct("TestApp").field("cache", &self.cache).finish_non_exhaustive()
     }
 }

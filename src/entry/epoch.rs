@@ -1,9 +1,8 @@
-//! The logical time of an entry: the epoch at which its handler was called.
+//! The logical time of a store, by which entries are compared with invalidations.
 
-/// A point in a backend's logical time: it grows with every invalidation, and knows nothing of wall clocks.
+/// A reading of a backend's logical clock, which advances with each invalidation and is independent of wall clocks.
 ///
-/// A clock that can be lost, as one in a remote store can, begins anew as another incarnation; numbers of different
-/// incarnations say nothing about each other.
+/// If a store loses its clock, it starts a new incarnation of it. Numbers of different incarnations cannot be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch {
     number: u64,
@@ -11,22 +10,22 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// The epoch with this number, on a clock that is never lost.
+    /// Creates an epoch of a clock that is never lost: its incarnation is 0.
     pub const fn new(number: u64) -> Self {
         Self::of(0, number)
     }
 
-    /// The epoch with this number, on this incarnation of the clock.
+    /// Creates an epoch of one incarnation of the clock.
     pub const fn of(incarnation: u64, number: u64) -> Self {
         Self { number, incarnation }
     }
 
-    /// The epoch's number.
+    /// Returns the number, which grows with each invalidation.
     pub const fn get(self) -> u64 {
         self.number
     }
 
-    /// Which clock it was read on.
+    /// Returns the incarnation of the clock.
     pub const fn incarnation(self) -> u64 {
         self.incarnation
     }

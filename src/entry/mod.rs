@@ -1,4 +1,4 @@
-//! What is stored: entries, the responses and variants in them, and their epochs.
+//! The contents of a store: entries, their responses and lists of variants, and their epochs.
 
 pub(crate) mod epoch;
 pub(crate) mod response;

@@ -1,4 +1,4 @@
-//! A stored response and its freshness.
+//! A stored response, and its stale windows.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use http::{HeaderMap, Response, StatusCode, response};
 
 use crate::clock::Timestamp;
 
-/// A response as it will be sent again: nothing is parsed, formatted or rebuilt when it is.
+/// A response in the form in which hits send it: a hit parses, formats and rebuilds nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredResponse {
-    /// With a slot for `Age`, so that a hit overwrites rather than inserts.
+    /// Has a slot for `Age`, so that a hit overwrites a value instead of inserting one.
     pub(crate) head: response::Parts,
     pub(crate) body: Bytes,
-    /// The moment at which the response was of age zero.
+    /// When the response's age was zero (RFC 9111 §4.2.3).
     pub(crate) generated: Timestamp,
     pub(crate) fresh_until: Timestamp,
     /// Whether it may answer a request with `Authorization` (RFC 9111 §3.5).
     pub(crate) allows_authorization: bool,
     pub(crate) stale: StaleWindows,
-    /// Whether nobody may use it stale, not even who asks for it.
+    /// Whether it must not be served stale, not even to a request with `max-stale`.
     pub(crate) must_not_serve_stale: bool,
     pub(crate) immutable: bool,
-    /// How long the handler took, in milliseconds.
-    pub(crate) cost: u32,
+    /// The duration of the handler run, in milliseconds.
+    pub(crate) handler_millis: u32,
 }
 
-/// The head of a response, without extensions.
+/// Creates the head of a response, without extensions.
 pub(crate) fn response_head(status: StatusCode, headers: HeaderMap) -> response::Parts {
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = status;
@@ -35,25 +35,26 @@ pub(crate) fn response_head(status: StatusCode, headers: HeaderMap) -> response:
 }
 
 impl StoredResponse {
-    /// The current age in whole seconds (RFC 9111 §4.2.3).
+    /// Returns the current age, in whole seconds (RFC 9111 §4.2.3).
     pub(crate) fn age(&self, now: Timestamp) -> u64 {
         now.seconds_since(self.generated)
     }
 
+    /// Returns the approximate size in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        /// What one field takes in a `HeaderMap`, its index included.
+        /// The size of a field in a `HeaderMap`, including its index.
         const FIELD: usize = 112;
         let headers: usize = self.head.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
         headers + self.body.len()
     }
 }
 
-/// For how long after its freshness a response may still be used (RFC 5861).
+/// How long after it has become stale a response may still be served (RFC 5861).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StaleWindows {
-    /// While it is being fetched anew, in hundredths of a second.
+    /// While it is revalidated, in hundredths of a second.
     pub(crate) while_revalidate: u32,
-    /// When it could not be, likewise: a year and more has room.
+    /// If revalidation fails, in hundredths of a second: 32 bits are more than a year.
     pub(crate) if_error: u32,
 }
 

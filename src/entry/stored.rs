@@ -1,4 +1,4 @@
-//! An entry: what a store keeps under a key.
+//! An entry: the value that a store keeps under a key.
 
 use std::{
     fmt,
@@ -20,15 +20,14 @@ use crate::{
     tag::Tag,
 };
 
-/// What a backend keeps under one key: a response, or the list of variants of one (RFC 9111 §4.1).
+/// An entry, the value that a backend keeps under a key: a response, or the list of its variants (RFC 9111 §4.1).
 ///
-/// Backends carry it and judge its [`born`](Self::born) and [`tags`](Self::tags); what it says is not theirs to
-/// read.
+/// The content is opaque to backends. They store it, and decide by [`born`](Self::born) and [`tags`](Self::tags) whether it is valid.
 pub struct Stored {
     born: Epoch,
     tags: Box<[Tag]>,
     validated_at: AtomicU64,
-    /// Once somebody has asked.
+    /// Computed on first use.
     weight: OnceLock<usize>,
     content: Content,
 }
@@ -37,9 +36,9 @@ pub struct Stored {
 pub(crate) enum Content {
     Response(StoredResponse),
     Variants(Variants),
-    /// How the latest response for a path treats the query.
+    /// The `No-Vary-Search` rule of the latest response for a path.
     QueryVariance(QueryVariance),
-    /// Nothing: what stood here must not be used, not even stale.
+    /// Replaces a response that must not be used any more, not even stale.
     Tombstone,
 }
 
@@ -48,28 +47,28 @@ impl Stored {
         Self { born, tags: tags.into(), validated_at: AtomicU64::new(0), weight: OnceLock::new(), content }
     }
 
-    /// The epoch that was read before the handler was called.
+    /// Returns the epoch that was read before the handler was called.
     pub fn born(&self) -> Epoch {
         self.born
     }
 
-    /// Every tag that can invalidate this, the automatic ones included.
+    /// Returns all tags by which the entry can be invalidated, including those that larder adds.
     pub fn tags(&self) -> &[Tag] {
         &self.tags
     }
 
-    /// The epoch up to which this copy is known to be usable: a note that the backend which holds it may keep.
+    /// Returns the latest epoch at which this copy was found valid, as recorded by the backend that holds it; number 0 if none was.
     pub fn validated_at(&self) -> Epoch {
         Epoch::of(self.born.incarnation(), self.validated_at.load(Ordering::Relaxed))
     }
 
-    /// Notes that this copy was found usable at `epoch`.
+    /// Records that this copy was found valid at `epoch`, for the backend that holds it.
     pub fn set_validated_at(&self, epoch: Epoch) {
         self.validated_at.store(epoch.get(), Ordering::Relaxed);
     }
 
-    /// When this may be forgotten: it will not be used from then on. What can be validated is of use for an hour longer than it may be
-    /// served, since its handler need not make the body again.
+    /// Returns when the backend may drop the entry, because it will not be used any more. A response with a validator is kept for at least
+    /// an hour after it became stale: if the handler validates it, it need not build the body again.
     pub fn expires(&self) -> Timestamp {
         const FOR_VALIDATION: Duration = Duration::from_secs(3600);
         match &self.content {
@@ -77,14 +76,14 @@ impl Stored {
                 response.fresh_until + response.stale.longest().max(FOR_VALIDATION)
             }
             Content::Response(response) => response.fresh_until + response.stale.longest(),
-            // As good as any other until the next response says something else.
+            // Applies until the next response for the path has another rule.
             Content::QueryVariance(_) => Timestamp::from_millis(u64::MAX),
             Content::Tombstone => Timestamp::from_millis(0),
             Content::Variants(variants) => variants.expires(),
         }
     }
 
-    /// How many bytes this takes in memory, its own bookkeeping included.
+    /// Returns the approximate size in memory, in bytes, including larder's own data. Computed once per entry.
     pub fn weight(&self) -> usize {
         *self.weight.get_or_init(|| {
             let tags: usize = self.tags.iter().map(|tag| size_of::<Tag>() + tag.as_str().len()).sum();
@@ -113,22 +112,22 @@ impl Content {
     }
 }
 
-/// How fresh a response is at one moment.
+/// The freshness of a stored response at one point in time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Freshness {
+pub(crate) struct FreshnessState {
     now: Timestamp,
-    /// When it becomes stale, or became so.
+    /// When it becomes stale, or became stale.
     until: Timestamp,
     stale: StaleWindows,
 }
 
-impl Freshness {
-    /// How fresh `response` is at `now`, if it was not expired before its time.
+impl FreshnessState {
+    /// Computes the freshness of a response whose tags have not been expired.
     pub(crate) fn of(response: &StoredResponse, now: Timestamp) -> Self {
         Self { now, until: response.fresh_until, stale: response.stale }
     }
 
-    /// The same of what was expired at `since`, by a clock that may be ahead of this one.
+    /// Returns the same for a response whose tags were expired at `since`, by a clock that may be ahead of this one.
     pub(crate) fn expired(self, since: Timestamp) -> Self {
         Self { until: self.until.min(since).min(self.now), ..self }
     }
@@ -137,22 +136,22 @@ impl Freshness {
         self.now < self.until
     }
 
-    /// Whether it may be used while it is fetched anew (RFC 5861 §3).
+    /// Returns whether the response may be served while it is revalidated (RFC 5861 §3).
     pub(crate) fn is_usable_while_revalidating(self) -> bool {
         self.is_within(self.stale.while_revalidate)
     }
 
-    /// Whether it may be used because it could not be fetched anew (RFC 5861 §4).
+    /// Returns whether the response may be served because revalidation has failed (RFC 5861 §4).
     pub(crate) fn is_usable_on_error(self) -> bool {
         self.is_within(self.stale.if_error)
     }
 
-    /// No window allows no stale use, also of what was expired at this very moment.
+    /// A window of zero allows no stale use, not even of a response that was expired at this very moment.
     fn is_within(self, window: u32) -> bool {
         window > 0 && self.now < self.until + Duration::from_millis(u64::from(window) * 10)
     }
 
-    /// Whole seconds of freshness that are left; negative once it is stale (RFC 9211 §2.4).
+    /// Returns the remaining freshness in whole seconds, negative once the response is stale (RFC 9211 §2.4).
     pub(crate) fn ttl(self) -> i64 {
         let seconds = |later: Timestamp, earlier| i64::try_from(later.seconds_since(earlier)).unwrap_or(i64::MAX);
         seconds(self.until, self.now) - seconds(self.now, self.until)

@@ -1,20 +1,20 @@
-//! The variants of a resource, by the `Vary` fields that responses have named.
+//! The list of variants of a URI (RFC 9111 §4.1).
 
 use http::HeaderName;
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 
-/// The variants of one URI: which request fields select among them, and how many there are.
+/// The variants of a URI: which request fields select one, and which are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Variants {
     /// The field lists of the `Vary` fields seen, newest first; names in lower case, sorted.
     pub(crate) vary_lists: SmallVec<[Box<[HeaderName]>; 1]>,
-    /// Name and end of each variant.
+    /// Each variant, and when it expires.
     pub(crate) members: Vec<(VariantId, Timestamp)>,
 }
 
-/// What a variant is called among those of its URI, on every node: the first half of its key's SHA-256.
+/// Identifies a variant of a URI, on every node: the first half of the SHA-256 of its key.
 pub(crate) type VariantId = [u8; 16];
 
 impl Variants {

@@ -119,7 +119,7 @@ impl HandlerRun {
                 Ok(plan) => self.pending_entry(plan, &head).store_body(body, length, &mut head.headers).await,
                 Err(reason) => {
                     self.not_stored(&head, reason).await;
-                    (Err(reason), ResponseBody::passing(body))
+                    (Err(reason), ResponseBody::forwarded(body))
                 }
             };
             let status = match outcome {

@@ -20,7 +20,7 @@ use crate::{
     body::{
         ResponseBody,
         buffer::BufferingBody,
-        tee::{Item, TeeWriter, tee},
+        tee::{FrameResult, TeeWriter, tee},
     },
     cache::detached::Abandon as _,
     http::cache_status::Reason,
@@ -48,11 +48,11 @@ impl PendingEntry {
         async move {
             let context = self.context.clone();
             if length.is_some()
-                && let Some(whole) = poll_fn(|cx| Poll::Ready(buffering.take_ready(cx))).await
+                && let Some(whole) = poll_fn(|cx| Poll::Ready(buffering.read_available(cx))).await
             {
                 self.add_etag(&whole, Some(headers));
                 let (outcome, stored) = self.store(&whole).await;
-                let body = match buffering.may_go_on() {
+                let body = match buffering.may_continue() {
                     true => forward_rest(buffering, &context),
                     false => ResponseBody::stored(stored),
                 };
@@ -107,7 +107,7 @@ impl PendingEntry {
 fn forward_rest<B: Body>(mut body: BufferingBody<B>, context: &FetchContext) -> ResponseBody<B> {
     let (writer, reader) = tee(body.size_hint(), context.place.holds());
     body.drain_buffered().for_each(|frame| writer.push(frame));
-    writer.pass(body.into_rest());
+    writer.forward_rest(body.into_rest());
     ResponseBody::teed(reader)
 }
 
@@ -124,7 +124,7 @@ struct BodyReader<'w, B: Body> {
 
 /// The next event of a body that is being read.
 enum Next<B: Body> {
-    Item(Item<B>),
+    Frame(FrameResult<B>),
     /// The buffers are full.
     NoRoom,
     /// The client has left, and the limit for abandoned fetches is over.
@@ -145,10 +145,10 @@ impl<'w, B: Body> BodyReader<'w, B> {
     async fn run(mut self) {
         while self.body.ended().is_none() {
             let item = match poll_fn(|cx| self.poll_next(cx)).await {
-                Next::Item(item) => item,
+                Next::Frame(frame) => frame,
                 Next::NoRoom => {
                     self.pending.abandon_for_room();
-                    return self.tee.pass(self.body.into_rest());
+                    return self.tee.forward_rest(self.body.into_rest());
                 }
                 Next::Abandoned => {
                     tracing::debug!(
@@ -157,7 +157,7 @@ impl<'w, B: Body> BodyReader<'w, B> {
                     return;
                 }
             };
-            if let Some(whole) = self.body.keep(&item) {
+            if let Some(whole) = self.body.buffer(&item) {
                 self.pending.add_etag(&whole, None);
                 let (_, stored) = self.pending.store(&whole).await;
                 drop(whole);
@@ -165,7 +165,7 @@ impl<'w, B: Body> BodyReader<'w, B> {
                 return match item {
                     None => self.tee.end(),
                     // Trailers may follow.
-                    Some(_) => self.tee.pass(self.body.into_rest()),
+                    Some(_) => self.tee.forward_rest(self.body.into_rest()),
                 };
             }
             match item {
@@ -174,7 +174,7 @@ impl<'w, B: Body> BodyReader<'w, B> {
             }
         }
         self.pending.abandon(self.body.ended().unwrap_or(Reason::Incomplete));
-        self.tee.pass(self.body.into_rest());
+        self.tee.forward_rest(self.body.into_rest());
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next<B>> {
@@ -185,7 +185,7 @@ impl<'w, B: Body> BodyReader<'w, B> {
             return Poll::Ready(Next::NoRoom);
         }
         if let Poll::Ready(item) = self.body.poll_body(cx) {
-            return Poll::Ready(Next::Item(item));
+            return Poll::Ready(Next::Frame(item));
         }
         if self.release.as_mut().is_some_and(|release| release.as_mut().poll(cx).is_ready()) {
             self.release = None;

@@ -77,7 +77,7 @@ impl PendingEntry {
             stale: self.freshness.stale,
             must_not_serve_stale: self.freshness.must_not_serve_stale,
             immutable: self.freshness.immutable,
-            cost: u32::try_from(self.freshness.cost.as_millis()).unwrap_or(u32::MAX),
+            handler_millis: u32::try_from(self.freshness.handler_time.as_millis()).unwrap_or(u32::MAX),
         }
     }
 

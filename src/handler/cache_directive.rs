@@ -1,10 +1,10 @@
-//! Storage directives that a handler returns as part of its response.
+//! A directive about storing, as part of the response of a handler.
 
 use std::time::Duration;
 
 use http::Extensions;
 
-/// What a handler says about storing its own response, where a header would be clumsy; it is not sent.
+/// A handler's directive about storing its own response, as an alternative to `Cache-Control`. It is not sent to the client.
 ///
 /// ```
 /// use std::time::Duration;
@@ -16,11 +16,11 @@ use http::Extensions;
 /// # let _ = weather;
 /// ```
 ///
-/// A lifetime goes before `Cache-Control` and before the route's; `no-store` and `private` in a header are stronger than
-/// any lifetime.
+/// A lifetime takes precedence over the lifetime of `Cache-Control` and over the route's. `no-store` and `private` in `Cache-Control` take
+/// precedence over any lifetime.
 ///
-/// It is an extension of the response. A layer inside the cache that authenticates can insert [`private`](Self::private) after the
-/// handler has run, and the response is not stored, whatever the handler says:
+/// The directive is an extension of the response. An authenticating layer inside the cache can add [`private`](Self::private) after
+/// the handler has run: then the response is not stored, even if the handler has set a lifetime.
 ///
 /// ```
 /// use axum::response::Response;
@@ -43,7 +43,7 @@ pub(crate) enum Directive {
 }
 
 impl Directive {
-    /// A higher one is more restrictive.
+    /// Returns how restrictive the directive is; a higher rank takes precedence.
     fn rank(self) -> u8 {
         match self {
             Self::Ttl(_) => 0,
@@ -54,7 +54,7 @@ impl Directive {
 }
 
 impl CacheDirective {
-    /// Stores the response for `ttl`.
+    /// Stores the response for `ttl`, at most for [`CacheLayer::max_ttl`](crate::CacheLayer::max_ttl).
     pub const fn ttl(ttl: Duration) -> Self {
         Self(Directive::Ttl(ttl))
     }
@@ -69,7 +69,8 @@ impl CacheDirective {
         Self(Directive::Private)
     }
 
-    /// Adds this to a response. Of several directives the most restrictive applies: `private`, then `no_store`, then the last lifetime.
+    /// Adds the directive to the extensions of a response. Of several directives the most restrictive applies: `private`, then
+    /// `no_store`, then the lifetime that was added last.
     pub fn add_to(self, extensions: &mut Extensions) {
         let present = extensions.get::<Self>();
         if present.is_none_or(|present| present.0.rank() <= self.0.rank()) {

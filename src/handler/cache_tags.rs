@@ -1,4 +1,4 @@
-//! Tags that a handler adds to its response.
+//! Tags, as part of the response of a handler.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use http::Extensions;
 
 use crate::lists::IntoTags;
 
-/// Tags that only the handler knows, as part of its response.
+/// Tags of a response that only its handler knows, returned as part of the response.
 ///
 /// ```
 /// use axum::{Json, extract::Path};
@@ -19,23 +19,23 @@ use crate::lists::IntoTags;
 /// # let _ = show;
 /// ```
 ///
-/// They add to the tags of the route's layer. A response with more than 128 tags, an empty one, or one over 256
-/// bytes is served and not stored, because it could not be invalidated.
+/// They are added to the tags of the route's layer. A response with more than 128 tags, with an empty tag or with one of more than 256
+/// bytes is served but not stored, because it could not be invalidated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheTags(Vec<Arc<str>>);
 
 impl CacheTags {
-    /// Collects the tags.
+    /// Creates the response part from one tag, many, or a tuple.
     pub fn new<S>(tags: impl IntoTags<S>) -> Self {
         Self(collect(tags))
     }
 
-    /// The tags, as given.
+    /// Returns the tags in the given order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|tag| &**tag)
     }
 
-    /// Adds these tags to those already with a response.
+    /// Adds the tags to the extensions of a response, after tags that it has already.
     pub fn add_to(self, extensions: &mut Extensions) {
         match extensions.get_mut::<Self>() {
             Some(present) => present.0.extend(self.0),

@@ -1,4 +1,4 @@
-//! Invalidations that a handler returns as part of its response.
+//! Invalidations, as part of the response of a handler.
 
 use std::sync::{
     Arc,
@@ -10,8 +10,8 @@ use http::Extensions;
 use super::cache_tags::collect;
 use crate::lists::IntoTags;
 
-/// What a write handler invalidates, as part of its response: it takes effect only if the handler succeeded (2xx or
-/// 3xx), and before the response leaves.
+/// An invalidation as part of the response of a handler. It takes effect only if the response is a success or a redirect (2xx or 3xx),
+/// and before the response is sent.
 ///
 /// ```
 /// use axum::{extract::Path, http::StatusCode};
@@ -24,9 +24,8 @@ use crate::lists::IntoTags;
 /// # let _ = delete;
 /// ```
 ///
-/// A larder layer must stand around the route; where none does, an error is logged, because nothing was
-/// invalidated. The handler does not learn whether the invalidation worked: use
-/// [`Cache::invalidate_tags`](crate::Cache::invalidate_tags) where it must.
+/// The route needs a larder layer: without one, nothing is invalidated, and an error is logged. The handler is not informed whether the
+/// invalidation succeeded; call [`Cache::invalidate_tags`](crate::Cache::invalidate_tags) in the handler if it must know.
 #[derive(Debug, Clone)]
 #[must_use = "it takes effect as part of a response"]
 pub struct Invalidate {
@@ -35,60 +34,60 @@ pub struct Invalidate {
     pub(crate) uris: Vec<String>,
     pub(crate) routes: Vec<String>,
     pub(crate) everything: bool,
-    heed: Arc<UnclaimedWarning>,
+    warning: Arc<UnclaimedWarning>,
 }
 
 impl Invalidate {
-    /// Never again serves what carries one of these tags; see [`Cache::invalidate_tags`](crate::Cache::invalidate_tags).
+    /// Invalidates stored responses that carry one of these tags, see [`Cache::invalidate_tags`](crate::Cache::invalidate_tags).
     pub fn tags<S>(tags: impl IntoTags<S>) -> Self {
         Self { tags: collect(tags), ..Self::nothing() }
     }
 
-    /// Never again serves what is stored for `uri`; see [`Cache::invalidate_uri`](crate::Cache::invalidate_uri).
+    /// Invalidates stored responses for `uri`, see [`Cache::invalidate_uri`](crate::Cache::invalidate_uri).
     pub fn uri(uri: impl Into<String>) -> Self {
         Self { uris: vec![uri.into()], ..Self::nothing() }
     }
 
-    /// Never again serves what is stored for a route; see [`Cache::invalidate_route`](crate::Cache::invalidate_route).
+    /// Invalidates stored responses of a route such as `/posts/{id}`, see [`Cache::invalidate_route`](crate::Cache::invalidate_route).
     pub fn route(route: impl Into<String>) -> Self {
         Self { routes: vec![route.into()], ..Self::nothing() }
     }
 
-    /// Makes stale what carries one of these tags; see [`Cache::expire_tags`](crate::Cache::expire_tags).
+    /// Makes stored responses with one of these tags stale, see [`Cache::expire_tags`](crate::Cache::expire_tags).
     pub fn expire_tags<S>(tags: impl IntoTags<S>) -> Self {
         Self { expired: collect(tags), ..Self::nothing() }
     }
 
-    /// Never again serves anything that is stored now; see [`Cache::clear`](crate::Cache::clear).
+    /// Invalidates all stored responses, see [`Cache::clear`](crate::Cache::clear).
     pub fn clear() -> Self {
         Self { everything: true, ..Self::nothing() }
     }
 
-    /// Both of two invalidations.
+    /// Combines two invalidations.
     pub fn and(mut self, other: Self) -> Self {
         self.tags.extend_from_slice(&other.tags);
         self.expired.extend_from_slice(&other.expired);
         self.uris.extend_from_slice(&other.uris);
         self.routes.extend_from_slice(&other.routes);
         self.everything |= other.everything;
-        other.heed.settle();
+        other.warning.disarm();
         self
     }
 
-    /// Adds this to what a response already invalidates.
+    /// Adds the invalidation to the extensions of a response, in addition to any that it has already.
     pub fn add_to(self, extensions: &mut Extensions) {
         let both = match extensions.remove::<Self>() {
             Some(present) => present.and(self),
             None => self,
         };
-        both.heed.expect();
+        both.warning.arm();
         extensions.insert(both);
     }
 
-    /// Takes what a response invalidates out of it; whoever does so sees to it.
+    /// Removes the invalidation of a response. The caller must carry it out.
     pub(crate) fn take(extensions: &mut Extensions) -> Option<Self> {
         let taken = extensions.remove::<Self>()?;
-        taken.heed.settle();
+        taken.warning.disarm();
         Some(taken)
     }
 
@@ -99,33 +98,33 @@ impl Invalidate {
             uris: Vec::new(),
             routes: Vec::new(),
             everything: false,
-            heed: Arc::default(),
+            warning: Arc::default(),
         }
     }
 }
 
-/// Notices when a response leaves with an invalidation that no layer carried out.
+/// Logs an error if it is dropped while armed: no layer has carried out the invalidation of a response.
 #[derive(Debug, Default)]
 struct UnclaimedWarning {
-    expected: AtomicBool,
+    armed: AtomicBool,
 }
 
 impl UnclaimedWarning {
-    fn expect(&self) {
-        self.expected.store(true, Ordering::Relaxed);
+    fn arm(&self) {
+        self.armed.store(true, Ordering::Relaxed);
     }
 
-    fn settle(&self) {
-        self.expected.store(false, Ordering::Relaxed);
+    fn disarm(&self) {
+        self.armed.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for UnclaimedWarning {
     fn drop(&mut self) {
-        if *self.expected.get_mut() {
+        if *self.armed.get_mut() {
             tracing::error!(
-                "a response carried `larder::Invalidate`, but no larder layer stands around its route: nothing was \
-                 invalidated. Put the layer around the route, or call `cache.invalidate_tags` in the handler"
+                "a response carried `larder::Invalidate`, but its route has no larder layer: nothing was invalidated. Add the \
+                 layer to the route, or call `cache.invalidate_tags` in the handler"
             );
         }
     }

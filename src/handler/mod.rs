@@ -1,4 +1,4 @@
-//! Types that handlers take as arguments and return as parts of responses.
+//! The types by which handlers talk to the cache: arguments of a handler, and parts of its response.
 
 pub(crate) mod cache_directive;
 pub(crate) mod cache_tags;

@@ -1,4 +1,4 @@
-//! Preconditions as an argument of a handler.
+//! Preconditions, as an argument of a handler.
 
 use std::time::SystemTime;
 
@@ -12,10 +12,10 @@ use crate::http::{
     date::http_date,
 };
 
-/// What the asker has already, so that a handler can say "unchanged" before it builds a body.
+/// The preconditions of a request (RFC 9110 §13), by which a handler can return 304 before it builds a body.
 ///
-/// The asker is a client, or the cache itself with a stale response: a 304 makes that one fresh again (RFC 9111 §4.3.4), and
-/// its next readers cost nothing.
+/// They come from the client, or from the cache, which validates a stale response: a 304 makes that response fresh again (RFC 9111
+/// §4.3.4), and the following requests are hits.
 ///
 /// ```
 /// use axum::{Json, extract::Path, response::{IntoResponse, Response}};
@@ -32,13 +32,13 @@ use crate::http::{
 /// # let _ = show;
 /// ```
 ///
-/// With another framework than axum, make one with [`from_headers`](Self::from_headers).
+/// It is an extractor for axum. Without axum, use [`from_headers`](Self::from_headers).
 #[derive(Debug, Clone)]
 pub struct Preconditions {
     request: HeaderMap,
 }
 
-/// A 304 for a representation that the asker has; it is a response of its own.
+/// A complete 304 response, for a request whose sender has the current representation.
 #[derive(Debug, Clone)]
 #[must_use = "it is the response"]
 pub struct NotModified {
@@ -46,19 +46,20 @@ pub struct NotModified {
 }
 
 impl Preconditions {
-    /// Reads the preconditions of a request.
+    /// Reads the preconditions from the header fields of a request.
     pub fn from_headers(request: &HeaderMap) -> Self {
         Self { request: request.clone() }
     }
 
-    /// The answer, if the asker has the representation with this entity tag (`"…"` or `W/"…"`, quotes included), by weak
-    /// comparison (RFC 9110 §13.1.2).
+    /// Returns a 304 if `If-None-Match` contains this entity tag (`"…"` or `W/"…"`, including the quotes), by weak comparison (RFC 9110
+    /// §13.1.2). `None` means that the handler must build the response.
     pub fn etag(&self, etag: &str) -> Option<NotModified> {
         let etag = HeaderValue::from_str(etag).ok()?;
         names_etag(&self.request, Some(&etag)).then_some(NotModified { field: (ETAG, etag) })
     }
 
-    /// The answer, if the asker has what was last modified then (RFC 9110 §13.1.3), to the second; never if it named entity tags.
+    /// Returns a 304 if `If-Modified-Since` is not earlier than `modified`, to the second (RFC 9110 §13.1.3). Returns `None` if the request
+    /// has `If-None-Match`, which takes precedence.
     pub fn last_modified(&self, modified: SystemTime) -> Option<NotModified> {
         let field = (LAST_MODIFIED, http_date(modified.into()));
         is_unmodified_since(&self.request, modified.into()).then_some(NotModified { field })
@@ -66,7 +67,7 @@ impl Preconditions {
 }
 
 impl NotModified {
-    /// The 304, without a body.
+    /// Converts it into a response with an empty body.
     pub fn into_http<B: Default>(self) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -9,10 +9,10 @@ use std::{
 use super::field::scan::{count, split, trim};
 use crate::lists::IntoNames;
 
-/// `Accept-Encoding` so that equal wishes are equal text: known codings, best first, without what nobody serves.
+/// Normalizes `Accept-Encoding`, so that fields with equal preferences become equal: known codings only, in order of preference.
 ///
-/// Compression dictionaries (RFC 9842) stay, since a handler that knows them answers differently. A value that does not keep to
-/// the grammar stays as it is: who knows how the handler reads it.
+/// Compression dictionaries (RFC 9842) are kept, since a handler that supports them responds differently. Malformed values are kept
+/// verbatim, because the handler may interpret them differently.
 pub(crate) fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
     const KNOWN: [&str; 9] = ["*", "br", "compress", "dcb", "dcz", "deflate", "gzip", "identity", "zstd"];
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
@@ -22,7 +22,7 @@ pub(crate) fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
     let mut codings: Vec<(Reverse<u16>, &str)> = members
         .into_iter()
         .map(|(coding, weight)| (Reverse(weight), coding.strip_prefix("x-").unwrap_or(coding)))
-        // A coding that is refused is one that is not named, unless all others are welcome; "identity" always is.
+        // A coding with weight 0 is like one that is not named, except if `*` accepts all others; `identity` is acceptable by default.
         .filter(|(Reverse(weight), coding)| *weight > 0 || anything || matches!(*coding, "identity" | "*"))
         .filter(|(_, coding)| KNOWN.contains(coding))
         .collect();
@@ -31,7 +31,7 @@ pub(crate) fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(ranked(&codings).into_bytes())
 }
 
-/// `Accept-Language` so that equal wishes are equal text: in lower case, best first.
+/// Normalizes `Accept-Language`: lower case, in order of preference.
 pub(crate) fn normal_accept_language(value: &[u8]) -> Cow<'_, [u8]> {
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
     let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
@@ -50,7 +50,7 @@ fn by_preference(a: &(Reverse<u16>, &str), b: &(Reverse<u16>, &str)) -> Ordering
     a.cmp(b)
 }
 
-/// A list without the optional space around its commas (RFC 9110 §5.6.1); quoted strings stay as they are.
+/// Removes the optional white space around the commas of a list (RFC 9110 §5.6.1). A value with quoted strings is kept verbatim.
 pub(crate) fn without_list_spaces(value: &[u8]) -> Vec<u8> {
     count(value.len());
     if value.contains(&b'"') {
@@ -59,7 +59,7 @@ pub(crate) fn without_list_spaces(value: &[u8]) -> Vec<u8> {
     split(value, |byte| byte == b',').map(trim).collect::<Vec<_>>().join(&b',')
 }
 
-/// `a,b>c`: the order of preference matters, the numbers that express it don't.
+/// Formats codings as `a,b>c`: the order of preference matters, the weights that express it do not.
 pub(crate) fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
     let mut text = String::new();
     let mut above = None;
@@ -78,7 +78,7 @@ pub(crate) fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
     text
 }
 
-/// A list member and its weight in thousandths (RFC 9110 §12.4.2); `None` if its parameters are anything else.
+/// Parses a list member and its weight, in thousandths (RFC 9110 §12.4.2); `None` if it has any other parameter.
 pub(crate) fn weighted(member: &str) -> Option<(&str, u16)> {
     count(member.len() + 1);
     let mut parts = member.split(';').map(str::trim);
@@ -91,7 +91,7 @@ pub(crate) fn weighted(member: &str) -> Option<(&str, u16)> {
     Some((name, weight))
 }
 
-/// A qvalue: 0 to 1, with at most three decimals.
+/// Parses a qvalue, in thousandths: 0 to 1 with at most three decimals.
 pub(crate) fn thousandths(weight: &str) -> Option<u16> {
     let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
     let valid = matches!(whole, "0" | "1") && decimals.len() <= 3 && decimals.bytes().all(|digit| digit.is_ascii_digit());
@@ -99,10 +99,10 @@ pub(crate) fn thousandths(weight: &str) -> Option<u16> {
     (valid && weight <= 1000).then_some(weight)
 }
 
-/// Matches `Accept-Language` against the languages that the application has (RFC 4647 §3.4, lookup); the first is the default.
+/// Matches `Accept-Language` against the languages of the application (RFC 4647 §3.4, lookup); the first is the default.
 ///
-/// Given to [`CacheLayer::normalize`](crate::CacheLayer::normalize), it makes one cached response for each language instead of one for each
-/// spelling of the field. The handler must choose its language with the same matcher, or by a rule that is coarser.
+/// Passed to [`CacheLayer::normalize`](crate::CacheLayer::normalize), it makes the cache store one response for each language instead of
+/// one for each spelling of the field. The handler must select its language with the same matcher, or by a coarser rule.
 ///
 /// ```
 /// use larder::LanguageMatcher;
@@ -116,10 +116,10 @@ pub(crate) fn thousandths(weight: &str) -> Option<u16> {
 pub struct LanguageMatcher(Arc<[String]>);
 
 impl LanguageMatcher {
-    /// A matcher for these languages, written as in `Content-Language`.
+    /// Creates a matcher for these languages, written as in `Content-Language`; the first is the default.
     ///
     /// # Panics
-    /// If there is none.
+    /// If `available` has none.
     pub fn new<S>(available: impl IntoNames<S>) -> Self {
         let mut languages = Vec::new();
         available.for_each_name(|language| languages.push(language.to_owned()));
@@ -127,12 +127,12 @@ impl LanguageMatcher {
         Self(languages.into())
     }
 
-    /// The languages that the application has; the first is the default.
+    /// Returns the languages of the application; the first is the default.
     pub fn available(&self) -> &[String] {
         &self.0
     }
 
-    /// The language that fits an `Accept-Language` best.
+    /// Returns the language that fits an `Accept-Language` best, or the default.
     pub fn best(&self, accept_language: &str) -> &str {
         let mut best = (self.0[0].as_str(), 0);
         for (range, weight) in accept_language.split(',').filter_map(weighted).filter(|(range, _)| !range.is_empty()) {
@@ -147,7 +147,7 @@ impl LanguageMatcher {
     }
 }
 
-/// Shortens the range subtag by subtag until a language has that name.
+/// Shortens the range subtag by subtag until it equals a language (RFC 4647 §3.4).
 pub(crate) fn lookup<'l>(available: &'l [String], range: &str) -> Option<&'l str> {
     let mut range = range;
     loop {

@@ -1,12 +1,12 @@
-//! Host and port of a request in their normal form.
+//! Host and port of a request, in normal form.
 
 use http::Uri;
 
-/// An authority that cannot be one.
+/// The authority is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidHost;
 
-/// Lower case of each byte that may stand in an authority without user information (RFC 3986 §3.2); 0 for the others.
+/// The lower-case form of each byte that is allowed in an authority without user information (RFC 3986 §3.2); 0 for all others.
 pub(crate) const HOST_BYTES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -21,7 +21,7 @@ pub(crate) const HOST_BYTES: [u8; 256] = {
     table
 };
 
-/// What is known of a request's scheme: HTTP/1.1 does not tell, and counts as `http`.
+/// The scheme of a request. HTTP/1.1 requests do not state it, and count as `http`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Http,
@@ -49,7 +49,8 @@ impl Scheme {
     }
 }
 
-/// Whether an authority is one, of the letters that almost all are made of; eight at a time, which the compiler makes one step of.
+/// Returns whether an authority is valid and in normal form, for lower-case letters, digits, `-`, `.` and `:` only; `false` if it has
+/// other bytes, or fewer than eight. Compares eight bytes at a time, which the compiler turns into vector instructions.
 pub(crate) fn is_plain(authority: &[u8]) -> bool {
     let plain = |byte: u8| (byte.is_ascii_lowercase() | (b'-'..=b':').contains(&byte)) & (byte != b'/');
     let all_plain = |eight: &[u8; 8]| eight.iter().fold(true, |all, &byte| all & plain(byte));
@@ -58,16 +59,17 @@ pub(crate) fn is_plain(authority: &[u8]) -> bool {
     chunks.iter().all(all_plain) && all_plain(last)
 }
 
-/// Whether an authority is one, and in lower case.
+/// Returns whether an authority is valid and in lower case.
 pub(crate) fn is_normal(authority: &[u8]) -> bool {
     !authority.is_empty() && authority.iter().all(|&byte| byte != 0 && HOST_BYTES[usize::from(byte)] == byte)
 }
 
-/// The authority as keys and tags have it, or `None` if it is not one.
+/// Returns the authority in the form that keys and tags contain; `None` if it is invalid.
 pub(crate) fn normal_authority(authority: &[u8], scheme: Scheme) -> Option<String> {
     in_lower_case(scheme.without_default_port(authority))
 }
 
+/// Returns the authority in lower case; `None` if it is invalid.
 pub(crate) fn in_lower_case(authority: &[u8]) -> Option<String> {
     let normal: Vec<u8> = authority.iter().map(|&byte| HOST_BYTES[usize::from(byte)]).collect();
     let valid = !normal.is_empty() && !normal.contains(&0);

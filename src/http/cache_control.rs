@@ -12,8 +12,8 @@ use super::field::scan::{count, find, split, trim};
 
 /// The directives of `Cache-Control` that a shared cache acts on (RFC 9111 §5.2).
 ///
-/// Lines are read as one list, names without regard to case, and what stands inside a quoted string is never a
-/// directive. Of repeated directives the most restrictive counts.
+/// All lines are read as one list. Names are case-insensitive, and a quoted string contains no directives. Of repeated directives
+/// the most restrictive counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct CacheControl {
     pub(crate) no_store: bool,
@@ -25,7 +25,7 @@ pub(crate) struct CacheControl {
     pub(crate) must_revalidate: bool,
     pub(crate) proxy_revalidate: bool,
     pub(crate) must_understand: bool,
-    /// It will not change while it is fresh (RFC 8246).
+    /// The response does not change while it is fresh (RFC 8246).
     pub(crate) immutable: bool,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
@@ -43,9 +43,9 @@ impl CacheControl {
         control
     }
 
-    /// Reads a targeted field, which is a structured dictionary (RFC 9213 §2.1); `None` if it is absent, empty or anything else.
+    /// Reads a targeted field, which is a structured dictionary (RFC 9213 §2.1); `None` if it is absent, empty or invalid.
     ///
-    /// A value of another type than the directive has is as if it were not there.
+    /// A directive whose value has the wrong type is ignored.
     pub(crate) fn parse_targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Self> {
         let lines: Vec<_> = headers.get_all(field).iter().map(HeaderValue::as_bytes).collect();
         if lines.is_empty() {
@@ -61,7 +61,7 @@ impl CacheControl {
                 BareItem::Integer(seconds) if takes_seconds(name.as_str()) => {
                     control.apply(directive(Some(seconds.to_string().as_bytes())));
                 }
-                // Field names: as good as none (see the fields of this type).
+                // With field names is treated as without, see the fields of this type.
                 BareItem::String(_) if matches!(name.as_str(), "private" | "no-cache") => control.apply(directive(None)),
                 _ => {}
             }
@@ -69,7 +69,7 @@ impl CacheControl {
         (!dictionary.is_empty()).then_some(control)
     }
 
-    /// These directives, and what `other` forbids.
+    /// Returns these directives, restricted by `no-store`, `no-cache` and `private` of `other`.
     pub(crate) fn with_vetoes_of(self, other: Self) -> Self {
         Self {
             no_store: self.no_store || other.no_store,
@@ -79,18 +79,18 @@ impl CacheControl {
         }
     }
 
-    /// The lifetime that the directives give a shared cache: `s-maxage` goes before `max-age` (§5.2.2.10).
+    /// Returns the freshness lifetime for a shared cache: `s-maxage` takes precedence over `max-age` (§5.2.2.10).
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         self.s_maxage.or(self.max_age)
     }
 
-    /// Whether a response to a request with `Authorization` may be stored by a shared cache (§3.5).
+    /// Returns whether a shared cache may store the response to a request with `Authorization` (§3.5).
     pub(crate) fn allows_authorized(&self) -> bool {
         self.public || self.must_revalidate || self.s_maxage.is_some()
     }
 
-    /// Whether a stale response must never be used without validation, whatever a route allows (§4.2.4, §5.2.2.2, §5.2.2.8,
-    /// §5.2.2.10).
+    /// Returns whether a stale response must not be served without validation, even if the route has a stale window (§4.2.4,
+    /// §5.2.2.2, §5.2.2.8, §5.2.2.10).
     pub(crate) fn must_not_serve_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
     }
@@ -129,47 +129,47 @@ fn takes_seconds(directive: &str) -> bool {
     matches!(directive, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
 }
 
-/// What a request demands of a stored response (RFC 9111 §5.2.1); durations in seconds.
+/// The directives of a request that restrict which stored response may be served (RFC 9111 §5.2.1); durations in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RequestDirectives {
     pub(crate) no_cache: bool,
     pub(crate) only_if_cached: bool,
     max_age: Option<u64>,
     min_fresh: Option<u64>,
-    /// How stale it may be.
+    /// The longest acceptable time since the response became stale.
     max_stale: Option<u64>,
 }
 
 impl RequestDirectives {
-    /// Reads `Cache-Control`, or `Pragma` where there is none (§5.4). What is unknown or cannot be read demands nothing.
+    /// Reads `Cache-Control`, or `Pragma` if there is no `Cache-Control` (§5.4). Unknown and invalid directives are ignored.
     pub(crate) fn parse(request: &HeaderMap) -> Self {
-        let mut demands = Self::default();
+        let mut found = Self::default();
         if !request.contains_key(CACHE_CONTROL) {
             for line in request.get_all(PRAGMA) {
-                directives(line.as_bytes(), |pragma| demands.no_cache |= pragma.name.eq_ignore_ascii_case(b"no-cache"));
+                directives(line.as_bytes(), |pragma| found.no_cache |= pragma.name.eq_ignore_ascii_case(b"no-cache"));
             }
-            return demands;
+            return found;
         }
         for line in request.get_all(CACHE_CONTROL) {
-            directives(line.as_bytes(), |directive| demands.apply(directive));
+            directives(line.as_bytes(), |directive| found.apply(directive));
         }
-        demands
+        found
     }
 
-    /// What is left of the demands of a client that larder does not take orders from.
+    /// Returns the directives that are honored for an untrusted client: `only-if-cached` alone.
     pub(crate) fn untrusted(self) -> Self {
         Self { only_if_cached: self.only_if_cached, ..Self::default() }
     }
 
-    /// Whether a fresh response is fresh enough.
+    /// Returns whether a fresh response satisfies the directives; both arguments are in seconds.
     pub(crate) fn accept_fresh(self, age: u64, ttl: i64) -> bool {
         let fresh_enough = self.min_fresh.is_none_or(|seconds| i64::try_from(seconds).is_ok_and(|seconds| seconds <= ttl));
-        // A whole second is not over when a client asks for what is new: "max-age=0" is a reload.
+        // Ages are whole seconds: without the comparison with 0, a reload ("max-age=0") would accept an age of 0.9 seconds.
         let young_enough = self.max_age.is_none_or(|seconds| seconds > 0 && age <= seconds);
         !self.no_cache && young_enough && fresh_enough
     }
 
-    /// Whether a response that has been stale for so long will do.
+    /// Returns whether a response that became stale `-ttl` seconds ago satisfies the directives.
     pub(crate) fn accept_stale(self, age: u64, ttl: i64) -> bool {
         let stale_for = ttl.unsigned_abs();
         let old_enough = self.max_age.is_none_or(|seconds| age <= seconds);
@@ -188,14 +188,14 @@ impl RequestDirectives {
         } else if named("min-fresh") {
             self.min_fresh = seconds.or(self.min_fresh);
         } else if named("max-stale") {
-            // Without an argument, any staleness will do.
+            // Without an argument, any staleness is acceptable (§5.2.1.2).
             self.max_stale = if directive.argument.is_none() { Some(u64::MAX) } else { seconds.or(self.max_stale) };
         }
     }
 }
 
-/// The fields that `private` and `no-cache` name in quotes: without them, the response may be stored and used (§5.2.2.4,
-/// §5.2.2.7). `None` if one of the two stands without names, or with any that is none.
+/// Returns the fields that `private` and `no-cache` name: without them, the response may be stored and served (§5.2.2.4, §5.2.2.7).
+/// `None` if one of the directives has no names, or an invalid one.
 pub(crate) fn named_fields(headers: &HeaderMap, field: &HeaderName) -> Option<Vec<HeaderName>> {
     let mut named = Vec::new();
     let mut all_are_names = true;
@@ -214,16 +214,16 @@ pub(crate) fn named_fields(headers: &HeaderMap, field: &HeaderName) -> Option<Ve
     all_are_names.then_some(named)
 }
 
-/// A lifetime that cannot be read is no lifetime: the response counts as stale (RFC 9111 §4.2.1).
+/// Returns the shorter lifetime. An invalid one counts as zero: the response is stale (RFC 9111 §4.2.1).
 fn stricter(present: Option<Duration>, argument: Option<&[u8]>) -> Option<Duration> {
     let seconds = argument.and_then(delta_seconds).unwrap_or(0);
     let lifetime = Duration::from_secs(seconds);
     Some(present.map_or(lifetime, |present| present.min(lifetime)))
 }
 
-/// Reads delta-seconds; a number too large to count is as large as one can be (RFC 9111 §1.2.2).
+/// Parses delta-seconds; a number that overflows becomes 2^31 (RFC 9111 §1.2.2).
 pub(crate) fn delta_seconds(text: &[u8]) -> Option<u64> {
-    /// What the RFC asks for on overflow.
+    /// The value that the RFC prescribes on overflow.
     const MAX: u64 = 1 << 31;
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -246,11 +246,11 @@ fn directives<'a>(line: &'a [u8], mut each: impl FnMut(Directive<'a>)) {
     }
 }
 
-/// What is left of a list, each byte of which is read once.
+/// The rest of a list; each byte is read once.
 struct List<'a> {
     rest: &'a [u8],
-    /// Whether the quotes met so far have all been closed. After one that never closes no other does: what follows a later
-    /// quote was searched already, with the same escapes.
+    /// Whether every quote so far was closed. After one that is not, no later quote is closed either: the bytes after it have been
+    /// searched already, with the same escapes.
     quotes_close: bool,
 }
 
@@ -262,22 +262,22 @@ impl<'a> List<'a> {
         member
     }
 
-    /// Where the first list member ends: at a comma that does not stand inside a quoted string.
+    /// Returns the end of the first list member: a comma outside of quoted strings.
     fn member_end(&mut self) -> usize {
         let mut at = 0;
         while at < self.rest.len() {
             count(1);
             match self.rest[at] {
                 b',' => return at,
-                b'"' if self.quotes_close => at = self.behind_quoted(at),
+                b'"' if self.quotes_close => at = self.after_quoted(at),
                 _ => at += 1,
             }
         }
         self.rest.len()
     }
 
-    /// Where a quoted string is over. A quote that never closes hides nothing: the commas after it count.
-    fn behind_quoted(&mut self, open: usize) -> usize {
+    /// Returns the position after a quoted string. A quote that is never closed hides nothing: the commas after it count.
+    fn after_quoted(&mut self, open: usize) -> usize {
         let closing = closing_quote(self.rest, open);
         self.quotes_close = closing.is_some();
         closing.unwrap_or(open) + 1
@@ -303,7 +303,7 @@ fn directive(member: &[u8]) -> Directive<'_> {
     };
     let (name, value) = (&member[..equals], &member[equals + 1..]);
     if name.ends_with(b" ") || name.ends_with(b"\t") {
-        // No space may stand before "=" (RFC 9110 §5.6.6): the directive counts, its argument does not.
+        // White space before "=" is invalid (RFC 9110 §5.6.6): the directive counts, its argument does not.
         return Directive { name: trim(name), argument: None };
     }
     let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn s33_s_maxage_goes_before_max_age() {
+    fn s33_s_maxage_takes_precedence_over_max_age() {
         assert_eq!(parse(&["max-age=5, s-maxage=9"]).lifetime(), seconds(9));
     }
 
@@ -433,7 +433,7 @@ mod properties {
         }
 
         #[test]
-        fn the_strictest_of_all_lines_counts_whatever_their_order(
+        fn the_strictest_line_counts_in_any_order(
             mut directives in vec(directive(), 0..6),
             cut in 0..6_usize,
         ) {
@@ -447,7 +447,7 @@ mod properties {
         }
 
         #[test]
-        fn what_may_be_stored_and_for_how_long_is_what_another_implementation_says(response in response()) {
+        fn storability_and_lifetime_agree_with_another_implementation(response in response()) {
             let theirs = response.their_lifetime();
             prop_assert_eq!(response.our_lifetime(), theirs);
         }
@@ -468,20 +468,20 @@ mod properties {
         ]
     }
 
-    /// A response, and whether it is for a request with `Authorization`, that both implementations have to decide on.
+    /// A response that both implementations judge, and whether its request has `Authorization`.
     #[derive(Debug, Clone)]
     struct Answered {
         status: u16,
         directives: Vec<String>,
         in_lines: bool,
         age: Option<u64>,
-        /// In seconds from the moment at which the response was received.
+        /// In seconds after the response was received.
         expires: Option<Result<i64, &'static str>>,
         dated: bool,
         authorized: bool,
     }
 
-    /// The moment at which the response was received.
+    /// When the response was received, in seconds since 1970.
     const NOW: u64 = 1_700_000_000;
 
     fn response() -> impl Strategy<Value = Answered> {
@@ -496,17 +496,16 @@ mod properties {
             any::<bool>(),
         )
             .prop_map(|(status, mut directives, in_lines, age, expires, dated, authorized)| {
-                // Of a repeated lifetime we take the shortest, they the first: RFC 9111 §4.2.1 allows either.
+                // Of repeated lifetimes, larder takes the shortest and the other implementation the first: RFC 9111 §4.2.1 allows either.
                 let mut seen = std::collections::HashSet::new();
                 directives.retain(|directive: &String| seen.insert(directive.split('=').next().unwrap_or_default().to_owned()));
                 Answered { status, directives, in_lines, age, expires, dated, authorized }
             })
     }
 
-    /// What both read. Left out are upper case and commas in quoted strings (RFC 9111 §5.2, RFC 9110 §5.6.4), which they do not
-    /// understand; a lifetime without any argument, which they ignore and which is stale (RFC 9111 §4.2.1); `immutable`, in
-    /// which they see a lifetime (RFC 8246 gives none); and `proxy-revalidate`, which they take for `no-cache` (RFC 9111
-    /// §5.2.2.8 speaks of stale responses only).
+    /// Directives that both implementations support. The other one does not support upper case and commas in quoted strings
+    /// (RFC 9111 §5.2, RFC 9110 §5.6.4), ignores a lifetime without an argument (stale by RFC 9111 §4.2.1), takes `immutable` for a
+    /// lifetime (RFC 8246 gives none), and `proxy-revalidate` for `no-cache` (RFC 9111 §5.2.2.8 concerns stale responses only).
     fn comparable_directive() -> impl Strategy<Value = String> {
         let lifetime = (select(&["max-age", "s-maxage"]), select(&["0", "1", "60", "1000", "\"60\"", "-1", "1.5", "a", ""]));
         prop_oneof![
@@ -538,17 +537,17 @@ mod properties {
             response
         }
 
-        /// How long we keep it from when it was received; `None` if we do not.
+        /// How long larder serves the response after it was received; `None` if it is not stored.
         fn our_lifetime(&self) -> Option<Duration> {
             let (response, ()) = self.response().into_parts();
             let at: Timestamp = received().into();
-            let exchange = Timing { requested: at, received: at, jitter_draw: 0.0 };
-            let terms = RequestConstraints { authorized: self.authorized, no_store: false };
-            let lifetime = storable(&StoreRules::default(), terms, &ResponseView::new(&response, Some(0)), exchange).ok()?;
+            let timing = Timing { requested: at, received: at, jitter_draw: 0.0 };
+            let request = RequestConstraints { authorized: self.authorized, no_store: false };
+            let lifetime = storable(&StoreRules::default(), request, &ResponseView::new(&response, Some(0)), timing).ok()?;
             Some(lifetime.fresh_until.since(at))
         }
 
-        /// How long a shared cache that never guesses would answer from it by the other implementation.
+        /// The same by the other implementation, as a shared cache without heuristic freshness.
         fn their_lifetime(&self) -> Option<Duration> {
             let mut request = Request::new(());
             if self.authorized {

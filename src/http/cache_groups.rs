@@ -9,7 +9,7 @@ pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-group
 /// The groups that a response to an unsafe request invalidates (RFC 9875 §3).
 pub(crate) const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
-/// The strings of a structured list, over all lines; a field that is no such list names no group.
+/// Returns the strings of a structured list, over all lines; an invalid field names no group.
 pub(crate) fn group_names(headers: &HeaderMap, field: &HeaderName) -> Vec<String> {
     let lines: Vec<_> = headers.get_all(field).iter().map(http::HeaderValue::as_bytes).collect();
     if lines.is_empty() {

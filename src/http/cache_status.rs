@@ -1,15 +1,16 @@
-//! `Cache-Status` (RFC 9211), and why a response was not stored or not taken from the cache.
+//! `Cache-Status` (RFC 9211), and the reasons why a response was not served from the cache or not stored.
 
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-/// The response field of RFC 9211.
+/// The response field (RFC 9211).
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// What the cache did with one request; in the extensions of every response that passes a larder layer.
+/// The outcome of one request: a hit, or why it was forwarded and whether the response is stored.
 ///
-/// It prints as a member of the `Cache-Status` field (RFC 9211): `larder; fwd=uri-miss; stored; ttl=60`.
+/// It is in the extensions of every response that passes a larder layer, see [`of`](Self::of). `Display` formats it as a member of the
+/// `Cache-Status` field (RFC 9211): `larder; fwd=uri-miss; stored; ttl=60`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStatus {
     outcome: Outcome,
@@ -19,20 +20,20 @@ pub struct CacheStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Hit,
-    Forwarded { why: Forward, stored: Stored },
+    Forwarded { why: Forward, stored: Storage },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stored {
+enum Storage {
     Yes,
-    /// It was stored already, and has been validated (`fwd-status=304`).
+    /// The handler has validated the stored response (`fwd-status=304`).
     Validated,
-    /// Somebody else's fetch stored it.
+    /// The fetch of another request answered this one.
     Collapsed,
     No(Reason),
 }
 
-/// Why a request went to the handler (`fwd`, RFC 9211 §2.2).
+/// Why a request was forwarded to the handler (`fwd`, RFC 9211 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Forward {
@@ -40,18 +41,18 @@ pub enum Forward {
     Bypass,
     /// The method's semantics require the handler.
     Method,
-    /// Nothing is stored for this URI.
+    /// No response is stored for this URI.
     UriMiss,
-    /// Something is stored for this URI, but not for these request headers.
+    /// A response is stored for this URI, but none for these request headers.
     VaryMiss,
-    /// Something is stored that this request may not use.
+    /// A response is stored that this request may not use.
     Request,
-    /// What is stored is stale.
+    /// The stored response is stale.
     Stale,
 }
 
 impl Forward {
-    /// The token of RFC 9211 §2.2.
+    /// Returns the token of RFC 9211 §2.2.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bypass => "bypass",
@@ -66,9 +67,10 @@ impl Forward {
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $token:literal,)+) => {
-        /// Why a response was not taken from the cache and not stored either: every reason there is.
+        /// Why a response was neither a hit nor stored; in `Cache-Status`, the parameter `detail`.
         ///
-        /// It stands as `detail` in `Cache-Status`.
+        /// [`StaleOnError`](Self::StaleOnError) and [`StaleWhileSlow`](Self::StaleWhileSlow) come with a stale response from the cache, all
+        /// others with the handler's response or with an error.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Reason {
@@ -79,14 +81,14 @@ macro_rules! reasons {
             /// Every reason, for documentation and dashboards.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// The token that stands as `detail` in `Cache-Status`.
+            /// Returns the token that `Cache-Status` has as `detail`. Tokens do not change between versions.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $token,)+
                 }
             }
 
-            /// What it means, in a sentence.
+            /// Returns an explanation for people: one sentence of plain text.
             pub const fn explanation(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($($doc),+).trim_ascii(),)+
@@ -99,102 +101,102 @@ macro_rules! reasons {
 reasons! {
     /// The method is neither GET nor HEAD.
     Method = "method",
-    /// The answer to a HEAD request has no body to store.
+    /// The response to a HEAD request has no body to store.
     Head = "head",
-    /// The request has a `Cookie` and the route does not say which cookies matter: `ignore_cookies` or `vary_on_cookies`.
+    /// The request has a `Cookie`, and the route does not declare which cookies matter: see `ignore_cookies` and `vary_on_cookies`.
     RequestCookie = "request-cookie",
-    /// The request has `Authorization` and the response does not say that it may be shared (RFC 9111 §3.5).
+    /// The request has `Authorization`, and the response does not allow shared caches to store it (RFC 9111 §3.5).
     Authorization = "authorization",
-    /// A GET or HEAD with a body (RFC 9110 §9.3.1).
+    /// The request is a GET or HEAD with content (RFC 9110 §9.3.1).
     RequestBody = "request-body",
-    /// The request says `no-store`.
+    /// The request has the directive `no-store`.
     RequestNoStore = "request-no-store",
-    /// The host is not a valid one, or there are two.
+    /// The host of the request is invalid, or the request has two different hosts.
     InvalidHost = "invalid-host",
-    /// The request asks for another method or URL by header, such as `X-HTTP-Method-Override`.
+    /// A header field overrides the method or URL of the request, such as `X-HTTP-Method-Override`.
     RequestOverride = "request-override",
-    /// The request has `If-Match` or `If-Unmodified-Since`, which are the handler's to judge.
+    /// The request has `If-Match` or `If-Unmodified-Since`, which only the handler can evaluate.
     Precondition = "precondition",
-    /// The request asks for another protocol.
+    /// The request has `Upgrade`: it asks for another protocol.
     Upgrade = "upgrade",
-    /// The request's `Connection` names other fields, which a proxy on the way to the handler may remove.
+    /// The request's `Connection` names other fields, which a proxy between cache and handler may remove.
     ConnectionOptions = "connection-options",
-    /// The request's header fields have more than 32 KiB together, counted as HTTP/2 does.
+    /// The header fields of the request are larger than 32 KiB in total, counted as in HTTP/2.
     RequestFieldsTooLarge = "request-fields-too-large",
-    /// The query has more than 8,000 bytes, and the route has a rule for its parameters.
+    /// The query is longer than 8,000 bytes, and the route has a rule for query parameters.
     QueryTooLong = "query-too-long",
-    /// The route's own key function declined.
+    /// The function of `key_with` returned `None`.
     KeyDeclined = "key-declined",
-    /// The cache is switched off: [`CacheMode::Bypass`](crate::CacheMode::Bypass).
+    /// The cache is switched off (`CacheMode::Bypass`).
     SwitchedOff = "switched-off",
-    /// Nothing is stored at present: [`CacheMode::ReadOnly`](crate::CacheMode::ReadOnly).
+    /// The cache stores nothing at present (`CacheMode::ReadOnly`).
     ReadOnly = "read-only",
-    /// The response says `no-store`.
+    /// The response has the directive `no-store`.
     NoStore = "no-store",
-    /// The response says `no-cache`: it would have to be validated before every use.
+    /// The response has the directive `no-cache`: it would have to be validated before each use.
     NoCache = "no-cache",
-    /// The response says `private`, or an inner layer marked it so.
+    /// The response has the directive `private`, or an inner layer marked it as private.
     Private = "private",
     /// The response sets a cookie.
     SetCookie = "set-cookie",
-    /// The response says `Vary: *`.
+    /// The response has `Vary: *`.
     VaryStar = "vary-star",
-    /// The URL already has as many variants as it may.
+    /// The URL already has the maximum number of variants (`max_variants`).
     VariantLimit = "variant-limit",
-    /// The status is not one that this route stores.
+    /// The route does not store responses with this status.
     Status = "status",
-    /// Neither the response nor the route gives a lifetime.
+    /// Neither the response nor the route sets a freshness lifetime.
     NoFreshness = "no-freshness",
-    /// The response was stale when it came.
+    /// The response was already stale when it arrived.
     Stale = "already-stale",
-    /// The body is larger than the route stores.
+    /// The body is larger than the route's `max_body`, or than the store accepts.
     TooLarge = "too-large",
     /// The response is an endless stream, such as `text/event-stream`.
     EventStream = "event-stream",
-    /// The route's `store_if` said no.
+    /// The route's `store_if` returned `false`.
     StoreIf = "store-if",
     /// The response has more than 128 tags.
     TooManyTags = "too-many-tags",
-    /// A tag is empty or over 256 bytes.
+    /// A tag is empty or longer than 256 bytes.
     InvalidTag = "invalid-tag",
     /// A tag template names a capture that the route does not have.
     MissingCapture = "missing-capture",
-    /// The response allows one origin (CORS) and has no `Vary: Origin`.
+    /// The response allows a single origin (CORS), and has no `Vary: Origin`.
     CorsOrigin = "cors-origin",
-    /// The response's content security policy has a nonce, which must not be used twice.
+    /// The response's `Content-Security-Policy` has a nonce, which must not be used twice.
     Nonce = "nonce",
-    /// The body's length is not what `Content-Length` says.
+    /// The length of the body differs from `Content-Length`.
     LengthMismatch = "length-mismatch",
     /// The body ended with an error, or the client left before its end.
     Incomplete = "incomplete",
-    /// The request wants an answer from the cache alone, and there is none (RFC 9111 §5.2.1.7).
+    /// The request has `only-if-cached`, and no stored response can answer it (RFC 9111 §5.2.1.7).
     OnlyIfCached = "only-if-cached",
-    /// The handler says that what is stored has not changed, and it is not stored again.
+    /// The handler returned a 304 for another representation than the stored one, which therefore stays as it is.
     NotModified = "not-modified",
-    /// The response is compressed with a dictionary and does not say so in `Vary` (RFC 9842 §6.2).
+    /// The response is compressed with a dictionary, and its `Vary` does not say so (RFC 9842 §6.2).
     Dictionary = "dictionary",
-    /// A larder layer further in has dealt with it: its tags and its decision are not known out here.
+    /// An inner larder layer handled the response, and only that layer knows its tags.
     InnerLayer = "inner-layer",
     /// The response has trailers.
     Trailers = "trailers",
-    /// It was invalidated while the handler ran.
+    /// The response was invalidated while the handler ran.
     Invalidated = "invalidated",
-    /// The handler asked for an invalidation that failed.
+    /// The handler requested an invalidation, and it failed.
     InvalidationFailed = "invalidation-failed",
-    /// The backend failed or took too long.
+    /// The store failed or timed out.
     Backend = "backend",
-    /// As many bytes were read ahead of clients as may be: [`Cache::with_max_buffered_bytes`](crate::Cache::with_max_buffered_bytes).
+    /// The limit on buffered response bytes was reached (`Cache::with_max_buffered_bytes`).
     BufferLimit = "buffer-limit",
-    /// The handler failed, and a stale response was answered in its place.
+    /// The handler failed, and a stale response was served instead.
     StaleOnError = "stale-on-error",
-    /// The handler took too long, and a stale response was answered in the meantime.
+    /// The handler took too long, and a stale response was served meanwhile.
     StaleWhileSlow = "stale-while-slow",
-    /// The request had waited too long for another's fetch, or too many waited, and asked the handler itself.
+    /// The request waited too long for the fetch of another, or too many requests were waiting: it was forwarded to the handler.
     WaitLimit = "wait-limit",
 }
 
 impl Reason {
-    /// Whether it lies in the response, so that the next one for the same key will most likely not be stored either.
+    /// Returns whether the cause is the response itself: then the next response for the same key will most likely not be stored either.
     pub(crate) fn is_the_response(self) -> bool {
         use Reason::{
             CorsOrigin, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness, NoStore, Nonce,
@@ -227,19 +229,19 @@ impl Reason {
 }
 
 impl CacheStatus {
-    /// The status of a response, or `None` if it did not pass a larder layer.
+    /// Returns the status of a response; `None` if the response did not pass a larder layer.
     ///
-    /// With several layers it is that of the outermost.
+    /// With nested layers, it is the status of the outermost.
     pub fn of<B>(response: &Response<B>) -> Option<&Self> {
         response.extensions().get()
     }
 
-    /// Whether the response was answered from the cache.
+    /// Returns whether the response was served from the cache: fresh, or stale while it is revalidated in the background.
     pub fn is_hit(&self) -> bool {
         self.outcome == Outcome::Hit
     }
 
-    /// Why the handler was asked; `None` for a hit.
+    /// Returns why the request was forwarded to the handler; `None` for a hit.
     pub fn forward(&self) -> Option<Forward> {
         match self.outcome {
             Outcome::Hit => None,
@@ -247,30 +249,30 @@ impl CacheStatus {
         }
     }
 
-    /// Whether the handler's response is stored, or is being stored as its body passes.
+    /// Returns whether the handler's response is stored, or will be stored once its body is complete.
     pub fn is_stored(&self) -> bool {
-        matches!(self.outcome, Outcome::Forwarded { stored: Stored::Yes | Stored::Validated, .. })
+        matches!(self.outcome, Outcome::Forwarded { stored: Storage::Yes | Storage::Validated, .. })
     }
 
-    /// Whether the request was answered by the fetch that another request for the same key had begun.
+    /// Returns whether the fetch of another request for the same key answered this request.
     pub fn is_collapsed(&self) -> bool {
-        matches!(self.outcome, Outcome::Forwarded { stored: Stored::Collapsed, .. })
+        matches!(self.outcome, Outcome::Forwarded { stored: Storage::Collapsed, .. })
     }
 
-    /// Whether the handler said that what is stored has not changed, which made it fresh again (RFC 9111 §4.3.4).
+    /// Returns whether the handler validated the stored response by a 304, which made it fresh again (RFC 9111 §4.3.4).
     pub fn is_validated(&self) -> bool {
-        matches!(self.outcome, Outcome::Forwarded { stored: Stored::Validated, .. })
+        matches!(self.outcome, Outcome::Forwarded { stored: Storage::Validated, .. })
     }
 
-    /// Why the handler's response is not stored; `None` if it is, and for a hit.
+    /// Returns why no response was stored for this request; `None` if one was, and for a hit.
     pub fn reason(&self) -> Option<Reason> {
         match self.outcome {
-            Outcome::Forwarded { stored: Stored::No(reason), .. } => Some(reason),
+            Outcome::Forwarded { stored: Storage::No(reason), .. } => Some(reason),
             _ => None,
         }
     }
 
-    /// How many seconds of freshness remain; `None` where nothing is stored.
+    /// Returns the remaining freshness in seconds, negative for a stale response; `None` if no stored response is involved.
     pub fn ttl(&self) -> Option<i64> {
         self.ttl
     }
@@ -280,24 +282,24 @@ impl CacheStatus {
     }
 
     pub(crate) fn stored(why: Forward, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Stored::Yes }, ttl: Some(ttl) }
+        Self { outcome: Outcome::Forwarded { why, stored: Storage::Yes }, ttl: Some(ttl) }
     }
 
     pub(crate) fn validated(why: Forward, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Stored::Validated }, ttl: Some(ttl) }
+        Self { outcome: Outcome::Forwarded { why, stored: Storage::Validated }, ttl: Some(ttl) }
     }
 
     pub(crate) fn collapsed(why: Forward, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Stored::Collapsed }, ttl: Some(ttl) }
+        Self { outcome: Outcome::Forwarded { why, stored: Storage::Collapsed }, ttl: Some(ttl) }
     }
 
-    /// A stale response, answered because the handler failed or took too long.
+    /// The status of a stale response that is served because the handler failed or took too long.
     pub(crate) fn stale(reason: Reason, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why: Forward::Stale, stored: Stored::No(reason) }, ttl: Some(ttl) }
+        Self { outcome: Outcome::Forwarded { why: Forward::Stale, stored: Storage::No(reason) }, ttl: Some(ttl) }
     }
 
     pub(crate) fn not_stored(why: Forward, reason: Reason) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Stored::No(reason) }, ttl: None }
+        Self { outcome: Outcome::Forwarded { why, stored: Storage::No(reason) }, ttl: None }
     }
 
     /// Appends the field, after the members of caches nearer to the origin (RFC 9211 §2).
@@ -312,7 +314,7 @@ impl CacheStatus {
     }
 }
 
-/// Whether a layer sends `Cache-Status`: it tells clients whether somebody asked before them (RFC 9211 §6).
+/// Whether a layer sends `Cache-Status`, which discloses that another client has requested the page before (RFC 9211 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum StatusField {
     #[default]
@@ -328,10 +330,10 @@ impl fmt::Display for CacheStatus {
             Outcome::Forwarded { why, stored } => {
                 write!(f, "; fwd={}", why.as_str())?;
                 match stored {
-                    Stored::Yes => f.write_str("; stored")?,
-                    Stored::Validated => f.write_str("; fwd-status=304; stored")?,
-                    Stored::Collapsed => f.write_str("; collapsed")?,
-                    Stored::No(reason) => write!(f, "; detail={}", reason.as_str())?,
+                    Storage::Yes => f.write_str("; stored")?,
+                    Storage::Validated => f.write_str("; fwd-status=304; stored")?,
+                    Storage::Collapsed => f.write_str("; collapsed")?,
+                    Storage::No(reason) => write!(f, "; detail={}", reason.as_str())?,
                 }
             }
         }
@@ -351,5 +353,15 @@ mod tests {
         assert_eq!(CacheStatus::collapsed(Forward::UriMiss, 60).to_string(), "larder; fwd=uri-miss; collapsed; ttl=60");
         let refused = CacheStatus::not_stored(Forward::Bypass, Reason::RequestCookie);
         assert_eq!(refused.to_string(), "larder; fwd=bypass; detail=request-cookie");
+    }
+
+    #[test]
+    fn explanations_are_plain_sentences_without_rustdoc_links() {
+        for reason in Reason::ALL {
+            let text = reason.explanation();
+            assert!(!text.contains(['[', ']']), "{reason:?}: {text}");
+            assert!(text.starts_with(char::is_uppercase) && text.ends_with('.') && !text.contains('\n'), "{reason:?}: {text}");
+            assert_eq!(text.matches('`').count() % 2, 0, "{reason:?}: {text}");
+        }
     }
 }

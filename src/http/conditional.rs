@@ -1,4 +1,4 @@
-//! Preconditions (RFC 9110 §13).
+//! Conditional requests: preconditions and validation (RFC 9110 §13, RFC 9111 §4.3).
 
 use std::time::Duration;
 
@@ -17,19 +17,20 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// What of a stored response answers a request with preconditions or ranges.
+/// The part of a stored response that answers a request with preconditions or a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Selection {
     Whole,
-    /// The client has it already.
+    /// The client has the current representation: 304.
     NotModified,
     Part(u64, u64),
     Unsatisfiable,
 }
 
-/// Evaluates what the client asks, in the order of RFC 9110 §13.2.2. `If-Match` and `If-Unmodified-Since` never come here.
+/// Evaluates preconditions and range in the order of RFC 9110 §13.2.2. `If-Match` and `If-Unmodified-Since` do not occur here: such
+/// requests bypass the cache.
 pub(crate) fn evaluate_preconditions(request: &HeaderMap, status: StatusCode, stored: &HeaderMap, length: u64) -> Selection {
-    // RFC 9111 §4.3.2: preconditions apply to a stored 200 alone.
+    // RFC 9111 §4.3.2: preconditions apply to a stored 200 only.
     if status != StatusCode::OK {
         return Selection::Whole;
     }
@@ -46,7 +47,7 @@ pub(crate) fn evaluate_preconditions(request: &HeaderMap, status: StatusCode, st
     }
 }
 
-/// RFC 9111 §4.3.2: `If-None-Match` goes before `If-Modified-Since`.
+/// RFC 9111 §4.3.2: `If-None-Match` takes precedence over `If-Modified-Since`.
 fn is_unmodified(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if request.contains_key(IF_NONE_MATCH) {
         return names_etag(request, stored.get(ETAG));
@@ -55,7 +56,7 @@ fn is_unmodified(request: &HeaderMap, stored: &HeaderMap) -> bool {
     modified <= since
 }
 
-/// Whether `If-None-Match` names the entity tag, by weak comparison (RFC 9110 §13.1.2); `*` is any.
+/// Returns whether `If-None-Match` contains the entity tag, by weak comparison (RFC 9110 §13.1.2); `*` matches any.
 pub(crate) fn names_etag(request: &HeaderMap, etag: Option<&HeaderValue>) -> bool {
     let lines = request.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
     lines.into_iter().any(|line| {
@@ -65,7 +66,7 @@ pub(crate) fn names_etag(request: &HeaderMap, etag: Option<&HeaderValue>) -> boo
     })
 }
 
-/// The last modification of what is stored, or else when it was made.
+/// Returns `Last-Modified` of the stored response, or else its `Date`.
 fn modified(stored: &HeaderMap) -> Option<Timestamp> {
     date(stored.get(LAST_MODIFIED)).or_else(|| date(stored.get(DATE)))
 }
@@ -74,21 +75,21 @@ fn date(value: Option<&HeaderValue>) -> Option<Timestamp> {
     parse_date(value?.as_bytes())
 }
 
-/// RFC 9110 §13.1.5: only the very representation that the client has a part of, by strong comparison.
+/// RFC 9110 §13.1.5: a range applies only to the representation of which the client has a part, by strong comparison.
 fn range_applies(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let Some(validator) = request.get(IF_RANGE) else { return true };
     match validator.as_bytes() {
         [b'"', ..] => stored.get(ETAG) == Some(validator),
         [b'W', b'/', ..] => false,
         _ => date(stored.get(LAST_MODIFIED)).is_some_and(|modified| {
-            // RFC 9110 §8.8.2.2: in the second in which the response was made, it may have changed again.
+            // RFC 9110 §8.8.2.2: a date is a strong validator only if the response was made at least a second after the modification.
             let strong = date(stored.get(DATE)).is_some_and(|date| date >= modified + Duration::from_secs(1));
             strong && date(Some(validator)) == Some(modified)
         }),
     }
 }
 
-/// The entity tags of a list. What stands in quotes may hold commas; an unquoted one is taken as it is.
+/// Splits a list of entity tags. A quoted tag may contain commas; an unquoted one is taken verbatim.
 fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -115,20 +116,20 @@ fn without_weakness(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// Whether the client has what was last modified then.
+/// Returns whether the client has the version of `modified`; never if it sent `If-None-Match`, which takes precedence.
 pub(crate) fn is_unmodified_since(request: &HeaderMap, modified: Timestamp) -> bool {
     !request.contains_key(IF_NONE_MATCH)
         && date(request.get(IF_MODIFIED_SINCE)).is_some_and(|since| modified.whole_seconds() <= since)
 }
 
-/// Whether a stored response can be validated (RFC 9110 §8.8).
+/// Returns whether a stored response has a validator (RFC 9110 §8.8).
 pub(crate) fn has_validator(stored: &HeaderMap) -> bool {
     stored.contains_key(ETAG) || stored.contains_key(LAST_MODIFIED)
 }
 
-/// Makes a request ask whether what is stored is still right, with all its validators (RFC 9111 §4.3.1).
+/// Makes a request conditional on all validators of the stored response (RFC 9111 §4.3.1); returns whether it has any.
 ///
-/// The client's own preconditions are put aside: they are answered from what comes of it. Tells whether there is a validator.
+/// Removes the client's own preconditions, which are evaluated on the outcome.
 pub(crate) fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     request.remove(IF_NONE_MATCH);
     request.remove(IF_MODIFIED_SINCE);
@@ -141,13 +142,13 @@ pub(crate) fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) -> b
     has_validator(stored)
 }
 
-/// Whether a 304 is about another representation than the stored one (RFC 9111 §4.3.4).
+/// Returns whether a 304 is for another representation than the stored one, by its strong entity tag (RFC 9111 §4.3.4).
 pub(crate) fn selects_other_representation(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
     let strong = |headers: &HeaderMap| headers.get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
     strong(not_modified).is_some_and(|etag| strong(stored).is_none_or(|stored| stored != etag))
 }
 
-/// Whether a 304 is about the stored representation at least by weak comparison, or does not say (RFC 9110 §8.8.3.2).
+/// Returns whether a 304 has no entity tag, or that of the stored response by weak comparison (RFC 9110 §8.8.3.2).
 pub(crate) fn weakly_matches(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
     match (not_modified.get(ETAG), stored.get(ETAG)) {
         (Some(new), Some(old)) => without_weakness(new.as_bytes()) == without_weakness(old.as_bytes()),
@@ -156,7 +157,7 @@ pub(crate) fn weakly_matches(not_modified: &HeaderMap, stored: &HeaderMap) -> bo
     }
 }
 
-/// Removes from a whole response what a 304 does not carry (RFC 9110 §15.4.5).
+/// Removes the fields that a 304 does not carry (RFC 9110 §15.4.5).
 pub(crate) fn retain_304_fields(headers: &mut HeaderMap) {
     for field in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_LANGUAGE] {
         headers.remove(field);

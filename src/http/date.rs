@@ -7,22 +7,22 @@ use http::HeaderValue;
 use super::field::scan::count;
 use crate::clock::Timestamp;
 
-/// Reads a date in any of the three forms of RFC 9110 §5.6.7, without regard to letter case (RFC 9111 §4.2).
+/// Parses a date in any of the three forms of RFC 9110 §5.6.7, case-insensitively (RFC 9111 §4.2).
 ///
-/// What keeps to none of them is no date: nothing is repaired.
+/// Returns `None` for anything else: invalid dates are not repaired.
 pub(crate) fn parse_date(text: &[u8]) -> Option<Timestamp> {
-    /// More than the longest of the forms has: "Wednesday, 09-Nov-1994 08:49:37 GMT", with some space.
+    /// Longer than the longest form, "Wednesday, 09-Nov-1994 08:49:37 GMT", with some white space.
     const LONGEST: usize = 64;
     if text.len() > LONGEST {
         return None;
     }
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
     count(text.len());
-    let capitalised = capitalise(text);
-    httpdate::parse_http_date(&capitalised).ok().map(Timestamp::from)
+    let capitalized = capitalize(text);
+    httpdate::parse_http_date(&capitalized).ok().map(Timestamp::from)
 }
 
-/// The date of `time`; the responses of one second, on one thread, share what is formatted once.
+/// Formats `time`. Each thread keeps the value of the latest second: responses of the same second share it, unformatted.
 pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
     thread_local! {
         static LATEST: RefCell<Option<(Timestamp, HeaderValue)>> = const { RefCell::new(None) };
@@ -35,22 +35,22 @@ pub(crate) fn http_date(time: Timestamp) -> HeaderValue {
 }
 
 fn format_date(time: Timestamp) -> HeaderValue {
-    /// The last second that the form can express.
+    /// The last second that the format can express.
     const END_OF_9999: Timestamp = Timestamp::from_millis(253_402_300_799_000);
     let time = time.min(END_OF_9999);
     HeaderValue::from_str(&httpdate::fmt_http_date(time.into())).expect("an HTTP date is a legal field value")
 }
 
-/// `sun, 06 nov 1994 08:49:37 gmt` as the grammar spells it: names with one capital, zones in capitals.
-fn capitalise(text: &str) -> String {
-    let mut capitalised = String::with_capacity(text.len());
+/// Spells `sun, 06 nov 1994 08:49:37 gmt` as the grammar does: names with one capital, the zone in capitals.
+fn capitalize(text: &str) -> String {
+    let mut capitalized = String::with_capacity(text.len());
     for (at, letter) in text.char_indices() {
         let begins = !text[..at].ends_with(|before: char| before.is_ascii_alphabetic());
-        capitalised.push(if begins { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() });
+        capitalized.push(if begins { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() });
     }
-    match capitalised.strip_suffix("Gmt") {
+    match capitalized.strip_suffix("Gmt") {
         Some(date) => format!("{date}GMT"),
-        None => capitalised,
+        None => capitalized,
     }
 }
 

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 
-/// A strong entity tag for a body: half of its SHA-256, the same on every node.
+/// Returns a strong entity tag for a body: half of its SHA-256, the same on every node.
 pub(crate) fn entity_tag(body: &[u8]) -> HeaderValue {
     let digest = Sha256::digest(body);
     let mut tag = String::with_capacity(34);

@@ -1,13 +1,13 @@
-//! Fields by which proxies name the original target of a request.
+//! Request fields in which proxies report the original target of a request.
 
 use http::{HeaderName, header::FORWARDED};
 use smallvec::SmallVec;
 
 use super::field::scan::{split, trim};
 
-/// Fields with which a proxy tells where a request was sent, and from which handlers build links and redirects: they belong
-/// to the key, or the first client that sends them decides what all others get. A field's position is part of the encoding of keys:
-/// append new ones at the end.
+/// Fields in which proxies report the target of a request, and from which handlers build links and redirects. They belong to the
+/// key: otherwise the first client that sends one would decide which links all others get. A field's position is part of the encoding of
+/// keys: append new ones at the end.
 pub(crate) static FIELDS: [HeaderName; 20] = [
     FORWARDED,
     HeaderName::from_static("front-end-https"),
@@ -31,14 +31,14 @@ pub(crate) static FIELDS: [HeaderName; 20] = [
     HeaderName::from_static("x-url-scheme"),
 ];
 
-/// What their names begin with.
+/// The first letters of their names.
 pub(crate) const FORWARDING_INITIALS: [u8; 2] = *b"fx";
 
 pub(crate) fn is_forwarding(name: &str) -> bool {
     FIELDS.iter().any(|field| field.as_str() == name)
 }
 
-/// `Forwarded` (RFC 7239) without `for` and `by`, which differ for every client and say nothing about the target.
+/// Returns `Forwarded` (RFC 7239) without `for` and `by`, which differ for every client and do not concern the target.
 pub(crate) fn without_addresses(value: &[u8]) -> SmallVec<[u8; 64]> {
     let mut rest = SmallVec::new();
     for parameter in split(value, |byte| matches!(byte, b',' | b';')).map(trim) {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_forwarded_only_what_names_the_target_counts() {
+    fn forwarded_counts_without_addresses() {
         let rest = |value: &str| without_addresses(value.as_bytes()).to_vec();
         assert_eq!(rest("for=1.2.3.4;host=a;proto=https, For=5.6.7.8;by=9"), rest("host=a; proto=https;by=x"));
         assert_ne!(rest("for=1.2.3.4;host=a"), rest("for=1.2.3.4;host=b"));

@@ -1,4 +1,4 @@
-//! HTTP fields and rules that need nothing of the cache.
+//! HTTP header fields and rules, as pure functions that do not depend on the cache.
 
 pub(crate) mod accept;
 pub(crate) mod authority;

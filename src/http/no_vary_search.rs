@@ -9,7 +9,7 @@ use super::field::scan::count;
 
 const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 
-/// Which parts of the query make no difference to a response (`No-Vary-Search`).
+/// The parts of the query that do not affect a response (`No-Vary-Search`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueryVariance {
     pub(crate) parameters: Parameters,
@@ -18,9 +18,9 @@ pub(crate) struct QueryVariance {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Parameters {
-    /// All count but these.
+    /// All parameters count except these.
     Ignored(Vec<String>),
-    /// None count but these.
+    /// Only these parameters count.
     Kept(Vec<String>),
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Order {
 }
 
 impl QueryVariance {
-    /// Reads the field; `None` if it is absent or anything but what the draft has, in which case the whole query counts.
+    /// Reads the field; `None` if it is absent or invalid: then the whole query counts.
     pub(crate) fn parse(response: &HeaderMap) -> Option<Self> {
         let lines: Vec<_> = response.get_all(NO_VARY_SEARCH).iter().map(HeaderValue::as_bytes).collect();
         if lines.is_empty() {
@@ -55,7 +55,7 @@ impl QueryVariance {
         Some(Self { parameters, order })
     }
 
-    /// What of a query counts, in one form for all queries that are equal once parsed; `None` if nothing does.
+    /// Returns the part of a query that counts, in one form for all queries that parse alike; `None` if nothing counts.
     pub(crate) fn apply(&self, query: Option<&str>) -> Option<String> {
         let parsed = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let mut counting: Vec<(Cow<'_, str>, Cow<'_, str>)> = parsed.filter(|(name, _)| self.counts(name)).collect();
@@ -81,7 +81,7 @@ impl QueryVariance {
 
 fn names(list: &ListEntry) -> Option<Vec<String>> {
     let ListEntry::InnerList(InnerList { items, .. }) = list else { return None };
-    // A name is written as it would stand in a query.
+    // Names are encoded as in a query.
     let decoded =
         |name: &str| form_urlencoded::parse(name.as_bytes()).next().map_or_else(String::new, |(name, _)| name.into_owned());
     items.iter().map(|item| item.bare_item.as_string().map(|name| decoded(name.as_str()))).collect()

@@ -1,20 +1,20 @@
-//! Ranges of bytes (RFC 9110 §14).
+//! Byte ranges (RFC 9110 §14).
 
 use super::field::scan::{count, find};
 
-/// The part of a body that a request asks for (RFC 9110 §14.2).
+/// The part of a body that a `Range` field selects (RFC 9110 §14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Everything: no part is asked for that one can give.
+    /// The whole body: the field is not a single valid range of bytes.
     Whole,
-    /// From the first of these bytes up to, not including, the second.
+    /// The bytes from the first offset up to, not including, the second.
     Bytes(u64, u64),
-    /// Nothing of the body lies in the range.
+    /// The range begins after the end of the body.
     Unsatisfiable,
 }
 
-/// Reads a `Range` field for a body of `length` bytes. One range is served; several, another unit, or nonsense are answered
-/// with everything, as the RFC allows.
+/// Evaluates a `Range` field for a body of `length` bytes. A single range is served; several ranges, another unit and invalid
+/// values select the whole body, as the RFC allows.
 pub(crate) fn part(range: &[u8], length: u64) -> Part {
     let Some((first, last)) = single_range(range) else { return Part::Whole };
     match (number(first), number(last)) {
@@ -39,7 +39,7 @@ fn single_range(range: &[u8]) -> Option<(&[u8], &[u8])> {
     unit.eq_ignore_ascii_case(b"bytes").then_some((&set[..dash], &set[dash + 1..]))
 }
 
-/// A number as large as it may be: one too large to count lies behind the end of any body.
+/// Parses a number. One that overflows becomes `u64::MAX`, which is after the end of any body.
 fn number(digits: &[u8]) -> Option<u64> {
     let number =
         |sum: u64, digit: &u8| digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn several_ranges_other_units_and_nonsense_are_answered_with_everything() {
+    fn several_ranges_other_units_and_invalid_values_select_the_whole_body() {
         for range in [
             "bytes=0-1,3-4",
             "pages=1-2",

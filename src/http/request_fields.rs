@@ -1,4 +1,4 @@
-//! What the fields of a request say to the cache, read in one pass.
+//! The header fields of a request that matter to the cache, read in one pass.
 
 use http::{HeaderMap, HeaderValue, request::Parts};
 
@@ -10,71 +10,75 @@ use super::{
     forwarded::{FORWARDING_INITIALS, is_forwarding},
 };
 
-/// What the header fields of a request say about its way through the cache, read in one pass.
+/// The header fields of a request that decide how the cache treats it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RequestFields<'r> {
-    /// Of all fields together, as HTTP/2 counts it (RFC 9113 §6.5.2).
+    /// The size of all fields in bytes, counted as in HTTP/2 (RFC 9113 §6.5.2).
     pub(crate) size: usize,
     pub(crate) host: Option<&'r HeaderValue>,
     pub(crate) repeated_host: bool,
     pub(crate) cookie: bool,
     pub(crate) authorization: bool,
+    /// It has content, by `Content-Length` or `Transfer-Encoding`.
     pub(crate) content: bool,
+    /// A field overrides its method or URL.
     pub(crate) overridden: bool,
+    /// It has `If-Match` or `If-Unmodified-Since`.
     pub(crate) precondition: bool,
     pub(crate) upgrade: bool,
-    /// `Connection` names fields, which a proxy on the way to the handler may remove (RFC 9110 §7.6.1).
+    /// `Connection` names fields, which a proxy between cache and handler may remove (RFC 9110 §7.6.1).
     pub(crate) connection_options: bool,
-    /// It asks for less than the whole: a precondition, a range.
-    pub(crate) selective: bool,
+    /// It has `If-None-Match`, `If-Modified-Since` or `Range`: a part of the response may be enough.
+    pub(crate) conditional: bool,
     /// It has `Cache-Control` or `Pragma`.
-    pub(crate) demanding: bool,
-    /// One of the fields is there with which a proxy tells where the request was sent.
+    pub(crate) directives: bool,
+    /// It has a field in which proxies report the target of a request.
     pub(crate) forwarded: bool,
 }
 
-/// What each field has to say; the one that every request has stands first.
-const FIELD_FLAGS: [(&str, Note); 19] = [
-    ("host", |facts, value| facts.repeated_host |= facts.host.replace(value).is_some()),
-    ("connection", |facts, value| facts.connection_options |= !is_usual(value)),
-    ("cookie", |facts, _| facts.cookie = true),
-    ("authorization", |facts, _| facts.authorization = true),
-    ("content-length", |facts, value| facts.content |= value.as_bytes() != b"0"),
-    ("transfer-encoding", |facts, _| facts.content = true),
-    ("x-http-method", |facts, _| facts.overridden = true),
-    ("x-http-method-override", |facts, _| facts.overridden = true),
-    ("x-method-override", |facts, _| facts.overridden = true),
-    ("x-original-url", |facts, _| facts.overridden = true),
-    ("x-rewrite-url", |facts, _| facts.overridden = true),
-    ("if-match", |facts, _| facts.precondition = true),
-    ("if-unmodified-since", |facts, _| facts.precondition = true),
-    ("upgrade", |facts, _| facts.upgrade = true),
-    ("if-modified-since", |facts, _| facts.selective = true),
-    ("if-none-match", |facts, _| facts.selective = true),
-    ("range", |facts, _| facts.selective = true),
-    ("cache-control", |facts, _| facts.demanding = true),
-    ("pragma", |facts, _| facts.demanding = true),
+/// Each field with its effect; the field that every request has comes first.
+const FIELD_FLAGS: [(&str, SetFlag); 19] = [
+    ("host", |fields, value| fields.repeated_host |= fields.host.replace(value).is_some()),
+    ("connection", |fields, value| fields.connection_options |= !is_usual(value)),
+    ("cookie", |fields, _| fields.cookie = true),
+    ("authorization", |fields, _| fields.authorization = true),
+    ("content-length", |fields, value| fields.content |= value.as_bytes() != b"0"),
+    ("transfer-encoding", |fields, _| fields.content = true),
+    ("x-http-method", |fields, _| fields.overridden = true),
+    ("x-http-method-override", |fields, _| fields.overridden = true),
+    ("x-method-override", |fields, _| fields.overridden = true),
+    ("x-original-url", |fields, _| fields.overridden = true),
+    ("x-rewrite-url", |fields, _| fields.overridden = true),
+    ("if-match", |fields, _| fields.precondition = true),
+    ("if-unmodified-since", |fields, _| fields.precondition = true),
+    ("upgrade", |fields, _| fields.upgrade = true),
+    ("if-modified-since", |fields, _| fields.conditional = true),
+    ("if-none-match", |fields, _| fields.conditional = true),
+    ("range", |fields, _| fields.conditional = true),
+    ("cache-control", |fields, _| fields.directives = true),
+    ("pragma", |fields, _| fields.directives = true),
 ];
 
-/// The largest size of a request's header fields that are read at all. nginx accepts as much by default, Node half of it.
+/// The largest size of the header fields of a request that the cache handles, in bytes. nginx accepts as much by default, Node half
+/// of it.
 ///
-/// What a request costs before the handler runs, the size of its key included, is bounded by it.
+/// It bounds the cost of a request before the handler runs, and the size of its key.
 pub(crate) const MAX_FIELDS_SIZE: usize = 32 << 10;
 
-/// What HTTP/2 counts for each field beside its name and value (RFC 9113 §6.5.2).
+/// The overhead that HTTP/2 counts for each field (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
-/// Whether `Connection` has only options that name no field of the request itself.
+/// Returns whether `Connection` has only options that do not name a field of the request.
 fn is_usual(connection: &HeaderValue) -> bool {
     const USUAL: [&[u8]; 5] = [b"keep-alive", b"close", b"te", b"upgrade", b"http2-settings"];
     let usual = |option: &[u8]| option.is_empty() || USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual));
     split(connection.as_bytes(), |byte| byte == b',').map(trim).all(usual)
 }
 
-type Note = for<'r> fn(&mut RequestFields<'r>, &'r HeaderValue);
+type SetFlag = for<'r> fn(&mut RequestFields<'r>, &'r HeaderValue);
 
-/// Almost every field of a request is told apart by this alone.
-static NOTED: NameFilter = {
+/// Rules out almost every field that has no effect.
+static FILTER: NameFilter = {
     let mut names = [""; FIELD_FLAGS.len()];
     let mut at = 0;
     while at < FIELD_FLAGS.len() {
@@ -86,25 +90,25 @@ static NOTED: NameFilter = {
 
 impl<'r> RequestFields<'r> {
     pub(crate) fn read(headers: &'r HeaderMap) -> Self {
-        let mut facts = Self::default();
+        let mut fields = Self::default();
         for (name, value) in headers {
             count(1);
-            facts.size += name.as_str().len() + value.len() + FIELD_OVERHEAD;
-            if NOTED.passes(name.as_str()) {
-                facts.note(name.as_str(), value);
+            fields.size += name.as_str().len() + value.len() + FIELD_OVERHEAD;
+            if FILTER.passes(name.as_str()) {
+                fields.set_flag(name.as_str(), value);
             }
         }
-        facts
+        fields
     }
 
-    fn note(&mut self, name: &str, value: &'r HeaderValue) {
-        match FIELD_FLAGS.iter().find(|(noted, _)| *noted == name) {
-            Some((_, note)) => note(self, value),
+    fn set_flag(&mut self, name: &str, value: &'r HeaderValue) {
+        match FIELD_FLAGS.iter().find(|(flagged, _)| *flagged == name) {
+            Some((_, set_flag)) => set_flag(self, value),
             None => self.forwarded |= is_forwarding(name),
         }
     }
 
-    /// The authority that the request is for, from its target (RFC 9112 §3.2.2) or from `Host`.
+    /// Returns the authority of the request, from its target (RFC 9112 §3.2.2) or from `Host`.
     pub(crate) fn authority(&self, parts: &'r Parts) -> Result<Option<&'r [u8]>, AmbiguousHost> {
         let host = self.host.map(HeaderValue::as_bytes);
         match parts.uri.authority().map(|authority| authority.as_str().as_bytes()) {
@@ -116,7 +120,7 @@ impl<'r> RequestFields<'r> {
     }
 }
 
-/// Two hosts: larder may go by one and the handler by the other.
+/// The request has two different hosts: larder and the handler might each use another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AmbiguousHost;
 
@@ -128,8 +132,8 @@ mod tests {
     use crate::http::forwarded::FIELDS;
 
     #[test]
-    fn no_field_that_says_something_is_passed_over() {
+    fn filter_passes_every_field_that_has_an_effect() {
         let names = FIELD_FLAGS.iter().map(|(name, _)| *name).chain(FIELDS.iter().map(HeaderName::as_str));
-        assert_eq!(names.filter(|name| !NOTED.passes(name)).collect::<Vec<_>>(), [""; 0]);
+        assert_eq!(names.filter(|name| !FILTER.passes(name)).collect::<Vec<_>>(), [""; 0]);
     }
 }

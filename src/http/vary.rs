@@ -5,17 +5,16 @@ use http::{HeaderMap, HeaderName, header::VARY};
 /// The request fields that a response nominates (RFC 9111 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {
-    /// No field: one response for all.
+    /// No fields: one response for all requests.
     Nothing,
-    /// These fields: lower case, sorted, none twice.
+    /// These fields: in lower case, sorted, without duplicates.
     Fields(Box<[HeaderName]>),
-    /// `*`: nothing that a cache could know.
+    /// `*`: properties of the request that a cache cannot know.
     Everything,
 }
 
 impl Vary {
-    /// Reads every line, in any spelling. A member that is no field name is treated as `*`: what cannot be known cannot
-    /// be matched.
+    /// Reads every line, in any spelling. An invalid member is treated as `*`, because no request can be matched against it.
     pub(crate) fn parse(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(VARY).iter();
         let members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
@@ -31,7 +30,7 @@ impl Vary {
         if fields.is_empty() { Self::Nothing } else { Self::Fields(fields.into()) }
     }
 
-    /// The fields, none for `*` as well.
+    /// Returns the fields; none for `*`.
     pub(crate) fn fields(&self) -> &[HeaderName] {
         match self {
             Self::Fields(fields) => fields,
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_no_name_is_a_star() {
+    fn invalid_member_is_a_star() {
         assert_eq!(vary(&["accept encoding"]), Vary::Everything);
     }
 
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn accept_encoding_has_one_form_for_equal_wishes() {
+    fn accept_encoding_has_one_form_for_equal_preferences() {
         let normal = |value: &str| normal_accept_encoding(value.as_bytes()).into_owned();
         assert_eq!(normal("gzip, deflate, br"), normal("BR;q=1.0,deflate , x-gzip, sdch, foo;q=0.3,"));
         assert_ne!(normal("gzip, br"), normal("gzip, br;q=0.5"));

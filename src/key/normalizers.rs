@@ -1,4 +1,4 @@
-//! How request fields are compared when they select a response.
+//! The normal forms of request fields that select a response, and the keys of variants.
 
 use std::sync::Arc;
 
@@ -13,16 +13,18 @@ use crate::http::{
     field::lines::joined_lines,
 };
 
-/// How the values of a request field are compared when they select a response, for
-/// [`CacheLayer::normalize`](crate::CacheLayer::normalize): a function of the value, or a [`LanguageMatcher`].
+/// Normalizes the value of a request field that selects a response, for [`CacheLayer::normalize`](crate::CacheLayer::normalize): a
+/// function from value to normal form, or a [`LanguageMatcher`].
 ///
-/// Two values with the same normal form select the same response. What [`normalize`](Self::normalize) returns is part of the cache key.
+/// Two values with the same normal form select the same stored response (RFC 9111 §4.1). The normal form is part of the cache key. It is
+/// computed for each request, hits included, so it should be fast.
 pub trait Normalize: Send + Sync + 'static {
-    /// The normal form of a value; the value is empty if the request does not have the field.
+    /// Returns the normal form of a value. The value is empty if the request does not have the field; bytes that are not UTF-8 are replaced
+    /// by U+FFFD.
     fn normalize(&self, value: &str) -> String;
 
-    /// A description of the configuration, if two configurations may give different values the same normal form: layers with different
-    /// identities never share an entry. Default: `None`, only the normal form counts.
+    /// Returns a description of the configuration, if two configurations may return the same normal form for different values. Layers with
+    /// different identities never share an entry. Default: `None`, only the normal form counts.
     fn identity(&self) -> Option<String> {
         None
     }
@@ -44,44 +46,45 @@ impl Normalize for LanguageMatcher {
     }
 }
 
-/// How request fields are compared when they select among variants.
+/// The rules by which request fields are normalized.
 #[derive(Clone, Default)]
 pub(crate) struct Normalizers {
-    own: Vec<(HeaderName, Arc<dyn Normalize>)>,
-    /// Whether lists are compared by their members, languages by their ranks (RFC 9111 §4.1).
+    by_field: Vec<(HeaderName, Arc<dyn Normalize>)>,
+    /// Whether lists are compared by their members, and languages by their order of preference (RFC 9111 §4.1).
     lists: bool,
-    /// What keeps credentials among them unreadable.
+    /// Keys the digests of credentials.
     pub(crate) secret: Secret,
 }
 
 impl Normalizers {
-    /// Sets the normal form of a field; the last call for a field wins.
+    /// Sets the normalizer of a field; the last call for a field wins.
     pub(crate) fn set(&mut self, field: HeaderName, normalizer: impl Normalize) {
-        self.own.retain(|(name, _)| *name != field);
-        self.own.push((field, Arc::new(normalizer)));
+        self.by_field.retain(|(name, _)| *name != field);
+        self.by_field.push((field, Arc::new(normalizer)));
     }
 
     pub(crate) fn normalize_lists(&mut self, on: bool) {
         self.lists = on;
     }
 
-    /// Appends the configuration itself, in an encoding without ambiguity.
+    /// Appends the configuration, in an unambiguous encoding.
     pub(crate) fn describe(&self, description: &mut Key) {
-        let mut own: Vec<_> = self.own.iter().map(|(field, normalizer)| (field.as_str(), normalizer.identity())).collect();
-        own.sort();
-        description.push_list(own.iter().map(|(field, _)| *field));
-        own.iter().for_each(|(_, identity)| description.push_option(identity.as_deref().map(str::as_bytes)));
+        let mut by_field: Vec<_> =
+            self.by_field.iter().map(|(field, normalizer)| (field.as_str(), normalizer.identity())).collect();
+        by_field.sort();
+        description.push_list(by_field.iter().map(|(field, _)| *field));
+        by_field.iter().for_each(|(_, identity)| description.push_option(identity.as_deref().map(str::as_bytes)));
         description.push_byte(u8::from(self.lists));
     }
 
-    /// Appends the request's value of `field` to `key`, in its normal form.
+    /// Appends the normal form of a request's `field` to `key`.
     pub(crate) fn push(&self, key: &mut Key, headers: &HeaderMap, field: &HeaderName) {
         let value = joined_lines(headers, field);
         if field == AUTHORIZATION || field == COOKIE {
             return key.push_secret(&self.secret, value.as_deref());
         }
-        if let Some((_, normalizer)) = self.own.iter().find(|(name, _)| name == field) {
-            // An absent field is left to the function too: a language matcher has a default for it.
+        if let Some((_, normalizer)) = self.by_field.iter().find(|(name, _)| name == field) {
+            // The normalizer decides about an absent field, too: a language matcher has a default.
             let text = value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
             return key.push(normalizer.normalize(&text).as_bytes());
         }
@@ -93,7 +96,7 @@ impl Normalizers {
         }
     }
 
-    /// The key of the variant that this request selects.
+    /// Returns the key of the variant that a request selects by these fields.
     pub(crate) fn variant(&self, key: &Key, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
         let mut variant = base_variant_key(key);
         for field in fields {
@@ -104,7 +107,7 @@ impl Normalizers {
     }
 }
 
-/// The key of the variant that a response without `Vary` is among others that have it.
+/// Returns the key of the variant without `Vary`, beside variants that have it.
 pub(crate) fn base_variant_key(key: &Key) -> Key {
     let mut variant = key.clone();
     variant.push_byte(b'V');
@@ -113,6 +116,6 @@ pub(crate) fn base_variant_key(key: &Key) -> Key {
 
 impl std::fmt::Debug for Normalizers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.own.iter().map(|(field, _)| field)).finish()
+        f.debug_list().entries(self.by_field.iter().map(|(field, _)| field)).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! Which parameters of the query belong to the key.
+//! The query parameters that are part of the key.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::Key;
 use crate::{http::field::scan::count, lists::IntoNames};
 
-/// Which parameters of the query belong to the cache key; without a rule the query counts byte for byte.
+/// Selects the query parameters that are part of the key. The default is the whole query, byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct QueryRule {
     choice: Choice,
@@ -29,18 +29,18 @@ enum Order {
     Sorted,
 }
 
-/// A parameter name; with `*` at its end, all names that begin so.
+/// A parameter name or, with `*` at its end, a prefix of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     Exact(String),
     Prefix(String),
 }
 
-/// The longest query that a rule is applied to: RFC 9110 §4.1 recommends that servers support URIs of that length.
+/// The longest query that a rule is applied to, in bytes: RFC 9110 §4.1 recommends that servers support URIs of that length.
 pub(crate) const MAX_QUERY: usize = 8000;
 
 impl QueryRule {
-    /// Adds to the parameters that count; replaces a choice of ignored ones.
+    /// Adds parameters that count; discards an earlier `ignore`.
     pub(crate) fn only<S>(mut self, names: impl IntoNames<S>) -> Self {
         match &mut self.choice {
             Choice::Only(present) => present.extend(patterns(names)),
@@ -49,7 +49,7 @@ impl QueryRule {
         self
     }
 
-    /// Adds to the parameters that do not count; replaces a choice of those that do.
+    /// Adds parameters that do not count; discards an earlier `only`.
     pub(crate) fn ignore<S>(mut self, names: impl IntoNames<S>) -> Self {
         match &mut self.choice {
             Choice::Ignore(present) => present.extend(patterns(names)),
@@ -62,7 +62,7 @@ impl QueryRule {
         Self { order: if on { Order::Sorted } else { Order::AsSent }, ..self }
     }
 
-    /// Appends the rule itself, in an encoding without ambiguity.
+    /// Appends the rule, in an unambiguous encoding.
     pub(crate) fn describe(&self, description: &mut Key) {
         let (choice, patterns) = match &self.choice {
             Choice::All => (0, &[][..]),
@@ -75,14 +75,15 @@ impl QueryRule {
         description.push_byte(u8::from(self.order == Order::Sorted));
     }
 
+    /// Returns whether the query counts byte for byte.
     pub(crate) fn is_exact(&self) -> bool {
         matches!(self, Self { choice: Choice::All, order: Order::AsSent })
     }
 
-    /// The part of `query` that counts, as the handler sees it too; `None` if nothing is left.
+    /// Returns the part of `query` that counts, which is also what the handler receives; `None` if nothing is left.
     ///
-    /// Parameters are told apart as `application/x-www-form-urlencoded` does, by `&` alone, and are kept as they were
-    /// sent: two queries share a key only if their kept parameters are the same bytes.
+    /// Parameters are separated by `&` alone, as in `application/x-www-form-urlencoded`, and kept verbatim: two queries share a key only
+    /// if the parameters that count are equal byte for byte.
     pub(crate) fn apply<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
         let query = query?;
         if self.is_exact() {
@@ -91,7 +92,7 @@ impl QueryRule {
         let parameters = query.split('&').filter(|parameter| !parameter.is_empty()).map(|parameter| (name(parameter), parameter));
         let mut kept: SmallVec<[(Cow<'_, str>, &str); 16]> = parameters.filter(|(name, _)| self.keeps(name)).collect();
         if self.order == Order::Sorted {
-            // Stable, by name alone: of several values for one name the order may matter.
+            // A stable sort by name: the order of several values for one name may matter.
             kept.sort_by(|(a, _), (b, _)| {
                 count(a.len().min(b.len()) + 1);
                 a.cmp(b)
@@ -111,7 +112,7 @@ impl QueryRule {
 }
 
 impl Pattern {
-    /// As the application wrote it.
+    /// Returns the pattern as the application wrote it.
     fn text(&self) -> String {
         match self {
             Self::Exact(exact) => exact.clone(),
@@ -149,7 +150,7 @@ fn joined(parameters: &[(Cow<'_, str>, &str)], capacity: usize) -> String {
     query
 }
 
-/// The decoded name of one parameter.
+/// Returns the decoded name of a parameter.
 fn name(parameter: &str) -> Cow<'_, str> {
     count(parameter.len() + 1);
     let name = parameter.split('=').next().unwrap_or_default();
@@ -168,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn ignored_parameters_are_left_out_and_the_others_kept_as_sent() {
+    fn ignored_parameters_are_removed_and_others_kept_verbatim() {
         assert_eq!(ignoring(&["utm_*", "fbclid"], "a=%20&utm_source=x&b=2&fbclid=1").as_deref(), Some("a=%20&b=2"));
         assert_eq!(ignoring(&["utm_*"], "utm_source=x"), None);
     }
 
     #[test]
-    fn w4_a_parameter_is_what_stands_between_ampersands() {
+    fn w4_parameters_are_separated_by_ampersands_only() {
         assert_eq!(ignoring(&["utm_*"], "utm_x=1&utm_x;a=2"), None);
         assert_eq!(ignoring(&["utm_*"], "a=1;a=2").as_deref(), Some("a=1;a=2"));
         assert_eq!(ignoring(&["utm_*"], "a=1%26utm_x=2").as_deref(), Some("a=1%26utm_x=2"));

@@ -1,4 +1,4 @@
-//! Which parts of a request its cache key is made of, and in which encoding.
+//! The parts of a request that are in its cache key, and their encoding.
 
 use std::{borrow::Cow, fmt, ops::Range, ptr, sync::Arc};
 
@@ -28,10 +28,10 @@ use crate::{
 
 pub(crate) type KeyFn = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
-/// Which parts of a request its key is made of.
+/// Selects the parts of a request that are in its key.
 ///
-/// The bytes of a key are a format: nodes of different builds share entries in one store. They depend on the request, on these rules
-/// and on [`KEY_VERSION`](crate::key::KEY_VERSION) only, never on the names or the source lines of the program. `tests/golden/keys-v1`
+/// The bytes of a key are a format, because nodes of different builds share entries in one store. They depend only on the request, on
+/// these rules and on [`KEY_VERSION`](crate::key::KEY_VERSION), never on names or source lines of the program. `tests/golden/keys-v1`
 /// pins them.
 #[derive(Clone, Default)]
 pub(crate) struct KeyRules {
@@ -39,37 +39,37 @@ pub(crate) struct KeyRules {
     pub(crate) vary_on: Vec<HeaderName>,
     pub(crate) cookies: Cookies,
     pub(crate) principal: Option<KeyFn>,
-    /// A part of the application's own, and its name: two layers whose parts have different names share no entry.
+    /// A part that the application computes, and its name: layers whose parts have different names share no entry.
     pub(crate) part: Option<(String, KeyFn)>,
     pub(crate) normalizers: Normalizers,
-    /// Names these rules within a key; `None` for the default rules. Layers with different rules never share an entry.
+    /// Identifies these rules within a key; `None` for the default rules. Layers with different rules never share an entry.
     fingerprint: Option<Fingerprint>,
 }
 
-/// The beginning of a SHA-256 over the description of the rules.
+/// The first bytes of the SHA-256 of the description of the rules.
 type Fingerprint = [u8; 8];
 
-/// What a request's cookies mean to the route.
+/// The effect of cookies on the responses of a route.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Cookies {
-    /// They may mean anything: such a request bypasses the cache.
+    /// Unknown: a request with cookies bypasses the cache.
     #[default]
     Unknown,
-    /// They mean nothing.
+    /// Cookies have no effect.
     Ignored,
-    /// These select the response, the others mean nothing.
+    /// The cookies with these names select the response; others have no effect.
     Named(Vec<String>),
 }
 
 impl KeyRules {
-    /// Computes the fingerprint; to be called after a change of the rules.
+    /// Computes the fingerprint. Must be called after each change of the rules.
     pub(crate) fn seal(&mut self) {
         let description = self.describe();
         self.fingerprint = (description != Self::default().describe())
             .then(|| *Sha256::digest(description.as_bytes()).first_chunk().expect("a SHA-256 has 32 bytes"));
     }
 
-    /// The rules in an encoding without ambiguity. What a function returns is part of each key, so only its name or identity counts here.
+    /// Encodes the rules unambiguously. The return value of a function is part of each key, so only its name or identity counts here.
     fn describe(&self) -> Key {
         let mut description = Key::new();
         self.query.describe(&mut description);
@@ -88,12 +88,12 @@ impl KeyRules {
         description
     }
 
-    /// Appends what these rules make of a request to `key`, and returns the range of the query within it.
+    /// Appends the parts of a request to `key`, and returns the range of the query within the key.
     pub(crate) fn push(
         &self,
         key: &mut Key,
         parts: &Parts,
-        facts: &RequestFields<'_>,
+        fields: &RequestFields<'_>,
         principal: Option<&str>,
     ) -> Result<Range<usize>, Reason> {
         let uri = router::original_uri(parts);
@@ -106,24 +106,24 @@ impl KeyRules {
             }
         }
         key.push_scheme(&parts.uri, scheme);
-        match facts.authority(parts).map_err(|_| Reason::InvalidHost)? {
+        match fields.authority(parts).map_err(|_| Reason::InvalidHost)? {
             Some(authority) => key.push_authority(authority, scheme).map_err(|_| Reason::InvalidHost)?,
             None => key.push_option(None),
         }
         let span = self.push_target(key, uri);
-        // A nested router removes a prefix. Any other rewrite is visible to the handler and belongs to the key.
+        // A nested router removes a prefix of the path. Any other rewrite may change the response, so it belongs to the key.
         let rewritten =
             !ptr::eq(uri, &parts.uri) && (!uri.path().ends_with(parts.uri.path()) || uri.query() != parts.uri.query());
         key.push_byte(u8::from(rewritten));
         if rewritten {
             self.push_target(key, &parts.uri);
         }
-        key.push_byte(u8::from(facts.forwarded));
-        if facts.forwarded {
+        key.push_byte(u8::from(fields.forwarded));
+        if fields.forwarded {
             push_forwarding(key, &parts.headers);
         }
         if self.fingerprint.is_some() {
-            self.push_own_parts(key, parts, principal)?;
+            self.push_configured_parts(key, parts, principal)?;
         }
         Ok(span)
     }
@@ -136,7 +136,8 @@ impl KeyRules {
         start..key.as_bytes().len()
     }
 
-    fn push_own_parts(&self, key: &mut Key, parts: &Parts, principal: Option<&str>) -> Result<(), Reason> {
+    /// Appends the parts that the configuration adds.
+    fn push_configured_parts(&self, key: &mut Key, parts: &Parts, principal: Option<&str>) -> Result<(), Reason> {
         let secret = &self.normalizers.secret;
         self.vary_on.iter().for_each(|field| self.normalizers.push(key, &parts.headers, field));
         if let Cookies::Named(names) = &self.cookies {
@@ -149,7 +150,7 @@ impl KeyRules {
         Ok(())
     }
 
-    /// Gives the handler the query that the key was made of, so that what the key leaves out cannot change the response.
+    /// Removes the query parameters that are not in the key from the request, so that they cannot change the response.
     pub(crate) fn rewrite(&self, parts: &mut Parts) {
         if !self.query.is_exact() && parts.uri.query().is_some() {
             router::rewrite_uris(parts, |uri| with_query(uri, self.query.apply(uri.query())));
@@ -167,7 +168,7 @@ impl fmt::Debug for KeyRules {
     }
 }
 
-/// Every value of that cookie, over all lines: the handler may read the first of them or the last.
+/// Returns all values of a cookie, over all lines: a handler may use the first or the last.
 pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     let lines = headers.get_all(COOKIE).iter();
     let pairs = lines.flat_map(|line| split(line.as_bytes(), |byte| byte == b';')).map(trim);
@@ -175,8 +176,8 @@ pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     (!values.is_empty()).then(|| values.join(&b';'))
 }
 
-/// Spaces around the name and percent-encoding in it do not make it another: there are parsers that undo both, so the handler
-/// may.
+/// Returns the value, if the pair has this name. White space around the name and percent-encoding in it are ignored: some parsers
+/// remove both, and the handler may use one of them.
 fn value_of<'p>(pair: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
     let equals = find(pair, |byte| byte == b'=')?;
     percent_decode(trim(&pair[..equals])).eq(name.iter().copied()).then_some(&pair[equals + 1..])
@@ -186,13 +187,13 @@ fn with_query(uri: &Uri, query: Option<Cow<'_, str>>) -> Uri {
     let path = uri.path();
     let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     let mut parts = uri.clone().into_parts();
-    // What was left out of a legal query leaves a legal one; if not, the handler sees what was sent.
+    // A part of a valid query is valid. If it were not, the handler would receive the query as sent.
     let Ok(target) = target.parse::<PathAndQuery>() else { return uri.clone() };
     parts.path_and_query = Some(target);
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// Appends those of them that a request has.
+/// Appends the forwarding fields ([`FIELDS`]) of a request, by position and value.
 pub(crate) fn push_forwarding(key: &mut Key, headers: &HeaderMap) {
     for (number, field) in (1..).zip(&FIELDS) {
         if let Some(value) = joined_lines(headers, field) {
@@ -213,16 +214,16 @@ mod tests {
     use super::*;
     use crate::{
         http::{accept::LanguageMatcher, forwarded::FIELDS},
-        key::{normalizers::Normalize, secret::Secret},
+        key::{KEY_VERSION, normalizers::Normalize, secret::Secret},
     };
 
-    /// What a client may send, of the things that can select a response, in few enough spellings that two of them meet.
+    /// The parts of a request that can select a response, in so few spellings that equal ones occur.
     #[derive(Debug, Clone)]
-    struct Asked {
+    struct Sample {
         head: bool,
         scheme: Option<&'static str>,
         authority: &'static str,
-        /// With an authority in the target, `Host` repeats it: two hosts bypass.
+        /// If the target has an authority, `Host` repeats it: a request with two hosts bypasses the cache.
         host: Option<&'static str>,
         path: String,
         query: Option<String>,
@@ -234,7 +235,7 @@ mod tests {
         part: String,
     }
 
-    /// All but `Forwarded`, of which only a part counts.
+    /// All fields but `Forwarded`, of which only a part counts.
     static FORWARDING: &[HeaderName] = FIELDS.split_at(1).1;
 
     const TENANT: HeaderName = HeaderName::from_static("x-tenant");
@@ -242,7 +243,7 @@ mod tests {
     const PRINCIPAL: &str = "x-principal";
     const PART: &str = "x-part";
 
-    fn asked() -> impl Strategy<Value = Asked> {
+    fn sample() -> impl Strategy<Value = Sample> {
         let authority = || select(&["a", "A", "a:80", "a:443", "a:8080", "aa", "a.b", "[::1]", "[::1]:80"]);
         let value = || "[ab,; =/]{0,3}";
         let target = (
@@ -263,15 +264,15 @@ mod tests {
         );
         (target, fields).prop_map(|((head, scheme, authority, host, path, query), rest)| {
             let (forwarded, tenant, languages, cookies, principal, part) = rest;
-            // Not every path is one that a URI may have.
+            // Not every generated path is valid in a URI.
             let path = path.replace('%', "%25");
-            Asked { head, scheme, authority, host, path, query, forwarded, tenant, languages, cookies, principal, part }
+            Sample { head, scheme, authority, host, path, query, forwarded, tenant, languages, cookies, principal, part }
         })
     }
 
-    /// Two that differ in a few things at most.
-    fn pair() -> impl Strategy<Value = (Asked, Asked)> {
-        (asked(), asked(), vec(prop::bool::weighted(0.15), 12)).prop_map(|(one, other, differs)| {
+    /// Two samples that differ in at most a few parts.
+    fn pair() -> impl Strategy<Value = (Sample, Sample)> {
+        (sample(), sample(), vec(prop::bool::weighted(0.15), 12)).prop_map(|(one, other, differs)| {
             let mut mixed = one.clone();
             macro_rules! mix {
                 ($($at:literal: $field:ident),+) => {
@@ -284,7 +285,7 @@ mod tests {
         })
     }
 
-    impl Asked {
+    impl Sample {
         fn parts(&self) -> Parts {
             let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
             let origin = self.scheme.map(|scheme| format!("{scheme}://{}", self.authority)).unwrap_or_default();
@@ -305,7 +306,7 @@ mod tests {
             parts
         }
 
-        /// What every layer tells requests apart by, in words of its own.
+        /// The parts by which every layer distinguishes requests, computed independently of the code under test.
         fn resource(&self) -> impl PartialEq + use<> {
             let scheme = self.scheme.unwrap_or("http");
             let authority = if self.scheme.is_some() { Some(self.authority) } else { self.host };
@@ -321,7 +322,7 @@ mod tests {
             (scheme, authority, self.path.clone(), self.query.clone(), forwarded)
         }
 
-        /// What a layer that looks at all of it tells requests apart by besides.
+        /// The further parts by which a layer with all rules distinguishes requests.
         fn selection(&self) -> impl PartialEq + use<> {
             let pairs = self.cookies.iter().flat_map(|line| line.split(';')).map(str::trim);
             let cookie = |name: &str| {
@@ -337,7 +338,7 @@ mod tests {
         }
     }
 
-    /// Several lines are one list, and the space around a line is nothing (RFC 9110 §5.2, §5.5).
+    /// Joins the lines of a field into one list, without the white space around them (RFC 9110 §5.2, §5.5).
     fn list<'v>(lines: impl Iterator<Item = &'v String>) -> Option<String> {
         let lines: Vec<_> = lines.map(|line| line.trim()).collect();
         (!lines.is_empty()).then(|| lines.join(", "))
@@ -347,7 +348,7 @@ mod tests {
         parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
     }
 
-    /// Everything that can be in a key is in it.
+    /// Rules with every optional part of the key.
     fn rules() -> KeyRules {
         let mut rules = KeyRules {
             vary_on: vec![TENANT, LANGUAGE],
@@ -361,8 +362,8 @@ mod tests {
         rules
     }
 
-    fn key(rules: &KeyRules, asked: &Asked) -> Key {
-        let (mut key, parts) = (Key::new(), asked.parts());
+    fn key(rules: &KeyRules, sample: &Sample) -> Key {
+        let (mut key, parts) = (Key::new(), sample.parts());
         let principal = rules.principal.as_ref().and_then(|principal| principal(&parts));
         rules.push(&mut key, &parts, &RequestFields::read(&parts.headers), principal.as_deref()).unwrap();
         key
@@ -372,14 +373,14 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn two_requests_share_a_key_only_if_nothing_that_selects_tells_them_apart((one, other) in pair()) {
+        fn requests_share_a_key_only_if_every_selecting_part_is_equal((one, other) in pair()) {
             let rules = rules();
             let same = one.resource() == other.resource() && one.selection() == other.selection();
             prop_assert_eq!(key(&rules, &one) == key(&rules, &other), same);
         }
 
         #[test]
-        fn without_rules_the_resource_alone_selects((one, other) in pair()) {
+        fn without_rules_only_the_resource_selects((one, other) in pair()) {
             let mut rules = KeyRules { cookies: Cookies::Ignored, ..KeyRules::default() };
             rules.seal();
             prop_assert_eq!(key(&rules, &one) == key(&rules, &other), one.resource() == other.resource());
@@ -403,7 +404,7 @@ mod tests {
         rules
     }
 
-    /// Every rule that a layer can have, by name.
+    /// Each rule that a layer can have, by name.
     fn golden_rules() -> Vec<(&'static str, KeyRules)> {
         let query = |query: QueryRule| KeyRules { query, ..KeyRules::default() };
         let part =
@@ -450,8 +451,8 @@ mod tests {
         ]
     }
 
-    /// Nodes of different builds share entries only while these bytes stay. A deliberate change takes a new `KEY_VERSION` and a new
-    /// file; `LARDER_WRITE_GOLDEN=1` writes it.
+    /// Nodes of different builds share entries only while these bytes stay the same. A deliberate change needs a new `KEY_VERSION`,
+    /// for which `LARDER_WRITE_GOLDEN=1` writes a new file.
     #[test]
     fn the_bytes_of_keys_are_pinned() {
         let mut lines = String::new();
@@ -463,9 +464,9 @@ mod tests {
                 writeln!(lines, "{rules_name} {request_name} {}", key.as_bytes().escape_ascii()).unwrap();
             }
         }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/keys-v1");
-        if std::env::var_os("LARDER_WRITE_GOLDEN").is_some() {
-            std::fs::write(path, &lines).unwrap();
+        let path = format!("{}/tests/golden/keys-v{KEY_VERSION}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("LARDER_WRITE_GOLDEN").is_some() && !std::fs::exists(&path).unwrap() {
+            std::fs::write(&path, &lines).unwrap();
         }
         assert_eq!(lines, std::fs::read_to_string(path).unwrap());
     }
@@ -481,9 +482,9 @@ mod tests {
         }
     }
 
-    /// Handlers do not mind the space: the `cookie` crate trims names.
+    /// Handlers may ignore the white space: the `cookie` crate trims names.
     #[test]
-    fn space_around_the_name_of_a_cookie_does_not_hide_it() {
+    fn white_space_around_a_cookie_name_is_ignored() {
         let cookies = |line: &'static str| {
             let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(line))]);
             cookie(&headers, "session")

@@ -1,4 +1,4 @@
-//! The secret that keys the digests of credentials.
+//! The secret that keys the digests of credentials in cache keys.
 
 use std::{
     fmt,
@@ -11,17 +11,17 @@ use sha2::Sha256;
 
 use crate::http::field::scan::count;
 
-/// What keys the digests that stand for credentials in cache keys: they select entries, and must not be readable in a store.
+/// Keys the digests that replace credentials in cache keys: credentials select entries, and must not be readable in a store.
 #[derive(Clone, Default)]
 pub(crate) enum Secret {
-    /// Random, and no other process's.
+    /// A random secret of this process.
     #[default]
     OfProcess,
-    /// Of all that were given the same.
+    /// A secret of the application, which all nodes share.
     Shared(Arc<Hmac<Sha256>>),
 }
 
-/// So that no digest is of use to anything else that has the same secret.
+/// Separates these digests from any other use of the same secret.
 const PURPOSE: &[u8] = b"larder: credentials in cache keys";
 
 impl Secret {
@@ -55,7 +55,7 @@ fn keyed(secret: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(secret).expect("HMAC takes a key of any length")
 }
 
-/// SipHash, twice: many times as fast as HMAC, and as good while nobody else knows the keys.
+/// Two SipHashes with random keys: many times as fast as HMAC, and as strong while the keys are secret.
 fn digest_of_process(value: &[u8]) -> [u8; 16] {
     static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
     let [high, low] = KEYS.each_ref().map(|key| key.hash_one(value).to_le_bytes());
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_secrets_give_equal_digests_and_others_others() {
+    fn digests_are_equal_only_for_equal_secrets_and_values() {
         let digest = |secret: &str| Secret::shared(secret.as_bytes()).digest(b"alice");
         assert_eq!(digest("one"), digest("one"));
         assert_ne!(digest("one"), digest("two"));
@@ -78,9 +78,9 @@ mod tests {
         assert_ne!(digest("one"), Secret::shared(b"one").digest(b"alicf"));
     }
 
-    /// Nodes of two versions of larder share entries only while this stays: computed with Python's `hmac`.
+    /// Nodes of two versions share entries only while this digest stays the same. Computed with Python's `hmac`.
     #[test]
-    fn a_digest_is_the_same_in_every_process() {
+    fn digest_is_the_same_in_every_process() {
         let digest = Secret::shared(b"correct horse battery staple").digest(b"Bearer abc");
         assert_eq!(digest, u128::to_be_bytes(0xe4747089_631ff417_e1e05745_8ac7b2a9));
     }

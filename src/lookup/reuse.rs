@@ -16,7 +16,7 @@ use crate::{
     entry::{
         epoch::Epoch,
         response::StoredResponse,
-        stored::{Content, Freshness, Stored},
+        stored::{Content, FreshnessState, Stored},
     },
     http::{
         cache_control::RequestDirectives,
@@ -137,7 +137,7 @@ impl PresentedRequest<'_> {
         respond(stored, self.request.method, conditions, status, self.now, self.settings)
     }
 
-    fn usable<'l>(&self, lookup: &'l Lookup) -> Option<(&'l StoredResponse, Freshness)> {
+    fn usable<'l>(&self, lookup: &'l Lookup) -> Option<(&'l StoredResponse, FreshnessState)> {
         let (stored, validity) = lookup.found.as_ref()?;
         let Content::Response(response) = stored.content() else { return None };
         self.may_share(response).then(|| (response, self.freshness(response, *validity)))
@@ -149,8 +149,8 @@ impl PresentedRequest<'_> {
     }
 
     #[inline]
-    fn freshness(&self, response: &StoredResponse, validity: Validity) -> Freshness {
-        let freshness = Freshness::of(response, self.now);
+    fn freshness(&self, response: &StoredResponse, validity: Validity) -> FreshnessState {
+        let freshness = FreshnessState::of(response, self.now);
         match validity {
             Validity::Valid => freshness,
             Validity::Stale { since } => freshness.expired(since),
@@ -170,7 +170,7 @@ impl PresentedRequest<'_> {
     fn is_due_for_early_refresh(&self, response: &StoredResponse) -> bool {
         let Some(eagerness) = self.settings.refresh_ahead else { return false };
         let left = response.fresh_until.since(self.now).as_secs_f64();
-        let head_start = f64::from(response.cost) / 1000.0 * eagerness * -(1.0 - fastrand::f64()).ln();
+        let head_start = f64::from(response.handler_millis) / 1000.0 * eagerness * -(1.0 - fastrand::f64()).ln();
         head_start >= left
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn bypassed<B: Body>(
     head.headers.remove(LARDER_CACHE_CONTROL);
     finish(status, settings, &mut head);
     let invalidate = Invalidate::take(&mut head.extensions);
-    (Response::from_parts(head, ResponseBody::passing(body)), invalidate)
+    (Response::from_parts(head, ResponseBody::forwarded(body)), invalidate)
 }
 
 /// Carries out the invalidation that the response to a safe request asks for.

@@ -171,7 +171,7 @@ impl<S> CacheService<S> {
     {
         let mut service = self.clone();
         ResponseFuture::waiting(async move {
-            let content = router::look_into(&mut body).await;
+            let content = router::has_content(&mut body).await;
             service.answer(parts, body, content).await
         })
     }

@@ -29,5 +29,5 @@ pub(crate) async fn forward_and_invalidate<S: HttpService<ReqBody>, ReqBody>(
     };
     head.headers.remove(LARDER_CACHE_CONTROL);
     finish(CacheStatus::not_stored(Forward::Method, reason), &settings, &mut head);
-    Ok(Response::from_parts(head, ResponseBody::passing(body)))
+    Ok(Response::from_parts(head, ResponseBody::forwarded(body)))
 }

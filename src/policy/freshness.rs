@@ -35,7 +35,7 @@ pub(crate) struct Freshness {
     pub(crate) must_not_serve_stale: bool,
     pub(crate) immutable: bool,
     /// How long the handler took.
-    pub(crate) cost: Duration,
+    pub(crate) handler_time: Duration,
 }
 
 impl Freshness {
@@ -99,7 +99,7 @@ pub(crate) fn freshness(
         stale,
         must_not_serve_stale: control.must_not_serve_stale(),
         immutable: control.immutable,
-        cost: timing.received.since(timing.requested),
+        handler_time: timing.received.since(timing.requested),
     })
 }
 

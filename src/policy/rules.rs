@@ -1,4 +1,4 @@
-//! Which responses a layer stores: its settings.
+//! The settings of a layer about storing.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::http::cache_control::named_fields;
 
 pub(crate) type Predicate = Arc<dyn Fn(&response::Parts, Option<u64>) -> bool + Send + Sync>;
 
-/// What a route stores, and for how long.
+/// Which responses a route stores, and for how long.
 #[derive(Clone)]
 pub(crate) struct StoreRules {
     pub(crate) profile: Profile,
@@ -17,33 +17,34 @@ pub(crate) struct StoreRules {
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) statuses: Vec<(StatusCode, Duration)>,
     pub(crate) max_ttl: Duration,
-    /// The share of a lifetime that chance may take away.
+    /// The largest share of a lifetime that jitter removes, between 0 and 1.
     pub(crate) jitter: f64,
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
+    /// In bytes.
     pub(crate) max_body: u64,
     pub(crate) set_cookie: SetCookie,
     pub(crate) store_if: Option<Predicate>,
 }
 
-/// How far larder goes beyond the RFCs.
+/// Whether larder is more careful than the RFCs require.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// What the RFC would allow but has gone wrong too often is not stored.
+    /// Does not store responses that RFC 9111 allows to store, but that have leaked or broken often in practice.
     #[default]
     Safe,
-    /// RFC 9111 to the letter.
+    /// Applies RFC 9111 literally.
     Strict,
 }
 
-/// What happens to a response that sets a cookie.
+/// The treatment of responses with `Set-Cookie`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetCookie {
-    /// It is stored like any other (RFC 9111 §7.3).
+    /// Stored like any other response (RFC 9111 §7.3).
     Keep,
-    /// It is not stored.
+    /// Not stored.
     Refuse,
-    /// It is stored without the cookie.
+    /// Stored without the cookie.
     Strip,
 }
 
@@ -77,7 +78,7 @@ impl fmt::Debug for StoreRules {
     }
 }
 
-/// Whether the directives leave out fields of the response rather than the response.
+/// Returns whether `private` and `no-cache` exclude only fields of the response (strict profile), not the whole response.
 pub(crate) fn names_fields(rules: &StoreRules, response: &ResponseView<'_>, field: &HeaderName) -> bool {
     rules.profile == Profile::Strict && named_fields(&response.parts.headers, field).is_some()
 }

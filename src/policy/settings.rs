@@ -171,9 +171,9 @@ impl Settings {
             key: Key::new(),
             query_span: None,
             authorized: fields.authorization && self.authorization == Authorization::Matters && principal.is_none(),
-            conditional: fields.selective,
+            conditional: fields.conditional,
             nested: false,
-            directives: fields.demanding.then(|| Box::new(self.directives(parts))),
+            directives: fields.directives.then(|| Box::new(self.directives(parts))),
             method,
         };
         request.key.extend(key_prefix);

@@ -19,25 +19,26 @@ use crate::{
     http::{
         cache_control::{CacheControl, named_fields},
         cache_status::{CacheStatus, Reason},
-        stored_fields::is_of_a_request,
+        stored_fields::is_request_specific,
         vary::Vary,
     },
 };
 
-/// The response field that speaks to larder alone (RFC 9213 §2): it goes before `Cache-Control` and `Expires`, and is
-/// removed on the way out.
+/// The targeted field for larder alone (RFC 9213 §2): it takes precedence over `Cache-Control` and `Expires`, and is removed from the
+/// response.
 pub(crate) const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
 
-/// The field that speaks to caches near the origin in general (RFC 9213 §3.1); it is for those behind larder too, and stays.
+/// The targeted field for caches near the origin (RFC 9213 §3.1); other caches may use it too, so it stays in the response.
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
 
-/// What the request contributes to the decision.
+/// Properties of the request that restrict storing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RequestConstraints {
-    /// It has `Authorization`, and the route has not said that this does not matter.
+    /// It has `Authorization`, and the route does not ignore it.
     pub(crate) authorized: bool,
+    /// It has the directive `no-store`.
     pub(crate) no_store: bool,
 }
 
@@ -46,31 +47,31 @@ pub(crate) fn storable(
     rules: &StoreRules,
     request: RequestConstraints,
     response: &ResponseView<'_>,
-    exchange: Timing,
+    timing: Timing,
 ) -> Result<Freshness, Reason> {
     let ResponseView { parts, length, .. } = *response;
     let (control, field) = directives(rules, response);
-    let policy = parts.extensions.get::<CacheDirective>().map(CacheDirective::directive);
+    let directive = parts.extensions.get::<CacheDirective>().map(CacheDirective::directive);
     if parts.extensions.get::<CacheStatus>().is_some() {
         return Err(Reason::InnerLayer);
     }
     check_status(rules, parts.status)?;
-    check_privacy(rules, request, response, (&control, &field), policy)?;
+    check_privacy(rules, request, response, (&control, &field), directive)?;
     check_reusable(rules, response)?;
-    let lifetime = freshness(rules, policy, response, (&control, &field), exchange)?;
+    let freshness = freshness(rules, directive, response, (&control, &field), timing)?;
     if length.is_some_and(|length| length > rules.max_body) {
         return Err(Reason::TooLarge);
     }
     if rules.store_if.as_ref().is_some_and(|store_if| !store_if(parts, length)) {
         return Err(Reason::StoreIf);
     }
-    Ok(lifetime)
+    Ok(freshness)
 }
 
-/// The directives that count, and the field they stand in.
+/// Returns the directives that apply, and the field that contains them.
 ///
-/// RFC 9213 §2.2: a targeted field on the list, if there is one with content, speaks instead of `Cache-Control`. One that
-/// cannot be read does not, but larder's own is not for that allowed to hide what it forbids.
+/// RFC 9213 §2.2: the first valid, non-empty targeted field replaces `Cache-Control`. An invalid one is ignored, except that
+/// prohibitions in `Larder-Cache-Control` still apply.
 fn directives(rules: &StoreRules, response: &ResponseView<'_>) -> (CacheControl, HeaderName) {
     let headers = &response.parts.headers;
     let targets: &[HeaderName] = match rules.profile {
@@ -82,12 +83,12 @@ fn directives(rules: &StoreRules, response: &ResponseView<'_>) -> (CacheControl,
         .filter(|field| response.may_have(field))
         .find_map(|field| Some((CacheControl::parse_targeted(headers, field)?, field.clone())));
     targeted.unwrap_or_else(|| {
-        let said = |field| if response.may_have(field) { CacheControl::parse(headers, field) } else { CacheControl::default() };
-        (said(&CACHE_CONTROL).with_vetoes_of(said(&LARDER_CACHE_CONTROL)), CACHE_CONTROL)
+        let parsed = |field| if response.may_have(field) { CacheControl::parse(headers, field) } else { CacheControl::default() };
+        (parsed(&CACHE_CONTROL).with_vetoes_of(parsed(&LARDER_CACHE_CONTROL)), CACHE_CONTROL)
     })
 }
 
-/// The fields of a response that are not stored with it: by name, in its own directives, or because they are another's.
+/// Returns a predicate for the fields of a response that are not stored: excluded by name, by the profile, or by its directives.
 pub(crate) fn excluded_fields<'r>(rules: &'r StoreRules, response: &response::Parts) -> impl Fn(&HeaderName) -> bool + use<'r> {
     let named = match rules.profile {
         Profile::Safe => Vec::new(),
@@ -98,13 +99,13 @@ pub(crate) fn excluded_fields<'r>(rules: &'r StoreRules, response: &response::Pa
     };
     move |name| {
         *name == LARDER_CACHE_CONTROL
-            || (rules.profile == Profile::Safe && is_of_a_request(name))
+            || (rules.profile == Profile::Safe && is_request_specific(name))
             || (rules.set_cookie == SetCookie::Strip && *name == SET_COOKIE)
             || named.contains(name)
     }
 }
 
-/// Statuses that the safe profile stores when the handler gives them a lifetime; the others only if the route names them.
+/// The status codes that the safe profile stores if the response or the route sets a lifetime; others only if the route names them.
 const CACHEABLE: [StatusCode; 7] = [
     StatusCode::OK,
     StatusCode::NON_AUTHORITATIVE_INFORMATION,
@@ -116,11 +117,11 @@ const CACHEABLE: [StatusCode; 7] = [
 ];
 
 fn check_status(rules: &StoreRules, status: StatusCode) -> Result<(), Reason> {
-    // A part, an "unchanged" or an interim answer is never a whole response, whatever a route says (RFC 9111 §3).
-    let partial = status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
+    // 206, 304 and 1xx are not complete responses: they are never stored, even if the route names them (RFC 9111 §3).
+    let incomplete = status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
     let named = rules.statuses.iter().any(|(named, _)| *named == status);
     let cacheable = named || rules.profile == Profile::Strict || CACHEABLE.contains(&status);
-    if !partial && cacheable { Ok(()) } else { Err(Reason::Status) }
+    if !incomplete && cacheable { Ok(()) } else { Err(Reason::Status) }
 }
 
 fn check_privacy(
@@ -128,17 +129,17 @@ fn check_privacy(
     request: RequestConstraints,
     response: &ResponseView<'_>,
     (control, field): (&CacheControl, &HeaderName),
-    policy: Option<Directive>,
+    directive: Option<Directive>,
 ) -> Result<(), Reason> {
-    // RFC 9111 §5.2.2.3: who must understand the status and does may disregard "no-store".
+    // RFC 9111 §5.2.2.3: `must-understand` overrides `no-store` if the cache understands the status code.
     let understood = response.parts.status.canonical_reason().is_some();
-    if policy == Some(Directive::NoStore)
+    if directive == Some(Directive::NoStore)
         || (control.no_store && !control.must_understand)
         || (control.must_understand && !understood)
     {
         return Err(Reason::NoStore);
     }
-    if (control.private && !names_fields(rules, response, field)) || policy == Some(Directive::Private) {
+    if (control.private && !names_fields(rules, response, field)) || directive == Some(Directive::Private) {
         return Err(Reason::Private);
     }
     if rules.set_cookie == SetCookie::Refuse && response.has(&SET_COOKIE) {
@@ -153,7 +154,7 @@ fn check_privacy(
     Ok(())
 }
 
-/// What cannot be right for a second request, whatever it says about itself.
+/// Rejects responses that cannot be correct for a second request, regardless of their directives.
 fn check_reusable(rules: &StoreRules, response: &ResponseView<'_>) -> Result<(), Reason> {
     let vary = &response.vary;
     if *vary == Vary::Everything {
@@ -181,7 +182,7 @@ fn check_reusable(rules: &StoreRules, response: &ResponseView<'_>) -> Result<(),
     Ok(())
 }
 
-/// RFC 9842 §6.2: who has not the dictionary cannot read it.
+/// Returns whether only clients with a dictionary can decode the response (RFC 9842 §6.2).
 fn is_dictionary_compressed(response: &ResponseView<'_>) -> bool {
     let codings = response.lines(&CONTENT_ENCODING).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
@@ -192,7 +193,7 @@ fn is_endless(response: &ResponseView<'_>) -> bool {
     has_type(media_type, &["text/event-stream", "multipart/x-mixed-replace"])
 }
 
-/// Whether the type is one of those that are streamed, and may or may not end.
+/// Returns whether the content type is usually streamed. Such a response may or may not end.
 pub(crate) fn is_streamed(response: &HeaderMap) -> bool {
     const STREAMED: [&str; 4] = ["application/x-ndjson", "application/jsonl", "application/json-seq", "application/grpc"];
     response.get(CONTENT_TYPE).is_some_and(|value| has_type(value.as_bytes(), &STREAMED))

@@ -1,4 +1,4 @@
-//! Everything that names axum: extractors, response parts, matched routes.
+//! The integration with axum: extractors, response parts, matched routes. No other file names axum.
 
 use std::{
     any::Any,
@@ -29,12 +29,12 @@ use crate::{
     },
 };
 
-/// The URI before any `Router::nest` cut its prefix off.
+/// Returns the URI of the request before `Router::nest` removed a prefix.
 pub(crate) fn original_uri(parts: &Parts) -> &Uri {
     parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0)
 }
 
-/// Changes the query of the request, wherever a handler may read it.
+/// Rewrites each URI of the request that a handler may read.
 pub(crate) fn rewrite_uris(parts: &mut Parts, rewrite: impl Fn(&Uri) -> Uri) {
     parts.uri = rewrite(&parts.uri);
     if let Some(original) = parts.extensions.get_mut::<OriginalUri>() {
@@ -42,26 +42,26 @@ pub(crate) fn rewrite_uris(parts: &mut Parts, rewrite: impl Fn(&Uri) -> Uri) {
     }
 }
 
-/// The route that the request matched, as it was written: `/posts/{id}`.
+/// Returns the route that the request matched, as the application wrote it: `/posts/{id}`.
 pub(crate) fn route(extensions: &Extensions) -> Option<&str> {
     extensions.get::<MatchedPath>().map(MatchedPath::as_str)
 }
 
-/// The captures of the matched route, decoded.
+/// Returns the decoded captures of the matched route.
 pub(crate) fn captures(parts: &mut Parts) -> Vec<(String, String)> {
-    // It never waits. It fails where no route has matched yet, or where a capture is not UTF-8: then there are none to use.
+    // The extractor never waits. It fails if no route has matched yet, or if a capture is not UTF-8: then there are no captures.
     let reading = pin!(RawPathParams::from_request_parts(parts, &()));
     let Poll::Ready(Ok(captures)) = reading.poll(&mut Context::from_waker(Waker::noop())) else { return Vec::new() };
     captures.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Whether a body has content, by its first frame, which stays in it. Only axum's own type can be put together again: of any
-/// other nothing is read, and what was unclear stays so.
-pub(crate) async fn look_into<B: Send + 'static>(body: &mut B) -> Content {
+/// Returns whether a body has content, by its first frame, which is put back. Only axum's own body type can be rebuilt; a body of
+/// another type is not read, and remains unclear.
+pub(crate) async fn has_content<B: Send + 'static>(body: &mut B) -> Content {
     let Some(body) = (body as &mut (dyn Any + Send)).downcast_mut::<Body>() else { return Content::Unclear };
     match first_frame(body).await {
         Ok(None) => {
-            // Not every body may be read again once it has ended.
+            // Some bodies must not be polled again after their end.
             *body = Body::empty();
             Content::Absent
         }
@@ -87,15 +87,15 @@ impl IntoResponse for NotModified {
     }
 }
 
-/// The answer of a handler that returns the error with `?`: 503 without a body, since the message is for operators and is logged.
+/// The response of a handler that returns the error with `?`: 503 without a body. The message is for operators, so it is logged.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        tracing::error!(error = &self as &dyn std::error::Error, "a handler failed because of the cache: answered with 503");
+        tracing::error!(error = &self as &dyn std::error::Error, "a handler returned an error of the cache: responded with 503");
         StatusCode::SERVICE_UNAVAILABLE.into_response()
     }
 }
 
-/// Makes a type a part of a response, and a response of nothing else.
+/// Implements `IntoResponseParts` and `IntoResponse` for a type that adds itself to the extensions of a response.
 macro_rules! response_part {
     ($part:ty, $add:expr) => {
         impl IntoResponseParts for $part {

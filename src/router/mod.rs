@@ -1,4 +1,4 @@
-//! What the router knows about a request. axum is named in one file.
+//! Access to the router: matched route, captures, original URI. Only `axum.rs` names axum.
 
 #[cfg(feature = "axum")]
 mod axum;

@@ -1,4 +1,4 @@
-//! What `axum.rs` says, where there is no router that larder knows.
+//! The counterpart of `axum.rs` without the feature `axum`: no routes, no captures, no nesting.
 
 use http::{Extensions, Uri, request::Parts};
 
@@ -16,7 +16,7 @@ pub(crate) fn route(_extensions: &Extensions) -> Option<&str> {
     None
 }
 
-pub(crate) async fn look_into<B>(_body: &mut B) -> Content {
+pub(crate) async fn has_content<B>(_body: &mut B) -> Content {
     Content::Unclear
 }
 

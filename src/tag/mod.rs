@@ -1,4 +1,4 @@
-//! Tags.
+//! Tags: names by which stored responses are invalidated.
 
 pub(crate) mod namespace;
 pub(crate) mod template;
@@ -10,44 +10,45 @@ use crate::error::Error;
 /// The longest tag, in bytes of UTF-8.
 pub(crate) const MAX_TAG_BYTES: usize = 256;
 
-/// The most tags that one stored response may carry, the automatic ones not counted.
+/// The most tags that a stored response may carry, without those that larder adds.
 pub(crate) const MAX_TAGS: usize = 128;
 
-/// A name shared by stored responses that become wrong together.
+/// A name by which stored responses are invalidated together.
 ///
-/// Any text from 1 to 256 bytes is a tag; no character has a special meaning, so a tag made from user input
-/// (`"*"`, `"a\nb"`) names itself and nothing else.
+/// Any text of 1 to 256 bytes is a tag. No character has a special meaning, so a tag made from user input (`"*"`, `"a\nb"`) matches
+/// only itself.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Tag(Arc<str>);
 
 impl Tag {
-    /// Makes a tag.
+    /// Creates a tag.
     ///
     /// # Errors
-    /// If the name is empty or longer than 256 bytes.
+    /// [`Error::is_invalid_input`] if the name is empty or longer than 256 bytes.
     pub fn new(name: impl Into<Arc<str>>) -> Result<Self, Error> {
         let name = name.into();
         check(&name)?;
         Ok(Self::unchecked(name))
     }
 
-    /// For names that larder makes itself, such as that of a URI, which may be longer than a user's tag.
+    /// Creates a tag whose name larder makes, such as that of a URI, which may be longer than a user's tag.
     pub(crate) fn unchecked(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }
 
-    /// The tag's name as stores have it: with the cache's namespace in front where one is set, and `t:` before what users name.
+    /// Returns the tag's name as a backend stores it: prefixed with the cache's namespace, if it has one, and with `t:` for tags of users.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
+/// Returns an error unless `name` is a valid tag of a user.
 pub(crate) fn check(name: &str) -> Result<(), Error> {
     match name.len() {
-        0 => Err(Error::invalid_input("a tag must not be empty: name what it stands for, such as \"posts\"")),
+        0 => Err(Error::invalid_input("a tag must not be empty: use a name such as \"posts\"")),
         1..=MAX_TAG_BYTES => Ok(()),
         length => Err(Error::invalid_input(format!(
-            "a tag may have at most {MAX_TAG_BYTES} bytes, this one has {length}: hash or shorten it"
+            "a tag must not be longer than {MAX_TAG_BYTES} bytes, this one has {length}: shorten or hash it"
         ))),
     }
 }
@@ -58,7 +59,7 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// Removes repeated tags; the first of each stays where it is.
+/// Removes duplicates; the first of each tag keeps its place.
 pub(crate) fn deduplicate(tags: &mut Vec<Tag>) {
     if tags.len() < 2 {
         return;

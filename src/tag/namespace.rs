@@ -1,14 +1,14 @@
-//! Tags within the namespace of a cache, the tags that every entry has included.
+//! Tags within the namespace of a cache, including those that larder adds to each entry.
 
 use std::sync::Arc;
 
 use super::{Tag, check};
 use crate::{error::Error, http::field::scan::count};
 
-/// The namespace of a cache, as it stands in front of every tag.
+/// The namespace of a cache, which prefixes each tag.
 ///
-/// What follows it says whose the tag is: `t:` stands before those that users name, so that none of them can be mistaken for
-/// one of larder's own or for another namespace's.
+/// It is followed by the kind of the tag. The kind of user tags is `t:`, so that no user tag equals a tag that larder adds, or a tag of
+/// another namespace.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TagNamespace(Option<Arc<str>>);
 
@@ -17,39 +17,39 @@ impl TagNamespace {
         if namespace.is_empty() { Self(None) } else { Self(Some(format!("in:{}:{namespace}:", namespace.len()).into())) }
     }
 
-    /// The tag that a user means by `name` in this namespace.
+    /// Returns the tag for a name that a user chose; an error if the name is not a valid tag.
     pub(crate) fn tag(&self, name: &str) -> Result<Tag, Error> {
         check(name)?;
-        Ok(self.own("t:", &[name]))
+        Ok(self.prefixed("t:", &[name]))
     }
 
-    /// The tag that every response in this namespace carries; `None` outside of any namespace.
+    /// Returns the tag that each entry of the namespace carries; `None` without a namespace.
     pub(crate) fn everything(&self) -> Option<Tag> {
         self.0.as_ref().map(|space| Tag::unchecked(Arc::clone(space)))
     }
 
-    /// The tag of one path, whatever the host: `path:/posts/7`.
+    /// Returns the tag of a path on any host: `path:/posts/7`.
     pub(crate) fn path(&self, path: &str) -> Tag {
-        self.own("path:", &[path])
+        self.prefixed("path:", &[path])
     }
 
-    /// The tag of one target URI, all its queries and variants: `uri:example.com/posts/7`.
+    /// Returns the tag of a target URI with all its queries and variants: `uri:example.com/posts/7`.
     pub(crate) fn uri(&self, authority: &str, path: &str) -> Tag {
-        self.own("uri:", &[authority, path])
+        self.prefixed("uri:", &[authority, path])
     }
 
-    /// The tag of a route: `route:/posts/{id}`.
+    /// Returns the tag of a route: `route:/posts/{id}`.
     pub(crate) fn route(&self, route: &str) -> Tag {
-        self.own("route:", &[route])
+        self.prefixed("route:", &[route])
     }
 
-    /// The tag of a cache group, which belongs to one origin (RFC 9875 §2). The scheme is left out, since HTTP/1.1 does not
-    /// tell it: at worst a group of the same host's other scheme is invalidated with it.
+    /// Returns the tag of a cache group, which belongs to one origin (RFC 9875 §2). The scheme is left out, since HTTP/1.1 requests do not
+    /// state it: at worst, the group of the same name on the other scheme is invalidated too.
     pub(crate) fn group(&self, authority: &str, group: &str) -> Tag {
-        self.own("group:", &[authority, " ", group])
+        self.prefixed("group:", &[authority, " ", group])
     }
 
-    fn own(&self, kind: &str, parts: &[&str]) -> Tag {
+    fn prefixed(&self, kind: &str, parts: &[&str]) -> Tag {
         let space = self.0.as_deref().unwrap_or_default();
         let mut name = String::with_capacity(space.len() + kind.len() + parts.iter().map(|part| part.len()).sum::<usize>());
         name.push_str(space);

@@ -1,20 +1,20 @@
-//! Tags with captures of the route in them: `post:{id}`.
+//! Tag templates with captures of the route: `post:{id}`.
 
 use crate::http::field::scan::count;
 
-/// A tag with the route's captures in it, such as `post:{id}`; `{{` and `}}` stand for the braces themselves.
+/// A tag that contains captures of the route, such as `post:{id}`; `{{` and `}}` are literal braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TagTemplate(Vec<Piece>);
+pub(crate) struct TagTemplate(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum Part {
     Text(String),
     Capture(String),
 }
 
 impl TagTemplate {
     pub(crate) fn parse(template: &str) -> Self {
-        let mut pieces = Vec::new();
+        let mut parts = Vec::new();
         let mut text = String::new();
         let mut rest = template;
         while let Some(at) = rest.find(['{', '}']) {
@@ -24,27 +24,27 @@ impl TagTemplate {
                 text.push_str(&brace[..1]);
                 rest = &brace[2..];
             } else if let Some((name, after)) = brace.strip_prefix('{').and_then(|inside| inside.split_once('}')) {
-                pieces.push(Piece::Text(std::mem::take(&mut text)));
-                pieces.push(Piece::Capture(name.trim_start_matches('*').to_owned()));
+                parts.push(Part::Text(std::mem::take(&mut text)));
+                parts.push(Part::Capture(name.trim_start_matches('*').to_owned()));
                 rest = after;
             } else {
-                // A brace without a partner can only be a slip: treated as a capture that no route has.
-                pieces.push(Piece::Capture(brace.to_owned()));
+                // A brace without its counterpart is a mistake. As a capture that no route has, it is reported for each response.
+                parts.push(Part::Capture(brace.to_owned()));
                 rest = "";
             }
         }
         text.push_str(rest);
-        pieces.push(Piece::Text(text));
-        Self(pieces)
+        parts.push(Part::Text(text));
+        Self(parts)
     }
 
-    /// The tag for one request, or the name of the first capture that `captures` does not know.
+    /// Returns the tag for a request, or the name of the first capture that `captures` does not contain.
     pub(crate) fn expand<'t>(&'t self, captures: &[(&str, &str)]) -> Result<String, &'t str> {
         let mut tag = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => tag.push_str(text),
-                Piece::Capture(name) => match captures.iter().find(|(capture, _)| capture == name) {
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => tag.push_str(text),
+                Part::Capture(name) => match captures.iter().find(|(capture, _)| capture == name) {
                     Some((_, value)) => {
                         count(value.len());
                         tag.push_str(value);

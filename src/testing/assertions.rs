@@ -1,4 +1,4 @@
-//! Macros that assert what the cache did with a request.
+//! Macros that assert the outcome of a request.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use http::Response;
 
 use crate::http::cache_status::{CacheStatus, Reason};
 
-/// Asserts that a response was answered from the cache; takes a message as `assert!` does.
+/// Asserts that a response was served from the cache. Takes an optional message, like `assert!`.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -32,7 +32,8 @@ use crate::http::cache_status::{CacheStatus, Reason};
 /// ```
 ///
 /// # Panics
-/// If the handler was asked, or no larder layer; the message has the whole [`CacheStatus`], and what its reason means.
+/// If the response came from the handler, or did not pass a larder layer. The message contains the [`CacheStatus`] and explains its
+/// reason.
 #[macro_export]
 macro_rules! assert_hit {
     ($response:expr $(, $($about:tt)+)?) => {
@@ -44,10 +45,10 @@ macro_rules! assert_hit {
     };
 }
 
-/// Asserts that a response was not answered from the cache: by its handler, or by the fetch that another request had begun.
+/// Asserts that a response was not served from the cache, but by the handler, or by the fetch of another request.
 ///
 /// # Panics
-/// If it was a hit, or passed no larder layer.
+/// If it was a hit, or did not pass a larder layer.
 #[macro_export]
 macro_rules! assert_miss {
     ($response:expr $(, $($about:tt)+)?) => {
@@ -59,10 +60,10 @@ macro_rules! assert_miss {
     };
 }
 
-/// Asserts that a response was answered by its handler and is stored, or is being stored as its body is read.
+/// Asserts that a response came from the handler and is stored, or will be stored once its body was read.
 ///
 /// # Panics
-/// If it was a hit, is not stored, or passed no larder layer.
+/// If it was a hit, is not stored, or did not pass a larder layer.
 #[macro_export]
 macro_rules! assert_stored {
     ($response:expr $(, $($about:tt)+)?) => {
@@ -74,10 +75,10 @@ macro_rules! assert_stored {
     };
 }
 
-/// Asserts that a response was answered by its handler and is not stored, for this [`Reason`](crate::Reason).
+/// Asserts that a response came from the handler and is not stored, for this [`Reason`](crate::Reason).
 ///
 /// # Panics
-/// If it was a hit, is stored, is not stored for another reason, or passed no larder layer.
+/// If it was a hit, is stored, is not stored for another reason, or did not pass a larder layer.
 #[macro_export]
 macro_rules! assert_not_stored {
     ($response:expr, $reason:expr $(, $($about:tt)+)?) => {
@@ -89,7 +90,7 @@ macro_rules! assert_not_stored {
     };
 }
 
-/// What an assertion expects.
+/// The outcome that an assertion expects.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub enum Expected {
@@ -99,14 +100,14 @@ pub enum Expected {
     NotStored(Reason),
 }
 
-/// What the assertions come down to.
+/// Implements the assertions.
 #[doc(hidden)]
 #[track_caller]
 pub fn expect<B>(expected: Expected, response: &Response<B>, about: Option<fmt::Arguments<'_>>) {
     let status = CacheStatus::of(response);
     if !status.is_some_and(|status| expected.holds(status)) {
         let about = about.map_or_else(String::new, |about| format!("{about}: "));
-        panic!("{about}{expected}, and {}", described(response.status(), status));
+        panic!("{about}{expected}, but {}", described(response.status(), status));
     }
 }
 
@@ -124,10 +125,10 @@ impl Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hit => f.write_str("a hit was expected"),
-            Self::Miss => f.write_str("a miss was expected"),
-            Self::Stored => f.write_str("a response that is stored was expected"),
-            Self::NotStored(reason) => write!(f, "a response that is not stored (`{}`) was expected", reason.as_str()),
+            Self::Hit => f.write_str("expected a hit"),
+            Self::Miss => f.write_str("expected a miss"),
+            Self::Stored => f.write_str("expected a stored response"),
+            Self::NotStored(reason) => write!(f, "expected a response that is not stored (`{}`)", reason.as_str()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ways in which a client may try to change what others get.
+//! The requests by which a client may try to poison a page for others.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE},
 };
 
-/// Something that an attacker may send along with a request for a page, in the hope that everybody gets what it does to it.
+/// A part of an attacker's request that may change the response which the cache then serves to others.
 #[derive(Debug, Clone)]
 pub(super) enum Vector {
     Field(HeaderName, HeaderValue),
     Cookie(String),
-    /// The page by another target.
+    /// Another request target that may lead to the page.
     Target(Form, Uri),
     Content(&'static str, &'static str),
 }
@@ -24,7 +24,7 @@ pub(super) enum Form {
     Path,
 }
 
-/// Texts that nobody's clean response has.
+/// Texts that clean responses do not contain.
 pub(super) const CANARIES: [&str; 3] = ["larder-canary", "192.0.2.117", "41117"];
 
 const TEXT: &str = "larder-canary";
@@ -35,9 +35,9 @@ const ADDRESS: &str = "192.0.2.117";
 const PORT: &str = "41117";
 const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 larder-canary";
 
-/// Fields that handlers, frameworks and proxies are known to look at, and values that make them answer something else.
+/// Fields that handlers, frameworks and proxies are known to read, with values that may change their response.
 const FIELDS: &[(&str, &[&str])] = &[
-    // Where the request was sent, as proxies tell it.
+    // The original target, as reported by proxies.
     ("forwarded", &["host=larder-canary.example;proto=https", "for=192.0.2.117"]),
     ("front-end-https", &["on"]),
     ("host", &[HOST, "example.com:41117"]),
@@ -66,11 +66,11 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("x-url-scheme", &["http", "https", TEXT]),
     ("destination", &[URL]),
     ("base-url", &[URL]),
-    // Another method.
+    // Method overrides.
     ("x-http-method", &["POST", "HEAD"]),
     ("x-http-method-override", &["POST", "DELETE"]),
     ("x-method-override", &["POST", "DELETE"]),
-    // Who asks, as proxies tell it.
+    // The client, as reported by proxies.
     ("cf-connecting-ip", &[ADDRESS]),
     ("cf-ipcountry", &["XX", TEXT]),
     ("cf-visitor", &[r#"{"scheme":"http"}"#, r#"{"scheme":"larder-canary"}"#]),
@@ -82,7 +82,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("x-client-ip", &[ADDRESS]),
     ("x-country-code", &["XX", TEXT]),
     ("x-real-ip", &[ADDRESS]),
-    // Who asks, as they tell it themselves.
+    // The client, as reported by itself.
     ("authorization", &["Bearer larder-canary"]),
     ("from", &["larder-canary@example.com"]),
     ("origin", &["https://larder-canary.example", "null"]),
@@ -97,7 +97,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("x-tenant-id", &[TEXT]),
     ("x-user", &[TEXT]),
     ("x-user-id", &[TEXT, PORT]),
-    // What they would like to get.
+    // Content negotiation and preferences.
     ("accept", &["application/json", "text/html", "text/larder-canary"]),
     ("accept-charset", &["iso-8859-1", TEXT]),
     ("accept-encoding", &["identity", "gzip", TEXT]),
@@ -127,7 +127,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("x-requested-with", &["XMLHttpRequest", TEXT]),
     ("x-theme", &["dark", TEXT]),
     ("x-timezone", &["Asia/Tokyo", TEXT]),
-    // What makes servers stumble.
+    // Fields that trigger errors in servers.
     ("connection", &["x-theme"]),
     ("content-type", &["application/json", TEXT]),
     ("expect", &[TEXT]),
@@ -140,7 +140,7 @@ const FIELDS: &[(&str, &[&str])] = &[
 const COOKIES: [&str; 10] = ["session", "sid", "user", "lang", "locale", "theme", "currency", "country", "variant", "token"];
 
 impl Vector {
-    /// All there are for a page; `fields` and `cookies` are further ones.
+    /// Returns all vectors for a page, including those for `fields` and `cookies` of the application.
     pub(super) fn all(page: &Uri, fields: &[HeaderName], cookies: &[String]) -> Vec<Self> {
         let known = FIELDS.iter().flat_map(|(name, values)| values.iter().map(|value| Self::field(name, value)));
         let own = fields.iter().map(|name| Self::Field(name.clone(), HeaderValue::from_static(TEXT)));
@@ -149,7 +149,7 @@ impl Vector {
             [("application/x-www-form-urlencoded", "q=larder-canary"), ("application/json", r#"{"q":"larder-canary"}"#)];
         known
             .chain(own)
-            .chain(stumbling_blocks())
+            .chain(malformed_fields())
             .chain(cookies)
             .chain(queries(page))
             .chain(paths(page))
@@ -161,7 +161,7 @@ impl Vector {
         Self::Field(HeaderName::from_static(name), HeaderValue::from_static(value))
     }
 
-    /// Turns a clean request into an attacker's.
+    /// Adds the vector to a clean request.
     pub(super) fn apply(&self, request: &mut Request<Bytes>) {
         match self {
             Self::Field(name, value) => _ = request.headers_mut().insert(name.clone(), value.clone()),
@@ -178,35 +178,35 @@ impl Vector {
         }
     }
 
-    /// What to do about it.
+    /// Returns how to fix the application.
     pub(super) fn advice(&self) -> String {
         match self {
             Self::Field(name, _) => {
-                format!("let the layer say `.vary_on([\"{name}\"])` or the response `Vary: {name}`, or do not look at the field")
+                format!("add `.vary_on([\"{name}\"])` to the layer or `Vary: {name}` to the response, or do not read the field")
             }
-            Self::Cookie(name) => format!("let the layer say `.vary_on_cookies([\"{name}\"])`, or do not look at the cookie"),
+            Self::Cookie(name) => format!("add `.vary_on_cookies([\"{name}\"])` to the layer, or do not read the cookie"),
             Self::Target(Form::Query, _) => {
-                "the key leaves out something of the query that the response depends on: narrow `ignore_query` or `only_query`, and \
-                 read the query within the layer, where it is as the key has it"
+                "the response depends on a part of the query that is not in the key: narrow `ignore_query` or `only_query`, and read \
+                 the query inside the layer, where it contains only the parts that are in the key"
                     .to_owned()
             }
             Self::Target(Form::Path, _) => {
-                "something in front of the layer changes paths, and leaves a trace that the response depends on".to_owned()
+                "middleware in front of the layer rewrites the path, and the response depends on the original one".to_owned()
             }
-            Self::Content(..) => "something in front of the layer takes the content off the request, and passes it on".to_owned(),
+            Self::Content(..) => "middleware in front of the layer removes the content of the request, and the response depends on it".to_owned(),
         }
     }
 }
 
-/// A field that is too long for many servers, and one with bytes that many refuse.
-fn stumbling_blocks() -> impl Iterator<Item = Vector> {
+/// A field that is too long for many servers, and one with bytes that many reject.
+fn malformed_fields() -> impl Iterator<Item = Vector> {
     let long = HeaderValue::from_str(&"x".repeat(20_000));
     let strange = HeaderValue::from_bytes(b"larder-canary\xff\xfe");
     let fields = [("x-oversized", long), ("x-strange-bytes", strange)];
     fields.into_iter().filter_map(|(name, value)| Some(Vector::Field(HeaderName::from_static(name), value.ok()?)))
 }
 
-/// Ways to hide a parameter from the key, or from the handler.
+/// Returns queries that may hide a parameter from the key or from the handler.
 fn queries(page: &Uri) -> Vec<Vector> {
     let query = page.query().unwrap_or_default();
     let first = query.split(['&', '=']).next().filter(|name| !name.is_empty()).unwrap_or("q");
@@ -241,7 +241,7 @@ fn queries(page: &Uri) -> Vec<Vector> {
     targets.map(|target| Vector::Target(Form::Query, target)).collect()
 }
 
-/// Paths that some part of a chain may take for the page's.
+/// Returns paths that a component may take for the path of the page.
 fn paths(page: &Uri) -> impl Iterator<Item = Vector> + use<> {
     let path = page.path();
     let bare = path.trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! A backend that fails when it is told to.
+//! A backend that fails on demand.
 
 use std::{
     future::pending,
@@ -16,9 +16,9 @@ use crate::{
     tag::Tag,
 };
 
-/// A backend that fails when it is told to, and otherwise does what the one inside does.
+/// A backend that fails on demand, and otherwise forwards to the backend inside.
 ///
-/// Clones share the faults, so that a test keeps one and gives the other to the cache.
+/// Clones share the faults: a test keeps one clone, and gives another to the cache.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -41,17 +41,17 @@ pub struct Faulty<B: ?Sized> {
     inner: Arc<B>,
 }
 
-/// What a backend is asked to do.
+/// An operation of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
-    /// Looking something up, with or without waiting.
-    ReadOutcome,
-    /// Storing.
-    PutOutcome,
-    /// Asking whether something could still be used.
+    /// A lookup (`get_now` or `get`).
+    Read,
+    /// Storing an entry (`put`).
+    Put,
+    /// A check whether an entry would be valid (`is_alive`).
     IsAlive,
-    /// Invalidating or expiring.
+    /// Invalidation or expiry (`invalidate`).
     Invalidate,
 }
 
@@ -59,13 +59,13 @@ pub enum Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It does nothing and says so at once ([`Error::is_unavailable`]).
+    /// Has no effect and fails immediately ([`Error::is_unavailable`]).
     Unavailable,
-    /// It takes effect, but its answer gets lost ([`Error::is_timeout`]).
+    /// Takes effect, but its response is lost ([`Error::is_timeout`]).
     AnswerLost,
-    /// It succeeds, so much later. Runs on tokio's timer, which a test may pause.
+    /// Succeeds after this delay, by tokio's timer, which a test may pause.
     Slow(Duration),
-    /// It does nothing, for ever.
+    /// Has no effect and never returns.
     Hangs,
 }
 
@@ -80,45 +80,45 @@ const OPERATIONS: usize = 4;
 #[derive(Debug, Clone, Copy)]
 struct Planned {
     fault: Fault,
-    /// How often yet.
+    /// How often it will still fail.
     times: usize,
 }
 
 impl<B: Backend> Faulty<B> {
-    /// Puts faults, none for now, around a backend.
+    /// Wraps a backend, without any faults yet.
     pub fn new(backend: B) -> Self {
         Self::shared(Arc::new(backend))
     }
 }
 
 impl<B: Backend + ?Sized> Faulty<B> {
-    /// Puts faults, none for now, around a backend that something else holds too.
+    /// Wraps a shared backend, without any faults yet.
     pub fn shared(backend: Arc<B>) -> Self {
         Self { plan: Arc::default(), inner: backend }
     }
 
-    /// Every such operation fails from now on, in this way.
+    /// Makes each such operation fail from now on. Replaces an earlier fault of the operation.
     pub fn fail(&self, operation: Operation, fault: Fault) {
         self.fail_times(operation, fault, usize::MAX);
     }
 
-    /// The next `times` such operations fail in this way, the later ones do not.
+    /// Makes the next `times` such operations fail. Replaces an earlier fault of the operation.
     pub fn fail_times(&self, operation: Operation, fault: Fault, times: usize) {
         self.plan(|plan| plan.faults[operation as usize] = Some(Planned { fault, times }));
     }
 
-    /// Everything fails from now on: the store cannot be reached.
+    /// Makes all operations fail from now on, with [`Fault::Unavailable`].
     pub fn fail_all(&self) {
-        let operations = [Operation::ReadOutcome, Operation::PutOutcome, Operation::IsAlive, Operation::Invalidate];
+        let operations = [Operation::Read, Operation::Put, Operation::IsAlive, Operation::Invalidate];
         operations.into_iter().for_each(|operation| self.fail(operation, Fault::Unavailable));
     }
 
-    /// Nothing fails any more.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.plan(|plan| plan.faults = Default::default());
     }
 
-    /// How many such operations there were, failed ones included.
+    /// Returns the number of such operations so far, including failed ones.
     pub fn calls(&self, operation: Operation) -> usize {
         self.plan(|plan| plan.calls[operation as usize])
     }
@@ -126,10 +126,10 @@ impl<B: Backend + ?Sized> Faulty<B> {
     async fn run<T>(&self, operation: Operation, real: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         match self.plan(|plan| plan.begin(operation)) {
             None => real.await,
-            Some(Fault::Unavailable) => Err(Error::unavailable("the backend was told to be unavailable")),
+            Some(Fault::Unavailable) => Err(Error::unavailable("the backend is unavailable, as requested by the test")),
             Some(Fault::AnswerLost) => {
                 real.await?;
-                Err(Error::timeout("the backend was told to lose its answer"))
+                Err(Error::timeout("the response of the backend is lost, as requested by the test"))
             }
             Some(Fault::Slow(delay)) => {
                 tokio::time::sleep(delay).await;
@@ -145,7 +145,7 @@ impl<B: Backend + ?Sized> Faulty<B> {
 }
 
 impl Plan {
-    /// Counts the operation, and tells how it fails.
+    /// Counts the operation, and returns its fault, if any.
     fn begin(&mut self, operation: Operation) -> Option<Fault> {
         self.calls[operation as usize] += 1;
         let planned = self.faults[operation as usize].as_mut().filter(|planned| planned.times > 0)?;
@@ -161,22 +161,22 @@ impl Plan {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<B: Backend + ?Sized> Backend for Faulty<B> {
-    /// A read that is to fail has to be waited for; it counts once.
+    /// A read with a fault must go through `get`, which counts it.
     fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
-        if self.plan(|plan| plan.fails(Operation::ReadOutcome)) {
+        if self.plan(|plan| plan.fails(Operation::Read)) {
             return None;
         }
         let read = self.inner.get_now(key)?;
-        self.plan(|plan| plan.begin(Operation::ReadOutcome));
+        self.plan(|plan| plan.begin(Operation::Read));
         Some(read)
     }
 
     async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        self.run(Operation::ReadOutcome, self.inner.get(key, known)).await
+        self.run(Operation::Read, self.inner.get(key, known)).await
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        self.run(Operation::PutOutcome, self.inner.put(key, stored)).await
+        self.run(Operation::Put, self.inner.put(key, stored)).await
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {

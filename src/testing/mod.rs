@@ -1,19 +1,16 @@
-//! What it takes to test an application with a cache: a store that fails, assertions about responses, and a probe that looks for
-//! ways to poison a page.
+//! Tools for tests of an application with a cache: a backend that fails on demand ([`Faulty`]), assertions about responses
+//! ([`assert_hit!`](crate::assert_hit) and others), and a search for cache poisoning ([`Probe`]).
 //!
-//! A clock that a test moves is there without the feature: [`ManualClock`](crate::ManualClock). What the cache did with a request
-//! stands in each response: [`CacheStatus::of`](crate::CacheStatus::of), which [`assert_hit!`](crate::assert_hit) and its kin
-//! look at.
+//! [`ManualClock`](crate::ManualClock), a clock that a test advances, needs no feature. The assertions read the outcome of a request from
+//! its response, see [`CacheStatus::of`](crate::CacheStatus::of).
 
 mod assertions;
 pub(crate) mod attack_vectors;
 mod faulty;
-pub(crate) mod full_body;
 mod probe;
 pub(crate) mod probe_report;
 
 pub use assertions::{Expected, expect};
 pub use faulty::{Fault, Faulty, Operation};
-pub use full_body::WholeBody;
 pub use probe::Probe;
 pub use probe_report::{Finding, ProbeReport};

@@ -1,4 +1,4 @@
-//! Tries to poison the pages of an application.
+//! A search for cache poisoning in an application.
 
 use std::{
     fmt,
@@ -12,11 +12,11 @@ use http::{
     header::{AGE, CONTENT_TYPE, DATE, EXPIRES, HOST},
 };
 use http_body::Body;
+use http_body_util::{BodyExt as _, Full};
 use tower_service::Service;
 
 use super::{
     attack_vectors::{CANARIES, Vector},
-    full_body::{WholeBody, collect},
     probe_report::{Finding, ProbeReport},
 };
 use crate::{
@@ -24,12 +24,12 @@ use crate::{
     http::cache_status::{CACHE_STATUS, CacheStatus, Reason},
 };
 
-/// Looks for ways to poison cached pages: for what one client can send that changes what others get.
+/// Searches for cache poisoning: for a request of one client that changes the response that others receive.
 ///
-/// The application is built anew, on an empty cache in memory, for each of some 200 attempts: a request with a canary in a
-/// header field (about 90 of them), a cookie, the query, the path or the body, and then a clean one. If the clean one is answered
-/// from what the first had stored, and has the canary, another status, other header fields or another body than a clean application
-/// gives, then the response depends on something that its key leaves out.
+/// Each of about 200 attempts builds the application with an empty in-memory cache. It sends a request with a canary in a header field
+/// (about 90 fields), a cookie, the query, the path or the body, and then a clean request. If the clean request is a hit whose response
+/// contains the canary, or differs in status, header fields or body from the response of a clean application, then the response depends on
+/// a part of the request that is not in the key.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -52,9 +52,9 @@ use crate::{
 /// # }
 /// ```
 ///
-/// It knows the names that are looked at most often. Those that are the application's own are told with [`field`](Self::field) and
-/// [`cookie`](Self::cookie). Handlers run for every attempt, so they should be quick, and must not mind strange input.
-#[must_use = "nothing is tried before `run`"]
+/// The probe knows common names of fields and cookies. Add those of the application by [`field`](Self::field) and
+/// [`cookie`](Self::cookie). Handlers run for each attempt, so they should be fast, and must tolerate malformed input.
+#[must_use = "a probe does nothing until `run`"]
 pub struct Probe<F> {
     build: F,
     pages: Vec<Uri>,
@@ -65,11 +65,11 @@ pub struct Probe<F> {
 
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// How many clean runs show what of a response is the same each time.
+/// The number of clean runs, which show which parts of a response are stable.
 const CLEAN_RUNS: usize = 3;
 
 impl<F> Probe<F> {
-    /// Probes the application that `build` makes on a cache.
+    /// Creates a probe for the application that `build` builds with a cache.
     pub fn new<S>(build: F) -> Self
     where
         F: Fn(Cache) -> S,
@@ -77,54 +77,54 @@ impl<F> Probe<F> {
         Self { build, pages: Vec::new(), with: HeaderMap::new(), fields: Vec::new(), cookies: Vec::new() }
     }
 
-    /// A page to look at, with the query that it needs; several may be named.
+    /// Adds a page to probe, with its query.
     ///
     /// # Panics
-    /// If it is not a URI.
+    /// If `page` is not a URI.
     pub fn get(mut self, page: &str) -> Self {
-        self.pages.push(page.parse().unwrap_or_else(|error| panic!("`{page}` is not a page: {error}")));
+        self.pages.push(page.parse().unwrap_or_else(|error| panic!("`{page}` is not a URI: {error}")));
         self
     }
 
-    /// A field that every request has, the clean ones too; `Host` is `example.com` unless it is given here.
+    /// Adds a field to all requests, including the clean ones. `Host` is `example.com` by default.
     ///
     /// # Panics
-    /// If it cannot be one.
+    /// If the name or value is invalid.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).unwrap_or_else(|error| panic!("`{value}` is not a field value: {error}"));
         self.with.append(field_name(name), value);
         self
     }
 
-    /// One more field to try.
+    /// Adds a field to try.
     ///
     /// # Panics
-    /// If it cannot be one.
+    /// If the name or value is invalid.
     pub fn field(mut self, name: &str) -> Self {
         self.fields.push(field_name(name));
         self
     }
 
-    /// One more cookie to try.
+    /// Adds a cookie to try.
     pub fn cookie(mut self, name: &str) -> Self {
         self.cookies.push(name.to_owned());
         self
     }
 
-    /// Tries everything.
+    /// Runs all attempts.
     ///
-    /// The application takes requests with a [`WholeBody`], as a `Router` takes them with any; where it insists on a body of
-    /// its own, `tower::ServiceExt::map_request` turns one into the other.
+    /// Requests have a body of type [`Full`], which a `Router` accepts. For an application with another body type,
+    /// `tower::ServiceExt::map_request` converts the requests.
     pub async fn run<S, B>(self) -> ProbeReport
     where
         F: Fn(Cache) -> S,
-        S: Service<Request<WholeBody>, Response = Response<B>>,
+        S: Service<Request<Full<Bytes>>, Response = Response<B>>,
         B: Body,
     {
         let after = |first: Request<Bytes>, then: Request<Bytes>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
             let mut app = (self.build)(Cache::in_memory(CACHE_BYTES));
             Box::pin(async move {
-                // One that fails has stored nothing.
+                // If the attack fails, nothing is stored.
                 let _ = send(&mut app, first).await;
                 send(&mut app, then).await
             })
@@ -145,10 +145,10 @@ fn field_name(name: &str) -> HeaderName {
     name.parse().unwrap_or_else(|error| panic!("`{name}` is not a field name: {error}"))
 }
 
-/// What a second request gets after a first, of an application that is new each time.
+/// Returns the response to the second request after the first, by a new application.
 type After<'p> = dyn Fn(Request<Bytes>, Request<Bytes>) -> Pin<Box<dyn Future<Output = Option<Answer>> + 'p>> + 'p;
 
-/// Somebody who asks for one page.
+/// Sends requests for one page.
 struct Client<'p> {
     after: &'p After<'p>,
     page: &'p Uri,
@@ -175,7 +175,7 @@ impl Client<'_> {
             if self.effect(&vector, &clean).await.is_none() {
                 continue;
             }
-            // What changes with the time is no effect: it is compared again, with a clean answer of just now.
+            // A difference may come from the time. Compare again, with another clean response.
             clean.extend(self.clean().await);
             if let Some(effect) = self.effect(&vector, &clean).await {
                 report.findings.push(Finding::new(self.page.to_string(), vector, effect));
@@ -188,7 +188,7 @@ impl Client<'_> {
         (self.after)(self.request(), self.request()).await
     }
 
-    /// How a clean request is answered differently after one with this vector.
+    /// Returns how the response to a clean request differs after a request with this vector.
     async fn effect(&self, vector: &Vector, clean: &[Answer]) -> Option<String> {
         let mut attack = self.request();
         vector.apply(&mut attack);
@@ -210,7 +210,7 @@ impl Answer {
         self.cache.is_some_and(|status| status.is_hit())
     }
 
-    /// The answer, or why the second of two clean requests is not answered from the cache.
+    /// Returns the answer, or why the second of two clean requests is not a hit.
     fn hit(self) -> Result<Self, String> {
         match self.cache {
             _ if self.is_hit() => Ok(self),
@@ -219,7 +219,7 @@ impl Answer {
         }
     }
 
-    /// In what it differs from the clean answers, where those do not differ from each other.
+    /// Returns a difference from the clean answers, in a part in which those agree with each other.
     fn difference(&self, clean: &[Self]) -> Option<String> {
         let first = &clean[0];
         let codes_agree = clean.iter().all(|clean| clean.code == first.code);
@@ -231,7 +231,7 @@ impl Answer {
             return Some(format!("the status is {} rather than {}", self.code, first.code));
         }
         let kind = self.field_difference(clean, |name| *name == CONTENT_TYPE);
-        kind.or_else(|| (bodies_agree && self.body != first.body).then(|| "the body is another".to_owned()))
+        kind.or_else(|| (bodies_agree && self.body != first.body).then(|| "the body differs".to_owned()))
             .or_else(|| self.field_difference(clean, |name| !changes_with_time(name)))
     }
 
@@ -264,7 +264,7 @@ fn changes_with_time(name: &HeaderName) -> bool {
     [AGE, DATE, EXPIRES, CACHE_STATUS].contains(name)
 }
 
-/// In any letter case: handlers change it.
+/// Ignores the letter case, which handlers may change.
 fn contains(text: &[u8], canary: &str) -> bool {
     text.windows(canary.len()).any(|window| window.eq_ignore_ascii_case(canary.as_bytes()))
 }
@@ -272,14 +272,14 @@ fn contains(text: &[u8], canary: &str) -> bool {
 /// `None` if the application failed.
 async fn send<S, B>(app: &mut S, request: Request<Bytes>) -> Option<Answer>
 where
-    S: Service<Request<WholeBody>, Response = Response<B>>,
+    S: Service<Request<Full<Bytes>>, Response = Response<B>>,
     B: Body,
 {
     poll_fn(|cx| app.poll_ready(cx)).await.ok()?;
-    let response = app.call(request.map(WholeBody::from)).await.ok()?;
+    let response = app.call(request.map(Full::from)).await.ok()?;
     let cache = CacheStatus::of(&response).copied();
     let (parts, body) = response.into_parts();
-    Some(Answer { code: parts.status, headers: parts.headers, body: collect(body).await?, cache })
+    Some(Answer { code: parts.status, headers: parts.headers, body: body.collect().await.ok()?.to_bytes(), cache })
 }
 
 impl<F> fmt::Debug for Probe<F> {

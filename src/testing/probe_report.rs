@@ -1,19 +1,19 @@
-//! What a probe has found.
+//! The result of a probe.
 
 use std::{collections::BTreeSet, fmt};
 
 use super::attack_vectors::Vector;
 
-/// What a probe has found.
+/// The result of a probe.
 #[derive(Debug, Clone, Default)]
-#[must_use = "what was found is only in the report: call `assert`"]
+#[must_use = "the findings are only in the report: call `assert`"]
 pub struct ProbeReport {
     pub(super) tried: usize,
     pub(super) findings: Vec<Finding>,
     pub(super) unstored: Vec<(String, String)>,
 }
 
-/// Something that one client can send, and that changes what others get.
+/// A request of one client that changes the response that others receive.
 #[derive(Debug, Clone)]
 pub struct Finding {
     page: String,
@@ -22,25 +22,25 @@ pub struct Finding {
 }
 
 impl ProbeReport {
-    /// What one client can do to others.
+    /// Returns the requests that poison a page.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// The pages that a clean request does not get stored, each with the reason: about them the probe says nothing.
+    /// Returns the pages whose clean response is not stored, each with the reason. The probe says nothing about them.
     pub fn not_stored(&self) -> impl Iterator<Item = (&str, &str)> {
         self.unstored.iter().map(|(page, reason)| (page.as_str(), reason.as_str()))
     }
 
-    /// How many requests were sent in an attacker's name.
+    /// Returns the number of attack requests that were sent.
     pub fn tried(&self) -> usize {
         self.tried
     }
 
-    /// Asserts that nothing was found, and that every page was looked at.
+    /// Asserts that there are no findings, and that every page was probed.
     ///
     /// # Panics
-    /// With the whole report, if something was found, or a page is not stored, or there was none.
+    /// With the whole report, if there is a finding, a page is not stored, or no page was named.
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.findings.is_empty() && self.unstored.is_empty() && self.tried > 0, "{self}");
@@ -52,22 +52,22 @@ impl Finding {
         Self { page, vector, effect }
     }
 
-    /// The page whose stored response changes.
+    /// Returns the page whose stored response changes.
     pub fn page(&self) -> &str {
         &self.page
     }
 
-    /// What does it, such as `the field `x-theme: larder-canary``.
+    /// Returns the part of the request that changes it, such as ``the field `x-theme: larder-canary` ``.
     pub fn sent(&self) -> String {
         self.vector.to_string()
     }
 
-    /// How the others' response differs from a clean one.
+    /// Returns how the response to others differs from a clean one.
     pub fn effect(&self) -> &str {
         &self.effect
     }
 
-    /// What to do about it.
+    /// Returns how to fix the application.
     pub fn advice(&self) -> String {
         self.vector.advice()
     }
@@ -75,17 +75,19 @@ impl Finding {
 
 impl fmt::Display for ProbeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} requests in an attacker's name; {} of them change what others get", self.tried, self.findings.len())?;
+        write!(f, "{} attack requests were sent; {} of them change the response to others", self.tried, self.findings.len())?;
         self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))?;
-        // Once for all the values of a field.
+        // Once for all values of a field.
         let advice: BTreeSet<_> = self.findings.iter().map(Finding::advice).collect();
         advice.iter().try_for_each(|advice| write!(f, "\n  → {advice}"))?;
-        self.unstored.iter().try_for_each(|(page, reason)| write!(f, "\n  {page} is not stored, and was not looked at: {reason}"))
+        self.unstored
+            .iter()
+            .try_for_each(|(page, reason)| write!(f, "\n  {page} was not probed, because it is not stored: {reason}"))
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: after a request with {}, {} for everybody", self.page, self.vector, self.effect)
+        write!(f, "{}: after a request with {}, {} for all clients", self.page, self.vector, self.effect)
     }
 }

@@ -1,4 +1,4 @@
-//! What a hostile client can make the parsers do: they read what it sends a constant number of times, whatever it is.
+//! Tests of parsers with hostile input: the time of a parser is linear in the size of the input, for any input.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -38,10 +38,10 @@ use crate::{
     tag::{namespace::TagNamespace, template::TagTemplate},
 };
 
-/// A reader of client text, the bytes that mean something to it, and what it does with such a text.
-type Reader = (&'static str, &'static str, fn(&str));
+/// A parser of client input: its name, the characters that are special to it, and a call of it.
+type Parser = (&'static str, &'static str, fn(&str));
 
-const READERS: &[Reader] = &[
+const PARSERS: &[Parser] = &[
     ("Cache-Control of a request", "\"\\,=; \ta", |text| done(RequestDirectives::parse(&field(CACHE_CONTROL, text)))),
     ("Pragma", "\"\\,=; \ta", |text| done(RequestDirectives::parse(&field(PRAGMA, text)))),
     ("Cache-Control", "\"\\,=; \ta0", |text| done(CacheControl::parse(&field(CACHE_CONTROL, text), &CACHE_CONTROL))),
@@ -94,7 +94,7 @@ fn normalized(name: HeaderName, text: &str) {
     normalizers.push(&mut Key::new(), &field(name.clone(), text), &name);
 }
 
-/// Every text of one or two of these characters, repeated; and of parameters or members that all differ.
+/// Returns repetitions of each of these characters and of each pair, and a list of distinct members.
 fn hostile_texts(specials: &str, length: usize) -> Vec<String> {
     let mut patterns: Vec<String> = Vec::new();
     for (at, one) in specials.char_indices() {
@@ -103,37 +103,37 @@ fn hostile_texts(specials: &str, length: usize) -> Vec<String> {
     }
     let mut texts: Vec<String> = patterns.iter().map(|pattern| pattern.repeat(length / pattern.len())).collect();
     let separator = specials.chars().find(|c| matches!(c, '&' | ',' | ';' | '/' | '-')).unwrap_or(':');
-    // In an order that no sort finds sorted.
+    // Not in a sorted order.
     let differing = (0..length as u32 / 8).map(|number| format!("{:07x}{separator}", number.wrapping_mul(2_654_435_761) >> 4));
     texts.push(differing.collect());
     texts
 }
 
-/// What a reader may do for each byte: the sorts take some twenty comparisons for each member.
+/// The allowed number of steps for each byte: sorting takes about twenty comparisons for each member.
 const STEPS_PER_BYTE: usize = 40;
 
 #[test]
-fn no_reader_of_client_text_takes_more_than_linear_time() {
+fn every_parser_of_client_input_takes_linear_time() {
     std::thread::scope(|scope| {
-        for reader in READERS {
-            scope.spawn(|| assert_linear(*reader));
+        for parser in PARSERS {
+            scope.spawn(|| assert_linear(*parser));
         }
     });
 }
 
-fn assert_linear((reader, specials, read): Reader) {
+fn assert_linear((parser, specials, parse): Parser) {
     const LONG: usize = 400_000;
     let (short, long) = (hostile_texts(specials, LONG / 20), hostile_texts(specials, LONG));
     for (short, long) in short.iter().zip(&long) {
-        let for_short = steps(|| read(short));
+        let for_short = steps(|| parse(short));
         let allowed = (30 * for_short + 1000).min(STEPS_PER_BYTE * LONG);
-        // One that is not linear is stopped: it would take minutes.
-        let is_linear = limited(allowed, || read(long));
-        assert!(is_linear, "{reader}: {for_short} steps for {} bytes, too many for {} of {long:.20}…", short.len(), long.len());
+        // A parser that is not linear is stopped, since it would take minutes.
+        let is_linear = limited(allowed, || parse(long));
+        assert!(is_linear, "{parser}: {for_short} steps for {} bytes, too many for {} of {long:.20}…", short.len(), long.len());
     }
 }
 
-/// An application whose settings and responses make larder read whatever it can.
+/// An application whose settings and responses make larder parse every field that it can.
 fn app() -> Router {
     let cache = Cache::in_memory(64 << 20);
     let layer = cache
@@ -160,7 +160,7 @@ fn app() -> Router {
     Router::new().route("/page/{id}", routing::get(answer).layer(layer))
 }
 
-/// The fields that larder reads, for this application.
+/// The fields that larder parses for this application.
 const FIELDS: [HeaderName; 17] = [
     ACCEPT,
     ACCEPT_ENCODING,
@@ -193,14 +193,14 @@ fn ask(app: &Router, uri: &str, headers: HeaderMap) -> (usize, Response<Body>) {
 }
 
 #[test]
-fn request_with_more_fields_than_any_honest_one_is_not_read() {
+fn request_with_too_many_fields_is_not_parsed() {
     let app = app();
     for name in FIELDS {
         for pattern in HOSTILE {
             let (steps, response) = ask(&app, "/page/1", field(name.clone(), &pattern.repeat(400_000 / pattern.len())));
             let reason = CacheStatus::of(&response).and_then(CacheStatus::reason);
             assert_eq!(reason, Some(Reason::RequestFieldsTooLarge), "{name}: {pattern}");
-            // Only `Connection` is read before the whole is known to be too large.
+            // Only `Connection` is parsed before the total size is known.
             let allowed = if name == CONNECTION { STEPS_PER_BYTE * 400_000 } else { 10_000 };
             assert!(steps < allowed, "{name}: {pattern}: {steps} steps");
         }
@@ -208,14 +208,14 @@ fn request_with_more_fields_than_any_honest_one_is_not_read() {
 }
 
 #[test]
-fn request_that_is_read_costs_a_bounded_number_of_steps() {
+fn request_within_the_limit_costs_a_bounded_number_of_steps() {
     let app = app();
     let plain = HeaderMap::from_iter([(HOST, HeaderValue::from_static("example.com"))]);
     for name in FIELDS {
         for pattern in HOSTILE {
             let mut headers = plain.clone();
             headers.extend(field(name.clone(), &pattern.repeat((MAX_FIELDS_SIZE - 200) / pattern.len())));
-            // A miss and a hit, where it is not a bypass.
+            // A miss and a hit, or two bypasses.
             for _ in 0..2 {
                 let (steps, response) = ask(&app, "/page/1", headers.clone());
                 let reason = CacheStatus::of(&response).and_then(CacheStatus::reason);
@@ -234,7 +234,7 @@ fn request_that_is_read_costs_a_bounded_number_of_steps() {
 }
 
 #[test]
-fn request_just_below_the_limit_is_answered_from_the_cache_and_one_above_is_not() {
+fn request_at_the_limit_is_a_hit_and_one_above_bypasses() {
     let app = app();
     let sized = |length: usize| {
         HeaderMap::from_iter([(HeaderName::from_static("x"), HeaderValue::from_str(&"a".repeat(length)).unwrap())])

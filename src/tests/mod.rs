@@ -1,3 +1,3 @@
-//! Tests that look inside several folders.
+//! Unit tests across several folders.
 
 mod hostile_input;

@@ -151,7 +151,7 @@ impl Store {
     /// The entry in a reply; none if it is not what it should be.
     fn entry_in(&self, key: &Key, known: &[Tag], reply: Reply) -> Result<Option<Found>, Error> {
         let Some((data, _)) = value(reply)? else { return Ok(None) };
-        let decoded = Head::split_knowing(&data, known).and_then(|(head, body)| {
+        let decoded = Head::split_with_hint(&data, known).and_then(|(head, body)| {
             let id = head.id;
             Ok((Arc::new(decode(key, head, &data.slice_ref(body), DecodeLimits::default())?), id))
         });

@@ -227,7 +227,7 @@ mod tests {
             stale: StaleWindows::default(),
             must_not_serve_stale: false,
             immutable: false,
-            cost: 0,
+            handler_millis: 0,
         }
     }
 

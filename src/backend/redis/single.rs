@@ -161,7 +161,7 @@ impl Single {
             return Some(opened);
         }
         let entry = moment.values.first()?.as_ref()?;
-        let opened = Head::split_knowing(entry, tags).and_then(|(head, body)| {
+        let opened = Head::split_with_hint(entry, tags).and_then(|(head, body)| {
             let id = head.id;
             let stored = codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?;
             Ok(DecodedEntry { stored: Arc::new(stored), id })

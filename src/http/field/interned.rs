@@ -1,6 +1,6 @@
-//! Field values that most responses of a site have in common: each is kept once, for as long as the process lives.
+//! Interned header values: a value that many responses of a site share is stored once per process, and never freed.
 //!
-//! A copy of such a value counts no references, so that a hit has fewer counters to write, which all threads would share.
+//! Clones of an interned value count no references, so threads that serve the same entry do not contend for a counter.
 
 use std::{
     hash::BuildHasher as _,
@@ -18,15 +18,16 @@ use http::{
     },
 };
 
-/// How many values are kept, of any site's few; what comes after them is copied for each response.
-const MOST: usize = 256;
-const LONGEST: usize = 128;
-/// How many places a value may have.
+/// The most values that are interned. A site has few that repeat; further values are copied for each response.
+const MAX_VALUES: usize = 256;
+/// The longest value that is interned, in bytes.
+const MAX_LENGTH: usize = 128;
+/// How many slots are tried for a value.
 const PROBES: usize = 4;
 
-static VALUES: [OnceLock<HeaderValue>; MOST] = [const { OnceLock::new() }; MOST];
+static VALUES: [OnceLock<HeaderValue>; MAX_VALUES] = [const { OnceLock::new() }; MAX_VALUES];
 
-/// Whether this is a value that other responses may well have too.
+/// Returns whether other responses are likely to have the same value.
 pub(crate) fn is_internable(name: &HeaderName, value: &HeaderValue) -> bool {
     let named = matches!(
         *name,
@@ -44,17 +45,17 @@ pub(crate) fn is_internable(name: &HeaderName, value: &HeaderValue) -> bool {
             | X_CONTENT_TYPE_OPTIONS
             | X_FRAME_OPTIONS
     );
-    named && value.len() <= LONGEST && !value.is_sensitive()
+    named && value.len() <= MAX_LENGTH && !value.is_sensitive()
 }
 
-/// The same value, shared with all that have it; a copy of its own if there is no room for another.
-pub(crate) fn shared(value: &HeaderValue) -> HeaderValue {
+/// Returns the interned value, or a separate copy if its slots are taken or it is not text.
+pub(crate) fn intern(value: &HeaderValue) -> HeaderValue {
     static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let first = HASHER.hash_one(value.as_bytes()) as usize;
     for probe in 0..PROBES {
-        let place = &VALUES[first.wrapping_add(probe) % MOST];
-        match place.get().or_else(|| keep(value, place)) {
-            Some(kept) if kept == value => return kept.clone(),
+        let slot = &VALUES[first.wrapping_add(probe) % MAX_VALUES];
+        match slot.get().or_else(|| fill(value, slot)) {
+            Some(interned) if interned == value => return interned.clone(),
             Some(_) => {}
             None => break,
         }
@@ -62,15 +63,15 @@ pub(crate) fn shared(value: &HeaderValue) -> HeaderValue {
     copied(value)
 }
 
-/// Keeps a value for good, unless another has taken the place meanwhile; `None` if it is not text.
+/// Stores a value in a slot, unless another thread was faster; returns the value in the slot, or `None` if `value` is not text.
 #[cold]
-fn keep<'p>(value: &HeaderValue, place: &'p OnceLock<HeaderValue>) -> Option<&'p HeaderValue> {
+fn fill<'p>(value: &HeaderValue, slot: &'p OnceLock<HeaderValue>) -> Option<&'p HeaderValue> {
     let text = value.to_str().ok()?;
-    Some(place.get_or_init(|| HeaderValue::from_static(String::leak(text.to_owned()))))
+    Some(slot.get_or_init(|| HeaderValue::from_static(String::leak(text.to_owned()))))
 }
 
 fn copied(value: &HeaderValue) -> HeaderValue {
-    // The bytes are a header value, so their copy is one.
+    // A copy of a valid header value is valid.
     HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value.as_bytes())).unwrap_or_else(|_| value.clone())
 }
 
@@ -79,17 +80,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stay_themselves_and_only_so_many_are_kept() {
+    fn interned_values_equal_the_originals_and_are_bounded() {
         let value = |number: usize| HeaderValue::from_str(&format!("text/{number}")).unwrap();
-        for number in (0..2 * MOST).chain(0..2 * MOST) {
-            assert_eq!(shared(&value(number)), value(number));
+        for number in (0..2 * MAX_VALUES).chain(0..2 * MAX_VALUES) {
+            assert_eq!(intern(&value(number)), value(number));
         }
         let is_static = |value: &HeaderValue| {
-            VALUES.iter().any(|place| place.get().is_some_and(|kept| kept.as_bytes().as_ptr() == value.as_bytes().as_ptr()))
+            VALUES.iter().any(|slot| slot.get().is_some_and(|interned| interned.as_bytes().as_ptr() == value.as_bytes().as_ptr()))
         };
-        let kept = (0..2 * MOST).filter(|number| is_static(&shared(&value(*number)))).count();
-        assert!((MOST / 2..=MOST).contains(&kept), "{kept}");
+        let interned = (0..2 * MAX_VALUES).filter(|number| is_static(&intern(&value(*number)))).count();
+        assert!((MAX_VALUES / 2..=MAX_VALUES).contains(&interned), "{interned}");
         let odd = HeaderValue::from_bytes(b"caf\xe9").unwrap();
-        assert_eq!(shared(&odd), odd);
+        assert_eq!(intern(&odd), odd);
     }
 }

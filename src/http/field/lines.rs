@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::scan::{count, trim};
 
-/// The field's lines as one list (RFC 9110 §5.2); `None` if the field is absent.
+/// Joins the field's lines into one list (RFC 9110 §5.2); `None` if the field is absent.
 pub(crate) fn joined_lines(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 64]>> {
     let mut lines = headers.get_all(name).iter();
     let mut joined = SmallVec::from_slice(trim(lines.next()?.as_bytes()));

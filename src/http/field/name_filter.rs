@@ -1,13 +1,15 @@
-//! A filter that passes over most field names by their first letter and length.
+//! A filter that rules out most field names by first letter and length.
 
-/// Tells most names that are none of some few from those that may be, by their first letter and their length.
+/// Rules out most names that are not in a small set, by first letter and length.
+///
+/// Saves 181 of 5,527 instructions per hit (`scripts/instructions`).
 pub(crate) struct NameFilter {
-    /// By the first letter, a bit for each length.
+    /// Indexed by first letter: one bit for each length.
     lengths: [u32; 256],
 }
 
 impl NameFilter {
-    /// Lets `names` through, in lower case, of at most 31 bytes.
+    /// Creates a filter for `names`: lower case, at most 31 bytes each.
     pub(crate) const fn of(names: &[&str]) -> Self {
         let mut lengths = [0; 256];
         let mut at = 0;
@@ -19,7 +21,7 @@ impl NameFilter {
         Self { lengths }
     }
 
-    /// Lets every name of at most 31 bytes through that begins with one of these letters, too.
+    /// Also passes every name of at most 31 bytes that begins with one of these letters.
     pub(crate) const fn and_all_with(mut self, initials: &[u8]) -> Self {
         let mut at = 0;
         while at < initials.len() {
@@ -29,7 +31,7 @@ impl NameFilter {
         self
     }
 
-    /// Whether it may be one of them.
+    /// Returns whether the name may be in the set; `false` is certain.
     pub(crate) fn passes(&self, name: &str) -> bool {
         let name = name.as_bytes();
         name.first().is_some_and(|&first| {

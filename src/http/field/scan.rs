@@ -1,25 +1,25 @@
-//! Walks over bytes that a client chose. In tests each counts its steps, so that a parser that is not linear shows.
+//! Scans of client-supplied bytes. In tests each scan counts its steps, which exposes a parser that takes more than linear time.
 
-/// Where the first byte of this kind is.
+/// Returns the position of the first byte that `is` accepts.
 pub(crate) fn find(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
     let at = bytes.iter().position(|&byte| is(byte));
     count(at.map_or(bytes.len(), |at| at + 1));
     at
 }
 
-/// The parts between the bytes of this kind.
+/// Splits at each byte that `is` accepts.
 pub(crate) fn split(bytes: &[u8], is: impl Fn(u8) -> bool) -> impl Iterator<Item = &[u8]> {
     bytes.split(move |&byte| is(byte)).inspect(|part| count(part.len() + 1))
 }
 
-/// The bytes without the spaces around them.
+/// Removes white space at both ends.
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     let trimmed = bytes.trim_ascii();
     count(bytes.len() - trimmed.len() + 1);
     trimmed
 }
 
-/// Notes that so many bytes were read, compared or copied; nothing outside of tests.
+/// Counts bytes that were read, compared or copied. Does nothing outside of tests.
 #[cfg(not(test))]
 #[inline(always)]
 pub(crate) fn count(_bytes: usize) {}
@@ -45,7 +45,7 @@ pub(crate) mod counting {
         assert!(STEPS.get() <= LIMIT.get(), "more steps than allowed");
     }
 
-    /// Whether `work` takes no more steps than that; one that takes more is broken off.
+    /// Returns whether `work` takes at most `most` steps; it is stopped when it takes more.
     pub(crate) fn limited(most: usize, work: impl FnOnce()) -> bool {
         LIMIT.set(STEPS.get() + most);
         let ended = catch_unwind(AssertUnwindSafe(work));
@@ -53,7 +53,7 @@ pub(crate) mod counting {
         ended.is_ok()
     }
 
-    /// The steps that this thread takes for `work`.
+    /// Returns the number of steps that `work` takes on this thread.
     pub(crate) fn steps(work: impl FnOnce()) -> usize {
         let before = STEPS.get();
         work();
