@@ -171,8 +171,8 @@ const STEPWISE_SLIPS: [Slip; 24] = [
         name: "created_with_born",
         edits: &[
             (
-                "let reading = registers.survey(tags).await?;",
-                "let reading = Reading { clock: born, ..registers.survey(tags).await? };",
+                "let reading = registers.read_with_clock(tags).await?;",
+                "let reading = Reading { clock: born, ..registers.read_with_clock(tags).await? };",
             ),
             READ_BEFORE_THE_CLAIM,
         ],
@@ -191,14 +191,14 @@ const STEPWISE_SLIPS: [Slip; 24] = [
         edits: &[(
             "match seen.and_then(|seen| self.known(seen)) {",
             "match seen.and_then(|seen| self.known(seen)) {
-                None if matches!(seen.and_then(Seen::record), Some(Record::Pending { .. })) => Judgement::Alive,",
+                None if matches!(seen.and_then(Versioned::record), Some(Record::Pending { .. })) => Judgement::Alive,",
         )],
     },
     Slip {
         name: "created_by_an_invalidation",
         edits: &[(
             "let seen = seen?;",
-            "let Some(seen) = seen else { return Some(Change { tag, seen: None, record: Record::settled(at) }) };",
+            "let Some(seen) = seen else { return Some(CompareAndSwap { tag, seen: None, record: Record::settled(at) }) };",
         )],
     },
     Slip { name: "lowered", edits: &[("Strength::Hard => hard.max(at),", "Strength::Hard => at,")] },
@@ -261,9 +261,9 @@ const STEPWISE_SLIPS: [Slip; 24] = [
     Slip {
         name: "settled_whatever_is_there",
         edits: &[(
-            "let claimed = lacking.iter().zip(claimed)",
+            "let claimed = unsettled.iter().zip(claimed)",
             "let claimed = if claimed.len() == tags.len() { registers.read(tags).await? } else { claimed };
-            let claimed = lacking.iter().zip(claimed)",
+            let claimed = unsettled.iter().zip(claimed)",
         )],
     },
     Slip {

@@ -60,7 +60,7 @@ impl Cluster {
 
     /// One round trip if all tags are known beforehand, else two.
     async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        let (entry, reading) = join(self.entry(key), self.slots.survey(known)).await;
+        let (entry, reading) = join(self.entry(key), self.slots.read_with_clock(known)).await;
         let (entry, reading) = (entry?, reading?);
         if let Some(stored) = entry {
             let judgement = match stored.tags() == known {
@@ -72,7 +72,7 @@ impl Cluster {
             }
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-        let reading = registers::ensure(&self.slots, known, reading).await?;
+        let reading = registers::ensure_records(&self.slots, known, reading).await?;
         Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
 }
@@ -85,7 +85,7 @@ impl RemoteStore for Cluster {
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let life = self.options().life(&stored);
         let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(PutOutcome::TooLarge) };
-        match registers::admit(&self.slots, stored.born(), stored.tags()).await? {
+        match registers::check_for_put(&self.slots, stored.born(), stored.tags()).await? {
             Judgement::Dead => return Ok(PutOutcome::Invalidated),
             // Expired on its way: better than nothing, but not than what was fetched since.
             Judgement::Stale { .. } if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {

@@ -50,16 +50,16 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     async fn renew(&self) -> Result<Epoch, Error>;
 
     /// Reads the record of each tag.
-    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error>;
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Versioned>>, Error>;
 
     /// Reads the clock and the record of each tag, in one round trip and any order.
-    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error>;
+    async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error>;
 
     /// Makes each change whose tag still has what was seen; returns what is there now, or `None` where something else was.
     ///
     /// A pending record is to live for some seconds, longer than a fetch takes to settle it; any other for longer than
     /// every entry. One that has expired counts as evicted: who was about to replace it sees that it is gone.
-    async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error>;
+    async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error>;
 
     /// Advances the clock, and tells near tiers, where there are any, what was invalidated at `at`.
     async fn publish(&self, at: Epoch, invalidation: &Invalidation) -> Result<(), Error>;
@@ -72,10 +72,10 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
 
 /// One record, to be written if what its tag has is still what was seen.
 #[derive(Debug)]
-pub(crate) struct Change<'t> {
+pub(crate) struct CompareAndSwap<'t> {
     pub(crate) tag: &'t Tag,
     /// What is to be replaced; `None` if there must be no record.
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: Option<Versioned>,
     pub(crate) record: Record,
 }
 
@@ -83,12 +83,12 @@ pub(crate) struct Change<'t> {
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
     pub(crate) clock: Epoch,
-    pub(crate) records: Vec<Option<Seen>>,
+    pub(crate) records: Vec<Option<Versioned>>,
 }
 
 /// What stood at a tag's place, kept so that it can be replaced if it is still the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Seen {
+pub(crate) struct Versioned {
     bytes: Bytes,
     version: u64,
 }
@@ -104,37 +104,37 @@ pub(crate) enum Record {
 
 /// How often records are raised that somebody else replaces at the same time, before the invalidation fails: of many who do so at
 /// once, half are done after each round.
-const RAISES: usize = 64;
+const MAX_CAS_ROUNDS: usize = 64;
 
 /// Creates the records that `reading` lacks, so that what is fetched next can be used; returns what is known then.
 ///
 /// Its clock is what the next fetch is born at: no record that was created is later, and the handler has not been called yet.
 /// Costs nothing if all records are there, else three round trips, and one more if others do the same at the same time. The
 /// last of them creates the record; one that an invalidation has interfered with is left to the next fetch.
-pub(crate) async fn ensure(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
-    if reading.lacking().is_empty() {
+pub(crate) async fn ensure_records(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+    if reading.unsettled().is_empty() {
         return Ok(reading);
     }
-    let settled = settle(registers, tags, reading).await?;
-    if settled.lacking().is_empty() {
+    let settled = settle_missing(registers, tags, reading).await?;
+    if settled.unsettled().is_empty() {
         return Ok(settled);
     }
     // Whoever has taken over what is lacking is done by now, most likely.
-    registers.survey(tags).await
+    registers.read_with_clock(tags).await
 }
 
 /// How something born at `born` stands, judged as a read would; creates the records that are missing.
 ///
 /// For what is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
 /// `born` unless it is dead, and judged again by whoever reads it.
-pub(crate) async fn admit(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-    let reading = registers.survey(tags).await?;
-    Ok(ensure(registers, tags, reading).await?.judge(born))
+pub(crate) async fn check_for_put(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
+    let reading = registers.read_with_clock(tags).await?;
+    Ok(ensure_records(registers, tags, reading).await?.judge(born))
 }
 
 /// How something born at `born` stands.
 pub(crate) async fn judge(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-    Ok(registers.survey(tags).await?.judge(born))
+    Ok(registers.read_with_clock(tags).await?.judge(born))
 }
 
 /// Invalidates, and returns the epoch of it.
@@ -161,21 +161,22 @@ async fn invalidate_everything(registers: &dyn Registers) -> Result<Epoch, Error
 }
 
 /// Creates the records that `reading` lacks; those that somebody else has replaced meanwhile are still lacking afterwards.
-async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
-    let lacking = reading.lacking();
+async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+    let unsettled = reading.unsettled();
     let mut records = reading.records;
-    let claims = lacking.iter().map(|&at| {
+    let claims = unsettled.iter().map(|&at| {
         let record = Record::Pending { nonce: registers.nonce() };
-        Change { tag: &tags[at], seen: records[at].take(), record }
+        CompareAndSwap { tag: &tags[at], seen: records[at].take(), record }
     });
     let claims: Vec<_> = claims.collect();
     let claimed = registers.write(&claims).await?;
     // Read after the claims: an invalidation that has found no record to raise has taken an epoch that is in this one.
     let clock = registers.clock().await?;
-    let claimed = lacking.iter().zip(claimed).filter_map(|(&at, seen)| Some((at, seen?)));
-    let (lacking, changes): (Vec<_>, Vec<_>) =
-        claimed.map(|(at, seen)| (at, Change { tag: &tags[at], seen: Some(seen), record: Record::settled(clock) })).unzip();
-    for (at, seen) in lacking.into_iter().zip(registers.write(&changes).await?) {
+    let claimed = unsettled.iter().zip(claimed).filter_map(|(&at, seen)| Some((at, seen?)));
+    let (unsettled, changes): (Vec<_>, Vec<_>) = claimed
+        .map(|(at, seen)| (at, CompareAndSwap { tag: &tags[at], seen: Some(seen), record: Record::settled(clock) }))
+        .unzip();
+    for (at, seen) in unsettled.into_iter().zip(registers.write(&changes).await?) {
         records[at] = seen;
     }
     Ok(Reading { clock, records })
@@ -184,7 +185,7 @@ async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Re
 /// Makes sure that whatever has one of the tags and was born before `at` is not used.
 async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Strength) -> Result<(), Error> {
     let mut tags = tags.to_vec();
-    for again in (0..RAISES).map(|round| round > 0) {
+    for again in (0..MAX_CAS_ROUNDS).map(|round| round > 0) {
         let records = registers.read(&tags).await?;
         let changes = tags.iter().zip(records).filter_map(|(tag, seen)| {
             // No record: whatever has the tag is dead. Creating one now could undo a later invalidation.
@@ -194,7 +195,7 @@ async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Streng
                 return None;
             }
             let record = seen.raised(at, force, registers.nonce())?;
-            Some(Change { tag, seen: Some(seen), record })
+            Some(CompareAndSwap { tag, seen: Some(seen), record })
         });
         let changes: Vec<_> = changes.collect();
         if changes.is_empty() {
@@ -220,7 +221,7 @@ impl Reading {
         judgements.fold(Judgement::Alive, Judgement::and)
     }
 
-    fn judge_by(&self, seen: Option<&Seen>, born: Epoch) -> Judgement {
+    fn judge_by(&self, seen: Option<&Versioned>, born: Epoch) -> Judgement {
         match seen.and_then(|seen| self.known(seen)) {
             None => Judgement::Dead,
             Some((hard, expiries)) => Judgement::by(born.get() < hard, expiries.since(born.get())),
@@ -228,12 +229,12 @@ impl Reading {
     }
 
     /// Which of the records say nothing, by their places.
-    fn lacking(&self) -> Vec<usize> {
+    fn unsettled(&self) -> Vec<usize> {
         let says_nothing = |at: &usize| self.records[*at].as_ref().and_then(|seen| self.known(seen)).is_none();
         (0..self.records.len()).filter(says_nothing).collect()
     }
 
-    fn known(&self, seen: &Seen) -> Option<(u64, Expiries)> {
+    fn known(&self, seen: &Versioned) -> Option<(u64, Expiries)> {
         match seen.record()? {
             Record::Settled { incarnation, hard, expiries } if incarnation == self.clock.incarnation() => Some((hard, expiries)),
             Record::Settled { .. } | Record::Pending { .. } => None,
@@ -241,7 +242,7 @@ impl Reading {
     }
 }
 
-impl Seen {
+impl Versioned {
     /// What the store has, byte for byte; `version` is for stores that tell which writing of it this was.
     pub(crate) fn new(bytes: Bytes, version: u64) -> Self {
         Self { bytes, version }
@@ -376,11 +377,11 @@ mod tests {
         Judgement::Stale { since: NOON + Duration::from_secs(epoch) }
     }
 
-    fn seen(record: Record) -> Seen {
-        Seen::new(record.to_bytes(), 0)
+    fn seen(record: Record) -> Versioned {
+        Versioned::new(record.to_bytes(), 0)
     }
 
-    fn reading(records: Vec<Option<Seen>>) -> Reading {
+    fn reading(records: Vec<Option<Versioned>>) -> Reading {
         Reading { clock: Epoch::of(1, 9), records }
     }
 
@@ -443,11 +444,11 @@ mod tests {
     #[test]
     fn what_is_unknown_is_dead() {
         let of_another = settled(2, 7, &[]);
-        let foreign = Seen::new(Bytes::from_static(b"7"), 0);
+        let foreign = Versioned::new(Bytes::from_static(b"7"), 0);
         for unknown in [None, Some(seen(Record::Pending { nonce: 7 })), Some(seen(of_another)), Some(foreign)] {
             let read = reading(vec![Some(seen(settled(1, 7, &[]))), unknown]);
             assert_eq!(read.judge(Epoch::of(1, 9)), Judgement::Dead);
-            assert_eq!(read.lacking(), [1]);
+            assert_eq!(read.unsettled(), [1]);
         }
         assert_eq!(reading(vec![]).judge(Epoch::of(2, 9)), Judgement::Dead);
     }
@@ -469,7 +470,7 @@ mod tests {
     #[test]
     fn what_cannot_be_raised_becomes_pending_anew() {
         let of_another = settled(2, 7, &[]);
-        let foreign = Seen::new(Bytes::from_static(b"7"), 0);
+        let foreign = Versioned::new(Bytes::from_static(b"7"), 0);
         for seen in [seen(Record::Pending { nonce: 1 }), seen(of_another), foreign] {
             assert_eq!(seen.raised(Epoch::of(1, 8), Strength::Hard, 5), Some(Record::Pending { nonce: 5 }));
         }

@@ -335,12 +335,12 @@ macro_rules! algorithms {
         $(
             impl Algorithm for $name {
                 async fn miss(port: &Port, known: &[Tag]) -> Epoch {
-                    let reading = $module::Registers::survey(port, known).await.unwrap();
-                    $module::ensure(port, known, reading).await.unwrap().clock
+                    let reading = $module::Registers::read_with_clock(port, known).await.unwrap();
+                    $module::ensure_records(port, known, reading).await.unwrap().clock
                 }
 
                 async fn admit(port: &Port, born: Epoch, tags: &[Tag]) -> Judgement {
-                    $module::admit(port, born, tags).await.unwrap()
+                    $module::check_for_put(port, born, tags).await.unwrap()
                 }
 
                 async fn invalidate(port: &Port, invalidation: &Invalidation) -> Result<Epoch, Error> {
@@ -348,7 +348,7 @@ macro_rules! algorithms {
                 }
 
                 fn judge(born: Epoch, clock: Epoch, records: &[Option<Cell>]) -> Judgement {
-                    let records = records.iter().map(|cell| cell.clone().map(|Cell(bytes, version)| $module::Seen::new(bytes, version)));
+                    let records = records.iter().map(|cell| cell.clone().map(|Cell(bytes, version)| $module::Versioned::new(bytes, version)));
                     $module::Reading { clock, records: records.collect() }.judge(born)
                 }
 
@@ -371,25 +371,25 @@ macro_rules! algorithms {
                     Ok(self.ask(Op::Change(Box::new(Op::Renew))).await.epoch())
                 }
 
-                async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<$module::Seen>>, Error> {
+                async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<$module::Versioned>>, Error> {
                     let replies = self.call(records(tags)).await;
-                    Ok(replies.into_iter().map(|reply| reply.seen($module::Seen::new)).collect())
+                    Ok(replies.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect())
                 }
 
-                async fn survey(&self, tags: &[Tag]) -> Result<$module::Reading, Error> {
+                async fn read_with_clock(&self, tags: &[Tag]) -> Result<$module::Reading, Error> {
                     let mut replies = self.call([vec![Op::Clock], records(tags)].concat()).await;
                     let clock = replies.remove(0).epoch();
-                    let records = replies.into_iter().map(|reply| reply.seen($module::Seen::new)).collect();
+                    let records = replies.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect();
                     Ok($module::Reading { clock, records })
                 }
 
-                async fn write(&self, changes: &[$module::Change<'_>]) -> Result<Vec<Option<$module::Seen>>, Error> {
+                async fn write(&self, changes: &[$module::CompareAndSwap<'_>]) -> Result<Vec<Option<$module::Versioned>>, Error> {
                     let ops = changes.iter().map(|change| Op::Write {
                         tag: place(change.tag),
                         seen: change.seen.as_ref().map(|seen| Cell(seen.bytes().clone(), seen.version())),
                         bytes: change.record.to_bytes(),
                     });
-                    Ok(self.call(ops.collect()).await.into_iter().map(|reply| reply.seen($module::Seen::new)).collect())
+                    Ok(self.call(ops.collect()).await.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect())
                 }
 
                 async fn publish(&self, _: Epoch, _: &Invalidation) -> Result<(), Error> {
