@@ -24,7 +24,7 @@ use crate::{
             registers::{self, Reading, Registers as _},
             with_deadline,
         },
-        validity::{Judgement, Validity},
+        validity::{Validity, worst},
     },
     clock::Clock,
     codec::{
@@ -118,21 +118,20 @@ impl Store {
         Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
 
-    /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
+    /// Returns the validity of `stored`, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
     async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Validity>, Error> {
         if stored.tags() == known {
-            return Ok(Validity::of(reading.judge(stored.born())));
+            return Ok(reading.validity(stored.born()));
         }
         let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
         // Most entries that are dead are so by what is known already.
         let shared = known.iter().zip(&reading.records).filter(|(tag, _)| stored.tags().contains(tag));
         let shared = Reading { clock: reading.clock, records: shared.map(|(_, record)| record.clone()).collect() };
-        let judgement = match shared.judge(stored.born()) {
-            Judgement::Dead => Judgement::Dead,
-            judgement if unknown.is_empty() => judgement,
-            judgement => judgement.and(self.items.read_with_clock(&unknown).await?.judge(stored.born())),
-        };
-        Ok(Validity::of(judgement))
+        let by_known = shared.validity(stored.born());
+        if by_known.is_none() || unknown.is_empty() {
+            return Ok(by_known);
+        }
+        Ok(worst([by_known, self.items.read_with_clock(&unknown).await?.validity(stored.born())]))
     }
 
     /// The entry that several have asked for, of whom the first reads it.
@@ -181,12 +180,12 @@ impl Store {
         PutOutcome::TooLarge
     }
 
-    /// Whether what is there now was fetched later.
+    /// Returns whether the entry that is there now was fetched later. One of another incarnation is dead, and not later than any other.
     async fn has_newer(&self, key: &Key, born: Epoch) -> Result<bool, Error> {
         let name = self.items.names.entry(key.as_bytes());
         let reply = self.items.servers.ask_one(Command::Get { name: &name, cas: Cas::Omitted }).await?;
         let present = self.entry_in(key, &[], reply)?;
-        Ok(present.is_some_and(|(present, _)| present.born().incarnation() == born.incarnation() && born < present.born()))
+        Ok(present.is_some_and(|(present, _)| born < present.born()))
     }
 
     async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
@@ -206,15 +205,15 @@ impl RemoteStore for Store {
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         match registers::check_for_put(&self.items, stored.born(), stored.tags()).await? {
-            Judgement::Dead => Ok(PutOutcome::Invalidated),
+            None => Ok(PutOutcome::Invalidated),
             // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale { .. } if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
-            Judgement::Stale { .. } | Judgement::Alive => self.set(key, &stored).await,
+            Some(Validity::Stale { .. }) if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
+            Some(_) => self.set(key, &stored).await,
         }
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(registers::judge(&self.items, born, tags).await? == Judgement::Alive)
+        Ok(registers::validity(&self.items, born, tags).await? == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {

@@ -18,13 +18,12 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::backend::tag_record::{self, TagRecord};
 use crate::{
     backend::{
         contract::Invalidation,
-        expiries::{Expiries, Expiry},
-        validity::{Judgement, Strength},
+        validity::{Strength, Validity},
     },
-    clock::Timestamp,
     entry::epoch::Epoch,
     error::Error,
     tag::Tag,
@@ -98,8 +97,8 @@ pub(crate) struct Versioned {
 pub(crate) enum Record {
     /// Somebody is about to find out: whatever has the tag is dead.
     Pending { nonce: u64 },
-    /// What was born before `hard` is dead, what was born before an expiry is stale. All belong to one incarnation.
-    Settled { incarnation: u64, hard: u64, expiries: Expiries },
+    /// The invalidations of the tag in one incarnation of the clock.
+    Settled { incarnation: u64, record: TagRecord },
 }
 
 /// How often records are raised that somebody else replaces at the same time, before the invalidation fails: of many who do so at
@@ -123,18 +122,18 @@ pub(crate) async fn ensure_records(registers: &dyn Registers, tags: &[Tag], read
     registers.read_with_clock(tags).await
 }
 
-/// How something born at `born` stands, judged as a read would; creates the records that are missing.
+/// Returns the validity that a read would find, and creates the records that are missing; `None` if the response is dead.
 ///
-/// For what is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
-/// `born` unless it is dead, and judged again by whoever reads it.
-pub(crate) async fn check_for_put(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
+/// For a response that is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
+/// `born` unless it is dead, and every read checks it again.
+pub(crate) async fn check_for_put(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
     let reading = registers.read_with_clock(tags).await?;
-    Ok(ensure_records(registers, tags, reading).await?.judge(born))
+    Ok(ensure_records(registers, tags, reading).await?.validity(born))
 }
 
-/// How something born at `born` stands.
-pub(crate) async fn judge(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-    Ok(registers.read_with_clock(tags).await?.judge(born))
+/// Returns the validity of a response that was born at `born`; `None` if it is dead.
+pub(crate) async fn validity(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
+    Ok(registers.read_with_clock(tags).await?.validity(born))
 }
 
 /// Invalidates, and returns the epoch of it.
@@ -212,20 +211,9 @@ async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Streng
 }
 
 impl Reading {
-    /// How something born at `born` with these tags stands.
-    pub(crate) fn judge(&self, born: Epoch) -> Judgement {
-        if born.incarnation() != self.clock.incarnation() {
-            return Judgement::Dead;
-        }
-        let judgements = self.records.iter().map(|seen| self.judge_by(seen.as_ref(), born));
-        judgements.fold(Judgement::Alive, Judgement::and)
-    }
-
-    fn judge_by(&self, seen: Option<&Versioned>, born: Epoch) -> Judgement {
-        match seen.and_then(|seen| self.known(seen)) {
-            None => Judgement::Dead,
-            Some((hard, expiries)) => Judgement::by(born.get() < hard, expiries.since(born.get())),
-        }
+    /// Returns the validity of a response with these tags that was born at `born`; `None` if it is dead.
+    pub(crate) fn validity(&self, born: Epoch) -> Option<Validity> {
+        tag_record::validity(born, self.clock, 0, self.records.iter().map(|seen| self.known(seen.as_ref()?)))
     }
 
     /// Which of the records say nothing, by their places.
@@ -234,9 +222,9 @@ impl Reading {
         (0..self.records.len()).filter(says_nothing).collect()
     }
 
-    fn known(&self, seen: &Versioned) -> Option<(u64, Expiries)> {
+    fn known(&self, seen: &Versioned) -> Option<TagRecord> {
         match seen.record()? {
-            Record::Settled { incarnation, hard, expiries } if incarnation == self.clock.incarnation() => Some((hard, expiries)),
+            Record::Settled { incarnation, record } if incarnation == self.clock.incarnation() => Some(record),
             Record::Settled { .. } | Record::Pending { .. } => None,
         }
     }
@@ -269,9 +257,10 @@ impl Versioned {
     fn raised(&self, at: Epoch, force: Strength, nonce: u64) -> Option<Record> {
         let present = self.record();
         let record = match &present {
-            Some(Record::Settled { incarnation, hard, expiries }) if *incarnation == at.incarnation() => {
-                let (hard, expiries) = raised(*hard, expiries.clone(), at.get(), force);
-                Record::Settled { incarnation: *incarnation, hard, expiries }
+            Some(Record::Settled { incarnation, record }) if *incarnation == at.incarnation() => {
+                let mut record = record.clone();
+                record.raise(at.get(), force);
+                Record::Settled { incarnation: *incarnation, record }
             }
             // Pending, of another incarnation, or of another version of larder.
             _ => Record::Pending { nonce },
@@ -280,36 +269,23 @@ impl Versioned {
     }
 }
 
-/// What the expiries up to a hard invalidation say, that says for good.
-fn raised(hard: u64, mut expiries: Expiries, at: u64, force: Strength) -> (u64, Expiries) {
-    let hard = match force {
-        Strength::Hard => hard.max(at),
-        Strength::Soft { at: time } => {
-            expiries.add(at, time);
-            hard
-        }
-    };
-    expiries.forget(hard);
-    (hard, expiries)
-}
-
 /// Says which form the rest has; another form of another version has another mark, and says nothing to this one.
 const PENDING: [u8; 2] = *b"p\x01";
 const SETTLED: [u8; 2] = *b"s\x02";
 
 impl Record {
-    fn settled(at: Epoch) -> Self {
-        Self::Settled { incarnation: at.incarnation(), hard: at.get(), expiries: Expiries::default() }
+    pub(crate) fn settled(at: Epoch) -> Self {
+        Self::Settled { incarnation: at.incarnation(), record: TagRecord::invalidated_at(at.get()) }
     }
 
     /// A mark, the numbers, the least significant byte first, and a checksum. Of each expiry the epoch and the milliseconds.
     pub(crate) fn to_bytes(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(30);
         match self {
-            Self::Pending { nonce } => write_numbers(&mut bytes, PENDING, &[*nonce]),
-            Self::Settled { incarnation, hard, expiries } => {
-                write_numbers(&mut bytes, SETTLED, &[*incarnation, *hard]);
-                expiries.iter().for_each(|Expiry { epoch, at }| write_all(&mut bytes, &[*epoch, at.as_millis()]));
+            Self::Pending { nonce } => write(&mut bytes, PENDING, *nonce),
+            Self::Settled { incarnation, record } => {
+                write(&mut bytes, SETTLED, *incarnation);
+                bytes.extend(record.to_bytes());
             }
         }
         bytes.extend(checksum(&bytes).to_le_bytes());
@@ -322,35 +298,20 @@ impl Record {
         if u32::from_le_bytes(*sum) != checksum(bytes) {
             return None;
         }
-        let (&mark, numbers) = bytes.split_first_chunk()?;
-        let (numbers, rest) = numbers.as_chunks();
-        match (mark, numbers, rest) {
-            (PENDING, &[nonce], []) => Some(Self::Pending { nonce: u64::from_le_bytes(nonce) }),
-            (SETTLED, [incarnation, hard, expiries @ ..], []) => Some(Self::Settled {
-                incarnation: u64::from_le_bytes(*incarnation),
-                hard: u64::from_le_bytes(*hard),
-                expiries: read_expiries(expiries)?,
-            }),
+        let (&mark, bytes) = bytes.split_first_chunk()?;
+        let (&number, rest) = bytes.split_first_chunk()?;
+        let number = u64::from_le_bytes(number);
+        match (mark, rest) {
+            (PENDING, []) => Some(Self::Pending { nonce: number }),
+            (SETTLED, record) => Some(Self::Settled { incarnation: number, record: TagRecord::from_bytes(record)? }),
             _ => None,
         }
     }
 }
 
-fn read_expiries(numbers: &[[u8; 8]]) -> Option<Expiries> {
-    let (pairs, []) = numbers.as_chunks() else { return None };
-    Expiries::read(pairs.iter().map(|&[epoch, at]| {
-        let at = Timestamp::from_millis(u64::from_le_bytes(at));
-        Expiry { epoch: u64::from_le_bytes(epoch), at }
-    }))
-}
-
-fn write_numbers(bytes: &mut Vec<u8>, mark: [u8; 2], numbers: &[u64]) {
+fn write(bytes: &mut Vec<u8>, mark: [u8; 2], number: u64) {
     bytes.extend(mark);
-    write_all(bytes, numbers);
-}
-
-fn write_all(bytes: &mut Vec<u8>, numbers: &[u64]) {
-    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+    bytes.extend(number.to_le_bytes());
 }
 
 /// FNV-1a: against bytes that were damaged, not against those who would write their own.
@@ -363,18 +324,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Timestamp;
 
     const NOON: Timestamp = Timestamp::from_millis(43_200_000);
 
     fn settled(incarnation: u64, hard: u64, expired: &[u64]) -> Record {
-        let mut expiries = Expiries::default();
-        expired.iter().for_each(|&epoch| expiries.add(epoch, NOON + Duration::from_secs(epoch)));
-        Record::Settled { incarnation, hard, expiries }
+        let mut record = TagRecord::invalidated_at(hard);
+        expired.iter().for_each(|&epoch| record.expire(epoch, NOON + Duration::from_secs(epoch)));
+        Record::Settled { incarnation, record }
     }
 
     /// What was expired at `epoch` is stale since then.
-    fn stale_since(epoch: u64) -> Judgement {
-        Judgement::Stale { since: NOON + Duration::from_secs(epoch) }
+    fn stale_since(epoch: u64) -> Option<Validity> {
+        Some(Validity::Stale { since: NOON + Duration::from_secs(epoch) })
     }
 
     fn seen(record: Record) -> Versioned {
@@ -410,9 +372,9 @@ mod tests {
 
     #[test]
     fn a_sound_record_of_another_form_is_none() {
-        for (mark, numbers) in [(*b"s\x01", &[1, 7, 7][..]), (SETTLED, &[1]), (SETTLED, &[1, 7, 7]), (PENDING, &[])] {
-            let mut bytes = Vec::new();
-            write_numbers(&mut bytes, mark, numbers);
+        for (mark, numbers) in [(*b"s\x01", &[1_u64, 7, 7][..]), (SETTLED, &[1]), (SETTLED, &[1, 7, 7]), (PENDING, &[])] {
+            let mut bytes = mark.to_vec();
+            numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
             bytes.extend(checksum(&bytes).to_le_bytes());
             assert_eq!(Record::parse(&bytes), None);
         }
@@ -421,24 +383,24 @@ mod tests {
     #[test]
     fn what_was_born_when_its_record_was_settled_is_alive() {
         let read = reading(vec![Some(seen(settled(1, 7, &[])))]);
-        assert_eq!(read.judge(Epoch::of(1, 7)), Judgement::Alive);
-        assert_eq!(read.judge(Epoch::of(1, 6)), Judgement::Dead);
+        assert_eq!(read.validity(Epoch::of(1, 7)), Some(Validity::Valid));
+        assert_eq!(read.validity(Epoch::of(1, 6)), None);
     }
 
     #[test]
     fn the_worst_record_decides() {
         let expired = settled(1, 2, &[8]);
         let read = reading(vec![Some(seen(settled(1, 7, &[]))), Some(seen(expired))]);
-        assert_eq!(read.judge(Epoch::of(1, 7)), stale_since(8));
-        assert_eq!(read.judge(Epoch::of(1, 8)), Judgement::Alive);
+        assert_eq!(read.validity(Epoch::of(1, 7)), stale_since(8));
+        assert_eq!(read.validity(Epoch::of(1, 8)), Some(Validity::Valid));
     }
 
     #[test]
     fn what_was_expired_by_several_tags_is_stale_since_the_first() {
         let read = reading(vec![Some(seen(settled(1, 2, &[8]))), Some(seen(settled(1, 2, &[4, 9])))]);
-        assert_eq!(read.judge(Epoch::of(1, 3)), stale_since(4));
-        assert_eq!(read.judge(Epoch::of(1, 5)), stale_since(8));
-        assert_eq!(read.judge(Epoch::of(1, 8)), stale_since(9));
+        assert_eq!(read.validity(Epoch::of(1, 3)), stale_since(4));
+        assert_eq!(read.validity(Epoch::of(1, 5)), stale_since(8));
+        assert_eq!(read.validity(Epoch::of(1, 8)), stale_since(9));
     }
 
     #[test]
@@ -447,10 +409,10 @@ mod tests {
         let foreign = Versioned::new(Bytes::from_static(b"7"), 0);
         for unknown in [None, Some(seen(Record::Pending { nonce: 7 })), Some(seen(of_another)), Some(foreign)] {
             let read = reading(vec![Some(seen(settled(1, 7, &[]))), unknown]);
-            assert_eq!(read.judge(Epoch::of(1, 9)), Judgement::Dead);
+            assert_eq!(read.validity(Epoch::of(1, 9)), None);
             assert_eq!(read.unsettled(), [1]);
         }
-        assert_eq!(reading(vec![]).judge(Epoch::of(2, 9)), Judgement::Dead);
+        assert_eq!(reading(vec![]).validity(Epoch::of(2, 9)), None);
     }
 
     #[test]

@@ -27,16 +27,26 @@ mod clock {
     pub(crate) use larder::backend::Timestamp;
 }
 
+mod entry {
+    pub(crate) mod epoch {
+        pub(crate) use larder::backend::Epoch;
+    }
+}
+
 mod backend {
-    pub(crate) use crate::expiries;
+    pub(crate) use crate::{expiries, tag_record, validity};
 }
 
 #[path = "../../../src/backend/expiries.rs"]
 #[allow(dead_code, reason = "the model need not call everything")]
 mod expiries;
 
+#[path = "../../../src/backend/tag_record.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
+mod tag_record;
+
 #[path = "../../../src/backend/validity.rs"]
-#[allow(dead_code, unexpected_cfgs, unreachable_pub, reason = "the model need not call everything")]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
 mod validity;
 
 #[path = "../../../src/backend/memory/tag_table.rs"]
@@ -59,7 +69,7 @@ use loom::{
     thread,
 };
 use tag_table::TagTable;
-use validity::{Judgement, Strength};
+use validity::{Strength, Validity};
 
 const KEY: &[u8] = &[0];
 /// Under another lock, where there is more than one.
@@ -588,7 +598,7 @@ impl<F: Flights> House<F> {
     }
 
     fn is_alive(&self, born: u64) -> bool {
-        self.table.judge(born, [POST].into_iter()) == Judgement::Alive
+        self.table.validity(born, [POST].into_iter()) == Some(Validity::Valid)
     }
 
     /// `FetchContext::join`.
