@@ -16,11 +16,12 @@ struct Source {
 
 const REGISTERS: &str = "../../src/backend/remote/registers.rs";
 
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 5] = [
     Source { path: "../../src/backend/memory/tag_table.rs", slips: &TAG_TABLE_SLIPS },
     Source { path: "../../src/cache/flights.rs", slips: &COLLAPSE_SLIPS },
     Source { path: REGISTERS, slips: &STEPWISE_SLIPS },
     Source { path: "../../src/backend/tiered/lease.rs", slips: &LEASE_SLIPS },
+    Source { path: "../../src/backend/redis/seen.rs", slips: &SEEN_SLIPS },
 ];
 
 const TAG_TABLE_SLIPS: [Slip; 7] = [
@@ -313,6 +314,15 @@ const LEASE_SLIPS: [Slip; 3] = [
         name: "holder_does_not_look_at_his_clock",
         edits: &[("now < self.valid_until", "now.min(Timestamp::from_millis(0)) < self.valid_until")],
     },
+];
+
+const SEEN_SLIPS: [Slip; 3] = [
+    Slip {
+        name: "answers_not_compared",
+        edits: &[("reading.term == self.term && (self.number..END).contains(&reading.epoch.get())", "reading.term == self.term")],
+    },
+    Slip { name: "scripts_not_told", edits: &[("bytes[8..16].copy_from_slice(&self.number.to_be_bytes());", "")] },
+    Slip { name: "config_epoch_not_told", edits: &[("&rule.to_be_bytes()", "&rule.min(0).to_be_bytes()")] },
 ];
 
 fn main() {
