@@ -192,7 +192,7 @@ impl FetchContext {
 
     /// Joins a fetch that began at this request's epoch or later.
     fn join(&self, miss: &Miss, epoch: Epoch) -> Joined {
-        self.cache.inner.flights.join(miss.key(&self.request).as_bytes(), epoch.get(), epoch.get())
+        self.cache.inner.flights.join(miss.key(&self.request).as_bytes(), epoch, epoch)
     }
 
     /// Joins a fetch that began at an earlier epoch, if its tags are known and none of them has been invalidated since. (If the
@@ -202,12 +202,12 @@ impl FetchContext {
         let flights = &self.cache.inner.flights;
         let key = miss.key(&self.request).as_bytes();
         if self.settings.tags_are_known_ahead()
-            && self.cache.is_alive(Epoch::of(epoch.incarnation(), began), &self.tags.known_tags()).await
+            && self.cache.is_alive(began, &self.tags.known_tags()).await
         {
-            let joined = flights.join(key, epoch.get(), began);
+            let joined = flights.join(key, epoch, began);
             let Joined::Outdated(_) = joined else { return joined };
         }
-        flights.supersede(key, epoch.get())
+        flights.supersede(key, epoch)
     }
 
     /// Looks up what a fetch that has ended has stored.
@@ -236,7 +236,7 @@ impl Cache {
     /// Begins a fetch in the background, unless this key is being fetched.
     pub(crate) fn lead_in_background(&self, request: &CacheableRequest, miss: &Miss) -> Option<FetchPermit> {
         Handle::try_current().ok()?;
-        let leader = self.inner.flights.lead(miss.key(request).as_bytes(), miss.epoch?.get())?;
+        let leader = self.inner.flights.lead(miss.key(request).as_bytes(), miss.epoch?)?;
         Some(FetchPermit { leader, _lock: None })
     }
 }

@@ -69,7 +69,7 @@ const TAG_TABLE_SLIPS: [Slip; 7] = [
 
 const COLLAPSE_SLIPS: [Slip; 18] = [
     Slip {
-        name: "looked_and_began_apart",
+        name: "checked_and_started_apart",
         edits: &[(
             "None => Joined::Leader(self.begin(&mut shard, key, epoch)),",
             "None => {
@@ -79,46 +79,49 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
             }",
         )],
     },
-    Slip { name: "begun_beside_another", edits: &[("(!shard.contains_key(key))", "(!key.is_empty())")] },
+    Slip { name: "started_beside_another", edits: &[("(!shard.contains_key(key))", "(!key.is_empty())")] },
     Slip {
         name: "superseded_by_each",
         edits: &[("Some(flight) if flight.epoch >= epoch =>", "Some(flight) if flight.epoch > epoch =>")],
     },
     Slip {
         name: "joined_at_any_epoch",
-        edits: &[("Some(flight) if flight.epoch >= accept =>", "Some(flight) if flight.epoch >= accept.min(1) =>")],
+        edits: &[(
+            "Some(flight) if flight.epoch >= accept =>",
+            "Some(flight) if flight.epoch.incarnation() == accept.incarnation() =>",
+        )],
     },
     Slip {
-        name: "woken_before_it_has_landed",
+        name: "woken_before_the_outcome",
         edits: &[
-            ("waiters.landing = Some(self.landing);", ""),
+            ("waiters.outcome = Some(self.outcome);", ""),
             (
                 "wakers.into_values().for_each(Waker::wake);",
                 "wakers.into_values().for_each(Waker::wake);
-                lock(&self.flight.waiters).landing = Some(self.landing);",
+                lock(&self.flight.waiters).outcome = Some(self.outcome);",
             ),
         ],
     },
     Slip {
-        name: "landed_after_the_wakers_were_taken",
+        name: "outcome_after_the_wakers_were_taken",
         edits: &[
-            ("waiters.landing = Some(self.landing);", ""),
+            ("waiters.outcome = Some(self.outcome);", ""),
             (
                 "let wakers = mem::take(&mut waiters.wakers);",
                 "let wakers = mem::take(&mut waiters.wakers);
                 drop(waiters);
                 let mut waiters = lock(&self.flight.waiters);
-                waiters.landing = Some(self.landing);",
+                waiters.outcome = Some(self.outcome);",
             ),
         ],
     },
-    Slip { name: "landed_without_leaving_the_map", edits: &[("shard.remove(&self.key);", "let _ = &mut shard;")] },
+    Slip { name: "finished_without_leaving_the_map", edits: &[("shard.remove(&self.key);", "let _ = &mut shard;")] },
     Slip {
-        name: "removed_whoever_stands_there",
+        name: "removed_whatever_flight_is_there",
         edits: &[(".is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))", ".is_some()")],
     },
     Slip {
-        name: "registered_without_looking_again",
+        name: "registered_without_checking_again",
         edits: &[(
             "waiters.wakers.insert(self.id, cx.waker().clone());",
             "drop(waiters);
@@ -137,8 +140,8 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
         name: "cancelled_with_the_wakers_of_others",
         edits: &[("let waker = waiters.wakers.remove(&self.id);", "let waker = mem::take(&mut waiters.wakers);")],
     },
-    Slip { name: "counted_for_ever", edits: &[("waiters.count -= 1;", "")] },
-    Slip { name: "counted_in_total_for_ever", edits: &[("self.flights.waiting.fetch_sub(1, Ordering::Relaxed);", "")] },
+    Slip { name: "counted_forever", edits: &[("waiters.count -= 1;", "")] },
+    Slip { name: "counted_in_total_forever", edits: &[("self.flights.waiting.fetch_sub(1, Ordering::Relaxed);", "")] },
     Slip {
         name: "counted_though_refused",
         edits: &[(
