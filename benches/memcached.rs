@@ -34,8 +34,8 @@ use std::{
 
 use async_trait::async_trait;
 use client::{
-    item_key::{Name, Names},
-    meta_protocol::{Condition, Reply, Version},
+    item_key::{ItemKey, ItemKeys},
+    meta_protocol::{Cas, Condition, Reply},
     servers::{Command, Servers},
 };
 use larder::{
@@ -126,13 +126,13 @@ struct Shop {
     pages: Vec<Page>,
     servers: Servers,
     /// What is as long as a record.
-    small: Name,
+    small: ItemKey,
 }
 
 struct Page {
     key: Key,
     known: Vec<Tag>,
-    name: Name,
+    name: ItemKey,
     bytes: usize,
 }
 
@@ -141,7 +141,7 @@ impl Shop {
     async fn open(server: &Server, length: usize, tags: usize, pages: usize) -> Self {
         let memcached = Memcached::builder().compress_from(None).read_timeout(HOUR).connect(&server.url()).await.expect("a URL");
         let servers = Servers::new(&[server.address().into()], HOUR);
-        let small = Names::new("raw").tag("small");
+        let small = ItemKeys::new("raw").tag("small");
         let record = Command::Set { name: &small, data: &[0; 38], ttl: 0, condition: Condition::Always };
         servers.ask_one(record).await.expect("the server answers");
         let mut shop = Self { memcached, pages: Vec::new(), servers, small };
@@ -160,7 +160,7 @@ impl Shop {
         let (key, stored) = recorder.put.lock().expect("no panic").take().expect("something was stored");
         let known = recorder.known.lock().expect("no panic").clone();
         let bytes = stored.to_bytes(&key).expect("it has few tags");
-        let name = Names::new("raw").entry(key.as_bytes());
+        let name = ItemKeys::new("raw").entry(key.as_bytes());
         let set = Command::Set { name: &name, data: &bytes, ttl: 0, condition: Condition::Always };
         let reply = self.servers.ask_one(set).await.expect("the server answers");
         assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
@@ -177,15 +177,15 @@ impl Shop {
     }
 
     async fn raw(&self, page: &Page) {
-        let reply = self.servers.ask_one(Command::Get { name: &page.name, version: Version::Untold }).await;
+        let reply = self.servers.ask_one(Command::Get { name: &page.name, cas: Cas::Omitted }).await;
         assert!(matches!(reply, Ok(Reply::Value { data, .. }) if data.len() == page.bytes));
     }
 
     /// With an item like the clock beside it, and so many like records.
     async fn raw_with(&self, page: &Page, records: usize) {
-        let get = |name, version| Command::Get { name, version };
-        let mut commands = vec![get(&page.name, Version::Untold), get(&self.small, Version::Untold)];
-        commands.extend((0..records).map(|_| get(&self.small, Version::Told)));
+        let get = |name, version| Command::Get { name, cas };
+        let mut commands = vec![get(&page.name, Cas::Omitted), get(&self.small, Cas::Omitted)];
+        commands.extend((0..records).map(|_| get(&self.small, Cas::Wanted)));
         let replies = self.servers.ask(&commands).await.expect("the server answers");
         assert!(matches!(&replies[0], Reply::Value { data, .. } if data.len() == page.bytes));
     }

@@ -1,11 +1,11 @@
-//! A backend of one's own: stored responses in a SQLite file, which outlives restarts and serves several processes.
+//! A custom backend: stored responses in a SQLite file, which survives restarts and serves several processes.
 //!
 //! ```sh
 //! cargo run --example custom_backend --features conformance
 //! ```
 //!
-//! It runs every case of the conformance suite on the store and prints the report. All that is asked of the store is a transaction;
-//! what an entry is made of is larder's affair (`Stored::to_bytes`).
+//! It runs every case of the conformance suite on the store and prints the report. The store needs nothing but transactions: larder
+//! encodes entries (`Stored`) and tag records (`TagRecord`), and decides which entries may be used (`validity`).
 
 use std::{
     env, fs,
@@ -19,7 +19,10 @@ use std::{
 
 use larder::{
     Durability, Error, Receipt, Scope,
-    backend::{Backend, Clock, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Timestamp, Validity, async_trait},
+    backend::{
+        Backend, Clock, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, TagRecord, Timestamp, Validity,
+        async_trait, validity,
+    },
     conformance::Suite,
 };
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -31,26 +34,22 @@ struct Sqlite {
     path: PathBuf,
 }
 
-/// Whoever finds no clock creates one, with an incarnation of its own: what was stored by an earlier one is dead.
+/// A missing clock is created with a new incarnation, so that entries of an earlier one are dead.
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = OFF; -- what a power failure takes with it was a cache
+    PRAGMA synchronous = OFF; -- a power failure may empty the cache
     CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), incarnation INTEGER, epoch INTEGER, floor INTEGER);
-    CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, hard INTEGER DEFAULT 0, soft INTEGER DEFAULT 0) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS expiries (name TEXT, epoch INTEGER, at INTEGER, PRIMARY KEY (name, epoch)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, record BLOB, latest INTEGER) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB, expires INTEGER);
     CREATE INDEX IF NOT EXISTS expiry ON entries (expires);
-    CREATE INDEX IF NOT EXISTS age ON tags (max(hard, soft));
+    CREATE INDEX IF NOT EXISTS age ON tags (latest);
     INSERT OR IGNORE INTO clock VALUES (1, random(), 0, 0);
 ";
 
 const LARGEST: usize = 4 << 20;
 
-/// How many invalidated tags are remembered one by one.
+/// How many invalidated tags are remembered individually.
 const RECORDS: u32 = 65_536;
-
-/// How many expiries of one tag are remembered; what was born before the others is dead.
-const EXPIRIES: u32 = 16;
 
 impl Sqlite {
     fn open(path: &Path) -> rusqlite::Result<Self> {
@@ -60,7 +59,7 @@ impl Sqlite {
         Ok(Self { connection: Arc::new(Mutex::new(connection)), path: path.to_owned() })
     }
 
-    /// Runs one transaction, where it may block; what is given up by its caller is finished all the same.
+    /// Runs a transaction on a thread that may block. It is completed even if the caller stops waiting.
     async fn run<T: Send + 'static>(
         &self,
         behavior: TransactionBehavior,
@@ -82,15 +81,16 @@ impl Sqlite {
 
 #[async_trait]
 impl Backend for Sqlite {
-    async fn get(&self, key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
+    async fn get(&self, key: &Key, _hint: &[Tag]) -> Result<ReadOutcome, Error> {
         let key = key.clone();
         self.run(TransactionBehavior::Deferred, move |db| {
             let clock = clock(db)?;
-            let found = match entry(db, &key)? {
-                Some(stored) => clock.standing(db, stored.born(), stored.tags())?.map(|standing| (Arc::new(stored), standing)),
-                None => None,
-            };
-            Ok(ReadOutcome { found, epoch: Some(clock.now) })
+            if let Some(stored) = entry(db, &key)?
+                && let Some(validity) = clock.validity(db, stored.born(), stored.tags())?
+            {
+                return Ok(ReadOutcome::hit(Arc::new(stored), validity, clock.now));
+            }
+            Ok(ReadOutcome::miss(clock.now))
         })
         .await
     }
@@ -99,7 +99,7 @@ impl Backend for Sqlite {
         let Some(value) = stored.to_bytes(key).filter(|value| value.len() <= LARGEST) else { return Ok(PutOutcome::TooLarge) };
         let key = key.clone();
         self.run(TransactionBehavior::Immediate, move |db| {
-            if clock(db)?.standing(db, stored.born(), stored.tags())?.is_none() {
+            if clock(db)?.validity(db, stored.born(), stored.tags())?.is_none() {
                 return Ok(PutOutcome::Invalidated);
             }
             db.execute("REPLACE INTO entries VALUES (?1, ?2, ?3)", params![key.as_bytes(), value, column(stored.expires())])?;
@@ -112,7 +112,7 @@ impl Backend for Sqlite {
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         let tags = tags.to_vec();
         self.run(TransactionBehavior::Deferred, move |db| {
-            Ok(clock(db)?.standing(db, born, &tags)? == Some(Validity::Valid)) // not what has expired
+            Ok(clock(db)?.validity(db, born, &tags)? == Some(Validity::Valid)) // an expired response is not alive
         })
         .await
     }
@@ -122,53 +122,40 @@ impl Backend for Sqlite {
         self.run(TransactionBehavior::Immediate, move |db| {
             db.execute("UPDATE clock SET epoch = epoch + 1", [])?;
             let epoch = clock(db)?.now;
-            let count = match &invalidation {
-                Invalidation::Tags(tags) => {
-                    tags.iter().try_for_each(|tag| invalidate(db, tag, epoch))?;
-                    tags.len()
-                }
-                Invalidation::ExpireTags { tags, at } => {
-                    tags.iter().try_for_each(|tag| expire(db, tag, epoch, *at))?;
-                    tags.len()
-                }
-                Invalidation::Everything => {
-                    db.execute("UPDATE clock SET floor = epoch", [])?;
-                    0
-                }
-            };
+            match &invalidation {
+                Invalidation::Tags(tags) => change(db, tags, epoch, |record| record.invalidate(epoch.get()))?,
+                Invalidation::ExpireTags { tags, at } => change(db, tags, epoch, |record| record.expire(epoch.get(), *at))?,
+                Invalidation::Everything => _ = db.execute("UPDATE clock SET floor = epoch", [])?,
+            }
             forget_oldest(db, RECORDS)?;
-            Ok(Receipt::new(epoch, count, Scope::Nodes, Durability::Durable))
+            Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, Durability::Durable))
         })
         .await
     }
 }
 
-fn invalidate(db: &Transaction<'_>, tag: &Tag, epoch: Epoch) -> rusqlite::Result<()> {
-    const HARD: &str = "INSERT INTO tags (name, hard) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET hard = excluded.hard";
-    db.execute(HARD, params![tag.as_str(), epoch.get().cast_signed()])?;
-    db.execute("DELETE FROM expiries WHERE name = ?1", [tag.as_str()])?;
+/// Changes the record of each tag.
+fn change(db: &Transaction<'_>, tags: &[Tag], epoch: Epoch, change: impl Fn(&mut TagRecord)) -> rusqlite::Result<()> {
+    for tag in tags {
+        // A damaged record may have named any earlier epoch.
+        let mut record = record(db, tag)?.unwrap_or(TagRecord::invalidated_at(epoch.get()));
+        change(&mut record);
+        let row = params![tag.as_str(), record.to_bytes(), record.latest().cast_signed()];
+        db.execute("REPLACE INTO tags VALUES (?1, ?2, ?3)", row)?;
+    }
     Ok(())
 }
 
-/// Each expiry is remembered by itself: what is stale is so since the first after its birth, whatever came later.
-fn expire(db: &Transaction<'_>, tag: &Tag, epoch: Epoch, at: Timestamp) -> rusqlite::Result<()> {
-    const SOFT: &str = "INSERT INTO tags (name, soft) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET soft = excluded.soft";
-    const FIRST: &str = "SELECT epoch FROM expiries WHERE name = ?1 ORDER BY epoch DESC LIMIT 1 OFFSET ?2";
-    let (name, epoch) = (tag.as_str(), epoch.get().cast_signed());
-    db.execute(SOFT, params![name, epoch])?;
-    db.execute("INSERT OR IGNORE INTO expiries VALUES (?1, ?2, ?3)", params![name, epoch, column(at)])?;
-    let forgotten: Option<i64> = db.query_row(FIRST, params![name, EXPIRIES], |row| row.get(0)).optional()?;
-    if let Some(forgotten) = forgotten {
-        db.execute("UPDATE tags SET hard = max(hard, ?2) WHERE name = ?1", params![name, forgotten])?;
-        db.execute("DELETE FROM expiries WHERE name = ?1 AND epoch <= ?2", params![name, forgotten])?;
-    }
-    Ok(())
+/// Returns the record of a tag: the default if the tag was never invalidated, `None` if the record is damaged.
+fn record(db: &Transaction<'_>, tag: &Tag) -> rusqlite::Result<Option<TagRecord>> {
+    let bytes = db.query_row("SELECT record FROM tags WHERE name = ?1", [tag.as_str()], |row| row.get::<_, Vec<u8>>(0));
+    Ok(bytes.optional()?.map_or(Some(TagRecord::default()), |bytes| TagRecord::from_bytes(&bytes)))
 }
 
 /// The logical clock, as one transaction sees it.
 struct LogicalClock {
     now: Epoch,
-    /// What was born before it is dead.
+    /// Entries that were born before it are dead.
     floor: u64,
 }
 
@@ -180,41 +167,24 @@ fn clock(db: &Transaction<'_>) -> rusqlite::Result<LogicalClock> {
 }
 
 impl LogicalClock {
-    /// How something may be used, judged by its floor and tags; `None` if it is dead.
-    fn standing(&self, db: &Transaction<'_>, born: Epoch, tags: &[Tag]) -> rusqlite::Result<Option<Validity>> {
-        if born.incarnation() != self.now.incarnation() || born.get() < self.floor {
-            return Ok(None);
-        }
-        let mut stale_since: Option<Timestamp> = None;
-        let mut record = db.prepare("SELECT hard FROM tags WHERE name = ?1")?;
-        let mut expiry = db.prepare("SELECT at FROM expiries WHERE name = ?1 AND epoch > ?2 ORDER BY epoch LIMIT 1")?;
-        for tag in tags {
-            let hard: Option<i64> = record.query_row([tag.as_str()], |row| row.get(0)).optional()?;
-            if hard.is_some_and(|hard| born.get() < hard.cast_unsigned()) {
-                return Ok(None);
-            }
-            let first = params![tag.as_str(), born.get().cast_signed()];
-            let first: Option<i64> = expiry.query_row(first, |row| row.get(0)).optional()?;
-            let first = first.map(|at| Timestamp::from_millis(at.cast_unsigned()));
-            stale_since = stale_since.into_iter().chain(first).min();
-        }
-        Ok(Some(stale_since.map_or(Validity::Valid, |since| Validity::Stale { since })))
+    fn validity(&self, db: &Transaction<'_>, born: Epoch, tags: &[Tag]) -> rusqlite::Result<Option<Validity>> {
+        let records = tags.iter().map(|tag| record(db, tag)).collect::<Result<Vec<_>, _>>()?;
+        Ok(validity(born, self.now, self.floor, records))
     }
 }
 
-/// Forgets all records but the latest `kept`. What they said is not lost: the floor is raised to it, which costs misses.
+/// Removes all records but the latest `kept`, and raises the floor to the newest of them: that costs misses, never a stale response.
 fn forget_oldest(db: &Transaction<'_>, kept: u32) -> rusqlite::Result<()> {
-    const OLDEST: &str = "SELECT max(hard, soft) FROM tags ORDER BY 1 DESC LIMIT 1 OFFSET ?1";
+    const OLDEST: &str = "SELECT latest FROM tags ORDER BY latest DESC LIMIT 1 OFFSET ?1";
     let oldest: Option<i64> = db.query_row(OLDEST, [kept], |row| row.get(0)).optional()?;
     if let Some(oldest) = oldest {
         db.execute("UPDATE clock SET floor = max(floor, ?1)", [oldest])?;
-        db.execute("DELETE FROM tags WHERE max(hard, soft) <= ?1", [oldest])?;
-        db.execute("DELETE FROM expiries WHERE epoch <= ?1", [oldest])?;
+        db.execute("DELETE FROM tags WHERE latest <= ?1", [oldest])?;
     }
     Ok(())
 }
 
-/// What is stored under the key; whatever `from_bytes` does not recognise is not there.
+/// Returns the entry under the key, unless it is damaged or belongs to another key.
 fn entry(db: &Transaction<'_>, key: &Key) -> rusqlite::Result<Option<Stored>> {
     let sought = params![key.as_bytes(), column(Clock::default().now())];
     let value = db.query_row("SELECT value FROM entries WHERE key = ?1 AND expires > ?2", sought, |row| row.get::<_, Vec<u8>>(0));
@@ -225,7 +195,7 @@ fn column(time: Timestamp) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Runs the suite, each case in a file of its own.
+/// Runs the suite, each case on a separate file.
 #[tokio::main]
 async fn main() -> ExitCode {
     let folder = env::temp_dir().join(format!("larder-custom-backend-{}", std::process::id()));
@@ -249,7 +219,7 @@ async fn main() -> ExitCode {
     if report.failures().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What else may happen to a file.
+/// Accidents that the suite causes.
 impl Sqlite {
     fn corrupt(&self, key: &Key) {
         let db = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,11 +235,9 @@ impl Sqlite {
         forgotten.expect("the file can be written");
     }
 
-    /// Somebody empties it.
     fn lose_all(&self) {
         let db = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        db.execute_batch("DELETE FROM entries; DELETE FROM tags; DELETE FROM expiries; DELETE FROM clock")
-            .expect("the file can be written");
+        db.execute_batch("DELETE FROM entries; DELETE FROM tags; DELETE FROM clock").expect("the file can be written");
         db.execute_batch(SCHEMA).expect("the file can be written");
     }
 }

@@ -243,7 +243,10 @@ impl Shelf {
         let standing = |stored: &Stored| self.standing(stored.born(), tags.unwrap_or(stored.tags()));
         let found = entry.and_then(|stored| Some((Arc::clone(&stored), standing(&stored)?)));
         let epoch = if self.is(Flaw::NoEpoch) && found.is_none() { None } else { Some(epoch) };
-        ReadOutcome { found, epoch }
+        match found {
+            Some((stored, validity)) => ReadOutcome::hit(stored, validity, epoch),
+            None => ReadOutcome::miss(epoch),
+        }
     }
 
     fn now(&self) -> Epoch {

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src/backend/memcached/meta_protocol.rs"]
 mod meta_protocol;
 
-use meta_protocol::{Desynchronised, Reply, take_reply};
+use meta_protocol::{Desynchronized, Reply, take_reply};
 
 fuzz_target!(|arrived: (&[u8], u8)| {
     let (bytes, piece) = arrived;
@@ -16,7 +16,7 @@ fuzz_target!(|arrived: (&[u8], u8)| {
     assert_eq!(at_once, read(bytes, usize::from(piece).max(1)));
 });
 
-fn read(bytes: &[u8], piece: usize) -> (Vec<Reply>, Option<Desynchronised>) {
+fn read(bytes: &[u8], piece: usize) -> (Vec<Reply>, Option<Desynchronized>) {
     let (mut received, mut replies) = (BytesMut::new(), Vec::new());
     for piece in bytes.chunks(piece) {
         received.extend_from_slice(piece);

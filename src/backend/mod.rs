@@ -1,7 +1,9 @@
-//! What a store must do, and the stores that larder has.
+//! The contract of a store, and the stores that larder provides.
+//!
+//! To write a backend, implement [`Backend`]. [`validity`] and [`TagRecord`] implement its rule about invalidated entries, and the feature
+//! `conformance` has a suite of tests for it.
 
 pub(crate) mod contract;
-#[allow(dead_code, reason = "without a store, nothing is expired")]
 mod expiries;
 pub(crate) mod feed;
 #[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
@@ -14,16 +16,17 @@ pub(crate) mod memory;
 pub(crate) mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod remote;
+pub(crate) mod tag_record;
 #[cfg(feature = "memory")]
 pub(crate) mod tiered;
-#[allow(dead_code, reason = "without a store, nothing is judged")]
 pub(crate) mod validity;
 
 pub use contract::{Backend, Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope};
 pub use feed::{FeedBatch, InvalidationFeed, SharedStore};
+pub use tag_record::{TagRecord, validity};
 pub use validity::Validity;
 
-/// The attribute for an implementation of [`Backend`], of the crate `async-trait`.
+/// The attribute that an implementation of [`Backend`] needs, from the crate `async-trait`.
 pub use async_trait::async_trait;
 
 pub use crate::{

@@ -2,64 +2,40 @@
 
 use crate::clock::Timestamp;
 
-/// How a tag, or everything, was invalidated.
+/// The validity of an entry that no invalidation has made unusable.
+///
+/// It has no further cases, so that a `match` covers them all: an entry that must not be used has no validity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strength {
-    /// Must not be used again.
-    Hard,
-    /// Stale from this moment on.
-    Soft { at: Timestamp },
-}
-
-/// The validity of a response that was born at one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    Alive,
-    Stale { since: Timestamp },
-    Dead,
-}
-
-impl Judgement {
-    /// Combines two validities: the worse one, and of two expiries the earlier.
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Dead, _) | (_, Self::Dead) => Self::Dead,
-            (Self::Stale { since }, Self::Stale { since: other }) => Self::Stale { since: since.min(other) },
-            (Self::Stale { since }, _) | (_, Self::Stale { since }) => Self::Stale { since },
-            (Self::Alive, Self::Alive) => Self::Alive,
-        }
-    }
-
-    /// The judgement by one tag: whether it was invalidated for good since the birth, and since when it has been expired.
-    pub(crate) fn by(is_dead: bool, stale_since: Option<Timestamp>) -> Self {
-        match stale_since {
-            _ if is_dead => Self::Dead,
-            Some(since) => Self::Stale { since },
-            None => Self::Alive,
-        }
-    }
-}
-
-/// The validity of an entry with regard to invalidations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Validity {
     /// No invalidation concerns it.
     Valid,
-    /// It was expired softly: it counts as stale, and may be served only where stale responses may.
+    /// A tag of it was expired: it counts as stale, and may be served only where stale responses may.
     Stale {
-        /// When the first expiry after its birth took place, or earlier: its stale window begins then.
+        /// When the first expiry after its birth took place, or earlier. Its stale window begins then.
         since: Timestamp,
     },
 }
 
-#[cfg(any(feature = "redis", feature = "memcached"))]
+/// The strength of an invalidation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// Entries must not be used again.
+    Hard,
+    /// Entries are stale from this time on.
+    Soft { at: Timestamp },
+}
+
+/// Returns the validity of an entry by its validity under each of its tags: the worst counts, and of two expiries the earlier.
+pub(crate) fn worst(by_tag: impl IntoIterator<Item = Option<Validity>>) -> Option<Validity> {
+    by_tag.into_iter().try_fold(Validity::Valid, |worst, validity| Some(worst.and(validity?)))
+}
+
 impl Validity {
-    /// Returns how the entry may be used; `None` if it is dead.
-    pub(crate) fn of(judgement: Judgement) -> Option<Self> {
-        match judgement {
-            Judgement::Alive => Some(Self::Valid),
-            Judgement::Stale { since } => Some(Self::Stale { since }),
-            Judgement::Dead => None,
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Stale { since }, Self::Stale { since: other }) => Self::Stale { since: since.min(other) },
+            (Self::Valid, other) => other,
+            (stale, Self::Valid) => stale,
         }
     }
 }

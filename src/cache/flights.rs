@@ -1,7 +1,6 @@
-//! Who fetches and who waits: one fetch per key, and everybody else is told how it ended.
+//! Collapsed forwarding: one fetch per key, whose followers wait for its outcome.
 //!
-//! The file names its locks and atomics through `super::sync`, so that the model checker runs it as it stands
-//! (`tests/model`).
+//! The file imports its locks and atomics from `crate::sync`, so that the model checker can run it unchanged (`tests/model`).
 
 use std::{
     collections::HashMap,
@@ -15,21 +14,24 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::{
+    entry::epoch::Epoch,
+    sync::{AtomicUsize, Mutex, MutexGuard, Ordering},
+};
 
-/// The fetches that are under way.
+/// The fetches in progress.
 #[derive(Debug)]
 pub(crate) struct Flights {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
-    /// Of all flights together.
+    /// The number of followers of all flights.
     waiting: AtomicUsize,
     limits: WaiterLimits,
 }
 
 type Shard = HashMap<Arc<[u8]>, Arc<Flight>, RandomState>;
 
-/// How many may wait, for one key and for all.
+/// The largest numbers of followers, for one key and in total.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WaiterLimits {
     pub(crate) per_key: usize,
@@ -42,57 +44,58 @@ impl Default for WaiterLimits {
     }
 }
 
-/// One fetch, and those who wait for it.
+/// One fetch and its followers.
 #[derive(Debug)]
 struct Flight {
-    /// Read before its handler was called: what it brings is of that time.
-    epoch: u64,
+    /// The epoch that was read before its handler was called. Epochs of different incarnations have no order, so that a request never
+    /// joins a flight of another incarnation: its response would be dead.
+    epoch: Epoch,
     waiters: Mutex<Waiters>,
 }
 
 #[derive(Debug, Default)]
 struct Waiters {
-    landing: Option<FetchOutcome>,
+    outcome: Option<FetchOutcome>,
     wakers: HashMap<u64, Waker>,
     next: u64,
     count: usize,
 }
 
-/// How a fetch ended.
+/// The outcome of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FetchOutcome {
-    /// Its response is stored: look again.
+    /// The response is stored: followers look it up again.
     Stored,
-    /// Its response was for its own request only: each must fetch for itself.
+    /// The response was for one request only: each follower fetches separately.
     Uncacheable,
-    /// Its response was a server error, which is not stored: each must fetch for itself, or do with what is stale.
+    /// The response was a server error, which is not stored: each follower fetches separately, or serves a stale response.
     ServerError,
-    /// It brought nothing: somebody else must try.
+    /// There was no response: a follower must fetch instead.
     Failed,
 }
 
-/// What a request is to do.
+/// The role of a request that joined the flight of its key.
 #[derive(Debug)]
 pub(crate) enum Joined {
-    /// Fetch, and tell the others.
+    /// The request fetches, and reports the outcome to its followers.
     Leader(LeaderGuard),
-    /// Wait for the one that fetches.
+    /// The request waits for the leader.
     Follower(Follower),
-    /// A fetch is under way that began at this earlier epoch: it may bring what has been invalidated since.
-    Outdated(u64),
-    /// As many wait as may.
+    /// A fetch is in progress that started at this earlier epoch: its response may have been invalidated since.
+    Outdated(Epoch),
+    /// There are as many followers as the limits allow.
     Full,
 }
 
 impl Flights {
-    /// `shards` parts, which are locked independently.
+    /// Creates an empty map of `shards` parts, which are locked independently.
     pub(crate) fn new(shards: usize, limits: WaiterLimits) -> Arc<Self> {
         let shards = (0..shards).map(|_| Mutex::default()).collect();
         Arc::new(Self { shards, hasher: RandomState::default(), waiting: AtomicUsize::new(0), limits })
     }
 
-    /// Joins the fetch of `key` if it began at `accept` or later; begins one at `epoch` if there is none.
-    pub(crate) fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Joined {
+    /// Joins the fetch of `key` if it started at `accept` or later; starts one at `epoch` if there is none.
+    pub(crate) fn join(self: &Arc<Self>, key: &[u8], epoch: Epoch, accept: Epoch) -> Joined {
         let mut shard = lock(self.shard(key));
         match shard.get(key) {
             Some(flight) if flight.epoch >= accept => self.follow(flight),
@@ -101,8 +104,8 @@ impl Flights {
         }
     }
 
-    /// Begins a fetch at `epoch` in place of one that began earlier; whoever waits for that one goes on waiting.
-    pub(crate) fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Joined {
+    /// Starts a fetch at `epoch` in place of one that started earlier, or in another incarnation. Its followers keep waiting for it.
+    pub(crate) fn supersede(self: &Arc<Self>, key: &[u8], epoch: Epoch) -> Joined {
         let mut shard = lock(self.shard(key));
         match shard.get(key) {
             Some(flight) if flight.epoch >= epoch => self.follow(flight),
@@ -112,7 +115,7 @@ impl Flights {
 
     /// Begins a fetch beside the one that `follower` waits for, unless another request has done so since; `None` if no fetch of `key`
     /// is running.
-    pub(crate) fn overtake(self: &Arc<Self>, key: &[u8], epoch: u64, follower: &Follower) -> Option<Joined> {
+    pub(crate) fn overtake(self: &Arc<Self>, key: &[u8], epoch: Epoch, follower: &Follower) -> Option<Joined> {
         let mut shard = lock(self.shard(key));
         let flight = shard.get(key)?;
         if !Arc::ptr_eq(flight, &follower.flight) && flight.epoch >= epoch {
@@ -121,17 +124,17 @@ impl Flights {
         Some(Joined::Leader(self.begin(&mut shard, key, epoch)))
     }
 
-    /// Begins a fetch unless one is under way.
-    pub(crate) fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<LeaderGuard> {
+    /// Starts a fetch unless one is in progress.
+    pub(crate) fn lead(self: &Arc<Self>, key: &[u8], epoch: Epoch) -> Option<LeaderGuard> {
         let mut shard = lock(self.shard(key));
         (!shard.contains_key(key)).then(|| self.begin(&mut shard, key, epoch))
     }
 
-    fn begin(self: &Arc<Self>, shard: &mut Shard, key: &[u8], epoch: u64) -> LeaderGuard {
+    fn begin(self: &Arc<Self>, shard: &mut Shard, key: &[u8], epoch: Epoch) -> LeaderGuard {
         let flight = Arc::new(Flight { epoch, waiters: Mutex::default() });
         let key: Arc<[u8]> = key.into();
         shard.insert(Arc::clone(&key), Arc::clone(&flight));
-        LeaderGuard { flights: Arc::clone(self), key, flight, landing: FetchOutcome::Failed }
+        LeaderGuard { flights: Arc::clone(self), key, flight, outcome: FetchOutcome::Failed }
     }
 
     fn follow(self: &Arc<Self>, flight: &Arc<Flight>) -> Joined {
@@ -156,20 +159,20 @@ impl Flights {
     }
 }
 
-/// The duty to fetch. Dropped without [`finish`](Self::finish), it lets somebody else try.
+/// The role of the leader. If it is dropped without [`finish`](Self::finish), a follower fetches instead.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct LeaderGuard {
     flights: Arc<Flights>,
     key: Arc<[u8]>,
     flight: Arc<Flight>,
-    landing: FetchOutcome,
+    outcome: FetchOutcome,
 }
 
 impl LeaderGuard {
-    /// Tells everybody who waits how it ended. What was stored must be visible by now.
-    pub(crate) fn finish(mut self, landing: FetchOutcome) {
-        self.landing = landing;
+    /// Reports the outcome to all followers. A stored response must be visible by now.
+    pub(crate) fn finish(mut self, outcome: FetchOutcome) {
+        self.outcome = outcome;
     }
 }
 
@@ -180,16 +183,16 @@ impl Drop for LeaderGuard {
             shard.remove(&self.key);
         }
         drop(shard);
-        // Nobody joins from here on; those who have are woken, without a lock held.
+        // No request joins from here on. The followers are woken without a lock held.
         let mut waiters = lock(&self.flight.waiters);
-        waiters.landing = Some(self.landing);
+        waiters.outcome = Some(self.outcome);
         let wakers = mem::take(&mut waiters.wakers);
         drop(waiters);
         wakers.into_values().for_each(Waker::wake);
     }
 }
 
-/// The wait for somebody else's fetch.
+/// The future of a follower, which waits for the leader's outcome.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Follower {
@@ -203,8 +206,8 @@ impl Future for Follower {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FetchOutcome> {
         let mut waiters = lock(&self.flight.waiters);
-        match waiters.landing {
-            Some(landing) => Poll::Ready(landing),
+        match waiters.outcome {
+            Some(outcome) => Poll::Ready(outcome),
             None => {
                 waiters.wakers.insert(self.id, cx.waker().clone());
                 Poll::Pending
@@ -224,7 +227,7 @@ impl Drop for Follower {
     }
 }
 
-/// A panic while such a lock is held is out of reach of any caller's code; what it guards is whole.
+/// No caller's code runs while such a lock is held, so that a poisoned lock guards consistent data.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

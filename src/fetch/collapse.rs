@@ -234,7 +234,7 @@ impl FetchContext {
         }
         fetches.deadline = Instant::now() + self.settings.wait_limit;
         let Some(latest) = fetches.followers.last() else { return Followed::Retry };
-        match self.cache.inner.flights.overtake(miss.key(&self.request).as_bytes(), epoch.get(), latest) {
+        match self.cache.inner.flights.overtake(miss.key(&self.request).as_bytes(), *epoch, latest) {
             Some(Joined::Leader(leader)) => Followed::Overtaking(leader),
             Some(Joined::Follower(follower)) => {
                 fetches.followers.push(follower);
@@ -270,7 +270,7 @@ impl FetchContext {
 
     /// Joins a fetch that began at this request's epoch or later.
     fn join(&self, miss: &Miss, epoch: Epoch) -> Joined {
-        self.cache.inner.flights.join(miss.key(&self.request).as_bytes(), epoch.get(), epoch.get())
+        self.cache.inner.flights.join(miss.key(&self.request).as_bytes(), epoch, epoch)
     }
 
     /// Joins a fetch that began at an earlier epoch, if its tags are known and none of them has been invalidated since. (If the
@@ -280,12 +280,12 @@ impl FetchContext {
         let flights = &self.cache.inner.flights;
         let key = miss.key(&self.request).as_bytes();
         if self.settings.tags_are_known_ahead()
-            && self.cache.is_alive(Epoch::of(epoch.incarnation(), began), &self.tags.known_tags()).await
+            && self.cache.is_alive(began, &self.tags.known_tags()).await
         {
-            let joined = flights.join(key, epoch.get(), began);
+            let joined = flights.join(key, epoch, began);
             let Joined::Outdated(_) = joined else { return joined };
         }
-        flights.supersede(key, epoch.get())
+        flights.supersede(key, epoch)
     }
 
     /// Looks up what a fetch that has ended has stored.
@@ -314,7 +314,7 @@ impl Cache {
     /// Begins a fetch in the background, unless this key is being fetched.
     pub(crate) fn lead_in_background(&self, request: &CacheableRequest, miss: &Miss) -> Option<FetchPermit> {
         Handle::try_current().ok()?;
-        let leader = self.inner.flights.lead(miss.key(request).as_bytes(), miss.epoch?.get())?;
+        let leader = self.inner.flights.lead(miss.key(request).as_bytes(), miss.epoch?)?;
         Some(FetchPermit { leader, _lock: None })
     }
 }

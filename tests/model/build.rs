@@ -14,31 +14,40 @@ struct Source {
     slips: &'static [Slip],
 }
 
-const SOURCES: [Source; 4] = [
+const REGISTERS: &str = "../../src/backend/remote/registers.rs";
+
+const SOURCES: [Source; 5] = [
     Source { path: "../../src/backend/memory/tag_table.rs", slips: &TAG_TABLE_SLIPS },
     Source { path: "../../src/cache/flights.rs", slips: &COLLAPSE_SLIPS },
-    Source { path: "../../src/backend/remote/registers.rs", slips: &STEPWISE_SLIPS },
+    Source { path: REGISTERS, slips: &STEPWISE_SLIPS },
     Source { path: "../../src/backend/tiered/lease.rs", slips: &LEASE_SLIPS },
+    Source { path: "../../src/backend/redis/seen.rs", slips: &SEEN_SLIPS },
 ];
 
 const TAG_TABLE_SLIPS: [Slip; 7] = [
     Slip {
         name: "published_before_recorded",
         edits: &[(
-            "self.record(&mut records, tags, force, epoch);",
-            "self.publish(epoch); self.record(&mut records, tags, force, epoch);",
+            "self.record(&mut by_age, tags, strength, epoch);",
+            "self.publish(epoch); self.record(&mut by_age, tags, strength, epoch);",
         )],
     },
     Slip {
         name: "dropped_before_the_floor_is_raised",
         edits: &[("raise(&self.floor, latest);", "write(self.shard(tag)).remove(&tag); raise(&self.floor, latest);")],
     },
-    Slip { name: "dropped_without_its_expiries", edits: &[(".map_or(0, Mark::latest);", ".map_or(0, |mark| mark.hard);")] },
+    Slip {
+        name: "dropped_without_its_expiries",
+        edits: &[(
+            ".map_or(0, TagRecord::latest);",
+            ".map_or(0, |record| record.to_bytes().first_chunk().map_or(0, |hard| u64::from_le_bytes(*hard)));",
+        )],
+    },
     Slip {
         name: "floor_read_before_the_tags",
         edits: &[
             ("let floor = self.floor.load(Ordering::Acquire);", ""),
-            ("let by_tags = tags", "let floor = self.floor.load(Ordering::Acquire);\n        let by_tags = tags"),
+            ("let by_tags = ", "let floor = self.floor.load(Ordering::Acquire);\n        let by_tags = "),
         ],
     },
     Slip {
@@ -52,15 +61,15 @@ const TAG_TABLE_SLIPS: [Slip; 7] = [
     Slip {
         name: "epoch_taken_outside_the_lock",
         edits: &[(
-            "let mut records = lock(&self.records);\n        let epoch = self.next_epoch();",
-            "let epoch = self.next_epoch();\n        let mut records = lock(&self.records);",
+            "let mut by_age = lock(&self.by_age);\n        let epoch = self.next_epoch();",
+            "let epoch = self.next_epoch();\n        let mut by_age = lock(&self.by_age);",
         )],
     },
 ];
 
 const COLLAPSE_SLIPS: [Slip; 18] = [
     Slip {
-        name: "looked_and_began_apart",
+        name: "checked_and_started_apart",
         edits: &[(
             "None => Joined::Leader(self.begin(&mut shard, key, epoch)),",
             "None => {
@@ -70,46 +79,49 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
             }",
         )],
     },
-    Slip { name: "begun_beside_another", edits: &[("(!shard.contains_key(key))", "(!key.is_empty())")] },
+    Slip { name: "started_beside_another", edits: &[("(!shard.contains_key(key))", "(!key.is_empty())")] },
     Slip {
         name: "superseded_by_each",
         edits: &[("Some(flight) if flight.epoch >= epoch =>", "Some(flight) if flight.epoch > epoch =>")],
     },
     Slip {
         name: "joined_at_any_epoch",
-        edits: &[("Some(flight) if flight.epoch >= accept =>", "Some(flight) if flight.epoch >= accept.min(1) =>")],
+        edits: &[(
+            "Some(flight) if flight.epoch >= accept =>",
+            "Some(flight) if flight.epoch.incarnation() == accept.incarnation() =>",
+        )],
     },
     Slip {
-        name: "woken_before_it_has_landed",
+        name: "woken_before_the_outcome",
         edits: &[
-            ("waiters.landing = Some(self.landing);", ""),
+            ("waiters.outcome = Some(self.outcome);", ""),
             (
                 "wakers.into_values().for_each(Waker::wake);",
                 "wakers.into_values().for_each(Waker::wake);
-                lock(&self.flight.waiters).landing = Some(self.landing);",
+                lock(&self.flight.waiters).outcome = Some(self.outcome);",
             ),
         ],
     },
     Slip {
-        name: "landed_after_the_wakers_were_taken",
+        name: "outcome_after_the_wakers_were_taken",
         edits: &[
-            ("waiters.landing = Some(self.landing);", ""),
+            ("waiters.outcome = Some(self.outcome);", ""),
             (
                 "let wakers = mem::take(&mut waiters.wakers);",
                 "let wakers = mem::take(&mut waiters.wakers);
                 drop(waiters);
                 let mut waiters = lock(&self.flight.waiters);
-                waiters.landing = Some(self.landing);",
+                waiters.outcome = Some(self.outcome);",
             ),
         ],
     },
-    Slip { name: "landed_without_leaving_the_map", edits: &[("shard.remove(&self.key);", "let _ = &mut shard;")] },
+    Slip { name: "finished_without_leaving_the_map", edits: &[("shard.remove(&self.key);", "let _ = &mut shard;")] },
     Slip {
-        name: "removed_whoever_stands_there",
+        name: "removed_whatever_flight_is_there",
         edits: &[(".is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))", ".is_some()")],
     },
     Slip {
-        name: "registered_without_looking_again",
+        name: "registered_without_checking_again",
         edits: &[(
             "waiters.wakers.insert(self.id, cx.waker().clone());",
             "drop(waiters);
@@ -128,8 +140,8 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
         name: "cancelled_with_the_wakers_of_others",
         edits: &[("let waker = waiters.wakers.remove(&self.id);", "let waker = mem::take(&mut waiters.wakers);")],
     },
-    Slip { name: "counted_for_ever", edits: &[("waiters.count -= 1;", "")] },
-    Slip { name: "counted_in_total_for_ever", edits: &[("self.flights.waiting.fetch_sub(1, Ordering::Relaxed);", "")] },
+    Slip { name: "counted_forever", edits: &[("waiters.count -= 1;", "")] },
+    Slip { name: "counted_in_total_forever", edits: &[("self.flights.waiting.fetch_sub(1, Ordering::Relaxed);", "")] },
     Slip {
         name: "counted_though_refused",
         edits: &[(
@@ -166,13 +178,13 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
 const SHARD_BY_FIRST_BYTE: (&str, &str) =
     ("usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0)", "usize::from(key[0])");
 
-const STEPWISE_SLIPS: [Slip; 24] = [
+const STEPWISE_SLIPS: [Slip; 18] = [
     Slip {
         name: "created_with_born",
         edits: &[
             (
-                "let reading = registers.survey(tags).await?;",
-                "let reading = Reading { clock: born, ..registers.survey(tags).await? };",
+                "let reading = registers.read_with_clock(tags).await?;",
+                "let reading = Reading { clock: born, ..registers.read_with_clock(tags).await? };",
             ),
             READ_BEFORE_THE_CLAIM,
         ],
@@ -181,40 +193,27 @@ const STEPWISE_SLIPS: [Slip; 24] = [
     Slip {
         name: "missing_is_alive",
         edits: &[(
-            "match seen.and_then(|seen| self.known(seen)) {",
-            "match seen.and_then(|seen| self.known(seen)) {
-                None if seen.is_none() => Judgement::Alive,",
+            "self.known(seen.as_ref()?)",
+            "if seen.is_none() { Some(TagRecord::default()) } else { self.known(seen.as_ref()?) }",
         )],
     },
     Slip {
         name: "pending_is_alive",
         edits: &[(
-            "match seen.and_then(|seen| self.known(seen)) {",
-            "match seen.and_then(|seen| self.known(seen)) {
-                None if matches!(seen.and_then(Seen::record), Some(Record::Pending { .. })) => Judgement::Alive,",
+            "self.known(seen.as_ref()?)",
+            "match seen.as_ref()? {
+                seen if seen.is_pending() => Some(TagRecord::default()),
+                seen => self.known(seen),
+            }",
         )],
     },
     Slip {
         name: "created_by_an_invalidation",
         edits: &[(
             "let seen = seen?;",
-            "let Some(seen) = seen else { return Some(Change { tag, seen: None, record: Record::settled(at) }) };",
+            "let Some(seen) = seen else { return Some(CompareAndSwap { tag, seen: None, record: Record::settled(at) }) };",
         )],
     },
-    Slip { name: "lowered", edits: &[("Strength::Hard => hard.max(at),", "Strength::Hard => at,")] },
-    Slip {
-        name: "expired_once_only",
-        edits: &[("expiries.add(at, time);", "if expiries.iter().next().is_none() { expiries.add(at, time); }")],
-    },
-    Slip {
-        name: "counted_from_the_latest_expiry",
-        edits: &[("expiries.add(at, time);", "expiries.forget(at);\n            expiries.add(at, time);")],
-    },
-    Slip {
-        name: "later_expiries_forgotten",
-        edits: &[("Strength::Hard => hard.max(at),", "Strength::Hard => {\n expiries = Expiries::default();\n hard.max(at)\n }")],
-    },
-    Slip { name: "expired_is_alive", edits: &[("expiries.since(born.get())", "expiries.since(u64::MAX)")] },
     Slip { name: "pending_left_at_first_sight", edits: &[("if again && seen", "let _ = again;\nif seen")] },
     Slip {
         name: "pending_left_as_it_is",
@@ -241,10 +240,6 @@ const STEPWISE_SLIPS: [Slip; 24] = [
             ),
         ],
     },
-    Slip {
-        name: "born_of_another_incarnation",
-        edits: &[("if born.incarnation() != self.clock.incarnation()", "if born.incarnation() == u64::MAX")],
-    },
     // Either rule would do: a record of another incarnation says nothing, and an invalidation makes it pending.
     Slip {
         name: "recorded_in_another_incarnation",
@@ -257,13 +252,13 @@ const STEPWISE_SLIPS: [Slip; 24] = [
         name: "cleared_without_a_new_incarnation",
         edits: &[("let at = registers.renew().await?;", "let at = registers.advance().await?;")],
     },
-    Slip { name: "created_too_late_for_its_fetch", edits: &[("hard: at.get(), expiries", "hard: at.get() + 1, expiries")] },
+    Slip { name: "created_too_late_for_its_fetch", edits: &[("invalidated_at(at.get())", "invalidated_at(at.get() + 1)")] },
     Slip {
         name: "settled_whatever_is_there",
         edits: &[(
-            "let claimed = lacking.iter().zip(claimed)",
+            "let claimed = unsettled.iter().zip(claimed)",
             "let claimed = if claimed.len() == tags.len() { registers.read(tags).await? } else { claimed };
-            let claimed = lacking.iter().zip(claimed)",
+            let claimed = unsettled.iter().zip(claimed)",
         )],
     },
     Slip {
@@ -281,7 +276,32 @@ const STEPWISE_SLIPS: [Slip; 24] = [
     Slip { name: "first_tag_raised_only", edits: &[("let mut tags = tags.to_vec();", "let mut tags = tags[..1].to_vec();")] },
     Slip {
         name: "first_record_judged_only",
-        edits: &[("self.records.iter().map(|seen| self.judge_by", "self.records.iter().take(1).map(|seen| self.judge_by")],
+        edits: &[("self.records.iter().map(|seen| self.known", "self.records.iter().take(1).map(|seen| self.known")],
+    },
+];
+
+/// Slips in the rule by which records decide, each in a copy that a copy of the registers contains.
+const TAG_RECORD_SLIPS: [Slip; 6] = [
+    Slip { name: "lowered", edits: &[("self.hard = self.hard.max(epoch),", "self.hard = epoch,")] },
+    Slip {
+        name: "expired_once_only",
+        edits: &[("expiries.add(epoch, at),", "if expiries.latest().is_none() { expiries.add(epoch, at) },")],
+    },
+    Slip {
+        name: "counted_from_the_latest_expiry",
+        edits: &[("expiries.add(epoch, at),", "{\n expiries.forget(epoch);\n expiries.add(epoch, at)\n },")],
+    },
+    Slip {
+        name: "later_expiries_forgotten",
+        edits: &[(
+            "self.hard = self.hard.max(epoch),",
+            "{\n expiries = Expiries::default();\n self.hard = self.hard.max(epoch)\n },",
+        )],
+    },
+    Slip { name: "expired_is_alive", edits: &[("expiries.since(born)", "expiries.since(born.max(u64::MAX))")] },
+    Slip {
+        name: "born_of_another_incarnation",
+        edits: &[("born.incarnation() != now.incarnation()", "now.incarnation() == u64::MAX")],
     },
 ];
 
@@ -299,24 +319,51 @@ const LEASE_SLIPS: [Slip; 3] = [
     },
 ];
 
+const SEEN_SLIPS: [Slip; 3] = [
+    Slip {
+        name: "answers_not_compared",
+        edits: &[("reading.term == self.term && (self.number..END).contains(&reading.epoch.get())", "reading.term == self.term")],
+    },
+    Slip { name: "scripts_not_told", edits: &[("bytes[8..16].copy_from_slice(&self.number.to_be_bytes());", "")] },
+    Slip { name: "config_epoch_not_told", edits: &[("&rule.to_be_bytes()", "&rule.min(0).to_be_bytes()")] },
+];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let out = env::var("OUT_DIR").expect("cargo sets it");
     for Source { path, slips } in SOURCES {
-        println!("cargo::rerun-if-changed={path}");
-        let right = fs::read_to_string(path).expect("the model package stands in tests/model of larder");
-        for slip in slips {
-            let wrong = slip.apply(path, &right);
-            fs::write(Path::new(&out).join(format!("{}.rs", slip.name)), wrong).expect("OUT_DIR is writable");
-        }
+        let right = read(path);
+        slips.iter().for_each(|slip| write(slip.name, slip.apply(path, &right)));
     }
+    let (path, record, registers) = ("../../src/backend/tag_record.rs", read("../../src/backend/tag_record.rs"), read(REGISTERS));
+    TAG_RECORD_SLIPS.iter().for_each(|slip| write(slip.name, with_module(&registers, &slip.apply(path, &record))));
+}
+
+fn read(path: &str) -> String {
+    println!("cargo::rerun-if-changed={path}");
+    fs::read_to_string(path).expect("the model package is in tests/model of larder")
+}
+
+fn write(name: &str, code: String) {
+    let out = env::var("OUT_DIR").expect("cargo sets it");
+    fs::write(Path::new(&out).join(format!("{name}.rs")), code).expect("OUT_DIR is writable");
+}
+
+/// Returns the registers with a copy of the rule that they import.
+fn with_module(registers: &str, record: &str) -> String {
+    const IMPORT: &str = "use crate::backend::tag_record::{self, TagRecord};";
+    let registers = included(registers);
+    assert_eq!(registers.matches(IMPORT).count(), 1, "{REGISTERS} changed: adapt the import in tests/model/build.rs");
+    registers.replace(IMPORT, &format!("#[allow(unreachable_pub)]\nmod tag_record {{\n{record}\n}}\nuse tag_record::TagRecord;"))
+}
+
+/// Returns the code as `include!` takes it: without tests and without inner documentation.
+fn included(source: &str) -> String {
+    source.split("#[cfg(test)]").next().unwrap_or_default().replace("\n//!", "\n//").replacen("//!", "//", 1)
 }
 
 impl Slip {
     fn apply(&self, path: &str, source: &str) -> String {
-        // `include!` takes no inner documentation.
-        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-        let mut text = code.replace("\n//!", "\n//").replacen("//!", "//", 1);
+        let mut text = included(source);
         for (right, wrong) in self.edits {
             let found = text.matches(right).count();
             assert_eq!(found, 1, "{path} changed: adapt the slip `{}` in tests/model/build.rs to `{right}`", self.name);

@@ -48,11 +48,12 @@ impl Backend for Bytewise {
         let epoch = self.clock.get(key, known).await?.epoch;
         let bytes = self.entries.lock().unwrap().get(key.as_bytes()).cloned();
         let stored = bytes.and_then(|bytes| Stored::from_bytes(key, bytes));
-        let found = match stored {
-            Some(stored) if self.clock.is_alive(stored.born(), stored.tags()).await? => Some(stored),
-            _ => None,
-        };
-        Ok(ReadOutcome { found: found.map(|stored| (Arc::new(stored), Validity::Valid)), epoch })
+        Ok(match stored {
+            Some(stored) if self.clock.is_alive(stored.born(), stored.tags()).await? => {
+                ReadOutcome::hit(Arc::new(stored), Validity::Valid, epoch)
+            }
+            _ => ReadOutcome::miss(epoch),
+        })
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {

@@ -18,35 +18,35 @@ use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::{
     driver::{Driver, drive},
-    item_key::Name,
+    item_key::ItemKey,
     meta_protocol::Reply,
     question::Question,
-    queue::{Queue, Shared, To},
+    queue::{ConnectionState, Queue, Recipient},
 };
 use crate::error::Error;
 
 /// A connection that is there, or on its way: what is sent before it is there goes out when it is.
 pub(crate) struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionState>,
 }
 
 /// Replies that are to come.
 #[derive(Debug)]
 pub(crate) struct Pending {
     replies: oneshot::Receiver<Vec<Reply>>,
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionState>,
 }
 
 /// Answers that are to come, to questions that others may be asking too.
 #[derive(Debug)]
 pub(crate) struct Joined<const N: usize> {
     questions: [Question; N],
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionState>,
 }
 
 /// How a connection is doing.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum Status {
     Open,
     /// It has ended, after it had been of use.
     Lost,
@@ -66,24 +66,24 @@ impl Connection {
         let runtime =
             Handle::try_current().map_err(|error| Error::unavailable("memcached needs a tokio runtime").with_source(error))?;
         static OPENED: AtomicU16 = AtomicU16::new(0);
-        let line = OPENED.fetch_add(1, Ordering::Relaxed);
-        let shared = Arc::new(Shared::new(address, line));
+        let id = OPENED.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(ConnectionState::new(address, id));
         runtime.spawn(drive(Driver::new(&shared), connect_limit));
         Ok(Self { shared })
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn status(&self) -> Status {
         let queue = self.shared.queue();
         match (&queue.closed, queue.answered) {
-            (None, _) => State::Open,
-            (Some(closed), 0) => State::Failed(closed.at),
-            (Some(_), _) => State::Lost,
+            (None, _) => Status::Open,
+            (Some(closed), 0) => Status::Failed(closed.at),
+            (Some(_), _) => Status::Lost,
         }
     }
 
     /// Which connection this is, among those of the last minutes.
-    pub(crate) fn line(&self) -> u16 {
-        self.shared.line
+    pub(crate) fn id(&self) -> u16 {
+        self.shared.id
     }
 
     /// Sends `commands` commands, which `write` writes; each is going to have one reply.
@@ -92,7 +92,7 @@ impl Connection {
     /// If the connection has ended, or so much waits on it that it takes no more.
     pub(crate) fn send(&self, commands: usize, write: impl FnOnce(&mut BytesMut)) -> Result<Pending, Error> {
         let (answer, replies) = oneshot::channel();
-        let to = To::One(Vec::with_capacity(commands), answer);
+        let to = Recipient::One(Vec::with_capacity(commands), answer);
         let mut queue = self.queue()?;
         queue.ask(commands, write, to);
         self.notify(queue);
@@ -102,12 +102,12 @@ impl Connection {
     /// The same, behind the question for an item that all have in common, which is answered before the other commands.
     pub(crate) fn send_behind(
         &self,
-        common: &Name,
+        common: &ItemKey,
         commands: usize,
         write: impl FnOnce(&mut BytesMut),
     ) -> Result<(Question, Pending), Error> {
         let (answer, replies) = oneshot::channel();
-        let to = To::One(Vec::with_capacity(commands), answer);
+        let to = Recipient::One(Vec::with_capacity(commands), answer);
         let mut queue = self.queue()?;
         let common = queue.join(common);
         queue.ask(commands, write, to);
@@ -120,7 +120,7 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`send`](Self::send).
-    pub(crate) fn join<const N: usize>(&self, names: [&Name; N]) -> Result<Joined<N>, Error> {
+    pub(crate) fn join<const N: usize>(&self, names: [&ItemKey; N]) -> Result<Joined<N>, Error> {
         let mut queue = self.queue()?;
         let questions = names.map(|name| queue.join(name));
         self.notify(queue);
@@ -170,14 +170,14 @@ impl fmt::Debug for Connection {
 }
 
 impl Pending {
-    /// The replies, as many as there were commands, and in their order. Versions are those of this [connection](Connection::line).
+    /// The replies, as many as there were commands, and in their order. Versions are those of this [connection](Connection::id).
     ///
     /// # Errors
     /// If the connection ended first; the commands may have been carried out or not.
     pub(crate) async fn replies(self) -> Result<Vec<Reply>, Error> {
         let Self { replies, shared } = self;
         let replies = replies.await.map_err(|_| shared.ended(&shared.queue()))?;
-        Ok(replies.into_iter().map(|reply| reply.on(shared.line)).collect())
+        Ok(replies.into_iter().map(|reply| reply.scoped_to(shared.id)).collect())
     }
 }
 

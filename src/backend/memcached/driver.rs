@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     meta_protocol::{Reply, take_reply},
     question::Questions,
-    queue::{Shared, To, Waiting},
+    queue::{ConnectionState, Recipient, Waiting},
 };
 
 /// How long a server may owe an answer and say nothing at all before the connection is given up.
@@ -26,10 +26,10 @@ const STALL_LIMIT: Duration = Duration::from_secs(5);
 const READ: usize = 32 << 10;
 
 /// However it ends, also with its runtime, the connection is closed.
-pub(super) struct Driver(Arc<Shared>);
+pub(super) struct Driver(Arc<ConnectionState>);
 
 impl Driver {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(shared: &Arc<ConnectionState>) -> Self {
         Self(Arc::clone(shared))
     }
 }
@@ -64,7 +64,7 @@ async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>, c: imp
     .await
 }
 
-async fn send_all(shared: &Shared, mut writer: WriteHalf<'_>) -> io::Error {
+async fn send_all(shared: &ConnectionState, mut writer: WriteHalf<'_>) -> io::Error {
     let (mut batch, mut questions) = (BytesMut::new(), Questions::default());
     loop {
         {
@@ -91,7 +91,7 @@ async fn send_all(shared: &Shared, mut writer: WriteHalf<'_>) -> io::Error {
     }
 }
 
-async fn receive_all(shared: &Shared, mut reader: ReadHalf<'_>) -> io::Error {
+async fn receive_all(shared: &ConnectionState, mut reader: ReadHalf<'_>) -> io::Error {
     let mut received = BytesMut::new();
     let mut current = None;
     let mut missing = READ;
@@ -102,7 +102,7 @@ async fn receive_all(shared: &Shared, mut reader: ReadHalf<'_>) -> io::Error {
             Ok(_) => {}
             Err(error) => return error,
         }
-        missing = match hand_out(shared, &mut received, &mut current) {
+        missing = match dispatch(shared, &mut received, &mut current) {
             Ok(missing) => missing,
             Err(what) => return io::Error::new(io::ErrorKind::InvalidData, what),
         };
@@ -113,7 +113,7 @@ async fn receive_all(shared: &Shared, mut reader: ReadHalf<'_>) -> io::Error {
 const MAX_VALUE_READ: usize = 1 << 20;
 
 /// Gives every reply that is whole to who waits for it; tells how many more bytes the next one needs.
-fn hand_out(shared: &Shared, received: &mut BytesMut, current: &mut Option<Waiting>) -> Result<usize, &'static str> {
+fn dispatch(shared: &ConnectionState, received: &mut BytesMut, current: &mut Option<Waiting>) -> Result<usize, &'static str> {
     loop {
         let reply = match take_reply(received).map_err(|error| error.0)? {
             Ok(reply) => reply,
@@ -125,8 +125,8 @@ fn hand_out(shared: &Shared, received: &mut BytesMut, current: &mut Option<Waiti
             None => shared.queue().next().ok_or("a reply came to nothing that was asked")?,
         };
         match &mut waiting.to {
-            To::All(asked) => asked.answer(reply),
-            To::One(replies, _) => {
+            Recipient::All(asked) => asked.answer(reply),
+            Recipient::One(replies, _) => {
                 replies.push(reply);
                 let is_long = replies.len() > 1;
                 waiting.commands -= 1;
@@ -137,9 +137,9 @@ fn hand_out(shared: &Shared, received: &mut BytesMut, current: &mut Option<Waiti
         }
         match waiting.to {
             // Who has given up waiting is not there to take it.
-            To::One(replies, answer) if waiting.commands == 0 => _ = answer.send(replies),
-            To::One(..) => *current = Some(waiting),
-            To::All(_) => {}
+            Recipient::One(replies, answer) if waiting.commands == 0 => _ = answer.send(replies),
+            Recipient::One(..) => *current = Some(waiting),
+            Recipient::All(_) => {}
         }
         if misunderstood {
             // The server may have taken part of a value for commands.
@@ -149,7 +149,7 @@ fn hand_out(shared: &Shared, received: &mut BytesMut, current: &mut Option<Waiti
 }
 
 /// Ends when the server has owed an answer for long, and given none.
-async fn watch(shared: &Shared) -> io::Error {
+async fn watch(shared: &ConnectionState) -> io::Error {
     let (mut asked, mut answered) = (0, 0);
     loop {
         sleep(STALL_LIMIT).await;

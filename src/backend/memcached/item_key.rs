@@ -4,16 +4,16 @@ use sha2::{Digest as _, Sha256};
 
 /// What an item is called: text of at most 250 bytes without spaces or control characters, whatever it was made from.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Name {
+pub(crate) struct ItemKey {
     text: [u8; MAX_PREFIX + DIGEST],
     length: u8,
     hash: u64,
 }
 
-/// Names in one namespace.
+/// The item keys of one namespace.
 ///
 /// The namespace stands in front where it can be read, and in the digest in any case: two of them never share a name.
-pub(crate) struct Names {
+pub(crate) struct ItemKeys {
     namespace: Box<str>,
     digests: [Sha256; KINDS],
 }
@@ -34,7 +34,7 @@ const MAX_PREFIX: usize = 64;
 /// A digest's 24 bytes in base64.
 const DIGEST: usize = 32;
 
-impl Names {
+impl ItemKeys {
     pub(crate) fn new(namespace: &str) -> Self {
         let digests = [Kind::Clock, Kind::Tag, Kind::Entry].map(|kind| {
             let length = u64::try_from(namespace.len()).unwrap_or(u64::MAX).to_le_bytes();
@@ -45,21 +45,21 @@ impl Names {
     }
 
     /// The item that is the clock.
-    pub(crate) fn clock(&self) -> Name {
+    pub(crate) fn clock(&self) -> ItemKey {
         self.name(Kind::Clock, b"")
     }
 
     /// The item that records a tag's invalidations.
-    pub(crate) fn tag(&self, tag: &str) -> Name {
+    pub(crate) fn tag(&self, tag: &str) -> ItemKey {
         self.name(Kind::Tag, tag.as_bytes())
     }
 
     /// The item that holds what is stored under a key.
-    pub(crate) fn entry(&self, key: &[u8]) -> Name {
+    pub(crate) fn entry(&self, key: &[u8]) -> ItemKey {
         self.name(Kind::Entry, key)
     }
 
-    fn name(&self, kind: Kind, of: &[u8]) -> Name {
+    fn name(&self, kind: Kind, of: &[u8]) -> ItemKey {
         let digest: [u8; 32] = self.digests[kind as usize].clone().chain_update(of).finalize().into();
         let mut text = [0; MAX_PREFIX + DIGEST];
         let namespace = self.namespace.len();
@@ -69,13 +69,13 @@ impl Names {
         base64(&digest[..24], &mut text[namespace + 3..length]);
         let length = u8::try_from(length).expect("at most 96");
         let hash = u64::from_le_bytes(digest[24..].try_into().expect("the last 8 of 32 bytes"));
-        Name { text, length, hash }
+        ItemKey { text, length, hash }
     }
 }
 
-impl std::fmt::Debug for Names {
+impl std::fmt::Debug for ItemKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Names").field(&self.namespace).finish()
+        f.debug_tuple("ItemKeys").field(&self.namespace).finish()
     }
 }
 
@@ -89,7 +89,7 @@ impl Kind {
     }
 }
 
-impl Name {
+impl ItemKey {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.text[..usize::from(self.length)]
     }
@@ -100,7 +100,7 @@ impl Name {
     }
 }
 
-impl std::fmt::Debug for Name {
+impl std::fmt::Debug for ItemKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.as_bytes()))
     }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_readable_namespace_is_read_in_front() {
-        let name = format!("{:?}", Names::new("shop").tag("posts"));
+        let name = format!("{:?}", ItemKeys::new("shop").tag("posts"));
         assert!(name.starts_with("shop:t:"), "{name}");
         assert_eq!(name.len(), "shop:t:".len() + 32);
     }
@@ -142,7 +142,7 @@ mod tests {
         let hostile = ["", "a", "a b", "a\r\nflush_all\r\n", "*", "ä\0", &"long".repeat(200), &"x".repeat(61), &"x".repeat(62)];
         let mut seen = HashSet::new();
         for namespace in hostile {
-            let names = Names::new(namespace);
+            let names = ItemKeys::new(namespace);
             for of in hostile {
                 for name in [names.tag(of), names.entry(of.as_bytes())] {
                     assert!(name.as_bytes().len() <= 250);

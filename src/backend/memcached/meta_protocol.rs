@@ -37,14 +37,14 @@ pub(crate) enum Condition {
 
 /// What a reply to [`get`] tells beside the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    Told,
-    Untold,
+pub(crate) enum Cas {
+    Wanted,
+    Omitted,
 }
 
 /// The reader no longer knows where replies begin.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Desynchronised(pub(crate) &'static str);
+pub(crate) struct Desynchronized(pub(crate) &'static str);
 
 /// A version is a count that a server begins anew when it restarts, so that another item may get the same one. Since no connection
 /// outlives a restart, those to and from it carry its number above theirs.
@@ -55,11 +55,11 @@ const NO_VERSION: u64 = u64::MAX;
 
 impl Reply {
     /// The same, with a version of this connection.
-    pub(crate) fn on(self, line: u16) -> Self {
-        let on_line = |cas| if cas == 0 { 0 } else { cas & ((1 << VERSION_BITS) - 1) | u64::from(line) << VERSION_BITS };
+    pub(crate) fn scoped_to(self, connection: u16) -> Self {
+        let scoped = |cas| if cas == 0 { 0 } else { cas & ((1 << VERSION_BITS) - 1) | u64::from(connection) << VERSION_BITS };
         match self {
-            Self::Value { data, cas } => Self::Value { data, cas: on_line(cas) },
-            Self::Done { cas } => Self::Done { cas: on_line(cas) },
+            Self::Value { data, cas } => Self::Value { data, cas: scoped(cas) },
+            Self::Done { cas } => Self::Done { cas: scoped(cas) },
             reply => reply,
         }
     }
@@ -67,9 +67,11 @@ impl Reply {
 
 impl Condition {
     /// The same as the server knows it, which is never met if the version is one of another connection.
-    pub(crate) fn on(self, line: u16) -> Self {
+    pub(crate) fn scoped_to(self, connection: u16) -> Self {
         match self {
-            Self::Unchanged(cas) if cas >> VERSION_BITS == u64::from(line) => Self::Unchanged(cas & ((1 << VERSION_BITS) - 1)),
+            Self::Unchanged(cas) if cas >> VERSION_BITS == u64::from(connection) => {
+                Self::Unchanged(cas & ((1 << VERSION_BITS) - 1))
+            }
             Self::Unchanged(_) => Self::Unchanged(NO_VERSION),
             condition => condition,
         }
@@ -89,11 +91,11 @@ const MAX_VALUE: usize = 1 << 30;
 const SLICED: usize = 8 << 10;
 
 /// `mg`: the value under `key`.
-pub(crate) fn get(into: &mut BytesMut, key: &[u8], version: Version) {
+pub(crate) fn get(into: &mut BytesMut, key: &[u8], cas: Cas) {
     begin(into, b"mg ", key);
-    into.put_slice(match version {
-        Version::Told => b" c v\r\n",
-        Version::Untold => b" v\r\n",
+    into.put_slice(match cas {
+        Cas::Wanted => b" c v\r\n",
+        Cas::Omitted => b" v\r\n",
     });
 }
 
@@ -134,7 +136,7 @@ fn put(into: &mut BytesMut, text: std::fmt::Arguments<'_>) {
 
 /// Takes the next reply off the front of `received`. Without one that is whole, says how many more bytes there will be at
 /// least.
-pub(crate) fn take_reply(received: &mut BytesMut) -> Result<Result<Reply, usize>, Desynchronised> {
+pub(crate) fn take_reply(received: &mut BytesMut) -> Result<Result<Reply, usize>, Desynchronized> {
     let Some(end) = line_end(received)? else { return Ok(Err(1)) };
     let line = &received[..end];
     let whole = end + b"\r\n".len();
@@ -151,46 +153,46 @@ pub(crate) fn take_reply(received: &mut BytesMut) -> Result<Result<Reply, usize>
         b"EX" => Reply::Changed,
         b"SERVER_ERROR" => Reply::Refused(Bytes::copy_from_slice(rest.trim_ascii())),
         b"CLIENT_ERROR" | b"ERROR" => Reply::Rejected(Bytes::copy_from_slice(rest.trim_ascii())),
-        _ => return Err(Desynchronised("a reply is none of the meta protocol's")),
+        _ => return Err(Desynchronized("a reply is none of the meta protocol's")),
     };
     received.advance(whole);
     Ok(Ok(reply))
 }
 
 /// Where the first line ends, if it is there.
-fn line_end(received: &[u8]) -> Result<Option<usize>, Desynchronised> {
+fn line_end(received: &[u8]) -> Result<Option<usize>, Desynchronized> {
     let start = &received[..received.len().min(MAX_LINE)];
     match start.iter().position(|byte| *byte == b'\n') {
         Some(newline) if newline > 0 && start[newline - 1] == b'\r' => Ok(Some(newline - 1)),
-        Some(_) => Err(Desynchronised("a line does not end as lines do")),
-        None if start.len() == MAX_LINE => Err(Desynchronised("a line does not end")),
+        Some(_) => Err(Desynchronized("a line does not end as lines do")),
+        None if start.len() == MAX_LINE => Err(Desynchronized("a line does not end")),
         None => Ok(None),
     }
 }
 
 /// The length of a value, and the flags that follow it.
-fn parse_length(rest: &[u8]) -> Result<(usize, &[u8]), Desynchronised> {
+fn parse_length(rest: &[u8]) -> Result<(usize, &[u8]), Desynchronized> {
     let rest = rest.trim_ascii_start();
     let (digits, flags) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len()));
     let length = parse_number(digits).and_then(|length| usize::try_from(length).ok());
-    let length = length.filter(|length| *length <= MAX_VALUE).ok_or(Desynchronised("a value has no length"))?;
+    let length = length.filter(|length| *length <= MAX_VALUE).ok_or(Desynchronized("a value has no length"))?;
     Ok((length, flags))
 }
 
 /// The version among the flags; 0, which is none, if it is not there.
-fn parse_version(flags: &[u8]) -> Result<u64, Desynchronised> {
+fn parse_version(flags: &[u8]) -> Result<u64, Desynchronized> {
     let mut words = flags.split(|byte| *byte == b' ');
     let Some(version) = words.find_map(|word| word.strip_prefix(b"c")) else { return Ok(0) };
-    parse_number(version).ok_or(Desynchronised("a version is not a number"))
+    parse_number(version).ok_or(Desynchronized("a version is not a number"))
 }
 
-fn take_value(received: &mut BytesMut, line: usize, length: usize, cas: u64) -> Result<Result<Reply, usize>, Desynchronised> {
+fn take_value(received: &mut BytesMut, line: usize, length: usize, cas: u64) -> Result<Result<Reply, usize>, Desynchronized> {
     let whole = line + length + b"\r\n".len();
     if let Some(missing) = whole.checked_sub(received.len()).filter(|missing| *missing > 0) {
         return Ok(Err(missing));
     }
     if &received[whole - 2..whole] != b"\r\n" {
-        return Err(Desynchronised("a value does not end where it should"));
+        return Err(Desynchronized("a value does not end where it should"));
     }
     received.advance(line);
     let data = match length {

@@ -31,7 +31,7 @@ use crate::{
     key::Key,
     tag::Tag,
 };
-use registers::Items;
+use registers::MemcachedRegisters;
 use store::{Options, Store};
 
 /// Stored responses on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the
@@ -114,7 +114,7 @@ pub struct Memcached {
 pub struct MemcachedBuilder {
     namespace: String,
     connect_limit: Duration,
-    limits: Timeouts,
+    timeouts: Timeouts,
     options: Options,
 }
 
@@ -135,7 +135,7 @@ impl Memcached {
         MemcachedBuilder {
             namespace: "larder".to_owned(),
             connect_limit: Duration::from_secs(1),
-            limits: Timeouts::default(),
+            timeouts: Timeouts::default(),
             options: Options { compression: Compression { threshold: Some(4 << 10), level: 1 }, max_value: 1 << 20 },
         }
     }
@@ -166,19 +166,19 @@ impl MemcachedBuilder {
 
     /// How long a look-up may take before the handler answers; default: 50 ms.
     pub fn read_timeout(mut self, limit: Duration) -> Self {
-        self.limits.read = limit;
+        self.timeouts.read = limit;
         self
     }
 
     /// How long storing a response may take before it is given up; default: 100 ms. The response's client waits as long.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
-        self.limits.store = limit;
+        self.timeouts.store = limit;
         self
     }
 
     /// How long an invalidation may take before it counts as failed; default: 1 s.
     pub fn invalidate_timeout(mut self, limit: Duration) -> Self {
-        self.limits.invalidate = limit;
+        self.timeouts.invalidate = limit;
         self
     }
 
@@ -190,7 +190,7 @@ impl MemcachedBuilder {
 
     /// How many failures in a row make larder leave the servers alone until they answer again; default: 5.
     pub fn failures(mut self, failures: u32) -> Self {
-        self.limits.failures = failures.max(1);
+        self.timeouts.failures = failures.max(1);
         self
     }
 
@@ -217,11 +217,11 @@ impl MemcachedBuilder {
     /// If the URL cannot be read.
     pub async fn connect(self, url: &str) -> Result<Memcached, Error> {
         let addresses = url::addresses(url)?;
-        let store = Store::new(Items::new(&addresses, &self.namespace, self.connect_limit), self.options);
-        let memcached = Memcached { store: Resilient::new(store, self.limits) };
-        if let Err(error) = memcached.store.ask(memcached.store.remote().epoch()).await {
+        let store = Store::new(MemcachedRegisters::new(&addresses, &self.namespace, self.connect_limit), self.options);
+        let memcached = Memcached { store: Resilient::new(store, self.timeouts) };
+        if let Err(error) = memcached.store.read(memcached.store.remote().epoch()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "memcached is not there yet; handlers answer until it is");
-            memcached.store.distrust();
+            memcached.store.trip();
         }
         Ok(memcached)
     }
@@ -249,7 +249,7 @@ impl Backend for Memcached {
 #[async_trait]
 impl SharedStore for Memcached {
     async fn epoch(&self) -> Result<Epoch, Error> {
-        self.store.ask(self.store.remote().clock()).await
+        self.store.read(self.store.remote().clock()).await
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{item_key::Name, meta_protocol::Reply};
+use super::{item_key::ItemKey, meta_protocol::Reply};
 
 /// The question for one item, for one who asks it.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub(super) struct Asked(Arc<Answer>);
 
 /// Those that have not been sent, by the hashes of the names that they ask for.
 #[derive(Debug, Default)]
-pub(super) struct Questions(HashMap<u64, (Name, Question), foldhash::fast::RandomState>);
+pub(super) struct Questions(HashMap<u64, (ItemKey, Question), foldhash::fast::RandomState>);
 
 #[derive(Default)]
 struct Answer {
@@ -88,11 +88,11 @@ impl Answer {
 }
 
 impl Questions {
-    pub(super) fn get(&self, name: &Name) -> Option<Question> {
+    pub(super) fn get(&self, name: &ItemKey) -> Option<Question> {
         self.0.get(&name.hash()).filter(|(asked, _)| asked == name).map(|(_, question)| question.clone())
     }
 
-    pub(super) fn add(&mut self, name: &Name) -> (Question, Asked) {
+    pub(super) fn add(&mut self, name: &ItemKey) -> (Question, Asked) {
         let answer = Arc::new(Answer::default());
         let question = Question(Arc::clone(&answer));
         self.0.insert(name.hash(), (name.clone(), question.clone()));

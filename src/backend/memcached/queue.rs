@@ -13,16 +13,16 @@ use tokio::{
 };
 
 use super::{
-    item_key::Name,
-    meta_protocol::{Reply, Version, get},
+    item_key::ItemKey,
+    meta_protocol::{Cas, Reply, get},
     question::{Asked, Question, Questions},
 };
 use crate::error::Error;
 
 /// What the end that asks and the end that moves bytes have in common.
-pub(super) struct Shared {
+pub(super) struct ConnectionState {
     pub(super) address: Arc<str>,
-    pub(super) line: u16,
+    pub(super) id: u16,
     queue: Mutex<Queue>,
     /// Rung when there is something to send where there was nothing.
     pub(super) wake: Notify,
@@ -53,17 +53,17 @@ pub(super) struct Waiting {
     /// How many replies are to come.
     pub(super) commands: usize,
     bytes: usize,
-    pub(super) to: To,
+    pub(super) to: Recipient,
 }
 
 /// Who gets what is answered.
-pub(super) enum To {
+pub(super) enum Recipient {
     One(Vec<Reply>, oneshot::Sender<Vec<Reply>>),
     All(Asked),
 }
 
 impl Queue {
-    pub(super) fn ask(&mut self, commands: usize, write: impl FnOnce(&mut BytesMut), to: To) {
+    pub(super) fn ask(&mut self, commands: usize, write: impl FnOnce(&mut BytesMut), to: Recipient) {
         debug_assert_ne!(commands, 0, "nothing would ever be answered");
         let before = self.outgoing.len();
         write(&mut self.outgoing);
@@ -74,12 +74,12 @@ impl Queue {
     }
 
     /// The question for an item, asked anew unless it is there and has not been sent yet.
-    pub(super) fn join(&mut self, name: &Name) -> Question {
+    pub(super) fn join(&mut self, name: &ItemKey) -> Question {
         if let Some(question) = self.open.get(name) {
             return question;
         }
         let (question, asked) = self.open.add(name);
-        self.ask(1, |into| get(into, name.as_bytes(), Version::Untold), To::All(asked));
+        self.ask(1, |into| get(into, name.as_bytes(), Cas::Omitted), Recipient::All(asked));
         question
     }
 
@@ -99,9 +99,9 @@ impl Queue {
     }
 }
 
-impl Shared {
-    pub(super) fn new(address: Arc<str>, line: u16) -> Self {
-        Self { address, line, queue: Mutex::default(), wake: Notify::new() }
+impl ConnectionState {
+    pub(super) fn new(address: Arc<str>, id: u16) -> Self {
+        Self { address, id, queue: Mutex::default(), wake: Notify::new() }
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -128,7 +128,7 @@ impl Shared {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for ConnectionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
     }

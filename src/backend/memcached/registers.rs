@@ -16,14 +16,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    item_key::{Name, Names},
-    meta_protocol::{Condition, MAX_TTL, Reply, Version, parse_number},
+    item_key::{ItemKey, ItemKeys},
+    meta_protocol::{Cas, Condition, MAX_TTL, Reply, parse_number},
     servers::{Command, Servers},
 };
 use crate::{
     backend::{
         contract::Invalidation,
-        remote::registers::{Change, Reading, Record, Registers, Seen},
+        remote::registers::{CompareAndSwap, Reading, Record, Registers, Versioned},
     },
     entry::epoch::Epoch,
     error::Error,
@@ -32,10 +32,10 @@ use crate::{
 
 /// The servers, and what larder's items on them are called.
 #[derive(Debug)]
-pub(crate) struct Items {
+pub(crate) struct MemcachedRegisters {
     pub(crate) servers: Servers,
-    pub(crate) names: Names,
-    clock: Name,
+    pub(crate) names: ItemKeys,
+    clock: ItemKey,
 }
 
 /// How long a record waits for the fetch that is about to settle it, in seconds.
@@ -49,21 +49,21 @@ const RECORD_TTL: u32 = MAX_TTL;
 const INCARNATION_BITS: u32 = 31;
 
 /// How often the clock is begun while others begin and lose it at the same time.
-const BEGINNINGS: usize = 8;
+const MAX_CLOCK_ATTEMPTS: usize = 8;
 
-impl Items {
+impl MemcachedRegisters {
     pub(crate) fn new(addresses: &[Arc<str>], namespace: &str, connect_limit: Duration) -> Self {
-        let names = Names::new(namespace);
+        let names = ItemKeys::new(namespace);
         Self { servers: Servers::new(addresses, connect_limit), clock: names.clock(), names }
     }
 
     /// What the records of these tags are called.
-    pub(crate) fn records_of(&self, tags: &[Tag]) -> Vec<Name> {
+    pub(crate) fn records_of(&self, tags: &[Tag]) -> Vec<ItemKey> {
         tags.iter().map(|tag| self.names.tag(tag.as_str())).collect()
     }
 
     /// What the clock is called.
-    pub(crate) const fn clock_name(&self) -> &Name {
+    pub(crate) const fn clock_name(&self) -> &ItemKey {
         &self.clock
     }
 
@@ -82,8 +82,8 @@ impl Items {
 
     /// Begins a clock if there is none, or if there is something else in its place.
     async fn begin_clock(&self) -> Result<Epoch, Error> {
-        for _ in 0..BEGINNINGS {
-            let reply = self.servers.ask_one(Command::Get { name: &self.clock, version: Version::Told }).await?;
+        for _ in 0..MAX_CLOCK_ATTEMPTS {
+            let reply = self.servers.ask_one(Command::Get { name: &self.clock, cas: Cas::Wanted }).await?;
             let condition = match value(reply)? {
                 None => Condition::Absent,
                 Some((data, cas)) => match parse_clock(&data) {
@@ -109,14 +109,14 @@ impl Items {
 }
 
 #[async_trait]
-impl Registers for Items {
+impl Registers for MemcachedRegisters {
     async fn clock(&self) -> Result<Epoch, Error> {
         let (reply, _) = self.servers.ask_behind(&self.clock, &[]).await?;
         self.clock_in(&reply).await
     }
 
     async fn advance(&self) -> Result<Epoch, Error> {
-        for _ in 0..BEGINNINGS {
+        for _ in 0..MAX_CLOCK_ATTEMPTS {
             match self.servers.ask_one(Command::Increment { name: &self.clock }).await? {
                 Reply::Value { data, .. } => match parse_clock(&data) {
                     Some(epoch) => return Ok(epoch),
@@ -135,22 +135,22 @@ impl Registers for Items {
         begun.ok_or_else(|| Error::unavailable("memcached did not take a new clock"))
     }
 
-    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error> {
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Versioned>>, Error> {
         let names = self.records_of(tags);
         let replies = self.servers.ask(&names.iter().map(ask_record).collect::<Vec<_>>()).await?;
         records_in(&names, replies)
     }
 
-    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error> {
+    async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error> {
         let names = self.records_of(tags);
         let ask: Vec<_> = names.iter().map(ask_record).collect();
         let (clock, replies) = self.servers.ask_behind(&self.clock, &ask).await?;
         Ok(Reading { clock: self.clock_in(&clock).await?, records: records_in(&names, replies)? })
     }
 
-    async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error> {
+    async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error> {
         let items: Vec<_> = changes.iter().map(|change| self.item(change)).collect();
-        let commands: Vec<_> = items.iter().map(Item::command).collect();
+        let commands: Vec<_> = items.iter().map(RecordItem::command).collect();
         let replies = self.servers.ask(&commands).await?;
         let written = items.into_iter().zip(replies).map(|(item, reply)| item.written(&reply));
         written.collect()
@@ -163,16 +163,16 @@ impl Registers for Items {
 }
 
 /// A record on its way to a server.
-struct Item {
-    name: Name,
+struct RecordItem {
+    name: ItemKey,
     record: Bytes,
     data: Vec<u8>,
     ttl: u32,
     condition: Condition,
 }
 
-impl Items {
-    fn item(&self, change: &Change<'_>) -> Item {
+impl MemcachedRegisters {
+    fn item(&self, change: &CompareAndSwap<'_>) -> RecordItem {
         let name = self.names.tag(change.tag.as_str());
         let record = change.record.to_bytes();
         let data = [&record[..], &name.hash().to_le_bytes()].concat();
@@ -181,37 +181,37 @@ impl Items {
             Record::Settled { .. } => RECORD_TTL,
         };
         let condition = change.seen.as_ref().map_or(Condition::Absent, |seen| Condition::Unchanged(seen.version()));
-        Item { name, record, data, ttl, condition }
+        RecordItem { name, record, data, ttl, condition }
     }
 }
 
-impl Item {
+impl RecordItem {
     fn command(&self) -> Command<'_> {
         Command::Set { name: &self.name, data: &self.data, ttl: self.ttl, condition: self.condition }
     }
 
-    fn written(self, reply: &Reply) -> Result<Option<Seen>, Error> {
+    fn written(self, reply: &Reply) -> Result<Option<Versioned>, Error> {
         match (is_done(reply)?, reply) {
-            (true, Reply::Done { cas }) => Ok(Some(Seen::new(self.record, version(*cas)?))),
+            (true, Reply::Done { cas }) => Ok(Some(Versioned::new(self.record, version(*cas)?))),
             _ => Ok(None),
         }
     }
 }
 
 /// Asks for the record of a tag.
-pub(crate) const fn ask_record(name: &Name) -> Command<'_> {
-    Command::Get { name, version: Version::Told }
+pub(crate) const fn ask_record(name: &ItemKey) -> Command<'_> {
+    Command::Get { name, cas: Cas::Wanted }
 }
 
 /// The record in the reply to [`ask_record`]. Behind it stands the hash of its name: what belongs to another item means
 /// nothing here.
-fn record_in(name: &Name, reply: Reply) -> Result<Option<Seen>, Error> {
+fn record_in(name: &ItemKey, reply: Reply) -> Result<Option<Versioned>, Error> {
     let Some((data, cas)) = value(reply)? else { return Ok(None) };
     let record = data.strip_suffix(&name.hash().to_le_bytes()).map(|record| data.slice_ref(record));
-    Ok(Some(Seen::new(record.unwrap_or_default(), version(cas)?)))
+    Ok(Some(Versioned::new(record.unwrap_or_default(), version(cas)?)))
 }
 
-pub(crate) fn records_in(names: &[Name], replies: impl IntoIterator<Item = Reply>) -> Result<Vec<Option<Seen>>, Error> {
+pub(crate) fn records_in(names: &[ItemKey], replies: impl IntoIterator<Item = Reply>) -> Result<Vec<Option<Versioned>>, Error> {
     names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect()
 }
 

@@ -8,9 +8,9 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
-    connection::{Connection, Joined, Pending, State},
-    item_key::Name,
-    meta_protocol::{self, Condition, Reply, Version},
+    connection::{Connection, Joined, Pending, Status},
+    item_key::ItemKey,
+    meta_protocol::{self, Cas, Condition, Reply},
     question::Question,
     rendezvous::Rendezvous,
 };
@@ -26,9 +26,9 @@ pub(crate) struct Servers {
 /// What one item's server is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Command<'c> {
-    Get { name: &'c Name, version: Version },
-    Set { name: &'c Name, data: &'c [u8], ttl: u32, condition: Condition },
-    Increment { name: &'c Name },
+    Get { name: &'c ItemKey, cas: Cas },
+    Set { name: &'c ItemKey, data: &'c [u8], ttl: u32, condition: Condition },
+    Increment { name: &'c ItemKey },
 }
 
 impl Servers {
@@ -67,7 +67,7 @@ impl Servers {
 
     /// The same, behind the question for an item, asked once for all who ask it at the same time. With one server it is answered
     /// before the commands; with several, in any order.
-    pub(crate) async fn ask_behind(&self, common: &Name, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
+    pub(crate) async fn ask_behind(&self, common: &ItemKey, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
         if let [server] = &*self.servers
             && !commands.is_empty()
         {
@@ -83,7 +83,7 @@ impl Servers {
     }
 
     /// Questions for two items, answered; each is asked once for all who ask it at the same time.
-    pub(crate) async fn ask_together(&self, names: [&Name; 2]) -> Result<[Question; 2], Error> {
+    pub(crate) async fn ask_together(&self, names: [&ItemKey; 2]) -> Result<[Question; 2], Error> {
         if let [server] = &*self.servers {
             return server.join(names)?.answered().await;
         }
@@ -104,7 +104,7 @@ impl Servers {
         replies.into_iter().next().ok_or_else(no_reply)
     }
 
-    fn holder(&self, name: &Name) -> &Server {
+    fn holder(&self, name: &ItemKey) -> &Server {
         &self.servers[self.ring.server(name.hash())]
     }
 
@@ -128,16 +128,18 @@ fn no_reply() -> Error {
 }
 
 impl<'c> Command<'c> {
-    const fn name(&self) -> &'c Name {
+    const fn name(&self) -> &'c ItemKey {
         match self {
             Self::Get { name, .. } | Self::Set { name, .. } | Self::Increment { name } => name,
         }
     }
 
-    fn write(&self, into: &mut BytesMut, line: u16) {
+    fn write(&self, into: &mut BytesMut, connection: u16) {
         match *self {
-            Self::Get { name, version } => meta_protocol::get(into, name.as_bytes(), version),
-            Self::Set { name, data, ttl, condition } => meta_protocol::set(into, name.as_bytes(), data, ttl, condition.on(line)),
+            Self::Get { name, cas } => meta_protocol::get(into, name.as_bytes(), cas),
+            Self::Set { name, data, ttl, condition } => {
+                meta_protocol::set(into, name.as_bytes(), data, ttl, condition.scoped_to(connection))
+            }
             Self::Increment { name } => meta_protocol::increment(into, name.as_bytes()),
         }
     }
@@ -147,38 +149,38 @@ impl<'c> Command<'c> {
 pub(super) struct Server {
     address: Arc<str>,
     connect_limit: Duration,
-    line: Mutex<Line>,
+    slot: Mutex<ConnectionSlot>,
 }
 
 /// The way to a server.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ConnectionSlot {
     pub(super) connection: Option<Arc<Connection>>,
     /// How often in a row nothing came of connecting.
     failures: u32,
 }
 
 /// How long a server that could not be reached is left alone, at first and at most.
-pub(super) const FIRST_REST: Duration = Duration::from_millis(10);
-const LONGEST_REST: Duration = Duration::from_secs(1);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 impl Server {
     fn new(address: &Arc<str>, connect_limit: Duration) -> Self {
-        Self { address: Arc::clone(address), connect_limit, line: Mutex::default() }
+        Self { address: Arc::clone(address), connect_limit, slot: Mutex::default() }
     }
 
     fn send<'c>(&self, commands: impl Iterator<Item = Command<'c>> + Clone) -> Result<Pending, Error> {
         let connection = self.connection()?;
-        connection.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into, connection.line())))
+        connection.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into, connection.id())))
     }
 
-    fn send_behind(&self, common: &Name, commands: &[Command<'_>]) -> Result<(Question, Pending), Error> {
+    fn send_behind(&self, common: &ItemKey, commands: &[Command<'_>]) -> Result<(Question, Pending), Error> {
         let connection = self.connection()?;
-        let line = connection.line();
-        connection.send_behind(common, commands.len(), |into| commands.iter().for_each(|command| command.write(into, line)))
+        let id = connection.id();
+        connection.send_behind(common, commands.len(), |into| commands.iter().for_each(|command| command.write(into, id)))
     }
 
-    fn join<const N: usize>(&self, names: [&Name; N]) -> Result<Joined<N>, Error> {
+    fn join<const N: usize>(&self, names: [&ItemKey; N]) -> Result<Joined<N>, Error> {
         self.connection()?.join(names)
     }
 
@@ -188,34 +190,34 @@ impl Server {
 
     /// Gives up a connection on which nothing may come any more. One that never was there is left to its rest.
     fn reset(&self) {
-        let connection = self.line().connection.clone();
-        connection.filter(|connection| connection.state() == State::Open).inspect(|connection| connection.close());
+        let connection = self.slot().connection.clone();
+        connection.filter(|connection| connection.status() == Status::Open).inspect(|connection| connection.close());
     }
 
     /// The connection, a new one if the last has ended.
     fn connection(&self) -> Result<Arc<Connection>, Error> {
-        let mut line = self.line();
-        if let Some(connection) = &line.connection {
-            match connection.state() {
-                State::Open => return Ok(Arc::clone(connection)),
-                State::Lost => line.failures = 0,
-                State::Failed(at) if at.elapsed() < line.rest() => return Err(connection.ended()),
-                State::Failed(_) => line.failures = line.failures.saturating_add(1),
+        let mut slot = self.slot();
+        if let Some(connection) = &slot.connection {
+            match connection.status() {
+                Status::Open => return Ok(Arc::clone(connection)),
+                Status::Lost => slot.failures = 0,
+                Status::Failed(at) if at.elapsed() < slot.backoff() => return Err(connection.ended()),
+                Status::Failed(_) => slot.failures = slot.failures.saturating_add(1),
             }
         }
         let connection = Arc::new(Connection::open(Arc::clone(&self.address), self.connect_limit)?);
-        line.connection = Some(Arc::clone(&connection));
+        slot.connection = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
-    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn slot(&self) -> MutexGuard<'_, ConnectionSlot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl ConnectionSlot {
     /// How long the server is left alone after one more failure.
-    fn rest(&self) -> Duration {
-        FIRST_REST.saturating_mul(1 << self.failures.min(10)).min(LONGEST_REST)
+    fn backoff(&self) -> Duration {
+        FIRST_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(LONGEST_BACKOFF)
     }
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    item_key::Name,
-    meta_protocol::{Condition, MAX_TTL, Reply, Version},
+    item_key::ItemKey,
+    meta_protocol::{Cas, Condition, MAX_TTL, Reply},
     notes::Notes,
     question::Question,
-    registers::{Items, ask_record, no_reply, records_in, refusal, value},
+    registers::{MemcachedRegisters, ask_record, no_reply, records_in, refusal, value},
     servers::Command,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
             registers::{self, Reading, Registers as _},
             with_deadline,
         },
-        validity::{Judgement, Validity},
+        validity::{Validity, worst},
     },
     clock::Clock,
     codec::{
@@ -38,10 +38,10 @@ use crate::{
     tag::Tag,
 };
 
-/// Entries, and the [`Items`] by which they are judged.
+/// Entries, and the [`MemcachedRegisters`] by which they are judged.
 #[derive(Debug)]
 pub(crate) struct Store {
-    items: Items,
+    items: MemcachedRegisters,
     notes: Notes,
     options: Options,
     /// Values that were found and could not be used, and those that were not stored because of their size.
@@ -61,7 +61,7 @@ pub(crate) struct Options {
 }
 
 impl Store {
-    pub(crate) fn new(items: Items, options: Options) -> Self {
+    pub(crate) fn new(items: MemcachedRegisters, options: Options) -> Self {
         Self { items, notes: Notes::new(), options, corrupt: AtomicU64::new(0), refused: AtomicU64::new(0) }
     }
 
@@ -80,7 +80,7 @@ impl Store {
 
     /// What is usable under `name` by what this node has noted, and the clock; both are read together with all who read them at
     /// the same time.
-    async fn noted(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<Option<ReadOutcome>, Error> {
+    async fn noted(&self, key: &Key, name: &ItemKey, known: &[Tag]) -> Result<Option<ReadOutcome>, Error> {
         if !self.notes.expect(name.hash(), self.notes.latest()) {
             return Ok(None);
         }
@@ -93,10 +93,10 @@ impl Store {
     }
 
     /// What is usable under `name` by the records of its tags, the `known` ones of which are read with it.
-    async fn judged(&self, key: &Key, name: &Name, known: &[Tag]) -> Result<ReadOutcome, Error> {
+    async fn judged(&self, key: &Key, name: &ItemKey, known: &[Tag]) -> Result<ReadOutcome, Error> {
         let before = self.notes.latest();
         let names = self.items.records_of(known);
-        let mut ask = vec![Command::Get { name, version: Version::Untold }];
+        let mut ask = vec![Command::Get { name, cas: Cas::Omitted }];
         ask.extend(names.iter().map(ask_record));
         let (clock, replies) = self.items.servers.ask_behind(self.items.clock_name(), &ask).await?;
         let clock = self.items.clock_in(&clock).await?;
@@ -114,30 +114,29 @@ impl Store {
             return Ok(ReadOutcome { found: Some((stored, standing)), epoch: Some(clock) });
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-        let reading = registers::ensure(&self.items, known, reading).await?;
+        let reading = registers::ensure_records(&self.items, known, reading).await?;
         Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
 
-    /// How `stored` stands, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
+    /// Returns the validity of `stored`, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
     async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Validity>, Error> {
         if stored.tags() == known {
-            return Ok(Validity::of(reading.judge(stored.born())));
+            return Ok(reading.validity(stored.born()));
         }
         let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
         // Most entries that are dead are so by what is known already.
         let shared = known.iter().zip(&reading.records).filter(|(tag, _)| stored.tags().contains(tag));
         let shared = Reading { clock: reading.clock, records: shared.map(|(_, record)| record.clone()).collect() };
-        let judgement = match shared.judge(stored.born()) {
-            Judgement::Dead => Judgement::Dead,
-            judgement if unknown.is_empty() => judgement,
-            judgement => judgement.and(self.items.survey(&unknown).await?.judge(stored.born())),
-        };
-        Ok(Validity::of(judgement))
+        let by_known = shared.validity(stored.born());
+        if by_known.is_none() || unknown.is_empty() {
+            return Ok(by_known);
+        }
+        Ok(worst([by_known, self.items.read_with_clock(&unknown).await?.validity(stored.born())]))
     }
 
     /// The entry that several have asked for, of whom the first reads it.
     fn entry_in_common(&self, key: &Key, known: &[Tag], entry: &Question) -> Result<Option<Found>, Error> {
-        // Names are digests of keys: only the keys tell for certain.
+        // ItemKeys are digests of keys: only the keys tell for certain.
         if let Some((_, found)) = entry.made::<(Key, Found)>().filter(|(other, _)| other == key) {
             return Ok(Some(found.clone()));
         }
@@ -181,12 +180,12 @@ impl Store {
         PutOutcome::TooLarge
     }
 
-    /// Whether what is there now was fetched later.
+    /// Returns whether the entry that is there now was fetched later. One of another incarnation is dead, and not later than any other.
     async fn has_newer(&self, key: &Key, born: Epoch) -> Result<bool, Error> {
         let name = self.items.names.entry(key.as_bytes());
-        let reply = self.items.servers.ask_one(Command::Get { name: &name, version: Version::Untold }).await?;
+        let reply = self.items.servers.ask_one(Command::Get { name: &name, cas: Cas::Omitted }).await?;
         let present = self.entry_in(key, &[], reply)?;
-        Ok(present.is_some_and(|(present, _)| present.born().incarnation() == born.incarnation() && born < present.born()))
+        Ok(present.is_some_and(|(present, _)| born < present.born()))
     }
 
     async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
@@ -205,16 +204,16 @@ impl RemoteStore for Store {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        match registers::admit(&self.items, stored.born(), stored.tags()).await? {
-            Judgement::Dead => Ok(PutOutcome::Invalidated),
+        match registers::check_for_put(&self.items, stored.born(), stored.tags()).await? {
+            None => Ok(PutOutcome::Invalidated),
             // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale { .. } if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
-            Judgement::Stale { .. } | Judgement::Alive => self.set(key, &stored).await,
+            Some(Validity::Stale { .. }) if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
+            Some(_) => self.set(key, &stored).await,
         }
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(registers::judge(&self.items, born, tags).await? == Judgement::Alive)
+        Ok(registers::validity(&self.items, born, tags).await? == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {

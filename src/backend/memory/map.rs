@@ -9,9 +9,9 @@ use quick_cache::{
 
 use crate::entry::stored::Stored;
 
-/// The map under the memory backend: bounded in bytes, looked up by a borrowed key.
+/// The map under the memory store: bounded in bytes, with lookup by a borrowed key.
 ///
-/// Everything that larder asks of quick_cache is in this file, so that another engine can be tried by replacing it.
+/// This is the only file that names quick_cache, so that another map can be tried by replacing it.
 pub(crate) struct EntryMap<S> {
     entries: Cache<Box<[u8]>, Arc<Stored>, ByBytes, S>,
     largest: u64,
@@ -19,7 +19,7 @@ pub(crate) struct EntryMap<S> {
 
 impl<S: BuildHasher + Clone> EntryMap<S> {
     pub(super) fn new(max_bytes: u64, hasher: S) -> Self {
-        /// What an entry takes, roughly: the engine remembers, by their hashes, half as many as it has room for when they are gone.
+        /// The size of a typical entry: the map remembers the hashes of half as many evicted entries as it has room for.
         const TYPICAL: u64 = 4 << 10;
         let parts = parts(max_bytes);
         let options = OptionsBuilder::new()
@@ -29,7 +29,7 @@ impl<S: BuildHasher + Clone> EntryMap<S> {
             .build()
             .expect("both capacities are given");
         let entries = Cache::with_options(options, ByBytes, hasher, DefaultLifecycle::default());
-        // The engine refuses what is larger than 97 % of a part.
+        // The map refuses entries larger than 97 % of a part.
         let part = entries.shard_capacity();
         Self { entries, largest: part - part / 16 }
     }
@@ -46,22 +46,22 @@ impl<S: BuildHasher + Clone> EntryMap<S> {
         self.entries.remove(key);
     }
 
-    /// Whether there is room for such an entry at all.
+    /// Returns whether an entry of this size can be stored at all.
     pub(super) fn has_room_for(&self, key: &[u8], stored: &Stored) -> bool {
         weight(key, stored) <= self.largest
     }
 
-    /// Entries and bytes.
+    /// Returns the number of entries and their size in bytes.
     pub(super) fn size(&self) -> (u64, u64) {
         (self.entries.len() as u64, self.entries.weight())
     }
 }
 
-/// How many parts, each with a lock of its own, a store has: a power of two, and the fewer the larger one entry may be.
+/// Returns the number of parts, each with its own lock: a power of two. Fewer parts allow larger entries.
 fn parts(max_bytes: u64) -> usize {
-    const LEAST: u64 = 16 << 20;
-    const MOST: u64 = 32;
-    1 << (max_bytes / LEAST).clamp(1, MOST).ilog2()
+    const SMALLEST: u64 = 16 << 20;
+    const MAX_PARTS: u64 = 32;
+    1 << (max_bytes / SMALLEST).clamp(1, MAX_PARTS).ilog2()
 }
 
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl Weighter<Box<[u8]>, Arc<Stored>> for ByBytes {
     }
 }
 
-/// What an entry takes, the engine's own record of it included.
+/// Returns the size of an entry in bytes, including the map's bookkeeping.
 fn weight(key: &[u8], stored: &Stored) -> u64 {
     const RECORD: usize = 120;
     (key.len() + stored.weight() + RECORD) as u64

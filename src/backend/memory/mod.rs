@@ -1,12 +1,9 @@
 //! The store in the memory of the process.
 
-#[cfg(feature = "memory")]
 pub(crate) mod map;
-#[cfg(feature = "memory")]
 pub(crate) mod tag_table;
 
-#[cfg(feature = "memory")]
-use super::validity;
+/// What the files under the model checker import as `super::sync`.
 use crate::sync;
 
 use std::{fmt, hash::BuildHasher, sync::Arc};
@@ -17,7 +14,7 @@ use foldhash::quality::RandomState;
 use super::{
     contract::{Backend, Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
     memory::{map::EntryMap, tag_table::TagTable},
-    validity::{Judgement, Strength, Validity},
+    validity::{Strength, Validity},
 };
 use crate::{
     entry::{epoch::Epoch, stored::Stored},
@@ -29,15 +26,15 @@ use crate::{
 /// Stored responses in the memory of this process, bounded in bytes.
 ///
 /// A hit is one lookup and one atomic load; an invalidation costs the same whether it concerns one entry or a
-/// million. What is evicted first is what was used once or not of late (CLOCK-Pro). One entry may take up to 15 MiB, or
-/// a 35th of the store where that is more. Each of the latest 65,536 invalidated tags is remembered by itself; entries older
-/// than those are given up when the next tag needs room.
+/// million. Entries that were used only once, or not recently, are evicted first (CLOCK-Pro). One entry may take up to 15 MiB, or
+/// a 35th of the store where that is more. The latest 65,536 invalidated tags are remembered individually; when a further tag is
+/// invalidated, all entries that are older than the oldest of these invalidations are given up.
 ///
 /// Its promise holds for this process, without conditions.
 pub struct Memory<S = RandomState> {
-    pub(super) engine: EntryMap<S>,
+    pub(super) entries: EntryMap<S>,
     pub(super) table: TagTable,
-    /// Keyed per process, so that nobody outside can choose tags that share a hash.
+    /// Keyed per process, so that clients cannot choose tags that share a hash.
     tag_hasher: RandomState,
 }
 
@@ -45,7 +42,7 @@ const DEFAULT_TAG_CAPACITY: usize = 65_536;
 const TAG_SHARDS: usize = 32;
 
 impl Memory {
-    /// A store for at most `max_bytes` bytes of keys, headers, bodies and bookkeeping.
+    /// Creates a store for at most `max_bytes` bytes of keys, headers, bodies and bookkeeping.
     pub fn new(max_bytes: u64) -> Self {
         Self::with_hasher(max_bytes, RandomState::default())
     }
@@ -54,14 +51,14 @@ impl Memory {
 impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
     pub(crate) fn with_hasher(max_bytes: u64, hasher: S) -> Self {
         Self {
-            engine: EntryMap::new(max_bytes, hasher),
+            entries: EntryMap::new(max_bytes, hasher),
             table: TagTable::new(DEFAULT_TAG_CAPACITY, TAG_SHARDS),
             tag_hasher: RandomState::default(),
         }
     }
 
-    /// Remembers the invalidations of `tags` tags one by one, instead of 65,536; each takes about 100 bytes, and
-    /// some hundred more while it is expired again and again.
+    /// Remembers the invalidations of `tags` tags individually; default: 65,536. Each takes about 100 bytes, and some hundred more
+    /// while the tag is expired repeatedly.
     #[must_use]
     pub fn tag_capacity(mut self, tags: usize) -> Self {
         self.table = TagTable::new(tags, TAG_SHARDS);
@@ -70,12 +67,12 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
 
     /// Returns the number of entries, including invalidated ones.
     pub fn entries(&self) -> u64 {
-        self.engine.size().0
+        self.entries.size().0
     }
 
     /// Returns the size of the entries in bytes.
     pub fn bytes(&self) -> u64 {
-        self.engine.size().1
+        self.entries.size().1
     }
 
     /// Returns the number of invalidated tags that are remembered individually.
@@ -85,51 +82,52 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
 
     fn read(&self, key: &Key) -> ReadOutcome {
         let epoch = self.table.epoch();
-        let stored = self.engine.get(key.as_bytes());
-        let found = stored.and_then(|stored| Some((self.standing(&stored, epoch)?, stored)));
-        ReadOutcome { found: found.map(|(standing, stored)| (stored, standing)), epoch: Some(Epoch::new(epoch)) }
+        let stored = self.entries.get(key.as_bytes());
+        let found = stored.and_then(|stored| Some((self.revalidate(&stored, epoch)?, stored)));
+        ReadOutcome { found: found.map(|(validity, stored)| (stored, validity)), epoch: Some(Epoch::new(epoch)) }
     }
 
-    /// Returns the validity of `stored` by every invalidation up to `epoch` at least.
-    fn standing(&self, stored: &Stored, epoch: u64) -> Option<Validity> {
+    /// Returns the validity of `stored` by every invalidation up to `epoch` at least, and remembers that it is valid; `None` if it is
+    /// dead.
+    fn revalidate(&self, stored: &Stored, epoch: u64) -> Option<Validity> {
         if stored.validated_at().get() == epoch {
             return Some(Validity::Valid);
         }
-        match self.judge(stored.born(), stored.tags()) {
-            Judgement::Dead => None,
-            Judgement::Stale { since } => Some(Validity::Stale { since }),
-            Judgement::Alive => {
-                stored.set_validated_at(Epoch::new(epoch));
-                Some(Validity::Valid)
-            }
+        let validity = self.validity(stored.born(), stored.tags())?;
+        if validity == Validity::Valid {
+            stored.set_validated_at(Epoch::new(epoch));
         }
+        Some(validity)
     }
 
     fn hash(&self, tag: &Tag) -> u64 {
         self.tag_hasher.hash_one(tag.as_str())
     }
 
-    pub(super) fn judge(&self, born: Epoch, tags: &[Tag]) -> Judgement {
-        self.table.judge(born.get(), tags.iter().map(|tag| self.hash(tag)))
+    /// Returns the validity of a response with these tags; `None` if it is dead.
+    pub(super) fn validity(&self, born: Epoch, tags: &[Tag]) -> Option<Validity> {
+        self.table.validity(born.get(), tags.iter().map(|tag| self.hash(tag)))
     }
 
     fn store(&self, key: &Key, stored: Arc<Stored>) -> PutOutcome {
-        match self.judge(stored.born(), stored.tags()) {
-            Judgement::Dead => PutOutcome::Invalidated,
-            // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale { .. } if self.engine.get(key.as_bytes()).is_some_and(|present| stored.born() < present.born()) => {
-                PutOutcome::Invalidated
-            }
-            Judgement::Stale { .. } | Judgement::Alive => self.keep(key, stored),
+        match self.validity(stored.born(), stored.tags()) {
+            None => PutOutcome::Invalidated,
+            // Expired while its handler ran: stored unless a response that was fetched since is there.
+            Some(Validity::Stale { .. }) if self.has_newer(key, stored.born()) => PutOutcome::Invalidated,
+            Some(_) => self.insert(key, stored),
         }
     }
 
-    /// Keeps what is not to be judged, if there is room for it.
-    pub(super) fn keep(&self, key: &Key, stored: Arc<Stored>) -> PutOutcome {
-        if !self.engine.has_room_for(key.as_bytes(), &stored) {
+    fn has_newer(&self, key: &Key, born: Epoch) -> bool {
+        self.entries.get(key.as_bytes()).is_some_and(|present| born < present.born())
+    }
+
+    /// Stores an entry without checking its validity, if there is room for it.
+    pub(super) fn insert(&self, key: &Key, stored: Arc<Stored>) -> PutOutcome {
+        if !self.entries.has_room_for(key.as_bytes(), &stored) {
             return PutOutcome::TooLarge;
         }
-        self.engine.insert(key.as_bytes(), stored);
+        self.entries.insert(key.as_bytes(), stored);
         PutOutcome::Stored
     }
 
@@ -141,9 +139,9 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Memory<S> {
         }
     }
 
-    pub(super) fn apply_to(&self, tags: &[Tag], force: Strength) -> Receipt {
+    pub(super) fn apply_to(&self, tags: &[Tag], strength: Strength) -> Receipt {
         let hashes: Vec<u64> = tags.iter().map(|tag| self.hash(tag)).collect();
-        receipt(self.table.invalidate(&hashes, force), hashes.len())
+        receipt(self.table.invalidate(&hashes, strength), hashes.len())
     }
 }
 
@@ -158,7 +156,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Backend for Memory<S> {
         Some(self.read(key))
     }
 
-    async fn get(&self, key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
+    async fn get(&self, key: &Key, _hint: &[Tag]) -> Result<ReadOutcome, Error> {
         Ok(self.read(key))
     }
 
@@ -167,7 +165,7 @@ impl<S: BuildHasher + Clone + Send + Sync + 'static> Backend for Memory<S> {
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(self.judge(born, tags) == Judgement::Alive)
+        Ok(self.validity(born, tags) == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
@@ -197,7 +195,7 @@ mod tests {
         },
     };
 
-    /// Gives every key the same hash.
+    /// A hasher that gives every key the same hash.
     #[derive(Debug, Clone, Copy)]
     struct Colliding;
 
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_to_be_kept_is_there_whatever_its_size() {
+    fn an_entry_that_put_stored_is_found_whatever_its_size() {
         let store = Memory::new(64 << 20);
         for mebibytes in 1..20 {
             let response = StoredResponse { body: vec![0; mebibytes << 20].into(), ..response("") };

@@ -15,7 +15,7 @@ use crate::{
             registers::{self, Registers as _},
             with_deadline,
         },
-        validity::{Judgement, Validity},
+        validity::Validity,
     },
     codec,
     entry::{epoch::Epoch, stored::Stored},
@@ -60,19 +60,19 @@ impl Cluster {
 
     /// One round trip if all tags are known beforehand, else two.
     async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        let (entry, reading) = join(self.entry(key), self.slots.survey(known)).await;
+        let (entry, reading) = join(self.entry(key), self.slots.read_with_clock(known)).await;
         let (entry, reading) = (entry?, reading?);
         if let Some(stored) = entry {
-            let judgement = match stored.tags() == known {
-                true => reading.judge(stored.born()),
-                false => registers::judge(&self.slots, stored.born(), stored.tags()).await?,
+            let validity = match stored.tags() == known {
+                true => reading.validity(stored.born()),
+                false => registers::validity(&self.slots, stored.born(), stored.tags()).await?,
             };
-            if let Some(standing) = Validity::of(judgement) {
-                return Ok(ReadOutcome { found: Some((Arc::new(stored), standing)), epoch: Some(reading.clock) });
+            if let Some(validity) = validity {
+                return Ok(ReadOutcome { found: Some((Arc::new(stored), validity)), epoch: Some(reading.clock) });
             }
         }
         // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-        let reading = registers::ensure(&self.slots, known, reading).await?;
+        let reading = registers::ensure_records(&self.slots, known, reading).await?;
         Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
 }
@@ -85,13 +85,14 @@ impl RemoteStore for Cluster {
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let life = self.options().life(&stored);
         let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(PutOutcome::TooLarge) };
-        match registers::admit(&self.slots, stored.born(), stored.tags()).await? {
-            Judgement::Dead => return Ok(PutOutcome::Invalidated),
-            // Expired on its way: better than nothing, but not than what was fetched since.
-            Judgement::Stale { .. } if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
+        match registers::check_for_put(&self.slots, stored.born(), stored.tags()).await? {
+            None => return Ok(PutOutcome::Invalidated),
+            // Expired while its handler ran: stored unless a response that was fetched since is there. One of another incarnation is
+            // dead, and no reason to refuse this one.
+            Some(Validity::Stale { .. }) if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
                 return Ok(PutOutcome::Invalidated);
             }
-            Judgement::Stale { .. } | Judgement::Alive => {}
+            Some(_) => {}
         }
         let mut command = cmd("SET");
         command.arg(self.slots.names.entry(&key.storage_digest())).arg(entry).arg("PX").arg(life.as_millis().to_string());
@@ -100,7 +101,7 @@ impl RemoteStore for Cluster {
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(registers::judge(&self.slots, born, tags).await? == Judgement::Alive)
+        Ok(registers::validity(&self.slots, born, tags).await? == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {

@@ -29,7 +29,7 @@ use crate::{
     backend::{
         FeedBatch,
         contract::Invalidation,
-        remote::registers::{Change, Reading, Record, Registers, Seen},
+        remote::registers::{CompareAndSwap, Reading, Record, Registers, Versioned},
     },
     entry::epoch::Epoch,
     error::Error,
@@ -167,15 +167,15 @@ impl Slots {
         Err(changing())
     }
 
-    async fn record(&self, tag: &Tag) -> Result<Option<Seen>, Error> {
+    async fn record(&self, tag: &Tag) -> Result<Option<Versioned>, Error> {
         match self.script(&self.scripts.record, &[&self.names.record(tag)], |_| {}).await? {
-            Value::BulkString(record) => Ok(Some(Seen::new(Bytes::from(record), 0))),
+            Value::BulkString(record) => Ok(Some(Versioned::new(Bytes::from(record), 0))),
             Value::Nil => Ok(None),
             _ => Err(unexpected()),
         }
     }
 
-    async fn swap(&self, change: &Change<'_>) -> Result<Option<Seen>, Error> {
+    async fn swap(&self, change: &CompareAndSwap<'_>) -> Result<Option<Versioned>, Error> {
         let record = change.record.to_bytes();
         let life = match change.record {
             Record::Pending { .. } => PENDING,
@@ -187,7 +187,7 @@ impl Slots {
             command.arg(&record[..]).arg(life.as_millis().to_string());
         };
         match self.script(&self.scripts.swap, &[&self.names.record(change.tag)], arguments).await? {
-            Value::Int(1) => Ok(Some(Seen::new(record, 0))),
+            Value::Int(1) => Ok(Some(Versioned::new(record, 0))),
             Value::Int(0) => Ok(None),
             _ => Err(unexpected()),
         }
@@ -208,16 +208,16 @@ impl Registers for Slots {
         Ok(self.on_the_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.0.epoch)
     }
 
-    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error> {
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Versioned>>, Error> {
         try_join_all(tags.iter().map(|tag| self.record(tag))).await
     }
 
-    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error> {
+    async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error> {
         let (clock, records) = join(self.clock(), self.read(tags)).await;
         Ok(Reading { clock: clock?, records: records? })
     }
 
-    async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error> {
+    async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error> {
         try_join_all(changes.iter().map(|change| self.swap(change))).await
     }
 

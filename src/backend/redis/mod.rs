@@ -136,7 +136,7 @@ impl Redis {
     /// a route of the application there.
     pub async fn install_function(&self) -> Result<(), Error> {
         match self.store.remote() {
-            Topology::Single(single) => self.store.ask(single.install_function()).await,
+            Topology::Single(single) => self.store.read(single.install_function()).await,
             Topology::Cluster(_) => Err(Error::invalid_input("a Cluster has no function for all of its nodes")),
         }
     }
@@ -228,9 +228,9 @@ impl RedisBuilder {
             Place::Cluster(urls) => self.cluster(urls, names)?,
         };
         let redis = self.guarded(topology);
-        if let Err(error) = redis.store.ask(redis.store.remote().clock()).await {
+        if let Err(error) = redis.store.read(redis.store.remote().clock()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "Redis is not there yet; handlers answer until it is");
-            redis.store.distrust();
+            redis.store.trip();
         }
         Ok(redis)
     }
@@ -376,7 +376,7 @@ impl Backend for Redis {
 #[async_trait]
 impl SharedStore for Redis {
     async fn epoch(&self) -> Result<Epoch, Error> {
-        self.store.ask(self.store.remote().clock()).await
+        self.store.read(self.store.remote().clock()).await
     }
 }
 
@@ -385,8 +385,8 @@ impl InvalidationFeed for Redis {
     async fn invalidations_since(&self, last: Option<u64>) -> Result<FeedBatch, Error> {
         let topology = self.store.remote();
         match last {
-            Some(last) => self.store.ask_aside(feed::LIMIT, topology.invalidations_since(last)).await,
-            None => self.store.ask(topology.position()).await,
+            Some(last) => self.store.read_in_background(feed::LIMIT, topology.invalidations_since(last)).await,
+            None => self.store.read(topology.position()).await,
         }
     }
 }

@@ -121,13 +121,13 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::expiries::{MOST, TOGETHER};
+    use crate::backend::expiries::{MAX_EXPIRIES, MERGED_WITHIN};
 
     /// The rules of the other stores can read the records that a script writes.
     #[test]
     fn scripts_merge_expiries_as_all_stores_do() {
-        assert!(INVALIDATE.contains(&format!("if #list > {MOST} then merge(1) end")));
-        assert!(INVALIDATE.contains(&format!("newer.time < older.time + {TOGETHER} ")));
-        assert!(CLOCK.contains(&format!("#raw > 16 + 16 * {MOST} ")));
+        assert!(INVALIDATE.contains(&format!("if #list > {MAX_EXPIRIES} then merge(1) end")));
+        assert!(INVALIDATE.contains(&format!("newer.time < older.time + {MERGED_WITHIN} ")));
+        assert!(CLOCK.contains(&format!("#raw > 16 + 16 * {MAX_EXPIRIES} ")));
     }
 }

@@ -19,14 +19,14 @@ use super::{
     question::Keys,
     script::{Known, ScriptForm, force, library},
     snapshot::{DecodedEntry, Snapshot},
-    tag_record::{judge, judge_all},
+    tag_record::{covers, validity_among, validity_by},
 };
 use crate::{
     backend::{
         FeedBatch,
         contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{FetchLocks, RemoteStore, with_deadline_since},
-        validity::{Judgement, Validity},
+        validity::Validity,
     },
     codec::{self, Head},
     entry::{epoch::Epoch, stored::Stored},
@@ -121,19 +121,18 @@ impl Single {
         let mut moment = self.read(names.collect()).await?;
         let epoch = moment.clock.epoch;
         let Some(DecodedEntry { stored, id }) = self.open(key, asked, &moment) else { return self.missing(known, epoch).await };
-        let judgement = match judge(epoch, &stored, asked, moment.values.get(1..).unwrap_or_default()) {
-            Some(judgement) => judgement,
+        let validity = if covers(asked, &stored) {
+            validity_among(epoch, &stored, asked, moment.values.get(1..).unwrap_or_default())
+        } else {
             // This node has not read the entry before, or not with these tags.
-            None => {
-                moment = self.records(stored.tags()).await?;
-                judge_all(moment.clock.epoch, stored.born(), &moment.values)
-            }
+            moment = self.records(stored.tags()).await?;
+            validity_by(moment.clock.epoch, stored.born(), &moment.values)
         };
         // The records were read together with the clock.
-        let proof = (judgement == Judgement::Alive).then_some(Proof { id, at: moment.clock.epoch });
+        let proof = (validity == Some(Validity::Valid)).then_some(Proof { id, at: moment.clock.epoch });
         self.memo.remember(digest, stored.tags(), proof);
-        match Validity::of(judgement) {
-            Some(standing) => Ok(ReadOutcome { found: Some((stored, standing)), epoch: Some(epoch) }),
+        match validity {
+            Some(validity) => Ok(ReadOutcome { found: Some((stored, validity)), epoch: Some(epoch) }),
             None => self.missing(known, epoch).await,
         }
     }
@@ -150,9 +149,9 @@ impl Single {
     }
 
     /// Returns the current validity of a response with these tags that was born at `born`.
-    async fn judge(&self, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
+    async fn validity(&self, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
         let moment = self.records(tags).await?;
-        Ok(judge_all(moment.clock.epoch, born, &moment.values))
+        Ok(validity_by(moment.clock.epoch, born, &moment.values))
     }
 
     /// Decodes the entry, the first value, unless it belongs to another key or is damaged; `tags` are those that it may have.
@@ -309,7 +308,7 @@ impl RemoteStore for Single {
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(self.judge(born, tags).await? == Judgement::Alive)
+        Ok(self.validity(born, tags).await? == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {

@@ -4,51 +4,42 @@ use bytes::Bytes;
 
 use crate::{
     backend::{
-        expiries::{Expiries, Expiry},
-        validity::Judgement,
+        expiries::Expiry,
+        tag_record::{TagRecord, validity},
+        validity::Validity,
     },
     clock::Timestamp,
     entry::{epoch::Epoch, stored::Stored},
     tag::Tag,
 };
 
-/// Returns the validity of an entry by the records that were read for the tags `asked`; `None` if the entry has other tags.
-pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Option<Bytes>]) -> Option<Judgement> {
-    let record = |tag| Some(records[asked.iter().position(|asked| asked == tag)?].as_ref());
+/// Returns whether the records of all tags of an entry are among those of the tags `asked`.
+pub(super) fn covers(asked: &[Tag], stored: &Stored) -> bool {
     // Usually they are the same tags in the same order.
+    stored.tags() == asked || stored.tags().iter().all(|tag| asked.contains(tag))
+}
+
+/// Returns the validity of an entry by the records that were read for the tags `asked`; `None` if it is dead.
+pub(super) fn validity_among(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Option<Bytes>]) -> Option<Validity> {
     if stored.tags() == asked {
-        return Some(judge_all(clock, stored.born(), records));
+        return validity_by(clock, stored.born(), records);
     }
-    let judgements = stored.tags().iter().map(|tag| Some(judge_by(clock, stored.born(), record(tag)?)));
-    worst(stored.born(), clock, judgements)
+    let record = |tag| records[asked.iter().position(|asked| asked == tag)?].as_ref();
+    validity(stored.born(), clock, 0, stored.tags().iter().map(|tag| decode(clock, record(tag)?)))
 }
 
-/// Returns the validity of a response born at `born` by the records of all its tags.
-pub(super) fn judge_all(clock: Epoch, born: Epoch, records: &[Option<Bytes>]) -> Judgement {
-    let judgements = records.iter().map(|record| Some(judge_by(clock, born, record.as_ref())));
-    worst(born, clock, judgements).unwrap_or(Judgement::Dead)
+/// Returns the validity of a response born at `born` by the records of all its tags; `None` if it is dead.
+pub(super) fn validity_by(clock: Epoch, born: Epoch, records: &[Option<Bytes>]) -> Option<Validity> {
+    validity(born, clock, 0, records.iter().map(|record| decode(clock, record.as_ref()?)))
 }
 
-fn worst(born: Epoch, clock: Epoch, judgements: impl Iterator<Item = Option<Judgement>>) -> Option<Judgement> {
-    if born.incarnation() != clock.incarnation() {
-        return Some(Judgement::Dead);
-    }
-    judgements.into_iter().try_fold(Judgement::Alive, |worst, judgement| Some(worst.and(judgement?)))
-}
-
-/// Returns the validity by one record. A tag whose record is missing or malformed may have been invalidated, so the response is dead.
-fn judge_by(clock: Epoch, born: Epoch, record: Option<&Bytes>) -> Judgement {
-    let judgement = marks(clock, record).map(|(hard, expiries)| Judgement::by(born.get() < hard, expiries.since(born.get())));
-    judgement.unwrap_or(Judgement::Dead)
-}
-
-/// Returns the epoch of the last hard invalidation and the later expiries, if they belong to this incarnation.
-fn marks(clock: Epoch, record: Option<&Bytes>) -> Option<(u64, Expiries)> {
-    let (pairs, []) = record?.as_chunks::<16>() else { return None };
+/// Decodes a record; `None` if it is malformed or of another incarnation, so that the tag may have been invalidated.
+fn decode(clock: Epoch, record: &Bytes) -> Option<TagRecord> {
+    let (pairs, []) = record.as_chunks::<16>() else { return None };
     let (&first, expiries) = pairs.split_first()?;
     let (incarnation, hard) = numbers(first);
     let expiries = expiries.iter().map(|&pair| numbers(pair)).map(|(epoch, at)| Expiry { epoch, at: Timestamp::from_millis(at) });
-    Some((hard, Expiries::read(expiries)?)).filter(|_| incarnation == clock.incarnation())
+    (incarnation == clock.incarnation()).then(|| TagRecord::from_parts(hard, expiries))?
 }
 
 fn numbers(pair: [u8; 16]) -> (u64, u64) {

@@ -1,4 +1,4 @@
-//! The time limits of a remote store.
+//! The time timeouts of a remote store.
 
 use std::{
     future::Future,
@@ -15,7 +15,7 @@ use crate::error::Error;
 #[cfg(feature = "redis")]
 use tokio::time::Instant;
 
-/// The time limits of a remote store, and the number of failures that opens the breaker.
+/// The time timeouts of a remote store, and the number of failures that opens the breaker.
 #[derive(Debug, Clone)]
 pub(crate) struct Timeouts {
     /// The limit of a lookup; after it the handler answers.
@@ -45,26 +45,26 @@ impl Default for Timeouts {
 }
 
 /// Gives up after `limit`.
-pub(crate) fn with_deadline<F: Future>(limit: Duration, what: F) -> Limited<F> {
-    Limited { limit, timed: timeout(limit, what) }
+pub(crate) fn with_deadline<F: Future>(limit: Duration, what: F) -> WithDeadline<F> {
+    WithDeadline { limit, timed: timeout(limit, what) }
 }
 
 /// Gives up when `limit` has passed since `began`.
 #[cfg(feature = "redis")]
-pub(crate) fn with_deadline_since<F: Future>(began: Instant, limit: Duration, what: F) -> Limited<F> {
-    Limited { limit, timed: timeout(limit.saturating_sub(began.elapsed()), what) }
+pub(crate) fn with_deadline_since<F: Future>(began: Instant, limit: Duration, what: F) -> WithDeadline<F> {
+    WithDeadline { limit, timed: timeout(limit.saturating_sub(began.elapsed()), what) }
 }
 
 pin_project! {
     /// An async function that awaits its argument would hold it twice.
-    pub(crate) struct Limited<F> {
+    pub(crate) struct WithDeadline<F> {
         limit: Duration,
         #[pin]
         timed: Timeout<F>,
     }
 }
 
-impl<T, F: Future<Output = Result<T, Error>>> Future for Limited<F> {
+impl<T, F: Future<Output = Result<T, Error>>> Future for WithDeadline<F> {
     type Output = Result<T, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -1,4 +1,4 @@
-//! Time limits, a circuit breaker and the retry of failed invalidations, for every store over the network.
+//! Time timeouts, a circuit breaker and the retry of failed invalidations, for every store over the network.
 
 pub(crate) mod breaker;
 pub(crate) mod deadline;
@@ -76,23 +76,23 @@ pub(crate) struct Resilient<R> {
 
 struct Inner<R> {
     remote: R,
-    limits: Timeouts,
+    timeouts: Timeouts,
     breaker: Breaker,
     outbox: Outbox,
     recovery: LoneTask,
 }
 
 /// The number of tags that are invalidated in one command. 1,000 keep Redis busy for about 5 ms; other nodes' commands run in between.
-const AT_ONCE: usize = 1000;
+const MAX_TAGS_PER_PART: usize = 1000;
 
 fn suspended() -> Error {
     Error::unavailable("the store was unreachable a moment ago, and is not asked until it answers again")
 }
 
 impl<R: RemoteStore> Resilient<R> {
-    pub(crate) fn new(remote: R, limits: Timeouts) -> Self {
+    pub(crate) fn new(remote: R, timeouts: Timeouts) -> Self {
         let (breaker, outbox, recovery) = Default::default();
-        Self { inner: Arc::new(Inner { remote, limits, breaker, outbox, recovery }) }
+        Self { inner: Arc::new(Inner { remote, timeouts, breaker, outbox, recovery }) }
     }
 
     pub(crate) fn remote(&self) -> &R {
@@ -105,14 +105,18 @@ impl<R: RemoteStore> Resilient<R> {
     }
 
     /// Runs an operation within the limit for reads, unless the breaker is open.
-    pub(crate) async fn ask<T>(&self, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.within(self.inner.limits.read, what).await
+    pub(crate) async fn read<T>(&self, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.within(self.inner.timeouts.read, what).await
     }
 
     /// Runs an operation that no request waits for, unless the breaker is open. A failure does not concern reads, and is not
     /// counted.
     #[cfg(feature = "redis")]
-    pub(crate) async fn ask_aside<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(crate) async fn read_in_background<T>(
+        &self,
+        limit: Duration,
+        what: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         if Inner::is_open(&self.inner) {
             return Err(suspended());
         }
@@ -120,7 +124,7 @@ impl<R: RemoteStore> Resilient<R> {
     }
 
     /// Opens the breaker until the store has answered and received the invalidations that it missed.
-    pub(crate) fn distrust(&self) {
+    pub(crate) fn trip(&self) {
         Inner::open(&self.inner);
     }
 
@@ -144,7 +148,7 @@ impl<R: RemoteStore> Inner<R> {
     /// Counts a failure or a success; returns whether there were too many consecutive failures.
     fn note<T>(inner: &Arc<Self>, outcome: &Result<T, Error>) -> bool {
         match outcome {
-            Err(error) if !error.is_invalid_input() => inner.breaker.failed(inner.limits.failures),
+            Err(error) if !error.is_invalid_input() => inner.breaker.failed(inner.timeouts.failures),
             _ => {
                 inner.breaker.worked();
                 false
@@ -167,12 +171,12 @@ impl<R: RemoteStore> Inner<R> {
     }
 
     fn begin_recovery(inner: &Arc<Self>) {
-        inner.recovery.start(|running| keep_trying(Arc::downgrade(inner), inner.limits.clone(), running));
+        inner.recovery.start(|running| keep_trying(Arc::downgrade(inner), inner.timeouts.clone(), running));
     }
 
     /// Closes the breaker if the store answers, and has taken every invalidation that it is owed.
     async fn recover(&self) -> bool {
-        if with_deadline(self.limits.invalidate, self.remote.epoch()).await.is_err() {
+        if with_deadline(self.timeouts.invalidate, self.remote.epoch()).await.is_err() {
             self.remote.reset();
             return false;
         }
@@ -183,7 +187,7 @@ impl<R: RemoteStore> Inner<R> {
             owed.settle();
         }
         // A connection is there by now: a store that is still too slow for a read would only open the breaker again.
-        if with_deadline(self.limits.read, self.remote.epoch()).await.is_err() {
+        if with_deadline(self.timeouts.read, self.remote.epoch()).await.is_err() {
             return false;
         }
         // Whatever failed to be invalidated since is noted before this looks, or opens the breaker again.
@@ -193,8 +197,8 @@ impl<R: RemoteStore> Inner<R> {
     /// Invalidates part by part, each within the limit. After a failure, some parts may have taken effect: all are to be repeated.
     async fn carry_out(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let mut first = None;
-        for part in invalidation.parts(AT_ONCE) {
-            let receipt = with_deadline(self.limits.invalidate, self.remote.invalidate(&part)).await?;
+        for part in invalidation.parts(MAX_TAGS_PER_PART) {
+            let receipt = with_deadline(self.timeouts.invalidate, self.remote.invalidate(&part)).await?;
             // The earliest epoch: it is true of the tags of every part that what began before it is dead.
             first.get_or_insert(receipt);
         }
@@ -218,8 +222,8 @@ impl<R: RemoteStore> Inner<R> {
 }
 
 /// Retries the store until the breaker closes, or until the last handle is dropped.
-async fn keep_trying<R: RemoteStore>(store: Weak<Inner<R>>, limits: Timeouts, running: Running) {
-    let mut pause = limits.first_pause;
+async fn keep_trying<R: RemoteStore>(store: Weak<Inner<R>>, timeouts: Timeouts, running: Running) {
+    let mut pause = timeouts.first_pause;
     while let Some(inner) = store.upgrade() {
         if inner.recover().await {
             drop(running);
@@ -229,7 +233,7 @@ async fn keep_trying<R: RemoteStore>(store: Weak<Inner<R>>, limits: Timeouts, ru
         }
         drop(inner);
         sleep(pause).await;
-        pause = (pause * 2).min(limits.longest_pause);
+        pause = (pause * 2).min(timeouts.longest_pause);
     }
 }
 
@@ -239,15 +243,15 @@ impl<R: RemoteStore> Resilient<R> {
         if Inner::is_open(&self.inner) {
             return Ok(ReadOutcome { found: None, epoch: None });
         }
-        self.noted(self.inner.remote.get(key, known, self.inner.limits.read).await)
+        self.noted(self.inner.remote.get(key, known, self.inner.timeouts.read).await)
     }
 
     pub(crate) async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        self.within(self.inner.limits.store, self.inner.remote.put(key, stored)).await
+        self.within(self.inner.timeouts.store, self.inner.remote.put(key, stored)).await
     }
 
     pub(crate) async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        self.within(self.inner.limits.read, self.inner.remote.is_alive(born, tags)).await
+        self.within(self.inner.timeouts.read, self.inner.remote.is_alive(born, tags)).await
     }
 
     /// Spawned: a caller that leaves must not leave an invalidation half done and unremembered.
@@ -260,12 +264,12 @@ impl<R: RemoteStore> Resilient<R> {
 #[cfg(feature = "redis")]
 impl<R: FetchLocks> Resilient<R> {
     pub(crate) async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
-        self.within(self.inner.limits.read, self.inner.remote.lock_fetch(key, life)).await
+        self.within(self.inner.timeouts.read, self.inner.remote.lock_fetch(key, life)).await
     }
 
     pub(crate) async fn unlock_fetch(&self, key: &Key) {
         // An error is ignored: a lock that cannot be released expires.
-        let _ = timeout(self.inner.limits.read, self.inner.remote.unlock_fetch(key)).await;
+        let _ = timeout(self.inner.timeouts.read, self.inner.remote.unlock_fetch(key)).await;
     }
 }
 

@@ -18,13 +18,12 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::backend::tag_record::{self, TagRecord};
 use crate::{
     backend::{
         contract::Invalidation,
-        expiries::{Expiries, Expiry},
-        validity::{Judgement, Strength},
+        validity::{Strength, Validity},
     },
-    clock::Timestamp,
     entry::epoch::Epoch,
     error::Error,
     tag::Tag,
@@ -50,16 +49,16 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     async fn renew(&self) -> Result<Epoch, Error>;
 
     /// Reads the record of each tag.
-    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error>;
+    async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Versioned>>, Error>;
 
     /// Reads the clock and the record of each tag, in one round trip and any order.
-    async fn survey(&self, tags: &[Tag]) -> Result<Reading, Error>;
+    async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error>;
 
     /// Makes each change whose tag still has what was seen; returns what is there now, or `None` where something else was.
     ///
     /// A pending record is to live for some seconds, longer than a fetch takes to settle it; any other for longer than
     /// every entry. One that has expired counts as evicted: who was about to replace it sees that it is gone.
-    async fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Option<Seen>>, Error>;
+    async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error>;
 
     /// Advances the clock, and tells near tiers, where there are any, what was invalidated at `at`.
     async fn publish(&self, at: Epoch, invalidation: &Invalidation) -> Result<(), Error>;
@@ -72,10 +71,10 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
 
 /// One record, to be written if what its tag has is still what was seen.
 #[derive(Debug)]
-pub(crate) struct Change<'t> {
+pub(crate) struct CompareAndSwap<'t> {
     pub(crate) tag: &'t Tag,
     /// What is to be replaced; `None` if there must be no record.
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: Option<Versioned>,
     pub(crate) record: Record,
 }
 
@@ -83,12 +82,12 @@ pub(crate) struct Change<'t> {
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
     pub(crate) clock: Epoch,
-    pub(crate) records: Vec<Option<Seen>>,
+    pub(crate) records: Vec<Option<Versioned>>,
 }
 
 /// What stood at a tag's place, kept so that it can be replaced if it is still the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Seen {
+pub(crate) struct Versioned {
     bytes: Bytes,
     version: u64,
 }
@@ -98,43 +97,43 @@ pub(crate) struct Seen {
 pub(crate) enum Record {
     /// Somebody is about to find out: whatever has the tag is dead.
     Pending { nonce: u64 },
-    /// What was born before `hard` is dead, what was born before an expiry is stale. All belong to one incarnation.
-    Settled { incarnation: u64, hard: u64, expiries: Expiries },
+    /// The invalidations of the tag in one incarnation of the clock.
+    Settled { incarnation: u64, record: TagRecord },
 }
 
 /// How often records are raised that somebody else replaces at the same time, before the invalidation fails: of many who do so at
 /// once, half are done after each round.
-const RAISES: usize = 64;
+const MAX_CAS_ROUNDS: usize = 64;
 
 /// Creates the records that `reading` lacks, so that what is fetched next can be used; returns what is known then.
 ///
 /// Its clock is what the next fetch is born at: no record that was created is later, and the handler has not been called yet.
 /// Costs nothing if all records are there, else three round trips, and one more if others do the same at the same time. The
 /// last of them creates the record; one that an invalidation has interfered with is left to the next fetch.
-pub(crate) async fn ensure(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
-    if reading.lacking().is_empty() {
+pub(crate) async fn ensure_records(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+    if reading.unsettled().is_empty() {
         return Ok(reading);
     }
-    let settled = settle(registers, tags, reading).await?;
-    if settled.lacking().is_empty() {
+    let settled = settle_missing(registers, tags, reading).await?;
+    if settled.unsettled().is_empty() {
         return Ok(settled);
     }
     // Whoever has taken over what is lacking is done by now, most likely.
-    registers.survey(tags).await
+    registers.read_with_clock(tags).await
 }
 
-/// How something born at `born` stands, judged as a read would; creates the records that are missing.
+/// Returns the validity that a read would find, and creates the records that are missing; `None` if the response is dead.
 ///
-/// For what is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
-/// `born` unless it is dead, and judged again by whoever reads it.
-pub(crate) async fn admit(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-    let reading = registers.survey(tags).await?;
-    Ok(ensure(registers, tags, reading).await?.judge(born))
+/// For a response that is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
+/// `born` unless it is dead, and every read checks it again.
+pub(crate) async fn check_for_put(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
+    let reading = registers.read_with_clock(tags).await?;
+    Ok(ensure_records(registers, tags, reading).await?.validity(born))
 }
 
-/// How something born at `born` stands.
-pub(crate) async fn judge(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Judgement, Error> {
-    Ok(registers.survey(tags).await?.judge(born))
+/// Returns the validity of a response that was born at `born`; `None` if it is dead.
+pub(crate) async fn validity(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
+    Ok(registers.read_with_clock(tags).await?.validity(born))
 }
 
 /// Invalidates, and returns the epoch of it.
@@ -161,21 +160,22 @@ async fn invalidate_everything(registers: &dyn Registers) -> Result<Epoch, Error
 }
 
 /// Creates the records that `reading` lacks; those that somebody else has replaced meanwhile are still lacking afterwards.
-async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
-    let lacking = reading.lacking();
+async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+    let unsettled = reading.unsettled();
     let mut records = reading.records;
-    let claims = lacking.iter().map(|&at| {
+    let claims = unsettled.iter().map(|&at| {
         let record = Record::Pending { nonce: registers.nonce() };
-        Change { tag: &tags[at], seen: records[at].take(), record }
+        CompareAndSwap { tag: &tags[at], seen: records[at].take(), record }
     });
     let claims: Vec<_> = claims.collect();
     let claimed = registers.write(&claims).await?;
     // Read after the claims: an invalidation that has found no record to raise has taken an epoch that is in this one.
     let clock = registers.clock().await?;
-    let claimed = lacking.iter().zip(claimed).filter_map(|(&at, seen)| Some((at, seen?)));
-    let (lacking, changes): (Vec<_>, Vec<_>) =
-        claimed.map(|(at, seen)| (at, Change { tag: &tags[at], seen: Some(seen), record: Record::settled(clock) })).unzip();
-    for (at, seen) in lacking.into_iter().zip(registers.write(&changes).await?) {
+    let claimed = unsettled.iter().zip(claimed).filter_map(|(&at, seen)| Some((at, seen?)));
+    let (unsettled, changes): (Vec<_>, Vec<_>) = claimed
+        .map(|(at, seen)| (at, CompareAndSwap { tag: &tags[at], seen: Some(seen), record: Record::settled(clock) }))
+        .unzip();
+    for (at, seen) in unsettled.into_iter().zip(registers.write(&changes).await?) {
         records[at] = seen;
     }
     Ok(Reading { clock, records })
@@ -184,7 +184,7 @@ async fn settle(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Re
 /// Makes sure that whatever has one of the tags and was born before `at` is not used.
 async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Strength) -> Result<(), Error> {
     let mut tags = tags.to_vec();
-    for again in (0..RAISES).map(|round| round > 0) {
+    for again in (0..MAX_CAS_ROUNDS).map(|round| round > 0) {
         let records = registers.read(&tags).await?;
         let changes = tags.iter().zip(records).filter_map(|(tag, seen)| {
             // No record: whatever has the tag is dead. Creating one now could undo a later invalidation.
@@ -194,7 +194,7 @@ async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Streng
                 return None;
             }
             let record = seen.raised(at, force, registers.nonce())?;
-            Some(Change { tag, seen: Some(seen), record })
+            Some(CompareAndSwap { tag, seen: Some(seen), record })
         });
         let changes: Vec<_> = changes.collect();
         if changes.is_empty() {
@@ -211,37 +211,26 @@ async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Streng
 }
 
 impl Reading {
-    /// How something born at `born` with these tags stands.
-    pub(crate) fn judge(&self, born: Epoch) -> Judgement {
-        if born.incarnation() != self.clock.incarnation() {
-            return Judgement::Dead;
-        }
-        let judgements = self.records.iter().map(|seen| self.judge_by(seen.as_ref(), born));
-        judgements.fold(Judgement::Alive, Judgement::and)
-    }
-
-    fn judge_by(&self, seen: Option<&Seen>, born: Epoch) -> Judgement {
-        match seen.and_then(|seen| self.known(seen)) {
-            None => Judgement::Dead,
-            Some((hard, expiries)) => Judgement::by(born.get() < hard, expiries.since(born.get())),
-        }
+    /// Returns the validity of a response with these tags that was born at `born`; `None` if it is dead.
+    pub(crate) fn validity(&self, born: Epoch) -> Option<Validity> {
+        tag_record::validity(born, self.clock, 0, self.records.iter().map(|seen| self.known(seen.as_ref()?)))
     }
 
     /// Which of the records say nothing, by their places.
-    fn lacking(&self) -> Vec<usize> {
+    fn unsettled(&self) -> Vec<usize> {
         let says_nothing = |at: &usize| self.records[*at].as_ref().and_then(|seen| self.known(seen)).is_none();
         (0..self.records.len()).filter(says_nothing).collect()
     }
 
-    fn known(&self, seen: &Seen) -> Option<(u64, Expiries)> {
+    fn known(&self, seen: &Versioned) -> Option<TagRecord> {
         match seen.record()? {
-            Record::Settled { incarnation, hard, expiries } if incarnation == self.clock.incarnation() => Some((hard, expiries)),
+            Record::Settled { incarnation, record } if incarnation == self.clock.incarnation() => Some(record),
             Record::Settled { .. } | Record::Pending { .. } => None,
         }
     }
 }
 
-impl Seen {
+impl Versioned {
     /// What the store has, byte for byte; `version` is for stores that tell which writing of it this was.
     pub(crate) fn new(bytes: Bytes, version: u64) -> Self {
         Self { bytes, version }
@@ -268,9 +257,10 @@ impl Seen {
     fn raised(&self, at: Epoch, force: Strength, nonce: u64) -> Option<Record> {
         let present = self.record();
         let record = match &present {
-            Some(Record::Settled { incarnation, hard, expiries }) if *incarnation == at.incarnation() => {
-                let (hard, expiries) = raised(*hard, expiries.clone(), at.get(), force);
-                Record::Settled { incarnation: *incarnation, hard, expiries }
+            Some(Record::Settled { incarnation, record }) if *incarnation == at.incarnation() => {
+                let mut record = record.clone();
+                record.raise(at.get(), force);
+                Record::Settled { incarnation: *incarnation, record }
             }
             // Pending, of another incarnation, or of another version of larder.
             _ => Record::Pending { nonce },
@@ -279,36 +269,23 @@ impl Seen {
     }
 }
 
-/// What the expiries up to a hard invalidation say, that says for good.
-fn raised(hard: u64, mut expiries: Expiries, at: u64, force: Strength) -> (u64, Expiries) {
-    let hard = match force {
-        Strength::Hard => hard.max(at),
-        Strength::Soft { at: time } => {
-            expiries.add(at, time);
-            hard
-        }
-    };
-    expiries.forget(hard);
-    (hard, expiries)
-}
-
 /// Says which form the rest has; another form of another version has another mark, and says nothing to this one.
 const PENDING: [u8; 2] = *b"p\x01";
 const SETTLED: [u8; 2] = *b"s\x02";
 
 impl Record {
-    fn settled(at: Epoch) -> Self {
-        Self::Settled { incarnation: at.incarnation(), hard: at.get(), expiries: Expiries::default() }
+    pub(crate) fn settled(at: Epoch) -> Self {
+        Self::Settled { incarnation: at.incarnation(), record: TagRecord::invalidated_at(at.get()) }
     }
 
     /// A mark, the numbers, the least significant byte first, and a checksum. Of each expiry the epoch and the milliseconds.
     pub(crate) fn to_bytes(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(30);
         match self {
-            Self::Pending { nonce } => write_numbers(&mut bytes, PENDING, &[*nonce]),
-            Self::Settled { incarnation, hard, expiries } => {
-                write_numbers(&mut bytes, SETTLED, &[*incarnation, *hard]);
-                expiries.iter().for_each(|Expiry { epoch, at }| write_all(&mut bytes, &[*epoch, at.as_millis()]));
+            Self::Pending { nonce } => write(&mut bytes, PENDING, *nonce),
+            Self::Settled { incarnation, record } => {
+                write(&mut bytes, SETTLED, *incarnation);
+                bytes.extend(record.to_bytes());
             }
         }
         bytes.extend(checksum(&bytes).to_le_bytes());
@@ -321,35 +298,20 @@ impl Record {
         if u32::from_le_bytes(*sum) != checksum(bytes) {
             return None;
         }
-        let (&mark, numbers) = bytes.split_first_chunk()?;
-        let (numbers, rest) = numbers.as_chunks();
-        match (mark, numbers, rest) {
-            (PENDING, &[nonce], []) => Some(Self::Pending { nonce: u64::from_le_bytes(nonce) }),
-            (SETTLED, [incarnation, hard, expiries @ ..], []) => Some(Self::Settled {
-                incarnation: u64::from_le_bytes(*incarnation),
-                hard: u64::from_le_bytes(*hard),
-                expiries: read_expiries(expiries)?,
-            }),
+        let (&mark, bytes) = bytes.split_first_chunk()?;
+        let (&number, rest) = bytes.split_first_chunk()?;
+        let number = u64::from_le_bytes(number);
+        match (mark, rest) {
+            (PENDING, []) => Some(Self::Pending { nonce: number }),
+            (SETTLED, record) => Some(Self::Settled { incarnation: number, record: TagRecord::from_bytes(record)? }),
             _ => None,
         }
     }
 }
 
-fn read_expiries(numbers: &[[u8; 8]]) -> Option<Expiries> {
-    let (pairs, []) = numbers.as_chunks() else { return None };
-    Expiries::read(pairs.iter().map(|&[epoch, at]| {
-        let at = Timestamp::from_millis(u64::from_le_bytes(at));
-        Expiry { epoch: u64::from_le_bytes(epoch), at }
-    }))
-}
-
-fn write_numbers(bytes: &mut Vec<u8>, mark: [u8; 2], numbers: &[u64]) {
+fn write(bytes: &mut Vec<u8>, mark: [u8; 2], number: u64) {
     bytes.extend(mark);
-    write_all(bytes, numbers);
-}
-
-fn write_all(bytes: &mut Vec<u8>, numbers: &[u64]) {
-    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+    bytes.extend(number.to_le_bytes());
 }
 
 /// FNV-1a: against bytes that were damaged, not against those who would write their own.
@@ -362,25 +324,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Timestamp;
 
     const NOON: Timestamp = Timestamp::from_millis(43_200_000);
 
     fn settled(incarnation: u64, hard: u64, expired: &[u64]) -> Record {
-        let mut expiries = Expiries::default();
-        expired.iter().for_each(|&epoch| expiries.add(epoch, NOON + Duration::from_secs(epoch)));
-        Record::Settled { incarnation, hard, expiries }
+        let mut record = TagRecord::invalidated_at(hard);
+        expired.iter().for_each(|&epoch| record.expire(epoch, NOON + Duration::from_secs(epoch)));
+        Record::Settled { incarnation, record }
     }
 
     /// What was expired at `epoch` is stale since then.
-    fn stale_since(epoch: u64) -> Judgement {
-        Judgement::Stale { since: NOON + Duration::from_secs(epoch) }
+    fn stale_since(epoch: u64) -> Option<Validity> {
+        Some(Validity::Stale { since: NOON + Duration::from_secs(epoch) })
     }
 
-    fn seen(record: Record) -> Seen {
-        Seen::new(record.to_bytes(), 0)
+    fn seen(record: Record) -> Versioned {
+        Versioned::new(record.to_bytes(), 0)
     }
 
-    fn reading(records: Vec<Option<Seen>>) -> Reading {
+    fn reading(records: Vec<Option<Versioned>>) -> Reading {
         Reading { clock: Epoch::of(1, 9), records }
     }
 
@@ -409,9 +372,9 @@ mod tests {
 
     #[test]
     fn a_sound_record_of_another_form_is_none() {
-        for (mark, numbers) in [(*b"s\x01", &[1, 7, 7][..]), (SETTLED, &[1]), (SETTLED, &[1, 7, 7]), (PENDING, &[])] {
-            let mut bytes = Vec::new();
-            write_numbers(&mut bytes, mark, numbers);
+        for (mark, numbers) in [(*b"s\x01", &[1_u64, 7, 7][..]), (SETTLED, &[1]), (SETTLED, &[1, 7, 7]), (PENDING, &[])] {
+            let mut bytes = mark.to_vec();
+            numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
             bytes.extend(checksum(&bytes).to_le_bytes());
             assert_eq!(Record::parse(&bytes), None);
         }
@@ -420,36 +383,36 @@ mod tests {
     #[test]
     fn what_was_born_when_its_record_was_settled_is_alive() {
         let read = reading(vec![Some(seen(settled(1, 7, &[])))]);
-        assert_eq!(read.judge(Epoch::of(1, 7)), Judgement::Alive);
-        assert_eq!(read.judge(Epoch::of(1, 6)), Judgement::Dead);
+        assert_eq!(read.validity(Epoch::of(1, 7)), Some(Validity::Valid));
+        assert_eq!(read.validity(Epoch::of(1, 6)), None);
     }
 
     #[test]
     fn the_worst_record_decides() {
         let expired = settled(1, 2, &[8]);
         let read = reading(vec![Some(seen(settled(1, 7, &[]))), Some(seen(expired))]);
-        assert_eq!(read.judge(Epoch::of(1, 7)), stale_since(8));
-        assert_eq!(read.judge(Epoch::of(1, 8)), Judgement::Alive);
+        assert_eq!(read.validity(Epoch::of(1, 7)), stale_since(8));
+        assert_eq!(read.validity(Epoch::of(1, 8)), Some(Validity::Valid));
     }
 
     #[test]
     fn what_was_expired_by_several_tags_is_stale_since_the_first() {
         let read = reading(vec![Some(seen(settled(1, 2, &[8]))), Some(seen(settled(1, 2, &[4, 9])))]);
-        assert_eq!(read.judge(Epoch::of(1, 3)), stale_since(4));
-        assert_eq!(read.judge(Epoch::of(1, 5)), stale_since(8));
-        assert_eq!(read.judge(Epoch::of(1, 8)), stale_since(9));
+        assert_eq!(read.validity(Epoch::of(1, 3)), stale_since(4));
+        assert_eq!(read.validity(Epoch::of(1, 5)), stale_since(8));
+        assert_eq!(read.validity(Epoch::of(1, 8)), stale_since(9));
     }
 
     #[test]
     fn what_is_unknown_is_dead() {
         let of_another = settled(2, 7, &[]);
-        let foreign = Seen::new(Bytes::from_static(b"7"), 0);
+        let foreign = Versioned::new(Bytes::from_static(b"7"), 0);
         for unknown in [None, Some(seen(Record::Pending { nonce: 7 })), Some(seen(of_another)), Some(foreign)] {
             let read = reading(vec![Some(seen(settled(1, 7, &[]))), unknown]);
-            assert_eq!(read.judge(Epoch::of(1, 9)), Judgement::Dead);
-            assert_eq!(read.lacking(), [1]);
+            assert_eq!(read.validity(Epoch::of(1, 9)), None);
+            assert_eq!(read.unsettled(), [1]);
         }
-        assert_eq!(reading(vec![]).judge(Epoch::of(2, 9)), Judgement::Dead);
+        assert_eq!(reading(vec![]).validity(Epoch::of(2, 9)), None);
     }
 
     #[test]
@@ -469,7 +432,7 @@ mod tests {
     #[test]
     fn what_cannot_be_raised_becomes_pending_anew() {
         let of_another = settled(2, 7, &[]);
-        let foreign = Seen::new(Bytes::from_static(b"7"), 0);
+        let foreign = Versioned::new(Bytes::from_static(b"7"), 0);
         for seen in [seen(Record::Pending { nonce: 1 }), seen(of_another), foreign] {
             assert_eq!(seen.raised(Epoch::of(1, 8), Strength::Hard, 5), Some(Record::Pending { nonce: 5 }));
         }

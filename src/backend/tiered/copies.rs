@@ -6,7 +6,7 @@ use crate::{
     backend::{
         contract::Invalidation,
         memory::Memory,
-        validity::{Judgement, Strength},
+        validity::{Strength, Validity},
     },
     entry::{epoch::Epoch, stored::Stored},
     key::Key,
@@ -29,7 +29,7 @@ impl Copies {
 
     /// The copy, whether it may be used or not.
     pub(super) fn any(&self, key: &Key) -> Option<Arc<Stored>> {
-        self.0.engine.get(key.as_bytes())
+        self.0.entries.get(key.as_bytes())
     }
 
     /// The copy, unless something is known to have been invalidated since it was found usable.
@@ -40,7 +40,7 @@ impl Copies {
         if found_usable == epoch {
             return Some(copy);
         }
-        if self.0.judge(found_usable, copy.tags()) != Judgement::Alive {
+        if self.0.validity(found_usable, copy.tags()) != Some(Validity::Valid) {
             return None;
         }
         copy.set_validated_at(epoch);
@@ -55,11 +55,11 @@ impl Copies {
     /// Keeps a copy of what was found usable after `epoch`.
     pub(super) fn keep(&self, key: &Key, stored: &Arc<Stored>, epoch: Epoch) {
         stored.set_validated_at(epoch);
-        self.0.keep(key, Arc::clone(stored));
+        self.0.insert(key, Arc::clone(stored));
     }
 
     pub(super) fn forget(&self, key: &Key) {
-        self.0.engine.remove(key.as_bytes());
+        self.0.entries.remove(key.as_bytes());
     }
 
     /// Drops expired copies as well: only the far store records since when a response is stale. Very many tags take all copies with

@@ -1,4 +1,4 @@
-//! Every interleaving of those who fetch and those who wait: one fetches at a time, nobody sleeps for ever, nobody is counted
+//! Every interleaving of those who fetch and those who wait: one fetches at a time, nobody sleeps forever, nobody is counted
 //! who has gone, and nothing that was invalidated is waited for.
 //!
 //! It is the real file that runs, on loom's locks and atomics, together with the real tag table where invalidation matters;
@@ -27,16 +27,26 @@ mod clock {
     pub(crate) use larder::backend::Timestamp;
 }
 
+mod entry {
+    pub(crate) mod epoch {
+        pub(crate) use larder::backend::Epoch;
+    }
+}
+
 mod backend {
-    pub(crate) use crate::expiries;
+    pub(crate) use crate::{expiries, tag_record, validity};
 }
 
 #[path = "../../../src/backend/expiries.rs"]
 #[allow(dead_code, reason = "the model need not call everything")]
 mod expiries;
 
+#[path = "../../../src/backend/tag_record.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
+mod tag_record;
+
 #[path = "../../../src/backend/validity.rs"]
-#[allow(dead_code, unexpected_cfgs, unreachable_pub, reason = "the model need not call everything")]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
 mod validity;
 
 #[path = "../../../src/backend/memory/tag_table.rs"]
@@ -54,12 +64,13 @@ use std::{
 };
 
 use explore::{ALL, SOME, explore};
+use larder::backend::Epoch;
 use loom::{
     sync::atomic::{AtomicBool as SharedBool, AtomicU64, AtomicUsize},
     thread,
 };
 use tag_table::TagTable;
-use validity::{Judgement, Strength};
+use validity::{Strength, Validity};
 
 const KEY: &[u8] = &[0];
 /// Under another lock, where there is more than one.
@@ -120,15 +131,15 @@ macro_rules! flights {
             }
 
             fn join(self: &Arc<Self>, key: &[u8], epoch: u64, accept: u64) -> Joined<Self> {
-                self.join(key, epoch, accept).into()
+                self.join(key, Epoch::new(epoch), Epoch::new(accept)).into()
             }
 
             fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Joined<Self> {
-                self.supersede(key, epoch).into()
+                self.supersede(key, Epoch::new(epoch)).into()
             }
 
             fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Self::LeaderGuard> {
-                self.lead(key, epoch)
+                self.lead(key, Epoch::new(epoch))
             }
 
             fn end(lead: Self::LeaderGuard, end: End) {
@@ -152,7 +163,7 @@ macro_rules! flights {
                 match turn {
                     $collapse::Joined::Leader(lead) => Self::Leader(lead),
                     $collapse::Joined::Follower(follow) => Self::Follower(follow),
-                    $collapse::Joined::Outdated(epoch) => Self::Outdated(epoch),
+                    $collapse::Joined::Outdated(epoch) => Self::Outdated(epoch.get()),
                     $collapse::Joined::Full => Self::Full,
                 }
             }
@@ -255,7 +266,7 @@ impl<F: Flights> Scene<F> {
             let task = asleep.remove(woken);
             asleep.extend(task.run());
         }
-        self.check(asleep.is_empty(), "somebody sleeps for ever");
+        self.check(asleep.is_empty(), "somebody sleeps forever");
     }
 }
 
@@ -431,7 +442,7 @@ fn end_of_the_superseded<F: Flights>(end: End) {
             _ => scene.check(false, "what began later supersedes"),
         }
         leader.join().unwrap();
-        scene.check(early.is_woken(), "somebody sleeps for ever");
+        scene.check(early.is_woken(), "somebody sleeps forever");
         scene.check(early.poll() == Poll::Ready(end), "the fetch did not end like this");
     });
 }
@@ -490,7 +501,7 @@ fn two_tries_after_a_failure<F: Flights>() {
         let followers = followers.map(|follower| follower.join().unwrap());
         let turns = followers.map(|follower| {
             follower.unwrap_or_else(|(mut follow, flag)| {
-                scene.check(flag.0.load(Ordering::SeqCst), "somebody sleeps for ever");
+                scene.check(flag.0.load(Ordering::SeqCst), "somebody sleeps forever");
                 let polled = poll::<F>(&mut follow, Waker::noop());
                 scene.check(polled == Poll::Ready(End::Failed), "the fetch did not end like this");
                 drop(follow);
@@ -588,7 +599,7 @@ impl<F: Flights> House<F> {
     }
 
     fn is_alive(&self, born: u64) -> bool {
-        self.table.judge(born, [POST].into_iter()) == Judgement::Alive
+        self.table.validity(born, [POST].into_iter()) == Some(Validity::Valid)
     }
 
     /// `FetchContext::join`.
@@ -775,6 +786,24 @@ fn a_request_after_an_invalidation_begins_a_fetch_of_its_own() {
     request_after_an_invalidation::<Real>(Foresight::Known);
 }
 
+/// The clock was lost, or everything was invalidated: what the flight brings is dead, whatever its number.
+#[test]
+fn a_flight_of_another_incarnation_is_superseded() {
+    explore(ALL, || {
+        let limits = collapse::WaiterLimits { per_key: 2, total: 2 };
+        let flights = collapse::Flights::new(1, limits);
+        for (earlier, later) in [(9, 3), (3, 9), (5, 5)] {
+            let (earlier, later) = (Epoch::of(1, earlier), Epoch::of(2, later));
+            let collapse::Joined::Leader(old) = flights.join(KEY, earlier, earlier) else { panic!("nobody leads yet") };
+            let joined = flights.join(KEY, later, later);
+            assert!(matches!(joined, collapse::Joined::Outdated(epoch) if epoch == earlier), "{joined:?}");
+            let collapse::Joined::Leader(new) = flights.supersede(KEY, later) else { panic!("the old one still leads") };
+            assert!(matches!(flights.join(KEY, later, later), collapse::Joined::Follower(_)));
+            drop((old, new));
+        }
+    });
+}
+
 /// The copies with a slip, each with a model that must notice it, and how.
 mod slips {
     use super::*;
@@ -811,19 +840,19 @@ mod slips {
     }
 
     slips! {
-        looked_and_began_apart: two_requests(End::Stored), "two fetch at a time";
-        begun_beside_another: refresh_and_request(), "two fetch at a time";
+        checked_and_started_apart: two_requests(End::Stored), "two fetch at a time";
+        started_beside_another: refresh_and_request(), "two fetch at a time";
         superseded_by_each: two_superseding(), "two fetch at a time";
         joined_at_any_epoch: request_after_an_invalidation(Foresight::Unknown), "waits for what began before";
-        woken_before_it_has_landed: request_while_a_fetch_ends(End::Stored), "somebody sleeps for ever";
-        landed_after_the_wakers_were_taken: request_while_a_fetch_ends(End::Stored), "somebody sleeps for ever";
-        landed_without_leaving_the_map: request_while_a_fetch_ends(End::Stored), "a flight is left over";
-        removed_whoever_stands_there: end_of_the_superseded(End::Stored), "two fetch at a time";
-        registered_without_looking_again: request_while_a_fetch_ends(End::Stored), "somebody sleeps for ever";
-        registered_once_only: handover_while_a_fetch_ends(), "somebody sleeps for ever";
-        cancelled_with_the_wakers_of_others: departure_while_a_fetch_ends(End::Stored), "somebody sleeps for ever";
-        counted_for_ever: two_for_one_seat_at_a_key(), "somebody is counted who has gone";
-        counted_in_total_for_ever: request_while_a_fetch_ends(End::Stored), "somebody is counted who has gone";
+        woken_before_the_outcome: request_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
+        outcome_after_the_wakers_were_taken: request_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
+        finished_without_leaving_the_map: request_while_a_fetch_ends(End::Stored), "a flight is left over";
+        removed_whatever_flight_is_there: end_of_the_superseded(End::Stored), "two fetch at a time";
+        registered_without_checking_again: request_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
+        registered_once_only: handover_while_a_fetch_ends(), "somebody sleeps forever";
+        cancelled_with_the_wakers_of_others: departure_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
+        counted_forever: two_for_one_seat_at_a_key(), "somebody is counted who has gone";
+        counted_in_total_forever: request_while_a_fetch_ends(End::Stored), "somebody is counted who has gone";
         counted_though_refused: two_for_one_seat_at_a_key(), "somebody is counted who has gone";
         counted_too_late: two_for_one_seat_in_all(), "more wait than may";
         one_too_many_for_a_key: two_for_one_seat_at_a_key(), "more wait than may";

@@ -26,7 +26,7 @@ mod backend {
     pub(crate) mod contract {
         pub(crate) use larder::backend::Invalidation;
     }
-    pub(crate) use crate::{expiries, validity};
+    pub(crate) use crate::{expiries, tag_record, validity};
 }
 mod tag {
     pub(crate) use larder::backend::Tag;
@@ -35,8 +35,12 @@ mod tag {
 #[path = "../../../src/backend/expiries.rs"]
 mod expiries;
 
+#[path = "../../../src/backend/tag_record.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
+mod tag_record;
+
 #[path = "../../../src/backend/validity.rs"]
-#[allow(dead_code, unexpected_cfgs, unreachable_pub, reason = "the model need not call everything")]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
 mod validity;
 
 #[path = "../../../src/backend/remote/registers.rs"]
@@ -53,7 +57,7 @@ use larder::{
 };
 
 use steps::{Actor, World, search};
-use validity::Judgement;
+use validity::Validity;
 
 /// The store, the data that handlers read, and who was promised what.
 #[derive(Debug, Clone, Hash)]
@@ -324,9 +328,9 @@ impl Store {
 trait Algorithm: 'static {
     /// Reads, as a request that found no entry; returns what it is born at.
     fn miss(port: &Port, known: &[Tag]) -> impl Future<Output = Epoch>;
-    fn admit(port: &Port, born: Epoch, tags: &[Tag]) -> impl Future<Output = Judgement>;
+    fn admit(port: &Port, born: Epoch, tags: &[Tag]) -> impl Future<Output = Option<Validity>>;
     fn invalidate(port: &Port, invalidation: &Invalidation) -> impl Future<Output = Result<Epoch, Error>>;
-    fn judge(born: Epoch, clock: Epoch, records: &[Option<Cell>]) -> Judgement;
+    fn judge(born: Epoch, clock: Epoch, records: &[Option<Cell>]) -> Option<Validity>;
     fn settled(at: Epoch) -> Bytes;
 }
 
@@ -335,25 +339,25 @@ macro_rules! algorithms {
         $(
             impl Algorithm for $name {
                 async fn miss(port: &Port, known: &[Tag]) -> Epoch {
-                    let reading = $module::Registers::survey(port, known).await.unwrap();
-                    $module::ensure(port, known, reading).await.unwrap().clock
+                    let reading = $module::Registers::read_with_clock(port, known).await.unwrap();
+                    $module::ensure_records(port, known, reading).await.unwrap().clock
                 }
 
-                async fn admit(port: &Port, born: Epoch, tags: &[Tag]) -> Judgement {
-                    $module::admit(port, born, tags).await.unwrap()
+                async fn admit(port: &Port, born: Epoch, tags: &[Tag]) -> Option<Validity> {
+                    $module::check_for_put(port, born, tags).await.unwrap()
                 }
 
                 async fn invalidate(port: &Port, invalidation: &Invalidation) -> Result<Epoch, Error> {
                     $module::invalidate(port, invalidation).await
                 }
 
-                fn judge(born: Epoch, clock: Epoch, records: &[Option<Cell>]) -> Judgement {
-                    let records = records.iter().map(|cell| cell.clone().map(|Cell(bytes, version)| $module::Seen::new(bytes, version)));
-                    $module::Reading { clock, records: records.collect() }.judge(born)
+                fn judge(born: Epoch, clock: Epoch, records: &[Option<Cell>]) -> Option<Validity> {
+                    let records = records.iter().map(|cell| cell.clone().map(|Cell(bytes, version)| $module::Versioned::new(bytes, version)));
+                    $module::Reading { clock, records: records.collect() }.validity(born)
                 }
 
                 fn settled(at: Epoch) -> Bytes {
-                    $module::Record::Settled { incarnation: at.incarnation(), hard: at.get(), expiries: expiries::Expiries::default() }.to_bytes()
+                    $module::Record::settled(at).to_bytes()
                 }
             }
 
@@ -371,25 +375,25 @@ macro_rules! algorithms {
                     Ok(self.ask(Op::Change(Box::new(Op::Renew))).await.epoch())
                 }
 
-                async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<$module::Seen>>, Error> {
+                async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<$module::Versioned>>, Error> {
                     let replies = self.call(records(tags)).await;
-                    Ok(replies.into_iter().map(|reply| reply.seen($module::Seen::new)).collect())
+                    Ok(replies.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect())
                 }
 
-                async fn survey(&self, tags: &[Tag]) -> Result<$module::Reading, Error> {
+                async fn read_with_clock(&self, tags: &[Tag]) -> Result<$module::Reading, Error> {
                     let mut replies = self.call([vec![Op::Clock], records(tags)].concat()).await;
                     let clock = replies.remove(0).epoch();
-                    let records = replies.into_iter().map(|reply| reply.seen($module::Seen::new)).collect();
+                    let records = replies.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect();
                     Ok($module::Reading { clock, records })
                 }
 
-                async fn write(&self, changes: &[$module::Change<'_>]) -> Result<Vec<Option<$module::Seen>>, Error> {
+                async fn write(&self, changes: &[$module::CompareAndSwap<'_>]) -> Result<Vec<Option<$module::Versioned>>, Error> {
                     let ops = changes.iter().map(|change| Op::Write {
                         tag: place(change.tag),
                         seen: change.seen.as_ref().map(|seen| Cell(seen.bytes().clone(), seen.version())),
                         bytes: change.record.to_bytes(),
                     });
-                    Ok(self.call(ops.collect()).await.into_iter().map(|reply| reply.seen($module::Seen::new)).collect())
+                    Ok(self.call(ops.collect()).await.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect())
                 }
 
                 async fn publish(&self, _: Epoch, _: &Invalidation) -> Result<(), Error> {
@@ -486,7 +490,7 @@ struct Write(What, &'static [usize]);
 
 async fn fetch<A: Algorithm>(port: Port, memory: Memory, Fetch { knows, captures }: Fetch, scene: Scene) -> End {
     match memory {
-        Memory::Made(entry) if A::admit(&port, entry.born, &tags(scene.tags)).await == Judgement::Dead => {
+        Memory::Made(entry) if A::admit(&port, entry.born, &tags(scene.tags)).await.is_none() => {
             match port.ask(Op::GiveUp).await {
                 Reply::GivenUp(fetches) if fetches > scene.may_give_up() => End::Broken("nobody's entry is kept".to_owned()),
                 _ => End::Done,
@@ -546,32 +550,32 @@ async fn near<A: Algorithm>(port: Port, memory: Memory, all: &[usize]) -> End {
         return keep(entry, clock, judged::<A>(&port, entry, clock, all).await);
     };
     let Reply::CacheableRequest(clock, returned) = port.ask(Op::CacheableRequest).await else { unreachable!() };
-    let judgement = if clock == alive_at { Judgement::Alive } else { judged::<A>(&port, entry, clock, all).await };
-    match served(entry, judgement, returned) {
-        End::Unnoticed if clock != alive_at => keep(entry, clock, judgement),
+    let validity = if clock == alive_at { Some(Validity::Valid) } else { judged::<A>(&port, entry, clock, all).await };
+    match served(entry, validity, returned) {
+        End::Unnoticed if clock != alive_at => keep(entry, clock, validity),
         end => end,
     }
 }
 
-fn keep(entry: Entry, clock: Epoch, judgement: Judgement) -> End {
-    if judgement == Judgement::Alive { End::Next(Memory::Copied(entry, clock)) } else { End::Unnoticed }
+fn keep(entry: Entry, clock: Epoch, validity: Option<Validity>) -> End {
+    if validity == Some(Validity::Valid) { End::Next(Memory::Copied(entry, clock)) } else { End::Unnoticed }
 }
 
-async fn judged<A: Algorithm>(port: &Port, entry: Entry, clock: Epoch, all: &[usize]) -> Judgement {
+async fn judged<A: Algorithm>(port: &Port, entry: Entry, clock: Epoch, all: &[usize]) -> Option<Validity> {
     let records: Vec<_> = port.call(records(&tags(all))).await.into_iter().map(Reply::cell).collect();
     A::judge(entry.born, clock, &records)
 }
 
-fn served(entry: Entry, judgement: Judgement, began: Returned) -> End {
-    let is_broken = match judgement {
-        Judgement::Dead => false,
-        Judgement::Stale { since } => {
+fn served(entry: Entry, validity: Option<Validity>, began: Returned) -> End {
+    let is_broken = match validity {
+        None => false,
+        Some(Validity::Stale { since }) => {
             let is_late = |writer: usize| entry.data < began.expired[writer] && time_of(writer) < since;
             entry.data < began.hard || is_late(0) || is_late(1)
         }
-        Judgement::Alive => entry.data < began.hard.max(began.soft),
+        Some(Validity::Valid) => entry.data < began.hard.max(began.soft),
     };
-    if is_broken { End::Broken(format!("served {entry:?} as {judgement:?}")) } else { End::Unnoticed }
+    if is_broken { End::Broken(format!("served {entry:?} as {validity:?}")) } else { End::Unnoticed }
 }
 
 impl Scene {

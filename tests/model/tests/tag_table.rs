@@ -22,16 +22,26 @@ mod clock {
     pub(crate) use larder::backend::Timestamp;
 }
 
+mod entry {
+    pub(crate) mod epoch {
+        pub(crate) use larder::backend::Epoch;
+    }
+}
+
 mod backend {
-    pub(crate) use crate::expiries;
+    pub(crate) use crate::{expiries, tag_record, validity};
 }
 
 #[path = "../../../src/backend/expiries.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod expiries;
 
+#[path = "../../../src/backend/tag_record.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
+mod tag_record;
+
 #[path = "../../../src/backend/validity.rs"]
-#[allow(dead_code, unexpected_cfgs, unreachable_pub, reason = "the model need not call everything")]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
 mod validity;
 
 #[path = "../../../src/backend/memory/tag_table.rs"]
@@ -103,10 +113,10 @@ macro_rules! tables {
             }
 
             fn judge(&self, born: u64, tags: &[u64]) -> Judged {
-                match self.judge(born, tags.iter().copied()) {
-                    validity::Judgement::Alive => Judged::Alive,
-                    validity::Judgement::Stale { .. } => Judged::Stale,
-                    validity::Judgement::Dead => Judged::Dead,
+                match self.validity(born, tags.iter().copied()) {
+                    Some(validity::Validity::Valid) => Judged::Alive,
+                    Some(validity::Validity::Stale { .. }) => Judged::Stale,
+                    None => Judged::Dead,
                 }
             }
 
@@ -140,7 +150,7 @@ impl Entry {
         Self { born, validated_at: AtomicU64::new(0) }
     }
 
-    /// `Memory::read` and `Memory::standing`, step by step: whether the entry counts as if nothing concerned it.
+    /// `Memory::read` and `Memory::revalidate`, step by step: whether the entry counts as if nothing concerned it.
     fn is_current(&self, table: &impl Table) -> bool {
         let epoch = table.epoch();
         if self.validated_at.load(Ordering::Relaxed) == epoch {
@@ -377,7 +387,7 @@ mod slips {
     macro_rules! slips {
         ($($slip:ident: $model:ident($($what:expr),+);)+) => {
             mod tables {
-                use super::super::{sync, validity};
+                use super::super::sync;
 
                 $(
                     #[allow(dead_code, reason = "the models need not call everything")]

@@ -9,9 +9,9 @@ use tokio::{
 };
 
 use crate::backend::memcached::{
-    connection::{Connection, Joined, MAX_UNANSWERED, Pending, State},
-    item_key::Names,
-    meta_protocol::{Reply, Version, get},
+    connection::{Connection, Joined, MAX_UNANSWERED, Pending, Status},
+    item_key::ItemKeys,
+    meta_protocol::{Cas, Reply, get},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Server {
 }
 
 fn ask(connection: &Connection, key: &str) -> Pending {
-    connection.send(1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap()
+    connection.send(1, |into| get(into, key.as_bytes(), Cas::Omitted)).unwrap()
 }
 
 /// The answers to what was joined.
@@ -61,17 +61,16 @@ async fn replies_go_to_those_who_asked_also_when_others_have_left() {
     let _stream = server.say("mg a v\r\nmg b v\r\nmg c v\r\n", "VA 1\r\na\r\nVA 1\r\nb\r\nVA 1\r\nc\r\n").await;
     assert_eq!(third.replies().await.unwrap(), value("c"));
     assert_eq!(first.replies().await.unwrap(), value("a"));
-    assert_eq!(connection.state(), State::Open);
+    assert_eq!(connection.status(), Status::Open);
 }
 
 #[tokio::test]
 async fn a_common_question_is_asked_once_by_all_who_ask_at_the_same_time() {
     let server = Server::new().await;
     let connection = server.connect();
-    let (names, clock) = (Names::new("x"), Names::new("x").clock());
+    let (names, clock) = (ItemKeys::new("x"), ItemKeys::new("x").clock());
     let entry = names.entry(b"a");
-    let behind =
-        |key: &'static str| connection.send_behind(&clock, 1, |into| get(into, key.as_bytes(), Version::Untold)).unwrap();
+    let behind = |key: &'static str| connection.send_behind(&clock, 1, |into| get(into, key.as_bytes(), Cas::Omitted)).unwrap();
     let (common_a, a) = behind("a");
     let joined = [(); 2].map(|()| connection.join([&clock, &entry]).unwrap());
     let (common_b, b) = behind("b");
@@ -95,7 +94,7 @@ async fn a_common_question_is_asked_once_by_all_who_ask_at_the_same_time() {
 async fn a_question_that_was_sent_is_not_joined_though_it_has_no_answer_yet() {
     let server = Server::new().await;
     let connection = server.connect();
-    let entry = Names::new("x").entry(b"a");
+    let entry = ItemKeys::new("x").entry(b"a");
     let ask = format!("mg {entry:?} v\r\n");
     let early = connection.join([&entry]).unwrap();
     let mut stream = server.say(&ask, "").await;
@@ -112,7 +111,7 @@ async fn a_question_that_was_sent_is_not_joined_though_it_has_no_answer_yet() {
 async fn what_one_makes_of_an_answer_is_left_to_the_others_if_there_are_any() {
     let server = Server::new().await;
     let connection = server.connect();
-    let (shared, own) = (Names::new("x").entry(b"a"), Names::new("x").entry(b"b"));
+    let (shared, own) = (ItemKeys::new("x").entry(b"a"), ItemKeys::new("x").entry(b"b"));
     let (one, other, alone) = (connection.join([&shared]), connection.join([&shared]), connection.join([&own]));
     let asks = [&shared, &own].map(|name| format!("mg {name:?} v\r\n")).concat();
     let stream = server.say(&asks, "VA 1\r\na\r\nVA 1\r\nb\r\n").await;
@@ -133,7 +132,7 @@ async fn what_one_makes_of_an_answer_is_left_to_the_others_if_there_are_any() {
 async fn all_who_joined_a_question_learn_that_the_connection_ended() {
     let server = Server::new().await;
     let connection = server.connect();
-    let entry = Names::new("x").entry(b"a");
+    let entry = ItemKeys::new("x").entry(b"a");
     let joined = [(); 3].map(|()| connection.join([&entry]).unwrap());
     let ask = format!("mg {entry:?} v\r\n");
     drop(server.say(&ask, "VA 5\r\nhal").await);
@@ -156,7 +155,7 @@ async fn a_connection_that_is_out_of_order_is_given_up_with_all_who_wait() {
         drop(first.replies().await);
         let error = second.replies().await.unwrap_err();
         assert!(error.is_unavailable(), "{says:?}: {error:?}");
-        assert_ne!(connection.state(), State::Open, "{says:?}");
+        assert_ne!(connection.status(), Status::Open, "{says:?}");
         assert!(connection.send(1, |_| ()).is_err());
     }
 }
@@ -168,10 +167,10 @@ async fn a_reply_to_nothing_ends_the_connection() {
     let pending = ask(&connection, "a");
     let _stream = server.say("mg a v\r\n", "EN\r\nVA 1\r\nx\r\n").await;
     assert_eq!(pending.replies().await.unwrap(), [Reply::Miss]);
-    while connection.state() == State::Open {
+    while connection.status() == Status::Open {
         yield_now().await;
     }
-    assert_eq!(connection.state(), State::Lost);
+    assert_eq!(connection.status(), Status::Lost);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,10 +10,10 @@ use tokio::{
 
 use crate::{
     backend::memcached::{
-        connection::State,
-        item_key::Names,
-        meta_protocol::{Condition, Reply, Version},
-        servers::{Command, FIRST_REST, Servers},
+        connection::Status,
+        item_key::ItemKeys,
+        meta_protocol::{Cas, Condition, Reply},
+        servers::{Command, FIRST_BACKOFF, Servers},
     },
     error::Error,
 };
@@ -21,7 +21,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn ask(servers: &Servers) -> Result<Reply, Error> {
-    servers.ask_one(Command::Get { name: &Names::new("").clock(), version: Version::Untold }).await
+    servers.ask_one(Command::Get { name: &ItemKeys::new("").clock(), cas: Cas::Omitted }).await
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_server_that_refuses_is_left_alone_for_a_while_and_tried_again() {
     let listener = TcpListener::bind(address).await.unwrap();
     pause();
     assert!(ask(&servers).await.is_err(), "it is tried again at once");
-    advance(FIRST_REST).await;
+    advance(FIRST_BACKOFF).await;
     let answer = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.read_u8().await.unwrap();
@@ -60,7 +60,7 @@ async fn a_connection_that_was_lost_is_replaced_at_once() {
         assert_eq!(asked.unwrap(), Reply::Miss);
         listener = answered.0;
         // The client sees that it ended.
-        while servers.servers[0].line().connection.as_ref().unwrap().state() == State::Open && says.contains("nonsense") {
+        while servers.servers[0].slot().connection.as_ref().unwrap().status() == Status::Open && says.contains("nonsense") {
             tokio::task::yield_now().await;
         }
     }
@@ -71,7 +71,7 @@ async fn a_connection_that_was_lost_is_replaced_at_once() {
 async fn a_version_of_an_earlier_connection_is_one_that_nothing_has() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let servers = Servers::new(&[listener.local_addr().unwrap().to_string().into()], SECOND);
-    let name = Names::new("").tag("a");
+    let name = ItemKeys::new("").tag("a");
     let set = |condition| servers.ask_one(Command::Set { name: &name, data: b"", ttl: 0, condition });
 
     let (reply, (mut stream, asked)) = tokio::join!(set(Condition::Absent), accepted(&listener, b"HD c5\r\n"));
@@ -82,7 +82,7 @@ async fn a_version_of_an_earlier_connection_is_one_that_nothing_has() {
     assert!(asked.ends_with(" C5\r\n\r\n"), "{asked}");
     let Reply::Done { cas: version } = reply.unwrap() else { panic!("it was not set") };
 
-    servers.servers[0].line().connection.as_ref().unwrap().close();
+    servers.servers[0].slot().connection.as_ref().unwrap().close();
     let (reply, (_, asked)) = tokio::join!(set(Condition::Unchanged(version)), accepted(&listener, b"EX\r\n"));
     assert!(asked.ends_with(&format!(" C{}\r\n\r\n", u64::MAX)), "{asked}");
     assert_eq!(reply.unwrap(), Reply::Changed);

@@ -13,8 +13,8 @@ fn written(write: impl FnOnce(&mut BytesMut)) -> String {
 
 #[test]
 fn commands_read_as_the_protocol_has_them() {
-    assert_eq!(written(|into| get(into, b"k", Version::Untold)), "mg k v\r\n");
-    assert_eq!(written(|into| get(into, b"k", Version::Told)), "mg k c v\r\n");
+    assert_eq!(written(|into| get(into, b"k", Cas::Omitted)), "mg k v\r\n");
+    assert_eq!(written(|into| get(into, b"k", Cas::Wanted)), "mg k c v\r\n");
     assert_eq!(written(|into| set(into, b"k", b"a\r\nb", 60, Condition::Always)), "ms k 4 T60\r\na\r\nb\r\n");
     assert_eq!(written(|into| set(into, b"k", b"", 0, Condition::Absent)), "ms k 0 T0 c ME\r\n\r\n");
     assert_eq!(written(|into| set(into, b"k", b"v", 9, Condition::Unchanged(7))), "ms k 1 T9 c C7\r\nv\r\n");
