@@ -20,8 +20,8 @@ use tokio::{
 
 use super::{
     clock::Reading,
-    connection::Link,
-    error::{changing, failed, unexpected},
+    connection::Connection,
+    error::{primary_keeps_changing, from_redis, malformed_reply},
     question::{Answer, Keys, PendingRead, ReadBatch},
     snapshot::Snapshot,
 };
@@ -34,7 +34,7 @@ use crate::{backend::remote::deadline_exceeded, error::Error};
 /// server works while further reads are prepared.
 #[derive(Debug)]
 pub(super) struct ReadBatcher {
-    link: Arc<Link>,
+    connection: Arc<Connection>,
     clock: String,
     limit: Duration,
     asked: Mutex<ReadBatch>,
@@ -54,13 +54,13 @@ enum Enqueued {
 const MAX_BATCH: usize = 16;
 /// The target size of a reply. The first read of a batch waits for the last, so a long reply delays all of them.
 const MAX_REPLY_BYTES: usize = 64 << 10;
-/// The maximum number of attempts at a read while the term of the clock keeps changing.
+/// The maximum number of attempts at a read while the term of the clock keeps primary_keeps_changing.
 pub(super) const ATTEMPTS: usize = 4;
 
 impl ReadBatcher {
     /// Creates a batcher; `clock` is the key of the clock, and `limit` applies to each command.
-    pub(super) fn new(link: Arc<Link>, clock: &str, limit: Duration) -> Arc<Self> {
-        Arc::new(Self { link, clock: clock.to_owned(), limit, asked: Mutex::default(), typical: AtomicUsize::new(1) })
+    pub(super) fn new(connection: Arc<Connection>, clock: &str, limit: Duration) -> Arc<Self> {
+        Arc::new(Self { connection, clock: clock.to_owned(), limit, asked: Mutex::default(), typical: AtomicUsize::new(1) })
     }
 
     /// Reads the keys with these names. The read starts after this call, and fails if it takes longer than the limit.
@@ -133,15 +133,15 @@ impl ReadBatcher {
 
     async fn read_together(&self, command: &Cmd) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
         for _ in 0..ATTEMPTS {
-            let (value, stand) = self.link.ask(command).await.map_err(failed)?;
-            let Value::Array(values) = value else { return Err(unexpected()) };
+            let (value, sent_on) = self.connection.send(command).await.map_err(from_redis)?;
+            let Value::Array(values) = value else { return Err(malformed_reply()) };
             let mut values = values.into_iter().map(bytes);
             let clock = values.next().flatten().and_then(|clock| Some(Reading::split(&clock)?.0));
-            if let Some(clock) = self.link.accepted(stand, clock) {
+            if let Some(clock) = self.connection.accept_read(sent_on, clock) {
                 return Ok((clock, values.collect()));
             }
         }
-        Err(changing())
+        Err(primary_keeps_changing())
     }
 
     fn note_size(&self, values: &[Option<Bytes>], asked: usize) {
@@ -204,7 +204,7 @@ mod tests {
     fn batcher() -> Arc<ReadBatcher> {
         let nowhere = Source::Client(Box::new(Client::open("redis://127.0.0.1:1").unwrap()));
         let limit = Duration::from_secs(1);
-        ReadBatcher::new(Arc::new(Link::new(nowhere, "clock", limit)), "clock", limit)
+        ReadBatcher::new(Arc::new(Connection::new(nowhere, "clock", limit)), "clock", limit)
     }
 
     fn join(batcher: &ReadBatcher, number: usize) -> (Receiver<Answer>, Enqueued) {

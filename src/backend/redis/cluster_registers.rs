@@ -18,11 +18,11 @@ use tokio::sync::Mutex;
 use super::{
     batch::ATTEMPTS,
     clock,
-    error::{changing, failed, unexpected},
+    error::{primary_keeps_changing, from_redis, malformed_reply},
     feed::{BATCH, WORTH_READING, announced, position},
-    key_names::Names,
+    key_names::KeyNames,
     options::Options,
-    script::{Known, ScriptForm, force},
+    script::{Script, ScriptForm, kind_of},
     seen::Latest,
 };
 use crate::{
@@ -37,10 +37,10 @@ use crate::{
 };
 
 /// The clock and the records in a Cluster: each in a slot of its own, so that only single ones change atomically.
-pub(super) struct Slots {
+pub(super) struct ClusterRegisters {
     client: ClusterClient,
     connection: Mutex<Option<(u64, ClusterConnection)>>,
-    pub(super) names: Names,
+    pub(super) names: KeyNames,
     pub(super) options: Options,
     scripts: Scripts,
     seen: Latest,
@@ -48,28 +48,28 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct Scripts {
-    clock: Known,
-    advance: Known,
-    renew: Known,
-    publish: Known,
-    record: Known,
-    swap: Known,
-    poll: Known,
+    clock: Script,
+    advance: Script,
+    renew: Script,
+    publish: Script,
+    record: Script,
+    swap: Script,
+    poll: Script,
 }
 
 /// How long a record stays pending if whoever made it so never comes back.
 const PENDING: Duration = Duration::from_secs(5);
 
-impl Slots {
-    pub(super) fn new(client: ClusterClient, names: Names, options: Options) -> Self {
+impl ClusterRegisters {
+    pub(super) fn new(client: ClusterClient, names: KeyNames, options: Options) -> Self {
         let scripts = Scripts {
-            clock: Known::greet(),
-            advance: Known::advance(),
-            renew: Known::renew(),
-            publish: Known::publish(),
-            record: Known::record(),
-            swap: Known::swap(),
-            poll: Known::poll(),
+            clock: Script::handshake(),
+            advance: Script::advance(),
+            renew: Script::renew(),
+            publish: Script::publish(),
+            record: Script::record(),
+            swap: Script::swap(),
+            poll: Script::poll(),
         };
         Self { client, connection: Mutex::default(), names, options, scripts, seen: Latest::default() }
     }
@@ -89,13 +89,13 @@ impl Slots {
     }
 
     pub(super) async fn reading(&self) -> Result<clock::Reading, Error> {
-        Ok(self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await?.0)
+        Ok(self.with_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await?.0)
     }
 
     pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
         let keys = [self.names.clock.as_str(), &self.names.stream];
-        announced(last, &self.on_the_clock(&self.scripts.poll, &keys, arguments).await?.1)
+        announced(last, &self.with_clock(&self.scripts.poll, &keys, arguments).await?.1)
     }
 
     /// Reads where the announcements end.
@@ -130,48 +130,48 @@ impl Slots {
     }
 
     /// Runs a script on the node that has its first key.
-    async fn script(&self, script: &Known, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<Value, Error> {
-        let command = |sent| {
-            let mut command = script.command(sent, keys);
+    async fn script(&self, script: &Script, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<Value, Error> {
+        let command = |form| {
+            let mut command = script.command(form, keys);
             arguments(&mut command);
             command
         };
         match self.send(command(ScriptForm::Sha)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(command(ScriptForm::Source)).await.map_err(failed)
+                self.send(command(ScriptForm::Source)).await.map_err(from_redis)
             }
-            outcome => outcome.map_err(failed),
+            outcome => outcome.map_err(from_redis),
         }
     }
 
     /// Runs a script that answers with the clock, and tells it what this node has seen of it.
-    async fn on_the_clock(
+    async fn with_clock(
         &self,
-        script: &Known,
+        script: &Script,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
     ) -> Result<(clock::Reading, Value), Error> {
         for _ in 0..ATTEMPTS {
-            let told = self.seen.get();
+            let sent = self.seen.get();
             let answer = self
                 .script(script, keys, |command| {
-                    command.arg(&told.to_bytes(0)[..]);
+                    command.arg(&sent.to_bytes(0)[..]);
                     arguments(command);
                 })
                 .await?;
-            let reading = clock::of(&answer).ok_or_else(unexpected)?;
-            if self.seen.note(told, &reading) {
+            let reading = clock::of(&answer).ok_or_else(malformed_reply)?;
+            if self.seen.note(sent, &reading) {
                 return Ok((reading, answer));
             }
         }
-        Err(changing())
+        Err(primary_keeps_changing())
     }
 
     async fn record(&self, tag: &Tag) -> Result<Option<Seen>, Error> {
         match self.script(&self.scripts.record, &[&self.names.record(tag)], |_| {}).await? {
             Value::BulkString(record) => Ok(Some(Seen::new(Bytes::from(record), 0))),
             Value::Nil => Ok(None),
-            _ => Err(unexpected()),
+            _ => Err(malformed_reply()),
         }
     }
 
@@ -189,23 +189,23 @@ impl Slots {
         match self.script(&self.scripts.swap, &[&self.names.record(change.tag)], arguments).await? {
             Value::Int(1) => Ok(Some(Seen::new(record, 0))),
             Value::Int(0) => Ok(None),
-            _ => Err(unexpected()),
+            _ => Err(malformed_reply()),
         }
     }
 }
 
 #[async_trait]
-impl Registers for Slots {
+impl Registers for ClusterRegisters {
     async fn clock(&self) -> Result<Epoch, Error> {
         Ok(self.reading().await?.epoch)
     }
 
     async fn advance(&self) -> Result<Epoch, Error> {
-        Ok(self.on_the_clock(&self.scripts.advance, &[&self.names.clock], |_| {}).await?.0.epoch)
+        Ok(self.with_clock(&self.scripts.advance, &[&self.names.clock], |_| {}).await?.0.epoch)
     }
 
     async fn renew(&self) -> Result<Epoch, Error> {
-        Ok(self.on_the_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.0.epoch)
+        Ok(self.with_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.0.epoch)
     }
 
     async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Seen>>, Error> {
@@ -223,15 +223,15 @@ impl Registers for Slots {
 
     async fn publish(&self, _at: Epoch, invalidation: &Invalidation) -> Result<(), Error> {
         let arguments = |command: &mut Cmd| {
-            command.arg(force(invalidation)).arg(WORTH_READING).arg(self.options.stream_life().as_secs());
+            command.arg(kind_of(invalidation)).arg(WORTH_READING).arg(self.options.stream_life().as_secs());
             invalidation.tags().iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
-        self.on_the_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)
+        self.with_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)
     }
 }
 
-impl fmt::Debug for Slots {
+impl fmt::Debug for ClusterRegisters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("ClusterRegisters").field("names", &self.names).finish_non_exhaustive()
     }
 }

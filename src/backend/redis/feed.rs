@@ -4,7 +4,7 @@ use std::{iter, time::Duration};
 
 use redis::Value;
 
-use super::{clock::Reading, error::unexpected};
+use super::{clock::Reading, error::malformed_reply};
 use crate::{
     backend::{FeedBatch, contract::Invalidation},
     error::Error,
@@ -32,10 +32,10 @@ pub(super) fn position(reading: Reading) -> FeedBatch {
 
 /// Reads what the polling script has answered, when asked for what comes after `last`.
 pub(super) fn announced(last: u64, answer: &Value) -> Result<FeedBatch, Error> {
-    let Value::Array(parts) = answer else { return Err(unexpected()) };
-    let [Value::BulkString(clock), Value::Array(messages)] = &parts[..] else { return Err(unexpected()) };
-    let (reading, _) = Reading::split(clock).ok_or_else(unexpected)?;
-    let messages = messages.iter().map(|message| Message::parse(message).ok_or_else(unexpected));
+    let Value::Array(parts) = answer else { return Err(malformed_reply()) };
+    let [Value::BulkString(clock), Value::Array(messages)] = &parts[..] else { return Err(malformed_reply()) };
+    let (reading, _) = Reading::split(clock).ok_or_else(malformed_reply)?;
+    let messages = messages.iter().map(|message| Message::parse(message).ok_or_else(malformed_reply));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let invalidations = if are_gapless(last, &messages) { messages } else { Vec::new() };
     let invalidations = invalidations.into_iter().map(|message| (message.end, message.invalidation)).collect();

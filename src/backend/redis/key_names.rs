@@ -4,7 +4,7 @@ use crate::{error::Error, tag::Tag};
 
 /// The names of larder's keys on a server.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct KeyNames {
     /// The logical clock; the braces keep it and the stream in one slot of a Cluster.
     pub(super) clock: String,
     /// Invalidations, for near tiers that follow them.
@@ -12,10 +12,10 @@ pub(super) struct Names {
     /// The prefix of the name of each tag's record.
     pub(super) record: String,
     entry: String,
-    claim: String,
+    fetch_lock: String,
 }
 
-impl Names {
+impl KeyNames {
     pub(super) fn new(namespace: &str) -> Result<Self, Error> {
         if namespace.is_empty() || namespace.contains(['{', '}']) {
             return Err(Error::invalid_input(format!("`{namespace}` cannot be a namespace in Redis: use a name without braces")));
@@ -25,7 +25,7 @@ impl Names {
             stream: format!("{{{namespace}}}:stream"),
             record: format!("{namespace}:t:"),
             entry: format!("{namespace}:e:"),
-            claim: format!("{namespace}:c:"),
+            fetch_lock: format!("{namespace}:c:"),
         })
     }
 
@@ -35,8 +35,8 @@ impl Names {
     }
 
     /// Returns the name of the fetch lock for a key with this digest.
-    pub(super) fn lock_fetch(&self, digest: &[u8; 32]) -> String {
-        hexadecimal(&self.claim, digest)
+    pub(super) fn fetch_lock(&self, digest: &[u8; 32]) -> String {
+        hexadecimal(&self.fetch_lock, digest)
     }
 
     pub(super) fn record(&self, tag: &Tag) -> String {

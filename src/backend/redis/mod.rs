@@ -42,14 +42,14 @@ use crate::{
     tag::Tag,
 };
 use cluster::Cluster;
-use cluster_registers::Slots;
-use connection::{Link, Source};
-use key_names::Names;
+use cluster_registers::ClusterRegisters;
+use connection::{Connection, Source};
+use key_names::KeyNames;
 use options::Options;
 use sentinels::Sentinels;
 use single::Single;
-use tls::Trust;
-use url::Place;
+use tls::TlsRoots;
+use url::RedisUrl;
 
 /// Stored responses in Redis, shared by every node that uses the same server and namespace.
 ///
@@ -74,7 +74,7 @@ pub struct Redis {
 pub struct RedisBuilder {
     namespace: String,
     connect_limit: Duration,
-    trust: Trust,
+    trust: TlsRoots,
     options: Options,
 }
 
@@ -115,7 +115,7 @@ impl Redis {
         RedisBuilder {
             namespace: "larder".to_owned(),
             connect_limit: Duration::from_secs(1),
-            trust: Trust::default(),
+            trust: TlsRoots::default(),
             options: Options::default(),
         }
     }
@@ -216,16 +216,16 @@ impl RedisBuilder {
     /// # Errors
     /// If the URL or the namespace cannot be used.
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
-        let names = Names::new(&self.namespace)?;
-        let place = Place::parse(url)?;
+        let names = KeyNames::new(&self.namespace)?;
+        let place = RedisUrl::parse(url)?;
         self.trust.prepare(url)?;
         let topology = match place {
-            Place::Single(client) => self.single(Source::Client(Box::new(self.trust.single(*client)?)), names),
-            Place::Sentinel(watched) => {
+            RedisUrl::Single(client) => self.single(Source::Client(Box::new(self.trust.single(*client)?)), names),
+            RedisUrl::Sentinel(watched) => {
                 let sentinels = Sentinels::new(*watched, self.trust.clone(), self.connect_limit)?;
                 self.single(Source::Sentinel(Arc::new(sentinels)), names)
             }
-            Place::Cluster(urls) => self.cluster(urls, names)?,
+            RedisUrl::Cluster(urls) => self.cluster(urls, names)?,
         };
         let redis = self.guarded(topology);
         if let Err(error) = redis.store.ask(redis.store.remote().clock()).await {
@@ -240,16 +240,16 @@ impl RedisBuilder {
     /// # Panics
     /// If the namespace is empty or has braces.
     pub fn from_connection(self, connection: ConnectionManager) -> Redis {
-        let names = Names::new(&self.namespace).expect("a namespace has no braces and is not empty");
+        let names = KeyNames::new(&self.namespace).expect("a namespace has no braces and is not empty");
         let topology = self.single(Source::Manager(connection), names);
         self.guarded(topology)
     }
 
-    fn single(&self, source: Source, names: Names) -> Topology {
-        Topology::Single(Box::new(Single::new(Link::new(source, &names.clock, self.connect_limit), names, self.options.clone())))
+    fn single(&self, source: Source, names: KeyNames) -> Topology {
+        Topology::Single(Box::new(Single::new(Connection::new(source, &names.clock, self.connect_limit), names, self.options.clone())))
     }
 
-    fn cluster(&self, urls: Vec<String>, names: Names) -> Result<Topology, Error> {
+    fn cluster(&self, urls: Vec<String>, names: KeyNames) -> Result<Topology, Error> {
         if self.options.replicas.is_some() {
             return Err(Error::invalid_input(
                 "`durability` is for one server or sentinels: a Cluster has no single replica to wait for",
@@ -258,7 +258,7 @@ impl RedisBuilder {
         let builder = ClusterClient::builder(urls).connection_timeout(self.connect_limit).retries(2);
         let client = self.trust.cluster(builder).build();
         let client = client.map_err(|error| Error::invalid_input("the URL names no Cluster").with_source(error))?;
-        Ok(Topology::Cluster(Box::new(Cluster::new(Slots::new(client, names, self.options.clone())))))
+        Ok(Topology::Cluster(Box::new(Cluster::new(ClusterRegisters::new(client, names, self.options.clone())))))
     }
 
     fn guarded(&self, topology: Topology) -> Redis {
@@ -285,14 +285,14 @@ impl Topology {
     async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         match self {
             Self::Single(single) => single.invalidations_since(last).await,
-            Self::Cluster(cluster) => cluster.slots().invalidations_since(last).await,
+            Self::Cluster(cluster) => cluster.registers().invalidations_since(last).await,
         }
     }
 
     async fn position(&self) -> Result<FeedBatch, Error> {
         match self {
             Self::Single(single) => single.position().await,
-            Self::Cluster(cluster) => cluster.slots().position().await,
+            Self::Cluster(cluster) => cluster.registers().position().await,
         }
     }
 }

@@ -14,7 +14,7 @@ use redis::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{tls::Trust, url::Watched};
+use super::{tls::TlsRoots, url::Watched};
 use crate::error::Error;
 
 /// The sentinels that say which server is the primary.
@@ -22,7 +22,7 @@ pub(super) struct Sentinels {
     sentinels: Vec<Sentinel>,
     service: String,
     server: ConnectionInfo,
-    trust: Trust,
+    trust: TlsRoots,
     /// The primary that was found last, and when it took the place of another.
     found: Mutex<Option<(Arc<Primary>, Option<Instant>)>>,
 }
@@ -49,7 +49,7 @@ const SETTLED: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Sentinels {
-    pub(super) fn new(watched: Watched, trust: Trust, limit: Duration) -> Result<Self, Error> {
+    pub(super) fn new(watched: Watched, trust: TlsRoots, limit: Duration) -> Result<Self, Error> {
         let Watched { sentinels, service, server } = watched;
         let limit = limit.min(PATIENCE);
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(limit)).set_response_timeout(Some(limit));

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// Where a store is, as a URL says it.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum RedisUrl {
     Single(Box<Client>),
     Sentinel(Box<Watched>),
     /// A URL for each node that is named.
@@ -23,7 +23,7 @@ pub(super) struct Watched {
     pub(super) server: ConnectionInfo,
 }
 
-impl Place {
+impl RedisUrl {
     /// Reads `redis://`, `redis+sentinel://` or `redis+cluster://`, each also with `rediss` for TLS.
     pub(super) fn parse(url: &str) -> Result<Self, Error> {
         let (scheme, rest) =
@@ -62,7 +62,7 @@ fn each_host(scheme: &str, rest: &str) -> Result<Vec<String>, Error> {
     Ok(urls)
 }
 
-fn sentinel(scheme: &str, rest: &str) -> Result<Place, Error> {
+fn sentinel(scheme: &str, rest: &str) -> Result<RedisUrl, Error> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut path = path.split('/');
     let service = path.next().filter(|service| !service.is_empty());
@@ -80,7 +80,7 @@ fn sentinel(scheme: &str, rest: &str) -> Result<Place, Error> {
     let db = path_db(rest)?.unwrap_or_default();
     let settings = server.redis_settings().clone().set_db(db);
     let server = server.set_redis_settings(settings);
-    Ok(Place::Sentinel(Box::new(Watched { sentinels, service: service.to_owned(), server })))
+    Ok(RedisUrl::Sentinel(Box::new(Watched { sentinels, service: service.to_owned(), server })))
 }
 
 fn path_db(rest: &str) -> Result<Option<i64>, Error> {
@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn every_topology_has_its_scheme() {
-        assert!(matches!(Place::parse("redis://user:secret@localhost:6379/2"), Ok(Place::Single(_))));
+        assert!(matches!(RedisUrl::parse("redis://user:secret@localhost:6379/2"), Ok(RedisUrl::Single(_))));
         assert!(
-            matches!(Place::parse("redis+cluster://:secret@a:7000,b:7001"), Ok(Place::Cluster(urls)) if urls == ["redis://:secret@a:7000", "redis://:secret@b:7001"])
+            matches!(RedisUrl::parse("redis+cluster://:secret@a:7000,b:7001"), Ok(RedisUrl::Cluster(urls)) if urls == ["redis://:secret@a:7000", "redis://:secret@b:7001"])
         );
-        assert!(matches!(Place::parse("redis+sentinel://:secret@a,b:26380/mymaster/1"), Ok(Place::Sentinel(_))));
+        assert!(matches!(RedisUrl::parse("redis+sentinel://:secret@a,b:26380/mymaster/1"), Ok(RedisUrl::Sentinel(_))));
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
             "redis+cluster://user:secret@a:x",
             "redis+sentinel://user:secret@a/m/x",
         ] {
-            let error = Place::parse(url).unwrap_err();
+            let error = RedisUrl::parse(url).unwrap_err();
             assert!(error.is_invalid_input() && !error.to_string().contains("secret"), "{url}: {error}");
         }
     }

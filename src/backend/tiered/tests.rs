@@ -21,14 +21,14 @@ use crate::{
     tag::Tag,
 };
 
-/// A far store at chosen moments: what its clock shows, and what may be used.
+/// A far store whose clock and entry are set by the test.
 #[derive(Debug)]
-struct Moments {
+struct FarStore {
     clock: Mutex<Epoch>,
     usable: Mutex<Option<Arc<Stored>>>,
 }
 
-impl Moments {
+impl FarStore {
     fn set(&self, clock: Epoch, usable: Option<Arc<Stored>>) {
         *self.clock.lock().unwrap() = clock;
         *self.usable.lock().unwrap() = usable;
@@ -36,7 +36,7 @@ impl Moments {
 }
 
 #[async_trait]
-impl Backend for Moments {
+impl Backend for FarStore {
     async fn get(&self, _key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
         let found = self.usable.lock().unwrap().clone().map(|stored| (stored, Validity::Valid));
         Ok(ReadOutcome { found, epoch: Some(*self.clock.lock().unwrap()) })
@@ -56,7 +56,7 @@ impl Backend for Moments {
 }
 
 #[async_trait]
-impl SharedStore for Moments {
+impl SharedStore for FarStore {
     async fn epoch(&self) -> Result<Epoch, Error> {
         Ok(*self.clock.lock().unwrap())
     }
@@ -66,32 +66,32 @@ fn stored(born: Epoch) -> Arc<Stored> {
     Arc::new(Stored::new(born, Vec::new(), Content::Tombstone))
 }
 
-/// The clock is asked for, then lost and begun anew, then the entry is found: what was asked for is no proof for the new clock,
-/// which comes to the same number later.
+/// The clock is read, then lost and begun again, then the entry is read. The first reading does not validate the copy for the new
+/// incarnation, which reaches the same number later.
 #[tokio::test]
-async fn the_number_of_another_incarnation_proves_nothing() {
+async fn an_epoch_of_another_incarnation_does_not_validate_a_copy() {
     let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
-    for is_copied_before in [false, true] {
-        let far = Moments { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
+    for has_copy in [false, true] {
+        let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
         let tiered = Tiered::new(Memory::new(1 << 20), far);
-        if is_copied_before {
+        if has_copy {
             assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
         }
         tiered.far.set(Epoch::of(1, 9), Some(Arc::clone(&copy)));
         assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
         tiered.far.set(Epoch::of(2, 9), None);
-        assert!(tiered.get(&key, &[]).await.unwrap().found.is_none(), "what was invalidated at 5 is taken for proven at 9");
+        assert!(tiered.get(&key, &[]).await.unwrap().found.is_none(), "a copy that was invalidated at 5 counts as validated at 9");
     }
 }
 
 #[tokio::test]
-async fn a_copy_is_used_as_long_as_the_clock_stands_and_no_longer() {
+async fn a_copy_is_used_while_the_clock_is_unchanged_and_no_longer() {
     let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
-    let far = Moments { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(copy)) };
+    let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(copy)) };
     let tiered = Tiered::new(Memory::new(1 << 20), far);
     assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
     tiered.far.set(Epoch::of(2, 2), None);
-    assert!(tiered.get(&key, &[]).await.unwrap().found.is_some(), "the far store was asked for more than its clock");
+    assert!(tiered.get(&key, &[]).await.unwrap().found.is_some(), "the tier read more than the clock of the far store");
     for clock in [Epoch::of(2, 3), Epoch::of(3, 2)] {
         tiered.far.set(clock, None);
         assert!(tiered.get(&key, &[]).await.unwrap().found.is_none());

@@ -4,6 +4,6 @@
 if ARGV[1] == '1' then
     local seen = ARGV[2]
 @CLOCK@
-    clock_here(KEYS[1])
+    current_clock(KEYS[1])
 end
 return 1

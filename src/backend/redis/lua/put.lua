@@ -1,5 +1,5 @@
 -- KEYS: clock, entry. ARGV: prefix of records, their life, entry, its life; lives in milliseconds. An entry begins with its head.
-local clock = clock_here(KEYS[1])
+local clock = current_clock(KEYS[1])
 local prefix, record_life, entry, life = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 if string.sub(entry, 11, 18) ~= clock.incarnation then return 'D' end
 local born, tags, at = struct.unpack('>I8I2', entry, 19)
@@ -8,7 +8,7 @@ for _ = 1, tags do
     local tag
     tag, at = struct.unpack('>I2c0', entry, at)
     local key = prefix .. tag
-    local hard, soft = marks(text(key), clock.incarnation)
+    local hard, soft = marks(get_string(key), clock.incarnation)
     if not hard then
         -- With the epoch of now, not of the fetch: what was invalidated meanwhile, and its record lost, must not live again.
         hard, soft = clock.epoch, 0

@@ -5,9 +5,9 @@ use redis::{Client, cluster::ClusterClientBuilder};
 use crate::error::Error;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Trust(());
+pub(crate) struct TlsRoots(());
 
-impl Trust {
+impl TlsRoots {
     pub(crate) fn prepare(&self, _url: &str) -> Result<(), Error> {
         Ok(())
     }

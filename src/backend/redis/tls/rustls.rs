@@ -19,16 +19,16 @@ impl RedisBuilder {
     /// TLS is done by rustls with the provider of cryptography that is the process's default; where there is none yet, connecting to
     /// a `rediss` URL makes it *ring*.
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.trust = Trust(Some(pem.into()));
+        self.trust = TlsRoots(Some(pem.into()));
         self
     }
 }
 
 /// The authorities to trust, if not the public ones.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Trust(Option<Vec<u8>>);
+pub(crate) struct TlsRoots(Option<Vec<u8>>);
 
-impl Trust {
+impl TlsRoots {
     /// Makes ready for a URL, and checks that authorities are named where they matter.
     pub(crate) fn prepare(&self, url: &str) -> Result<(), Error> {
         let by_tls = url.starts_with("rediss");

@@ -1,5 +1,5 @@
 -- The reign of this node over its slots: it ends with a restart and with a failover.
-local function reign()
+local function primary_id()
     return string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 end
 
