@@ -288,7 +288,10 @@ const STEPWISE_SLIPS: [Slip; 24] = [
 const READ_BEFORE_THE_CLAIM: (&str, &str) = ("let clock = registers.clock().await?;", "let clock = reading.clock;");
 
 const LEASE_SLIPS: [Slip; 3] = [
-    Slip { name: "renewed_by_part", edits: &[("PollResult::Part => {}", "PollResult::Part => self.record(sent_at, PollResult::All),")] },
+    Slip {
+        name: "renewed_by_part",
+        edits: &[("PollResult::Part => {}", "PollResult::Part => self.record(sent_at, PollResult::All),")],
+    },
     Slip {
         name: "renewed_by_what_came_after_a_gap",
         edits: &[("PollResult::Gap => self.end()", "PollResult::Gap => self.record(sent_at, PollResult::All)")],

@@ -24,8 +24,7 @@ use crate::{
     tag::Tag,
 };
 
-/// A Redis Cluster: clock, records and entries each have a slot of their own, and change one by one.
-#[derive(Debug)]
+/// A Redis Cluster: the clock, the records and the entries are in different slots, so each key is changed separately.
 pub(super) struct Cluster {
     registers: ClusterRegisters,
     fetch_locks: FetchLockCommands,
@@ -49,7 +48,7 @@ impl Cluster {
         command.arg(self.registers.names.entry(&key.storage_digest()));
         let entry = match self.registers.send(command).await {
             Ok(Value::BulkString(entry)) => Bytes::from(entry),
-            // Something else stands there.
+            // The key has a value of another type.
             Err(error) if error.code() == Some("WRONGTYPE") => return Ok(self.options().note_corrupt()),
             Err(error) => return Err(from_redis(error)),
             Ok(_) => return Ok(None),
@@ -58,7 +57,7 @@ impl Cluster {
         Ok(stored.ok().or_else(|| self.options().note_corrupt()))
     }
 
-    /// One round trip if all tags are known beforehand, else two.
+    /// Reads an entry: in one round trip if its tags are known before, otherwise in two.
     async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
         let (entry, reading) = join(self.entry(key), self.registers.survey(known)).await;
         let (entry, reading) = (entry?, reading?);
@@ -71,7 +70,7 @@ impl Cluster {
                 return Ok(ReadOutcome { found: Some((Arc::new(stored), validity)), epoch: Some(reading.clock) });
             }
         }
-        // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
+        // Prepares the fetch: the records that decide about its response must exist before the handler runs.
         let reading = registers::ensure(&self.registers, known, reading).await?;
         Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
@@ -87,7 +86,7 @@ impl RemoteStore for Cluster {
         let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(PutOutcome::TooLarge) };
         match registers::admit(&self.registers, stored.born(), stored.tags()).await? {
             Judgement::Dead => return Ok(PutOutcome::Invalidated),
-            // Expired on its way: better than nothing, but not than what was fetched since.
+            // Expired while its handler ran: it is stored, but does not replace a newer response.
             Judgement::Stale { .. } if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
                 return Ok(PutOutcome::Invalidated);
             }
@@ -126,7 +125,7 @@ impl FetchLocks for Cluster {
 
     async fn unlock_fetch(&self, key: &Key) {
         let command = self.fetch_locks.unlock_fetch(&self.registers.names.fetch_lock(&key.storage_digest()));
-        // If it cannot be given back, it ends by itself.
+        // An error is ignored: a lock that cannot be released expires.
         let _ = self.registers.send(command).await;
     }
 }

@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 use super::{
     batch::ATTEMPTS,
     clock,
-    error::{primary_keeps_changing, from_redis, malformed_reply},
-    feed::{BATCH, WORTH_READING, announced, position},
+    error::{from_redis, malformed_reply, primary_keeps_changing},
+    feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
     key_names::KeyNames,
     options::Options,
     script::{Script, ScriptForm, kind_of},
@@ -36,7 +36,7 @@ use crate::{
     tag::Tag,
 };
 
-/// The clock and the records in a Cluster: each in a slot of its own, so that only single ones change atomically.
+/// The clock and the tag records in a Cluster. They are in different slots, so only a single one can be changed atomically.
 pub(super) struct ClusterRegisters {
     client: ClusterClient,
     connection: Mutex<Option<(u64, ClusterConnection)>>,
@@ -48,7 +48,7 @@ pub(super) struct ClusterRegisters {
 
 #[derive(Debug)]
 struct Scripts {
-    clock: Script,
+    handshake: Script,
     advance: Script,
     renew: Script,
     publish: Script,
@@ -57,13 +57,13 @@ struct Scripts {
     poll: Script,
 }
 
-/// How long a record stays pending if whoever made it so never comes back.
+/// The time after which a pending record expires if its fetch does not settle it.
 const PENDING: Duration = Duration::from_secs(5);
 
 impl ClusterRegisters {
     pub(super) fn new(client: ClusterClient, names: KeyNames, options: Options) -> Self {
         let scripts = Scripts {
-            clock: Script::handshake(),
+            handshake: Script::handshake(),
             advance: Script::advance(),
             renew: Script::renew(),
             publish: Script::publish(),
@@ -74,8 +74,8 @@ impl ClusterRegisters {
         Self { client, connection: Mutex::default(), names, options, scripts, seen: Latest::default() }
     }
 
-    /// Sends one command to the node that has its key; once more if its connection turns out to be broken. All that is sent may be
-    /// repeated: what changes a record looks first at what is there.
+    /// Sends one command to the node that has its key, and once more if the connection was broken. Every command may be repeated: a
+    /// change of a record compares first.
     pub(super) async fn send(&self, command: Cmd) -> RedisResult<Value> {
         let (number, mut connection) = self.connected().await?;
         match connection.req_packed_command(&command).await.and_then(Value::extract_error) {
@@ -89,23 +89,25 @@ impl ClusterRegisters {
     }
 
     pub(super) async fn reading(&self) -> Result<clock::Reading, Error> {
-        Ok(self.with_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await?.0)
+        let (reading, reply) = self.with_clock(&self.scripts.handshake, &[&self.names.clock], |_| {}).await?;
+        clock::version(&reply).ok_or_else(malformed_reply)?.check().map_err(from_redis)?;
+        Ok(reading)
     }
 
     pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
-        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(POLL_BYTES).arg(STREAM_BYTES);
         let keys = [self.names.clock.as_str(), &self.names.stream];
-        announced(last, &self.with_clock(&self.scripts.poll, &keys, arguments).await?.1)
+        parse_poll(last, &self.with_clock(&self.scripts.poll, &keys, arguments).await?.1)
     }
 
-    /// Reads where the announcements end.
+    /// Reads the position of the end of the invalidation stream.
     pub(super) async fn position(&self) -> Result<FeedBatch, Error> {
         self.reading().await.map(position)
     }
 
-    /// Gives up the connections to all nodes.
+    /// Drops the connections to all nodes.
     pub(super) fn reset(&self) {
-        // One that is being made is new already.
+        // If the lock is held, a new connection is being established.
         if let Ok(mut connection) = self.connection.try_lock() {
             *connection = None;
         }
@@ -121,7 +123,7 @@ impl ClusterRegisters {
         Ok(current.insert((NUMBER.fetch_add(1, Ordering::Relaxed), connection)).clone())
     }
 
-    /// Another may have made a new one meanwhile, which stays.
+    /// Drops a connection. A newer one that a concurrent caller established is kept.
     async fn forget(&self, number: u64) {
         let mut current = self.connection.lock().await;
         if current.as_ref().is_some_and(|(current, _)| *current == number) {
@@ -144,7 +146,7 @@ impl ClusterRegisters {
         }
     }
 
-    /// Runs a script that answers with the clock, and tells it what this node has seen of it.
+    /// Runs a script that returns the clock. Its first argument is the latest clock that this node observed.
     async fn with_clock(
         &self,
         script: &Script,
@@ -160,7 +162,7 @@ impl ClusterRegisters {
                 })
                 .await?;
             let reading = clock::of(&answer).ok_or_else(malformed_reply)?;
-            if self.seen.note(sent, &reading) {
+            if self.seen.observe(sent, &reading) {
                 return Ok((reading, answer));
             }
         }
@@ -179,7 +181,7 @@ impl ClusterRegisters {
         let record = change.record.to_bytes();
         let life = match change.record {
             Record::Pending { .. } => PENDING,
-            // Longer than any entry: what it is renewed for is nothing but another fetch.
+            // Long: entries do not renew it, only another fetch does.
             Record::Settled { .. } => self.options.settled_life(),
         };
         let arguments = |command: &mut Cmd| {
@@ -223,7 +225,7 @@ impl Registers for ClusterRegisters {
 
     async fn publish(&self, _at: Epoch, invalidation: &Invalidation) -> Result<(), Error> {
         let arguments = |command: &mut Cmd| {
-            command.arg(kind_of(invalidation)).arg(WORTH_READING).arg(self.options.stream_life().as_secs());
+            command.arg(kind_of(invalidation)).arg(STREAM_BYTES).arg(self.options.stream_life().as_secs());
             invalidation.tags().iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         self.with_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)

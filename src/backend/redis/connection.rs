@@ -21,22 +21,24 @@ use super::{
     script::{Script, ScriptForm},
     seen::Seen,
     sentinels::{PERIOD, Primary, Sentinels},
+    version::Version,
 };
 use crate::backend::lone_task::{LoneTask, Running};
 
-/// The transport to one primary: a connection that is made when it is first needed, shared by all, and replaced when it broke.
+/// The shared connection to one primary. It is established when it is first needed, and replaced when it breaks.
 ///
-/// What was asked on a connection that turns out to be broken is asked once more, and nothing waits longer than for one connection:
-/// callers have limits of their own. A server is greeted before anything is read from it, and told what this node has seen of the
-/// clock on any server: so neither a failover, nor a restart, nor the return of an old primary goes unnoticed.
+/// A command that fails because the connection was already broken is sent once more. Only callers limit the time of a command.
+///
+/// The handshake precedes every other command: it passes the latest clock that this node observed on any server, and returns the
+/// server's term. So every failover, every restart and every return of a former primary is noticed.
 pub(super) struct Connection {
     source: Source,
     clock: String,
     handshake: Script,
     state: Arc<RwLock<State>>,
-    /// The highest epoch that was seen; each term that was greeted comes after all that were seen before it.
+    /// The highest epoch that was observed. Each handshake makes the server's clock continue after it.
     seen: AtomicU64,
-    /// Held by the one that connects or greets.
+    /// Held while a connection is established; the number of the last connection.
     establishing: Mutex<u64>,
     watch: LoneTask,
     limit: Duration,
@@ -45,11 +47,11 @@ pub(super) struct Connection {
 #[derive(Default)]
 struct State {
     current: Option<Established>,
-    /// The term that was greeted last.
+    /// The term of the last handshake.
     term: Option<Term>,
 }
 
-/// Where a command was sent: on which connection, and what had been seen then.
+/// The connection on which a command was sent, and the clock that had been observed before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SentOn {
     number: u64,
@@ -58,19 +60,19 @@ pub(super) struct SentOn {
 
 pub(super) enum Source {
     Client(Box<Client>),
-    /// Whichever server the sentinels call the primary.
+    /// The server that the sentinels report as the primary.
     Sentinel(Arc<Sentinels>),
-    /// The application's own, which sees to its connections itself, and does not tell when one leads to another server.
+    /// The application's connection. It reconnects by itself, possibly to another server, and does not report it.
     Manager(ConnectionManager),
 }
 
-/// A connection to a server that was greeted.
+/// A connection after its handshake.
 #[derive(Clone)]
 struct Established {
     transport: Transport,
     number: u64,
     term: Term,
-    /// As the sentinels named it.
+    /// The server as the sentinels reported it.
     primary: Option<Arc<Primary>>,
 }
 
@@ -80,22 +82,22 @@ enum Transport {
     Managed(ConnectionManager, Arc<PrimaryGuard>),
 }
 
-/// What stands in front of each command on a connection that may lead to another server by now.
+/// The script that precedes each command on a connection that may have been moved to another server.
 struct PrimaryGuard {
     script: Script,
-    /// Servers before version 7 hand scripts on to their replicas, so having one proves nothing: they are looked at each time.
+    /// Before version 7, a replica has its primary's scripts, so their presence proves nothing: the source is sent each time.
     form: ScriptForm,
 }
 
 impl Connection {
-    /// `clock` is the name of the clock, and `limit` for making a connection.
+    /// Creates a connection; `clock` is the key of the clock, and `limit` the time limit for connecting.
     pub(super) fn new(source: Source, clock: &str, limit: Duration) -> Self {
         let (clock, handshake) = (clock.to_owned(), Script::handshake());
         let (state, seen, establishing, watch) = Default::default();
         Self { source, clock, handshake, state, seen, establishing, watch, limit }
     }
 
-    /// Sends one command to a server that has been greeted.
+    /// Sends one command, after a handshake if the connection is new.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<(Value, SentOn)> {
         let may_be_old = self.may_be_old();
         match self.send_once(command).await {
@@ -104,8 +106,8 @@ impl Connection {
         }
     }
 
-    /// Sends commands of which the first is a script that looks at the server itself, and is told first what was seen; returns how each
-    /// of them ended.
+    /// Sends commands, and returns the outcome of each. The first one is a script that checks the server itself; its first argument is
+    /// the observed clock.
     pub(super) async fn run(
         &self,
         commands: impl Fn(ScriptForm, &[u8]) -> Pipeline,
@@ -119,8 +121,8 @@ impl Connection {
         if broken && may_be_old { self.run_once(&commands).await } else { outcome }
     }
 
-    /// The clock that was read, if what was read with it may be used: it is the one that was greeted, and has not gone back. If not, the
-    /// next command greets again.
+    /// Returns the clock if the values that were read with it may be used: its term is that of the handshake, and it has not gone back.
+    /// Otherwise, the next command begins with a new handshake.
     pub(super) fn accept_read(&self, sent_on: SentOn, reading: Option<Reading>) -> Option<Reading> {
         let usable = reading.filter(|reading| sent_on.seen.is_before(reading));
         match &usable {
@@ -130,9 +132,9 @@ impl Connection {
         usable
     }
 
-    /// Whether what a script has written counts: it was written on the server that this node still takes for the primary.
+    /// Returns whether a script's writes count: this node still considers the server that ran it the primary.
     pub(super) fn accept_write(&self, sent_on: SentOn, reading: &Reading) -> bool {
-        // Noted before another server can be greeted, which is told.
+        // Under the lock, so that the handshake with another server passes this reading.
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let is_current = state.current.as_ref().is_some_and(|current| current.number == sent_on.number);
         let counts = is_current && sent_on.seen.is_before(reading);
@@ -146,8 +148,8 @@ impl Connection {
         counts
     }
 
-    /// Whether the sentinels, if there are any, still call the server the primary to which a command was sent. If not, the next command
-    /// connects again.
+    /// Returns whether the sentinels, if there are any, still report the server of this connection as the primary. If not, the next
+    /// command connects again.
     pub(super) async fn is_still_primary(&self, sent_on: SentOn) -> RedisResult<bool> {
         let Source::Sentinel(sentinels) = &self.source else { return Ok(true) };
         let current = self.current().filter(|current| current.number == sent_on.number);
@@ -159,14 +161,22 @@ impl Connection {
         Ok(is_primary)
     }
 
-    /// Gives the connection up; the next command makes a new one.
+    pub(super) fn topology(&self) -> &'static str {
+        match self.source {
+            Source::Client(_) => "single",
+            Source::Sentinel(_) => "sentinel",
+            Source::Manager(_) => "connection of the application",
+        }
+    }
+
+    /// Drops the connection; the next command establishes a new one.
     pub(super) fn reset(&self) {
         self.state.write().unwrap_or_else(PoisonError::into_inner).current = None;
     }
 
     async fn send_once(&self, command: &Cmd) -> RedisResult<(Value, SentOn)> {
         let Established { transport, number, term, .. } = self.established().await?;
-        // Before it is sent: an answer may be late, but is not older.
+        // Read before the command is sent: however late the reply is, the server's clock was at least this far.
         let sent_on = self.sent_on(number, term);
         let outcome = match transport {
             Transport::Own(mut connection) => connection.send_packed_command(command).await.and_then(Value::extract_error),
@@ -178,7 +188,10 @@ impl Connection {
         Ok((outcome?, sent_on))
     }
 
-    async fn run_once(&self, commands: &impl Fn(ScriptForm, &[u8]) -> Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, SentOn)> {
+    async fn run_once(
+        &self,
+        commands: &impl Fn(ScriptForm, &[u8]) -> Pipeline,
+    ) -> RedisResult<(Vec<RedisResult<Value>>, SentOn)> {
         let Established { transport, number, term, .. } = self.established().await?;
         let sent_on = self.sent_on(number, term);
         let seen = sent_on.seen.to_bytes(0);
@@ -225,7 +238,7 @@ impl Connection {
         let (transport, term, primary) = match &self.source {
             Source::Manager(manager) => {
                 let (term, version) = self.handshake(&mut manager.clone(), 0).await?;
-                let form = if version < 7 { ScriptForm::Source } else { ScriptForm::Sha };
+                let form = if version.replicates_scripts() { ScriptForm::Source } else { ScriptForm::Sha };
                 (Transport::Managed(manager.clone(), Arc::new(PrimaryGuard { script: Script::guard(term), form })), term, None)
             }
             Source::Client(client) => self.establish_own(client, None).await?,
@@ -242,7 +255,11 @@ impl Connection {
         Ok(established)
     }
 
-    async fn establish_own(&self, client: &Client, primary: Option<Arc<Primary>>) -> RedisResult<(Transport, Term, Option<Arc<Primary>>)> {
+    async fn establish_own(
+        &self,
+        client: &Client,
+        primary: Option<Arc<Primary>>,
+    ) -> RedisResult<(Transport, Term, Option<Arc<Primary>>)> {
         // The caller limits the time of each command.
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.limit)).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
@@ -251,20 +268,28 @@ impl Connection {
         Ok((Transport::Own(connection), term, primary))
     }
 
-    /// Passes the latest observed clock to a server, and returns its term and the server's major version.
-    async fn handshake(&self, connection: &mut impl ConnectionLike, rule: u64) -> RedisResult<(Term, u8)> {
+    /// Passes the latest observed clock to a server, and returns its term and the server's version. Fails if the version is too old.
+    async fn handshake(&self, connection: &mut impl ConnectionLike, rule: u64) -> RedisResult<(Term, Version)> {
         let last = self.state.read().unwrap_or_else(PoisonError::into_inner).term;
         let seen = last.map_or(Seen::NOTHING, |term| Seen { term, number: self.seen.load(Ordering::Acquire) });
         let mut handshake = self.handshake.command(ScriptForm::Source, &[&self.clock]);
         let answer: Vec<u8> = handshake.arg(&seen.to_bytes(rule)[..]).query_async(connection).await?;
-        let Some((reading, [version])) = Reading::split(&answer) else {
-            return Err((ErrorKind::UnexpectedReturnType, "the clock has another form than expected").into());
+        let decoded = Reading::split(&answer).and_then(|(reading, version)| Some((reading, Version::parse(version)?)));
+        let Some((reading, version)) = decoded else {
+            return Err((ErrorKind::UnexpectedReturnType, "the clock is malformed").into());
         };
+        let version = version.check()?;
         self.observe(&reading);
-        Ok((reading.term, *version))
+        Ok((reading.term, version))
     }
 
-    async fn send_guarded(&self, mut manager: ConnectionManager, guard: &PrimaryGuard, command: &Cmd, seen: Seen) -> RedisResult<Value> {
+    async fn send_guarded(
+        &self,
+        mut manager: ConnectionManager,
+        guard: &PrimaryGuard,
+        command: &Cmd,
+        seen: Seen,
+    ) -> RedisResult<Value> {
         let seen = seen.to_bytes(0);
         let commands = |form| {
             let mut check = guard.script.command(form, &[&self.clock]);
@@ -280,7 +305,7 @@ impl Connection {
         match (replies.pop(), replies.pop()) {
             (Some(reply), Some(Ok(_))) => reply,
             (_, Some(Err(error))) => Err(error),
-            _ => Err((ErrorKind::UnexpectedReturnType, "fewer answers than commands").into()),
+            _ => Err((ErrorKind::UnexpectedReturnType, "fewer replies than commands").into()),
         }
     }
 
@@ -299,9 +324,9 @@ impl Connection {
     }
 }
 
-fn forget_if(state: &RwLock<State>, is_meant: impl FnOnce(&Established) -> bool) {
+fn forget_if(state: &RwLock<State>, is_affected: impl FnOnce(&Established) -> bool) {
     let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-    if state.current.as_ref().is_some_and(is_meant) {
+    if state.current.as_ref().is_some_and(is_affected) {
         state.current = None;
     }
 }
@@ -348,10 +373,6 @@ fn breaks(error: &RedisError) -> bool {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.source {
-            Source::Client(_) => "Connection::Client",
-            Source::Sentinel(_) => "Connection::Sentinel",
-            Source::Manager(_) => "Connection::Manager",
-        })
+        f.debug_struct("Connection").field("topology", &self.topology()).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use redis::{Cmd, Value, cmd};
 use super::script::{Script, ScriptForm};
 use crate::backend::contract::FetchLock;
 
-/// The fetch locks of this node. They carry a unique token, so that a node never releases another node's lock.
+/// The commands for the fetch locks of this node. A lock has the node's unique token, so that no other node can release it.
 #[derive(Debug)]
 pub(super) struct FetchLockCommands {
     node: String,

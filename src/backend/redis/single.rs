@@ -10,8 +10,8 @@ use super::{
     batch::{ATTEMPTS, ReadBatcher},
     clock::{self, Reading},
     connection::{Connection, SentOn},
-    error::{primary_keeps_changing, from_redis, primary_unconfirmed, malformed_reply},
-    feed::{BATCH, WORTH_READING, announced, position},
+    error::{from_redis, malformed_reply, primary_keeps_changing, primary_unconfirmed},
+    feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
     fetch_lock::FetchLockCommands,
     key_names::KeyNames,
     memo::{Memo, Note, Proof},
@@ -40,7 +40,6 @@ use crate::{
 /// A hit is one `MGET` of the clock, the entry and the records of its tags. The tags are known from the route, or from the last
 /// time that this node read the entry; the records of other tags are read after it. While nothing is invalidated, the clock and
 /// the entry are enough.
-#[derive(Debug)]
 pub(super) struct Single {
     connection: Arc<Connection>,
     batcher: Arc<ReadBatcher>,
@@ -51,7 +50,6 @@ pub(super) struct Single {
     scripts: Scripts,
 }
 
-#[derive(Debug)]
 struct Scripts {
     prepare: Script,
     put: Script,
@@ -92,6 +90,15 @@ impl Single {
         &self.options
     }
 
+    pub(super) fn names(&self) -> &KeyNames {
+        &self.names
+    }
+
+    /// Returns the kind of source of the connection, for `Debug`.
+    pub(super) fn topology(&self) -> &'static str {
+        self.connection.topology()
+    }
+
     /// Reads the clock, batched with concurrent reads.
     pub(super) async fn clock(&self) -> Result<Epoch, Error> {
         Ok(self.read(Keys::new()).await?.clock.epoch)
@@ -107,7 +114,9 @@ impl Single {
     async fn read_validated(&self, key: &Key, note: &Note, entry: String) -> Result<ValidatedRead, Error> {
         let snapshot = self.read(smallvec![entry]).await?;
         let epoch = snapshot.clock.epoch;
-        let Some(DecodedEntry { stored, id }) = self.decode(key, &note.tags, &snapshot) else { return Ok(ValidatedRead::Miss(epoch)) };
+        let Some(DecodedEntry { stored, id }) = self.decode(key, &note.tags, &snapshot) else {
+            return Ok(ValidatedRead::Miss(epoch));
+        };
         Ok(match note.proves(Proof { id, at: epoch }) {
             true => ValidatedRead::Usable(ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(epoch) }),
             false => ValidatedRead::Unvalidated,
@@ -115,7 +124,13 @@ impl Single {
     }
 
     /// Returns the entry if the records of its tags allow it. The records of known tags are read together with the entry.
-    async fn read_and_judge(&self, key: &Key, digest: &[u8; 32], known: &[Tag], note: Option<Note>) -> Result<ReadOutcome, Error> {
+    async fn read_and_judge(
+        &self,
+        key: &Key,
+        digest: &[u8; 32],
+        known: &[Tag],
+        note: Option<Note>,
+    ) -> Result<ReadOutcome, Error> {
         let tags = note.as_ref().map_or(known, |note| &note.tags);
         let names = iter::once(self.names.entry(digest)).chain(tags.iter().map(|tag| self.names.record(tag)));
         let mut snapshot = self.read(names.collect()).await?;
@@ -223,9 +238,9 @@ impl Single {
     }
 
     pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
-        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(POLL_BYTES).arg(STREAM_BYTES);
         let outcome = self.run_script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
-        announced(last, outcome.replies.first().ok_or_else(malformed_reply)?)
+        parse_poll(last, outcome.replies.first().ok_or_else(malformed_reply)?)
     }
 
     /// Reads the position of the end of the invalidation stream.
@@ -235,7 +250,7 @@ impl Single {
 
     /// Registers the function for other programs on the server.
     pub(super) async fn install_function(&self) -> Result<(), Error> {
-        let library = library(WORTH_READING, self.options.stream_life());
+        let library = library(STREAM_BYTES, self.options.stream_life());
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(library);
         self.connection.send(&load).await.map_err(from_redis).map(drop)
@@ -245,8 +260,8 @@ impl Single {
     fn check_replicas(&self, replies: &[Value]) -> Result<(), Error> {
         match (replies.get(1), self.options.replicas) {
             (Some(Value::Int(had)), Some(wanted)) if *had < i64::from(wanted) => Err(Error::unavailable(format!(
-                "only {had} of {wanted} replicas have confirmed the invalidation, which is carried out again until they do: \
-                 see to the replicas, or ask `durability` for fewer"
+                "only {had} of {wanted} replicas have confirmed the invalidation, which is repeated until they do: \
+                 check the replicas, or set `durability` to fewer"
             ))),
             _ => Ok(()),
         }
@@ -283,7 +298,9 @@ impl RemoteStore for Single {
             ValidatedRead::Usable(read) => Ok(read),
             // Boxed: rare, and otherwise part of every lookup's future.
             ValidatedRead::Miss(epoch) => with_deadline_since(began, limit, Box::pin(self.miss(known, epoch))).await,
-            ValidatedRead::Unvalidated => with_deadline_since(began, limit, Box::pin(self.read_and_judge(key, &digest, known, note))).await,
+            ValidatedRead::Unvalidated => {
+                with_deadline_since(began, limit, Box::pin(self.read_and_judge(key, &digest, known, note))).await
+            }
         }
     }
 
@@ -316,7 +333,7 @@ impl RemoteStore for Single {
         let tags = invalidation.tags();
         let arguments = |command: &mut Cmd| {
             command.arg(kind_of(invalidation)).arg(expired_at(invalidation)).arg(&self.names.record);
-            command.arg(WORTH_READING).arg(self.options.stream_life().as_secs());
+            command.arg(STREAM_BYTES).arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];

@@ -12,11 +12,11 @@ use crate::{
     tag::Tag,
 };
 
-/// Returns the validity of an entry by the records that were read for the tags `asked`; `None` if the entry has other tags.
-pub(super) fn judge(clock: Epoch, stored: &Stored, asked: &[Tag], records: &[Option<Bytes>]) -> Option<Judgement> {
-    let record = |tag| Some(records[asked.iter().position(|asked| asked == tag)?].as_ref());
+/// Returns the validity of an entry by the records that were read for the tags `read_tags`; `None` if the entry has other tags.
+pub(super) fn judge(clock: Epoch, stored: &Stored, read_tags: &[Tag], records: &[Option<Bytes>]) -> Option<Judgement> {
+    let record = |tag| Some(records[read_tags.iter().position(|read_tags| read_tags == tag)?].as_ref());
     // Usually they are the same tags in the same order.
-    if stored.tags() == asked {
+    if stored.tags() == read_tags {
         return Some(judge_all(clock, stored.born(), records));
     }
     let judgements = stored.tags().iter().map(|tag| Some(judge_by(clock, stored.born(), record(tag)?)));

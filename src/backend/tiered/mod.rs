@@ -87,7 +87,12 @@ type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl<F: SharedStore> Tiered<F> {
     /// Creates a store that reads the clock of `far` before each use of a copy. Copies take as many bytes as `near` may.
     pub fn new(near: Memory, far: F) -> Self {
-        Self { near: Arc::new(NearCopies::new(near)), far: Arc::new(far), validation: Validation::Strict, clock: Clock::default() }
+        Self {
+            near: Arc::new(NearCopies::new(near)),
+            far: Arc::new(far),
+            validation: Validation::Strict,
+            clock: Clock::default(),
+        }
     }
 }
 

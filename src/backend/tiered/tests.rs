@@ -1,17 +1,22 @@
 //! Tests of the near tier.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 
 use super::Tiered;
 use crate::{
     backend::{
-        SharedStore,
+        FeedBatch, InvalidationFeed, SharedStore,
         contract::{Backend, Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         memory::Memory,
         validity::Validity,
     },
+    clock::ManualClock,
     entry::{
         epoch::Epoch,
         stored::{Content, Stored},
@@ -62,6 +67,13 @@ impl SharedStore for FarStore {
     }
 }
 
+#[async_trait]
+impl InvalidationFeed for FarStore {
+    async fn invalidations_since(&self, _last: Option<u64>) -> Result<FeedBatch, Error> {
+        Ok(FeedBatch::new(self.epoch().await?, 0, Vec::new()))
+    }
+}
+
 fn stored(born: Epoch) -> Arc<Stored> {
     Arc::new(Stored::new(born, Vec::new(), Content::Tombstone))
 }
@@ -80,7 +92,10 @@ async fn an_epoch_of_another_incarnation_does_not_validate_a_copy() {
         tiered.far.set(Epoch::of(1, 9), Some(Arc::clone(&copy)));
         assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
         tiered.far.set(Epoch::of(2, 9), None);
-        assert!(tiered.get(&key, &[]).await.unwrap().found.is_none(), "a copy that was invalidated at 5 counts as validated at 9");
+        assert!(
+            tiered.get(&key, &[]).await.unwrap().found.is_none(),
+            "a copy that was invalidated at 5 counts as validated at 9"
+        );
     }
 }
 
@@ -95,5 +110,29 @@ async fn a_copy_is_used_while_the_clock_is_unchanged_and_no_longer() {
     for clock in [Epoch::of(2, 3), Epoch::of(3, 2)] {
         tiered.far.set(clock, None);
         assert!(tiered.get(&key, &[]).await.unwrap().found.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_measured_by_the_clock_of_the_tier() {
+    const SPAN: Duration = Duration::from_secs(1);
+    const MOMENT: Duration = Duration::from_millis(1);
+    let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
+    let clock = ManualClock::new();
+    let tiered = || {
+        let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
+        Tiered::new(Memory::new(1 << 20), far)
+    };
+    for tiered in [tiered().with_clock(&clock).lease(SPAN), tiered().lease(SPAN).with_clock(&clock)] {
+        tiered.get(&key, &[]).await.unwrap();
+        // Only while this test sleeps does the follower poll.
+        sleep(SPAN).await;
+        tiered.get(&key, &[]).await.unwrap();
+        clock.advance(SPAN - MOMENT);
+        assert!(tiered.get_now(&key).is_some());
+        clock.advance(MOMENT);
+        assert!(tiered.get_now(&key).is_none(), "a copy was used after the lease had ended");
+        sleep(SPAN).await;
+        assert!(tiered.get_now(&key).is_some(), "the lease was not renewed");
     }
 }

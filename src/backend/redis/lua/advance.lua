@@ -1,4 +1,4 @@
--- KEYS: clock. Takes the next epoch.
+-- KEYS: clock. Advances the clock to the next epoch.
 local clock = current_clock(KEYS[1])
 clock.epoch = next_epoch(clock.epoch)
 set_clock(KEYS[1], clock)

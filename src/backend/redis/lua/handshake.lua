@@ -1,3 +1,3 @@
--- KEYS: clock. Reads the clock, after a look at which server this is; the server's major version stands behind it.
+-- KEYS: clock. Returns the clock of this primary, followed by the version of the server, such as 7.0.
 local clock = current_clock(KEYS[1])
-return reading(clock) .. string.char(clock.version)
+return reading(clock) .. clock.version

@@ -1,4 +1,4 @@
--- A record with one more expiry; the rules by which expiries are merged, and their reasons, stand in expiries.rs.
+-- Returns a record with one more expiry. The rules for merging expiries are explained in expiries.rs.
 local function with_expiry(raw, epoch, at)
     local list, now = {}, at
     for place = 17, #raw, 16 do
@@ -25,7 +25,7 @@ local function with_expiry(raw, epoch, at)
     return table.concat(parts)
 end
 
--- Invalidates what has one of the tags ('hard'), makes it stale ('soft', at the time `now`), or invalidates everything ('all').
+-- Invalidates the entries with one of the tags ('hard'), makes them stale from the time `now` on ('soft'), or invalidates all ('all').
 local function invalidate(names, kind, limits, tags, now)
     local clock = current_clock(names.clock)
     if kind == 'all' then
@@ -34,7 +34,7 @@ local function invalidate(names, kind, limits, tags, now)
         clock.epoch = next_epoch(clock.epoch)
         for _, tag in ipairs(tags) do
             local key = names.record .. tag
-            -- A record that is missing is not created: it makes everything dead that has the tag.
+            -- A missing record is not created: without it, every entry with the tag is dead.
             local raw = get_string(key)
             if marks(raw, clock.incarnation) then
                 local raised = kind == 'hard' and record(clock.incarnation, clock.epoch) or with_expiry(raw, clock.epoch, now)

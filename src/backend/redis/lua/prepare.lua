@@ -1,4 +1,4 @@
--- KEYS: clock. ARGV: prefix of records, their life in milliseconds, tags. Creates the records that are missing, and reads the clock.
+-- KEYS: clock. ARGV: prefix of records, their time to live in milliseconds, tags. Creates the missing records, and returns the clock.
 local clock = current_clock(KEYS[1])
 for i = 3, #ARGV do
     local key = ARGV[1] .. ARGV[i]

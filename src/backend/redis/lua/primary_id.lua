@@ -1,4 +1,4 @@
--- The reign of this node over its slots: it ends with a restart and with a failover.
+-- Returns the id of this node while it is the primary of its slots: it changes with a restart and with a failover.
 local function primary_id()
     return string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 end

@@ -1,4 +1,5 @@
--- KEYS: record. ARGV: what must be there, if anything; what is to be there, its life in milliseconds.
+-- KEYS: record. ARGV: expected record, empty if it must be missing; new record, its time to live in milliseconds. Returns 1 if the record
+-- was replaced.
 local primary = primary_id()
 local raw = redis.pcall('GET', KEYS[1])
 local present = type(raw) == 'string' and raw or ''

@@ -1,4 +1,4 @@
-//! What stands in for TLS without its feature.
+//! The replacement for TLS without its feature.
 
 use redis::{Client, cluster::ClusterClientBuilder};
 
