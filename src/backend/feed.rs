@@ -1,45 +1,45 @@
-//! The traits of a store that can stand behind a near tier.
+//! The traits of a store in front of which a near tier can be placed.
 
 use async_trait::async_trait;
 
 use super::contract::{Backend, Invalidation};
 use crate::{entry::epoch::Epoch, error::Error};
 
-/// A store that may stand behind memory, since it shows its clock.
+/// A store that exposes its epoch, so that copies of its entries can be validated by it.
 ///
-/// While the epoch is what it was when an entry was last found usable, the entry is usable still: so the epoch must grow with every
-/// invalidation *after* that has taken effect for whoever reads.
+/// While the epoch is the one at which an entry was last found valid, the entry is still valid. So an invalidation must advance the
+/// epoch *after* it has taken effect for every reader.
 #[async_trait]
 pub trait SharedStore: Backend {
-    /// The epoch as it is now; of all that is asked of a store the cheapest.
+    /// Returns the current epoch. This is the cheapest operation of a store.
     async fn epoch(&self) -> Result<Epoch, Error>;
 }
 
-/// A store that announces each invalidation, for those who keep copies of what it holds.
+/// A store that publishes its invalidations, so that copies of its entries can be used without contacting it.
 #[async_trait]
 pub trait InvalidationFeed: SharedStore {
-    /// Returns what has been announced after position `last`, or the first part of it; without `last`, only where the announcements
-    /// end now.
+    /// Returns the invalidations that were published after position `last`, or the first part of them. Without `last`, it returns only
+    /// the current end of the feed.
     ///
-    /// An invalidation that has returned before this is called has been announced.
+    /// Every invalidation that returned before this call has been published.
     async fn invalidations_since(&self, last: Option<u64>) -> Result<FeedBatch, Error>;
 }
 
-/// What has been announced.
+/// A batch of published invalidations.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FeedBatch {
-    /// The epoch when this was read.
+    /// The epoch at the read.
     pub epoch: Epoch,
-    /// Where the announcements ended then: a position that grows with each.
+    /// The end of the feed at the read: a position that grows with each invalidation.
     pub last: u64,
-    /// Announcements without a gap, each with the position where it ends. None, although some were made since the position that was
-    /// asked for, if the first of them is lost or if they are too many to be read: the node drops its copies, and goes on at `last`.
+    /// Consecutive invalidations, each with the position of its end. The list is empty although the feed has grown if the first of the
+    /// new invalidations was lost, or if there are too many to read: the node then drops its copies, and continues at `last`.
     pub invalidations: Vec<(u64, Invalidation)>,
 }
 
 impl FeedBatch {
-    /// Puts together what was read.
+    /// Creates a batch from its parts.
     pub fn new(epoch: Epoch, last: u64, invalidations: Vec<(u64, Invalidation)>) -> Self {
         Self { epoch, last, invalidations }
     }

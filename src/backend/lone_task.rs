@@ -1,4 +1,4 @@
-//! A background task of which one runs at a time.
+//! A background task that runs at most once at a time.
 
 use std::sync::{
     Arc,
@@ -7,18 +7,18 @@ use std::sync::{
 
 use tokio::runtime::Handle;
 
-/// Runs one background task at a time, and can start the next one when that has ended, be it with its runtime.
+/// Runs at most one background task at a time. After the task, or the runtime that it ran in, has ended, another one can be started.
 #[derive(Debug, Default)]
 pub(crate) struct LoneTask(Arc<AtomicBool>);
 
-/// A task that runs; dropped where it ends.
+/// Marks the task as running until it is dropped at the end of the task.
 #[derive(Debug)]
 pub(crate) struct Running(Arc<AtomicBool>);
 
 impl LoneTask {
-    /// Starts the task that `make` returns, unless one runs already. Outside of a runtime nothing is started.
+    /// Starts the task that `make` returns, unless one is running. Does nothing outside of a runtime.
     pub(crate) fn start<F: Future<Output = ()> + Send + 'static>(&self, make: impl FnOnce(Running) -> F) {
-        // Most of the time one runs, and there is nothing to write.
+        // Usually a task is running, and there is nothing to write.
         if self.0.load(Ordering::Acquire) {
             return;
         }
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn one_task_runs_at_a_time_and_another_after_its_runtime_has_ended() {
+    fn one_task_runs_at_a_time_and_another_starts_after_its_runtime_has_ended() {
         let (task, (started, starts)) = (LoneTask::default(), mpsc::channel());
         let start = || {
             let started = started.clone();

@@ -25,8 +25,7 @@ impl Cache {
             Some((scheme, _)) if scheme.strip_prefix("tiered+").is_some_and(is_redis) => tiered(&url["tiered+".len()..]).await,
             Some(("memcached", _)) => memcached(url).await,
             Some(("tiered+memcached", _)) => tiered_memcached(&url["tiered+".len()..]).await,
-            Some((scheme, _)) => Err(Error::invalid_input(unknown_scheme(scheme))),
-            None => Err(Error::invalid_input(format!("`{url}` names no store: begin with one, as in `memory:64mb`"))),
+            _ => Err(Error::invalid_input(UNKNOWN_STORE)),
         }
     }
 }
@@ -120,6 +119,5 @@ fn parse_size(size: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-fn unknown_scheme(scheme: &str) -> String {
-    format!("`{scheme}:` is no store that this version of larder knows: it has `memory:64mb`, `redis://host`, `memcached://host`")
-}
+/// Shows no part of the URL: without a scheme, it may begin with a password.
+const UNKNOWN_STORE: &str = "the URL of the store has an unknown scheme: use `memory:64mb`, `redis://host`, `memcached://host` or one of those after `tiered+`";

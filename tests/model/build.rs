@@ -308,10 +308,13 @@ const TAG_RECORD_SLIPS: [Slip; 6] = [
 const READ_BEFORE_THE_CLAIM: (&str, &str) = ("let clock = registers.clock().await?;", "let clock = reading.clock;");
 
 const LEASE_SLIPS: [Slip; 3] = [
-    Slip { name: "renewed_by_part", edits: &[("Brought::Part => {}", "Brought::Part => self.note(sent_at, Brought::All),")] },
+    Slip {
+        name: "renewed_by_part",
+        edits: &[("PollResult::Part => {}", "PollResult::Part => self.record(sent_at, PollResult::All),")],
+    },
     Slip {
         name: "renewed_by_what_came_after_a_gap",
-        edits: &[("Brought::Gap => self.end()", "Brought::Gap => self.note(sent_at, Brought::All)")],
+        edits: &[("PollResult::Gap => self.end()", "PollResult::Gap => self.record(sent_at, PollResult::All)")],
     },
     Slip {
         name: "holder_does_not_look_at_his_clock",

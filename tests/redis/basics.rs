@@ -1,8 +1,8 @@
 use axum::{Router, routing};
-use larder::Cache;
+use larder::{Cache, Memory, Redis, Tiered};
 
 use crate::{
-    places::{everywhere, patient},
+    places::{LEASE, everywhere, patient},
     servers::redis::Redis as Server,
     support::{Runs, get, minute, numbered},
 };
@@ -10,6 +10,28 @@ use crate::{
 fn app(cache: &Cache, runs: &Runs) -> Router {
     let layer = minute(cache).tags(["posts", "post:{id}"]);
     Router::new().route("/posts/{id}", routing::get(numbered(runs)).layer(layer))
+}
+
+#[tokio::test]
+async fn debug_output_is_short_and_shows_neither_internals_nor_passwords() {
+    for scheme in [
+        "redis://user:secret@127.0.0.1:1",
+        "redis+sentinel://user:secret@127.0.0.1:1/mymaster",
+        "redis+cluster://user:secret@127.0.0.1:1",
+    ] {
+        let builder = Redis::builder().namespace("shop");
+        let redis = builder.clone().connect(scheme).await.unwrap();
+        let tiered = Tiered::new(Memory::new(1 << 20), redis.clone()).lease(LEASE);
+        for shown in [
+            format!("{redis:?}"),
+            format!("{:?}", Cache::new(redis)),
+            format!("{:?}", Cache::new(tiered)),
+            format!("{builder:?}"),
+        ] {
+            assert!(shown.contains("shop") && shown.len() < 500, "{shown}");
+            assert!(!["secret", "hasher", "RandomState", "seed"].iter().any(|internal| shown.contains(internal)), "{shown}");
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use axum::{Router, routing};
 use larder::{Cache, Redis, RedisBuilder};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep},
+};
 
 use crate::{
     places::{everywhere, manager, patient},
@@ -236,4 +240,57 @@ fn thousands_of_tags_are_invalidated_at_once() {
             assert_eq!(get(app, "/posts/4999").await.text(), "run 2", "{:?}", site.place);
         }
     });
+}
+
+/// Relays connections to a server whose handshake reports another version. Returns the URL.
+async fn with_version(server: &Server, version: &'static str) -> String {
+    let info: String = server.run("INFO server");
+    let actual = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap();
+    let actual = actual.rsplit_once('.').unwrap().0.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, port) = (format!("redis://{}", listener.local_addr().unwrap()), server.port);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let actual = actual.clone();
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = TcpStream::connect(("127.0.0.1", port)).await.unwrap().into_split();
+                tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                    let reply = with_version_in_reply(&buffer[..read], &actual, version);
+                    if to_client.write_all(&reply).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Replaces the version in the reply to a handshake: a string of the clock, 32 bytes, and the version.
+fn with_version_in_reply(reply: &[u8], actual: &str, version: &str) -> Vec<u8> {
+    let clock = reply.strip_prefix(format!("${}\r\n", 32 + actual.len()).as_bytes());
+    match clock.and_then(|clock| clock.strip_suffix(format!("{actual}\r\n").as_bytes())) {
+        Some(clock) if clock.len() == 32 => {
+            [format!("${}\r\n", 32 + version.len()).as_bytes(), clock, version.as_bytes(), b"\r\n"].concat()
+        }
+        _ => reply.to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_server_before_redis_6_2_is_refused() {
+    let server = Server::start();
+    let message = "this server is Redis 6.0: larder needs 6.2 or later";
+    let old = with_version(&server, "6.0").await;
+    let error = patient().connect(&old).await.unwrap_err();
+    assert_eq!(error.to_string(), message);
+    let cache = Cache::new(patient().from_connection(manager(&old).await));
+    let error = cache.invalidate_tags(["posts"]).await.unwrap_err();
+    assert!(error.is_unavailable() && error.to_string() == message, "{error:?}");
+
+    let supported = patient().connect(&with_version(&server, "6.2").await).await.unwrap();
+    Cache::new(supported).invalidate_tags(["posts"]).await.unwrap();
 }

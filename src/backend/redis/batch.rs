@@ -20,8 +20,8 @@ use tokio::{
 
 use super::{
     clock::Reading,
-    connection::Link,
-    error::{changing, failed, unexpected},
+    connection::Connection,
+    error::{from_redis, malformed_reply, primary_keeps_changing},
     question::{Answer, Keys, PendingRead, ReadBatch},
     snapshot::Snapshot,
 };
@@ -34,10 +34,10 @@ use crate::{backend::remote::deadline_exceeded, error::Error};
 /// server works while further reads are prepared.
 #[derive(Debug)]
 pub(super) struct ReadBatcher {
-    link: Arc<Link>,
+    connection: Arc<Connection>,
     clock: String,
     limit: Duration,
-    asked: Mutex<ReadBatch>,
+    batch: Mutex<ReadBatch>,
     /// The moving average of the reply size per read, in bytes.
     typical: AtomicUsize,
 }
@@ -54,22 +54,22 @@ enum Enqueued {
 const MAX_BATCH: usize = 16;
 /// The target size of a reply. The first read of a batch waits for the last, so a long reply delays all of them.
 const MAX_REPLY_BYTES: usize = 64 << 10;
-/// The maximum number of attempts at a read while the term of the clock keeps changing.
+/// The maximum number of attempts at a read while the term of the clock keeps primary_keeps_changing.
 pub(super) const ATTEMPTS: usize = 4;
 
 impl ReadBatcher {
     /// Creates a batcher; `clock` is the key of the clock, and `limit` applies to each command.
-    pub(super) fn new(link: Arc<Link>, clock: &str, limit: Duration) -> Arc<Self> {
-        Arc::new(Self { link, clock: clock.to_owned(), limit, asked: Mutex::default(), typical: AtomicUsize::new(1) })
+    pub(super) fn new(connection: Arc<Connection>, clock: &str, limit: Duration) -> Arc<Self> {
+        Arc::new(Self { connection, clock: clock.to_owned(), limit, batch: Mutex::default(), typical: AtomicUsize::new(1) })
     }
 
     /// Reads the keys with these names. The read starts after this call, and fails if it takes longer than the limit.
     pub(super) async fn read(self: &Arc<Self>, names: Keys) -> Result<Arc<Snapshot>, Error> {
-        let (answered, joined) = self.join(names);
+        let (answered, enqueued) = self.join(names);
         // Spawned: if one caller is dropped, the others must still receive the reply.
-        match joined {
-            Enqueued::Opens => _ = tokio::spawn(BatchTask(Some(Arc::clone(self))).ask()),
-            Enqueued::Fills(asked) => _ = tokio::spawn(Arc::clone(self).send(asked, Instant::now())),
+        match enqueued {
+            Enqueued::Opens => _ = tokio::spawn(BatchTask(Some(Arc::clone(self))).run()),
+            Enqueued::Fills(reads) => _ = tokio::spawn(Arc::clone(self).send(reads, Instant::now())),
             Enqueued::Joins => {}
         }
         answered.await.map_err(|gone| Error::unavailable("the batch was dropped before Redis replied").with_source(gone))?
@@ -78,40 +78,40 @@ impl ReadBatcher {
     fn join(&self, names: Keys) -> (Receiver<Answer>, Enqueued) {
         let mut batch = self.lock();
         let (answered, number) = batch.join(names);
-        let joined = match number {
+        let enqueued = match number {
             Some(1) => Enqueued::Opens,
             Some(MAX_BATCH) => Enqueued::Fills(batch.take()),
             _ => Enqueued::Joins,
         };
-        (answered, joined)
+        (answered, enqueued)
     }
 
-    async fn send(self: Arc<Self>, mut asked: Vec<PendingRead>, began: Instant) {
+    async fn send(self: Arc<Self>, mut reads: Vec<PendingRead>, began: Instant) {
         let most = (MAX_REPLY_BYTES / self.typical.load(Ordering::Relaxed).max(1)).clamp(1, MAX_BATCH);
-        while asked.len() > most {
-            let company = asked.split_off(asked.len() - most);
+        while reads.len() > most {
+            let rest = reads.split_off(reads.len() - most);
             let this = Arc::clone(&self);
-            tokio::spawn(async move { this.answer(company, began).await });
+            tokio::spawn(async move { this.answer(rest, began).await });
         }
-        self.answer(asked, began).await;
+        self.answer(reads, began).await;
     }
 
-    async fn answer(&self, mut asked: Vec<PendingRead>, began: Instant) {
-        asked.retain(PendingRead::is_wanted);
-        if asked.is_empty() {
+    async fn answer(&self, mut reads: Vec<PendingRead>, began: Instant) {
+        reads.retain(PendingRead::is_wanted);
+        if reads.is_empty() {
             return;
         }
-        let command = self.command(asked.iter().flat_map(PendingRead::names));
+        let command = self.command(reads.iter().flat_map(PendingRead::names));
         let mut reading = pin!(self.read_together(&command));
         match timeout(self.limit.saturating_sub(began.elapsed()), reading.as_mut()).await {
             Ok(Ok((clock, values))) => {
-                self.note_size(&values, asked.len());
+                self.note_size(&values, reads.len());
                 let mut values = values.into_iter();
-                asked.into_iter().for_each(|read| read.answer(clock, &mut values));
+                reads.into_iter().for_each(|read| read.answer(clock, &mut values));
             }
-            Ok(Err(error)) => fail(asked, &error),
+            Ok(Err(error)) => fail(reads, &error),
             Err(elapsed) => {
-                fail(asked, &deadline_exceeded(self.limit, elapsed));
+                fail(reads, &deadline_exceeded(self.limit, elapsed));
                 // Awaited even so: later reads use the connection that it may be establishing.
                 let _ = reading.await;
             }
@@ -133,25 +133,25 @@ impl ReadBatcher {
 
     async fn read_together(&self, command: &Cmd) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
         for _ in 0..ATTEMPTS {
-            let (value, stand) = self.link.ask(command).await.map_err(failed)?;
-            let Value::Array(values) = value else { return Err(unexpected()) };
+            let (value, sent_on) = self.connection.send(command).await.map_err(from_redis)?;
+            let Value::Array(values) = value else { return Err(malformed_reply()) };
             let mut values = values.into_iter().map(bytes);
             let clock = values.next().flatten().and_then(|clock| Some(Reading::split(&clock)?.0));
-            if let Some(clock) = self.link.accepted(stand, clock) {
+            if let Some(clock) = self.connection.accept_read(sent_on, clock) {
                 return Ok((clock, values.collect()));
             }
         }
-        Err(changing())
+        Err(primary_keeps_changing())
     }
 
-    fn note_size(&self, values: &[Option<Bytes>], asked: usize) {
+    fn note_size(&self, values: &[Option<Bytes>], count: usize) {
         let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
         let typical = self.typical.load(Ordering::Relaxed);
-        self.typical.store((typical * 7 + bytes / asked.max(1)).div_ceil(8), Ordering::Relaxed);
+        self.typical.store((typical * 7 + bytes / count.max(1)).div_ceil(8), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, ReadBatch> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,15 +159,15 @@ impl ReadBatcher {
 struct BatchTask(Option<Arc<ReadBatcher>>);
 
 impl BatchTask {
-    async fn ask(mut self) {
+    async fn run(mut self) {
         let Some(batcher) = &self.0 else { return };
         let began = Instant::now();
         // Tasks that are ready run first, and may add their reads. The timeout bounds the wait for a task that blocks its thread.
         let _ = timeout(batcher.limit, yield_now()).await;
         // Later reads are sent with another command. Earlier ones may already have been sent as a full batch.
-        let asked = batcher.lock().take();
+        let reads = batcher.lock().take();
         if let Some(batcher) = self.0.take() {
-            batcher.send(asked, began).await;
+            batcher.send(reads, began).await;
         }
     }
 }
@@ -181,8 +181,8 @@ impl Drop for BatchTask {
     }
 }
 
-fn fail(asked: Vec<PendingRead>, error: &Error) {
-    asked.into_iter().for_each(|read| read.fail(error));
+fn fail(reads: Vec<PendingRead>, error: &Error) {
+    reads.into_iter().for_each(|read| read.fail(error));
 }
 
 /// Returns the value of a key, if larder can have written it.
@@ -204,7 +204,7 @@ mod tests {
     fn batcher() -> Arc<ReadBatcher> {
         let nowhere = Source::Client(Box::new(Client::open("redis://127.0.0.1:1").unwrap()));
         let limit = Duration::from_secs(1);
-        ReadBatcher::new(Arc::new(Link::new(nowhere, "clock", limit)), "clock", limit)
+        ReadBatcher::new(Arc::new(Connection::new(nowhere, "clock", limit)), "clock", limit)
     }
 
     fn join(batcher: &ReadBatcher, number: usize) -> (Receiver<Answer>, Enqueued) {
@@ -220,8 +220,8 @@ mod tests {
             // An equal read does not enlarge the batch.
             assert!(matches!(join(&batcher, number).1, Enqueued::Joins));
         }
-        let Enqueued::Fills(asked) = join(&batcher, MAX_BATCH).1 else { panic!("the batch is not full") };
-        assert_eq!(asked.len(), MAX_BATCH);
+        let Enqueued::Fills(reads) = join(&batcher, MAX_BATCH).1 else { panic!("the batch is not full") };
+        assert_eq!(reads.len(), MAX_BATCH);
         assert!(matches!(join(&batcher, 0).1, Enqueued::Opens));
     }
 
@@ -229,9 +229,9 @@ mod tests {
     async fn a_dropped_batch_fails_its_reads_and_the_next_read_opens_another() {
         let batcher = batcher();
         let (first, _) = join(&batcher, 1);
-        let (other, joined) = join(&batcher, 2);
-        assert!(matches!(joined, Enqueued::Joins));
-        drop(BatchTask(Some(Arc::clone(&batcher))).ask());
+        let (other, enqueued) = join(&batcher, 2);
+        assert!(matches!(enqueued, Enqueued::Joins));
+        drop(BatchTask(Some(Arc::clone(&batcher))).run());
         assert!(first.await.is_err() && other.await.is_err());
         assert!(matches!(join(&batcher, 1).1, Enqueued::Opens));
     }

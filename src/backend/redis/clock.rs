@@ -2,6 +2,7 @@
 
 use redis::Value;
 
+use super::version::Version;
 use crate::entry::epoch::Epoch;
 
 /// The term of one server as the owner of the clock. It ends with a failover, a restart, or the loss of the clock.
@@ -29,9 +30,17 @@ impl Reading {
     }
 }
 
+/// Returns the server's version from the reply of the handshake.
+pub(super) fn version(reply: &Value) -> Option<Version> {
+    match reply {
+        Value::BulkString(bytes) => Version::parse(Reading::split(bytes)?.1),
+        _ => None,
+    }
+}
+
 /// Returns the clock from the beginning of a script's reply.
-pub(super) fn of(answer: &Value) -> Option<Reading> {
-    match answer {
+pub(super) fn of(reply: &Value) -> Option<Reading> {
+    match reply {
         Value::BulkString(bytes) => Some(Reading::split(bytes)?.0),
         Value::Array(parts) => of(parts.first()?),
         _ => None,

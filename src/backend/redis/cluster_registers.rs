@@ -18,11 +18,11 @@ use tokio::sync::Mutex;
 use super::{
     batch::ATTEMPTS,
     clock,
-    error::{changing, failed, unexpected},
-    feed::{BATCH, WORTH_READING, announced, position},
-    key_names::Names,
+    error::{from_redis, malformed_reply, primary_keeps_changing},
+    feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
+    key_names::KeyNames,
     options::Options,
-    script::{Known, ScriptForm, force},
+    script::{Script, ScriptForm, kind_of},
     seen::Latest,
 };
 use crate::{
@@ -36,11 +36,11 @@ use crate::{
     tag::Tag,
 };
 
-/// The clock and the records in a Cluster: each in a slot of its own, so that only single ones change atomically.
-pub(super) struct Slots {
+/// The clock and the tag records in a Cluster. They are in different slots, so only a single one can be changed atomically.
+pub(super) struct ClusterRegisters {
     client: ClusterClient,
     connection: Mutex<Option<(u64, ClusterConnection)>>,
-    pub(super) names: Names,
+    pub(super) names: KeyNames,
     pub(super) options: Options,
     scripts: Scripts,
     seen: Latest,
@@ -48,34 +48,34 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct Scripts {
-    clock: Known,
-    advance: Known,
-    renew: Known,
-    publish: Known,
-    record: Known,
-    swap: Known,
-    poll: Known,
+    handshake: Script,
+    advance: Script,
+    renew: Script,
+    publish: Script,
+    record: Script,
+    swap: Script,
+    poll: Script,
 }
 
-/// How long a record stays pending if whoever made it so never comes back.
+/// The time after which a pending record expires if its fetch does not settle it.
 const PENDING: Duration = Duration::from_secs(5);
 
-impl Slots {
-    pub(super) fn new(client: ClusterClient, names: Names, options: Options) -> Self {
+impl ClusterRegisters {
+    pub(super) fn new(client: ClusterClient, names: KeyNames, options: Options) -> Self {
         let scripts = Scripts {
-            clock: Known::greet(),
-            advance: Known::advance(),
-            renew: Known::renew(),
-            publish: Known::publish(),
-            record: Known::record(),
-            swap: Known::swap(),
-            poll: Known::poll(),
+            handshake: Script::handshake(),
+            advance: Script::advance(),
+            renew: Script::renew(),
+            publish: Script::publish(),
+            record: Script::record(),
+            swap: Script::swap(),
+            poll: Script::poll(),
         };
         Self { client, connection: Mutex::default(), names, options, scripts, seen: Latest::default() }
     }
 
-    /// Sends one command to the node that has its key; once more if its connection turns out to be broken. All that is sent may be
-    /// repeated: what changes a record looks first at what is there.
+    /// Sends one command to the node that has its key, and once more if the connection was broken. Every command may be repeated: a
+    /// change of a record compares first.
     pub(super) async fn send(&self, command: Cmd) -> RedisResult<Value> {
         let (number, mut connection) = self.connected().await?;
         match connection.req_packed_command(&command).await.and_then(Value::extract_error) {
@@ -89,23 +89,25 @@ impl Slots {
     }
 
     pub(super) async fn reading(&self) -> Result<clock::Reading, Error> {
-        Ok(self.on_the_clock(&self.scripts.clock, &[&self.names.clock], |_| {}).await?.0)
+        let (reading, reply) = self.with_clock(&self.scripts.handshake, &[&self.names.clock], |_| {}).await?;
+        clock::version(&reply).ok_or_else(malformed_reply)?.check().map_err(from_redis)?;
+        Ok(reading)
     }
 
     pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
-        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(POLL_BYTES).arg(STREAM_BYTES);
         let keys = [self.names.clock.as_str(), &self.names.stream];
-        announced(last, &self.on_the_clock(&self.scripts.poll, &keys, arguments).await?.1)
+        parse_poll(last, &self.with_clock(&self.scripts.poll, &keys, arguments).await?.1)
     }
 
-    /// Reads where the announcements end.
+    /// Reads the position of the end of the invalidation stream.
     pub(super) async fn position(&self) -> Result<FeedBatch, Error> {
         self.reading().await.map(position)
     }
 
-    /// Gives up the connections to all nodes.
+    /// Drops the connections to all nodes.
     pub(super) fn reset(&self) {
-        // One that is being made is new already.
+        // If the lock is held, a new connection is being established.
         if let Ok(mut connection) = self.connection.try_lock() {
             *connection = None;
         }
@@ -121,7 +123,7 @@ impl Slots {
         Ok(current.insert((NUMBER.fetch_add(1, Ordering::Relaxed), connection)).clone())
     }
 
-    /// Another may have made a new one meanwhile, which stays.
+    /// Drops a connection. A newer one that a concurrent caller established is kept.
     async fn forget(&self, number: u64) {
         let mut current = self.connection.lock().await;
         if current.as_ref().is_some_and(|(current, _)| *current == number) {
@@ -130,48 +132,48 @@ impl Slots {
     }
 
     /// Runs a script on the node that has its first key.
-    async fn script(&self, script: &Known, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<Value, Error> {
-        let command = |sent| {
-            let mut command = script.command(sent, keys);
+    async fn script(&self, script: &Script, keys: &[&str], arguments: impl Fn(&mut Cmd)) -> Result<Value, Error> {
+        let command = |form| {
+            let mut command = script.command(form, keys);
             arguments(&mut command);
             command
         };
         match self.send(command(ScriptForm::Sha)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(command(ScriptForm::Source)).await.map_err(failed)
+                self.send(command(ScriptForm::Source)).await.map_err(from_redis)
             }
-            outcome => outcome.map_err(failed),
+            outcome => outcome.map_err(from_redis),
         }
     }
 
-    /// Runs a script that answers with the clock, and tells it what this node has seen of it.
-    async fn on_the_clock(
+    /// Runs a script that returns the clock. Its first argument is the latest clock that this node observed.
+    async fn with_clock(
         &self,
-        script: &Known,
+        script: &Script,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
     ) -> Result<(clock::Reading, Value), Error> {
         for _ in 0..ATTEMPTS {
-            let told = self.seen.get();
+            let sent = self.seen.get();
             let answer = self
                 .script(script, keys, |command| {
-                    command.arg(&told.to_bytes(0)[..]);
+                    command.arg(&sent.to_bytes(0)[..]);
                     arguments(command);
                 })
                 .await?;
-            let reading = clock::of(&answer).ok_or_else(unexpected)?;
-            if self.seen.note(told, &reading) {
+            let reading = clock::of(&answer).ok_or_else(malformed_reply)?;
+            if self.seen.observe(sent, &reading) {
                 return Ok((reading, answer));
             }
         }
-        Err(changing())
+        Err(primary_keeps_changing())
     }
 
     async fn record(&self, tag: &Tag) -> Result<Option<Versioned>, Error> {
         match self.script(&self.scripts.record, &[&self.names.record(tag)], |_| {}).await? {
             Value::BulkString(record) => Ok(Some(Versioned::new(Bytes::from(record), 0))),
             Value::Nil => Ok(None),
-            _ => Err(unexpected()),
+            _ => Err(malformed_reply()),
         }
     }
 
@@ -179,7 +181,7 @@ impl Slots {
         let record = change.record.to_bytes();
         let life = match change.record {
             Record::Pending { .. } => PENDING,
-            // Longer than any entry: what it is renewed for is nothing but another fetch.
+            // Long: entries do not renew it, only another fetch does.
             Record::Settled { .. } => self.options.settled_life(),
         };
         let arguments = |command: &mut Cmd| {
@@ -189,23 +191,23 @@ impl Slots {
         match self.script(&self.scripts.swap, &[&self.names.record(change.tag)], arguments).await? {
             Value::Int(1) => Ok(Some(Versioned::new(record, 0))),
             Value::Int(0) => Ok(None),
-            _ => Err(unexpected()),
+            _ => Err(malformed_reply()),
         }
     }
 }
 
 #[async_trait]
-impl Registers for Slots {
+impl Registers for ClusterRegisters {
     async fn clock(&self) -> Result<Epoch, Error> {
         Ok(self.reading().await?.epoch)
     }
 
     async fn advance(&self) -> Result<Epoch, Error> {
-        Ok(self.on_the_clock(&self.scripts.advance, &[&self.names.clock], |_| {}).await?.0.epoch)
+        Ok(self.with_clock(&self.scripts.advance, &[&self.names.clock], |_| {}).await?.0.epoch)
     }
 
     async fn renew(&self) -> Result<Epoch, Error> {
-        Ok(self.on_the_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.0.epoch)
+        Ok(self.with_clock(&self.scripts.renew, &[&self.names.clock], |_| {}).await?.0.epoch)
     }
 
     async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Versioned>>, Error> {
@@ -223,15 +225,15 @@ impl Registers for Slots {
 
     async fn publish(&self, _at: Epoch, invalidation: &Invalidation) -> Result<(), Error> {
         let arguments = |command: &mut Cmd| {
-            command.arg(force(invalidation)).arg(WORTH_READING).arg(self.options.stream_life().as_secs());
+            command.arg(kind_of(invalidation)).arg(STREAM_BYTES).arg(self.options.stream_life().as_secs());
             invalidation.tags().iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
-        self.on_the_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)
+        self.with_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)
     }
 }
 
-impl fmt::Debug for Slots {
+impl fmt::Debug for ClusterRegisters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("ClusterRegisters").field("names", &self.names).finish_non_exhaustive()
     }
 }

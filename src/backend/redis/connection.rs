@@ -18,98 +18,100 @@ use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     clock::{Reading, Term},
-    script::{Known, ScriptForm},
+    script::{Script, ScriptForm},
     seen::Seen,
     sentinels::{PERIOD, Primary, Sentinels},
+    version::Version,
 };
 use crate::backend::lone_task::{LoneTask, Running};
 
-/// The way to one primary: a connection that is made when it is first needed, shared by all, and replaced when it broke.
+/// The shared connection to one primary. It is established when it is first needed, and replaced when it breaks.
 ///
-/// What was asked on a connection that turns out to be broken is asked once more, and nothing waits longer than for one connection:
-/// callers have limits of their own. A server is greeted before anything is read from it, and told what this node has seen of the
-/// clock on any server: so neither a failover, nor a restart, nor the return of an old primary goes unnoticed.
-pub(super) struct Link {
+/// A command that fails because the connection was already broken is sent once more. Only callers limit the time of a command.
+///
+/// The handshake precedes every other command: it passes the latest clock that this node observed on any server, and returns the
+/// server's term. So every failover, every restart and every return of a former primary is noticed.
+pub(super) struct Connection {
     source: Source,
     clock: String,
-    greet: Known,
+    handshake: Script,
     state: Arc<RwLock<State>>,
-    /// The highest epoch that was seen; each term that was greeted comes after all that were seen before it.
+    /// The highest epoch that was observed. Each handshake makes the server's clock continue after it.
     seen: AtomicU64,
-    /// Held by the one that connects or greets.
-    greeting: Mutex<u64>,
+    /// Held while a connection is established; the number of the last connection.
+    establishing: Mutex<u64>,
     watch: LoneTask,
     limit: Duration,
 }
 
 #[derive(Default)]
 struct State {
-    current: Option<Greeted>,
-    /// The term that was greeted last.
+    current: Option<Established>,
+    /// The term of the last handshake.
     term: Option<Term>,
 }
 
-/// Where a command was sent: on which connection, and what had been seen then.
+/// The connection on which a command was sent, and the clock that had been observed before.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stand {
+pub(super) struct SentOn {
     number: u64,
     seen: Seen,
 }
 
 pub(super) enum Source {
     Client(Box<Client>),
-    /// Whichever server the sentinels call the primary.
+    /// The server that the sentinels report as the primary.
     Sentinel(Arc<Sentinels>),
-    /// The application's own, which sees to its connections itself, and does not tell when one leads to another server.
+    /// The application's connection. It reconnects by itself, possibly to another server, and does not report it.
     Manager(ConnectionManager),
 }
 
-/// A connection to a server that was greeted.
+/// A connection after its handshake.
 #[derive(Clone)]
-struct Greeted {
-    way: Way,
+struct Established {
+    transport: Transport,
     number: u64,
     term: Term,
-    /// As the sentinels named it.
+    /// The server as the sentinels reported it.
     primary: Option<Arc<Primary>>,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Transport {
     Own(MultiplexedConnection),
-    Resilient(ConnectionManager, Arc<Guard>),
+    Managed(ConnectionManager, Arc<PrimaryGuard>),
 }
 
-/// What stands in front of each command on a connection that may lead to another server by now.
-struct Guard {
-    script: Known,
-    /// Servers before version 7 hand scripts on to their replicas, so having one proves nothing: they are looked at each time.
-    sent: ScriptForm,
+/// The script that precedes each command on a connection that may have been moved to another server.
+struct PrimaryGuard {
+    script: Script,
+    /// Before version 7, a replica has its primary's scripts, so their presence proves nothing: the source is sent each time.
+    form: ScriptForm,
 }
 
-impl Link {
-    /// `clock` is the name of the clock, and `limit` for making a connection.
+impl Connection {
+    /// Creates a connection; `clock` is the key of the clock, and `limit` the time limit for connecting.
     pub(super) fn new(source: Source, clock: &str, limit: Duration) -> Self {
-        let (clock, greet) = (clock.to_owned(), Known::greet());
-        let (state, seen, greeting, watch) = Default::default();
-        Self { source, clock, greet, state, seen, greeting, watch, limit }
+        let (clock, handshake) = (clock.to_owned(), Script::handshake());
+        let (state, seen, establishing, watch) = Default::default();
+        Self { source, clock, handshake, state, seen, establishing, watch, limit }
     }
 
-    /// Sends one command to a server that has been greeted.
-    pub(super) async fn ask(&self, command: &Cmd) -> RedisResult<(Value, Stand)> {
+    /// Sends one command, after a handshake if the connection is new.
+    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<(Value, SentOn)> {
         let may_be_old = self.may_be_old();
-        match self.ask_once(command).await {
-            Err(error) if may_be_old && breaks(&error) => self.ask_once(command).await,
+        match self.send_once(command).await {
+            Err(error) if may_be_old && breaks(&error) => self.send_once(command).await,
             outcome => outcome,
         }
     }
 
-    /// Sends commands of which the first is a script that looks at the server itself, and is told first what was seen; returns how each
-    /// of them ended.
+    /// Sends commands, and returns the outcome of each. The first one is a script that checks the server itself; its first argument is
+    /// the observed clock.
     pub(super) async fn run(
         &self,
         commands: impl Fn(ScriptForm, &[u8]) -> Pipeline,
-    ) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
+    ) -> RedisResult<(Vec<RedisResult<Value>>, SentOn)> {
         let may_be_old = self.may_be_old();
         let outcome = self.run_once(&commands).await;
         let broken = match &outcome {
@@ -119,73 +121,84 @@ impl Link {
         if broken && may_be_old { self.run_once(&commands).await } else { outcome }
     }
 
-    /// The clock that was read, if what was read with it may be used: it is the one that was greeted, and has not gone back. If not, the
-    /// next command greets again.
-    pub(super) fn accepted(&self, stand: Stand, reading: Option<Reading>) -> Option<Reading> {
-        let usable = reading.filter(|reading| stand.seen.is_before(reading));
+    /// Returns the clock if the values that were read with it may be used: its term is that of the handshake, and it has not gone back.
+    /// Otherwise, the next command begins with a new handshake.
+    pub(super) fn accept_read(&self, sent_on: SentOn, reading: Option<Reading>) -> Option<Reading> {
+        let usable = reading.filter(|reading| sent_on.seen.is_before(reading));
         match &usable {
-            Some(reading) => self.saw(reading),
-            None => self.forget(stand.number),
+            Some(reading) => self.observe(reading),
+            None => self.forget(sent_on.number),
         }
         usable
     }
 
-    /// Whether what a script has written counts: it was written on the server that this node still takes for the primary.
-    pub(super) fn settles(&self, stand: Stand, reading: &Reading) -> bool {
-        // Noted before another server can be greeted, which is told.
+    /// Returns whether a script's writes count: this node still considers the server that ran it the primary.
+    pub(super) fn accept_write(&self, sent_on: SentOn, reading: &Reading) -> bool {
+        // Under the lock, so that the handshake with another server passes this reading.
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let is_current = state.current.as_ref().is_some_and(|current| current.number == stand.number);
-        let counts = is_current && stand.seen.is_before(reading);
+        let is_current = state.current.as_ref().is_some_and(|current| current.number == sent_on.number);
+        let counts = is_current && sent_on.seen.is_before(reading);
         if counts {
-            self.saw(reading);
+            self.observe(reading);
         }
         drop(state);
         if !counts {
-            self.forget(stand.number);
+            self.forget(sent_on.number);
         }
         counts
     }
 
-    /// Whether the sentinels, if there are any, still call the server the primary to which a command was sent. If not, the next command
-    /// connects again.
-    pub(super) async fn rules(&self, stand: Stand) -> RedisResult<bool> {
+    /// Returns whether the sentinels, if there are any, still report the server of this connection as the primary. If not, the next
+    /// command connects again.
+    pub(super) async fn is_still_primary(&self, sent_on: SentOn) -> RedisResult<bool> {
         let Source::Sentinel(sentinels) = &self.source else { return Ok(true) };
-        let current = self.current().filter(|current| current.number == stand.number);
+        let current = self.current().filter(|current| current.number == sent_on.number);
         let Some(primary) = current.and_then(|current| current.primary) else { return Ok(false) };
-        let rules = sentinels.confirm(&primary).await?;
-        if !rules {
-            self.forget(stand.number);
+        let is_primary = sentinels.confirm(&primary).await?;
+        if !is_primary {
+            self.forget(sent_on.number);
         }
-        Ok(rules)
+        Ok(is_primary)
     }
 
-    /// Gives the connection up; the next command makes a new one.
+    pub(super) fn topology(&self) -> &'static str {
+        match self.source {
+            Source::Client(_) => "single",
+            Source::Sentinel(_) => "sentinel",
+            Source::Manager(_) => "connection of the application",
+        }
+    }
+
+    /// Drops the connection; the next command establishes a new one.
     pub(super) fn reset(&self) {
         self.state.write().unwrap_or_else(PoisonError::into_inner).current = None;
     }
 
-    async fn ask_once(&self, command: &Cmd) -> RedisResult<(Value, Stand)> {
-        let Greeted { way, number, term, .. } = self.greeted().await?;
-        // Before it is sent: an answer may be late, but is not older.
-        let stand = self.stand(number, term);
-        let outcome = match way {
-            Way::Own(mut connection) => connection.send_packed_command(command).await.and_then(Value::extract_error),
-            Way::Resilient(manager, guard) => self.ask_guarded(manager, &guard, command, stand.seen).await,
+    async fn send_once(&self, command: &Cmd) -> RedisResult<(Value, SentOn)> {
+        let Established { transport, number, term, .. } = self.established().await?;
+        // Read before the command is sent: however late the reply is, the server's clock was at least this far.
+        let sent_on = self.sent_on(number, term);
+        let outcome = match transport {
+            Transport::Own(mut connection) => connection.send_packed_command(command).await.and_then(Value::extract_error),
+            Transport::Managed(manager, guard) => self.send_guarded(manager, &guard, command, sent_on.seen).await,
         };
         if outcome.as_ref().is_err_and(breaks) {
             self.forget(number);
         }
-        Ok((outcome?, stand))
+        Ok((outcome?, sent_on))
     }
 
-    async fn run_once(&self, commands: &impl Fn(ScriptForm, &[u8]) -> Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Stand)> {
-        let Greeted { way, number, term, .. } = self.greeted().await?;
-        let stand = self.stand(number, term);
-        let seen = stand.seen.to_bytes(0);
-        let commands = |sent| commands(sent, &seen);
-        let outcome = match way {
-            Way::Own(mut connection) => run_on(&mut connection, commands).await,
-            Way::Resilient(mut manager, _) => run_on(&mut manager, commands).await,
+    async fn run_once(
+        &self,
+        commands: &impl Fn(ScriptForm, &[u8]) -> Pipeline,
+    ) -> RedisResult<(Vec<RedisResult<Value>>, SentOn)> {
+        let Established { transport, number, term, .. } = self.established().await?;
+        let sent_on = self.sent_on(number, term);
+        let seen = sent_on.seen.to_bytes(0);
+        let commands = |form| commands(form, &seen);
+        let outcome = match transport {
+            Transport::Own(mut connection) => run_on(&mut connection, commands).await,
+            Transport::Managed(mut manager, _) => run_on(&mut manager, commands).await,
         };
         let broken = match &outcome {
             Err(error) => breaks(error),
@@ -194,14 +207,14 @@ impl Link {
         if broken {
             self.forget(number);
         }
-        Ok((outcome?, stand))
+        Ok((outcome?, sent_on))
     }
 
-    fn stand(&self, number: u64, term: Term) -> Stand {
-        Stand { number, seen: Seen { term, number: self.seen.load(Ordering::Acquire) } }
+    fn sent_on(&self, number: u64, term: Term) -> SentOn {
+        SentOn { number, seen: Seen { term, number: self.seen.load(Ordering::Acquire) } }
     }
 
-    fn saw(&self, reading: &Reading) {
+    fn observe(&self, reading: &Reading) {
         let number = Seen::of(reading).number;
         // Usually there is nothing to write.
         if self.seen.load(Ordering::Relaxed) < number {
@@ -209,78 +222,90 @@ impl Link {
         }
     }
 
-    async fn greeted(&self) -> RedisResult<Greeted> {
+    async fn established(&self) -> RedisResult<Established> {
         match self.current() {
             Some(current) => Ok(current),
             // Boxed: rare, and several KiB that would enlarge every lookup's future.
-            None => Box::pin(self.connect_and_greet()).await,
+            None => Box::pin(self.establish()).await,
         }
     }
 
-    async fn connect_and_greet(&self) -> RedisResult<Greeted> {
-        let mut number = self.greeting.lock().await;
+    async fn establish(&self) -> RedisResult<Established> {
+        let mut number = self.establishing.lock().await;
         if let Some(current) = self.current() {
             return Ok(current);
         }
-        let (way, term, primary) = match &self.source {
+        let (transport, term, primary) = match &self.source {
             Source::Manager(manager) => {
-                let (term, version) = self.greet(&mut manager.clone(), 0).await?;
-                let sent = if version < 7 { ScriptForm::Source } else { ScriptForm::Sha };
-                (Way::Resilient(manager.clone(), Arc::new(Guard { script: Known::guard(term), sent })), term, None)
+                let (term, version) = self.handshake(&mut manager.clone(), 0).await?;
+                let form = if version.replicates_scripts() { ScriptForm::Source } else { ScriptForm::Sha };
+                (Transport::Managed(manager.clone(), Arc::new(PrimaryGuard { script: Script::guard(term), form })), term, None)
             }
-            Source::Client(client) => self.greet_own(client, None).await?,
+            Source::Client(client) => self.establish_own(client, None).await?,
             Source::Sentinel(sentinels) => {
                 self.watch.start(|running| watch(Arc::clone(sentinels), Arc::downgrade(&self.state), running));
                 let primary = sentinels.primary().await?;
-                self.greet_own(&sentinels.client(&primary)?, Some(primary)).await?
+                self.establish_own(&sentinels.client(&primary)?, Some(primary)).await?
             }
         };
         *number += 1;
-        let greeted = Greeted { way, number: *number, term, primary };
+        let established = Established { transport, number: *number, term, primary };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = State { current: Some(greeted.clone()), term: Some(term) };
-        Ok(greeted)
+        *state = State { current: Some(established.clone()), term: Some(term) };
+        Ok(established)
     }
 
-    async fn greet_own(&self, client: &Client, primary: Option<Arc<Primary>>) -> RedisResult<(Way, Term, Option<Arc<Primary>>)> {
+    async fn establish_own(
+        &self,
+        client: &Client,
+        primary: Option<Arc<Primary>>,
+    ) -> RedisResult<(Transport, Term, Option<Arc<Primary>>)> {
         // The caller limits the time of each command.
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.limit)).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let rule = primary.as_ref().map_or(0, |primary| primary.config_epoch);
-        let (term, _) = self.greet(&mut connection, rule).await?;
-        Ok((Way::Own(connection), term, primary))
+        let (term, _) = self.handshake(&mut connection, rule).await?;
+        Ok((Transport::Own(connection), term, primary))
     }
 
-    /// Passes the latest observed clock to a server, and returns its term and the server's major version.
-    async fn greet(&self, connection: &mut impl ConnectionLike, rule: u64) -> RedisResult<(Term, u8)> {
+    /// Passes the latest observed clock to a server, and returns its term and the server's version. Fails if the version is too old.
+    async fn handshake(&self, connection: &mut impl ConnectionLike, rule: u64) -> RedisResult<(Term, Version)> {
         let last = self.state.read().unwrap_or_else(PoisonError::into_inner).term;
         let seen = last.map_or(Seen::NOTHING, |term| Seen { term, number: self.seen.load(Ordering::Acquire) });
-        let mut greet = self.greet.command(ScriptForm::Source, &[&self.clock]);
-        let answer: Vec<u8> = greet.arg(&seen.to_bytes(rule)[..]).query_async(connection).await?;
-        let Some((reading, [version])) = Reading::split(&answer) else {
-            return Err((ErrorKind::UnexpectedReturnType, "the clock has another form than expected").into());
+        let mut handshake = self.handshake.command(ScriptForm::Source, &[&self.clock]);
+        let answer: Vec<u8> = handshake.arg(&seen.to_bytes(rule)[..]).query_async(connection).await?;
+        let decoded = Reading::split(&answer).and_then(|(reading, version)| Some((reading, Version::parse(version)?)));
+        let Some((reading, version)) = decoded else {
+            return Err((ErrorKind::UnexpectedReturnType, "the clock is malformed").into());
         };
-        self.saw(&reading);
-        Ok((reading.term, *version))
+        let version = version.check()?;
+        self.observe(&reading);
+        Ok((reading.term, version))
     }
 
-    async fn ask_guarded(&self, mut manager: ConnectionManager, guard: &Guard, command: &Cmd, seen: Seen) -> RedisResult<Value> {
+    async fn send_guarded(
+        &self,
+        mut manager: ConnectionManager,
+        guard: &PrimaryGuard,
+        command: &Cmd,
+        seen: Seen,
+    ) -> RedisResult<Value> {
         let seen = seen.to_bytes(0);
-        let commands = |sent| {
-            let mut look = guard.script.command(sent, &[&self.clock]);
-            look.arg(if sent == ScriptForm::Source { "1" } else { "" }).arg(&seen[..]);
+        let commands = |form| {
+            let mut check = guard.script.command(form, &[&self.clock]);
+            check.arg(if form == ScriptForm::Source { "1" } else { "" }).arg(&seen[..]);
             let mut commands = pipe();
-            commands.add_command(look).add_command(command.clone());
+            commands.add_command(check).add_command(command.clone());
             commands
         };
-        let mut replies = match guard.sent {
+        let mut replies = match guard.form {
             ScriptForm::Sha => run_on(&mut manager, commands).await?,
             ScriptForm::Source => run_on(&mut manager, |_| commands(ScriptForm::Source)).await?,
         };
         match (replies.pop(), replies.pop()) {
             (Some(reply), Some(Ok(_))) => reply,
             (_, Some(Err(error))) => Err(error),
-            _ => Err((ErrorKind::UnexpectedReturnType, "fewer answers than commands").into()),
+            _ => Err((ErrorKind::UnexpectedReturnType, "fewer replies than commands").into()),
         }
     }
 
@@ -289,7 +314,7 @@ impl Link {
         matches!(self.source, Source::Manager(_)) || self.current().is_some()
     }
 
-    fn current(&self) -> Option<Greeted> {
+    fn current(&self) -> Option<Established> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).current.clone()
     }
 
@@ -299,9 +324,9 @@ impl Link {
     }
 }
 
-fn forget_if(state: &RwLock<State>, is_meant: impl FnOnce(&Greeted) -> bool) {
+fn forget_if(state: &RwLock<State>, is_affected: impl FnOnce(&Established) -> bool) {
     let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-    if state.current.as_ref().is_some_and(is_meant) {
+    if state.current.as_ref().is_some_and(is_affected) {
         state.current = None;
     }
 }
@@ -346,12 +371,8 @@ fn breaks(error: &RedisError) -> bool {
         || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.source {
-            Source::Client(_) => "Link::Client",
-            Source::Sentinel(_) => "Link::Sentinel",
-            Source::Manager(_) => "Link::Manager",
-        })
+        f.debug_struct("Connection").field("topology", &self.topology()).finish_non_exhaustive()
     }
 }

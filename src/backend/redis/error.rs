@@ -1,39 +1,50 @@
 //! The conversion of Redis errors.
 
+use std::error::Error as _;
+
 use redis::RedisError;
 
+use super::version;
 use crate::error::Error;
 
 /// Converts an error of Redis or of the connection to it.
-pub(super) fn failed(error: RedisError) -> Error {
+pub(super) fn from_redis(error: RedisError) -> Error {
     if error.is_timeout() {
-        return Error::timeout("Redis did not answer in time").with_source(error);
+        return Error::timeout("Redis did not reply in time").with_source(error);
+    }
+    if version::is_too_old(&error) {
+        return Error::unavailable(error.detail().unwrap_or_default().to_owned()).with_source(error);
     }
     // The text is rustls'; the `redis` crate has no kind for this error.
     if error.to_string().contains("invalid peer certificate") {
         return Error::unavailable(
-            "the certificate of Redis is not trusted: if an authority of your own has signed it, name that to `root_certificates`",
+            "the certificate of the Redis server is not trusted: if a private authority signed it, pass that to `root_certificates`",
         )
         .with_source(error);
     }
-    Error::unavailable("Redis failed").with_source(error)
+    Error::unavailable("Redis from_redis").with_source(error)
 }
 
-/// Returns the error for a reply that larder's scripts never give.
-pub(super) fn unexpected() -> Error {
-    Error::unavailable("Redis gave an answer of another form than expected: is something else under larder's keys?")
+/// Returns whether larder refused the server because of its version.
+pub(super) fn is_too_old(error: &Error) -> bool {
+    error.source().and_then(|source| source.downcast_ref()).is_some_and(version::is_too_old)
 }
 
-/// Returns the error for a server that is replaced, or loses its clock, on every attempt.
-pub(super) fn changing() -> Error {
-    Error::unavailable("Redis changes its primary, or loses its clock, again and again")
+/// Returns the error for a reply that larder's scripts never return.
+pub(super) fn malformed_reply() -> Error {
+    Error::unavailable("Redis returned a malformed reply: does another program use larder's keys?")
 }
 
-/// Returns the error for sentinels that do not confirm that a server is still the primary.
-pub(super) fn unconfirmed(error: RedisError) -> Error {
+/// Returns the error for a primary that is replaced, or loses its clock, on every attempt.
+pub(super) fn primary_keeps_changing() -> Error {
+    Error::unavailable("the Redis primary was replaced, or lost its clock, on every attempt")
+}
+
+/// Returns the error for sentinels that do not confirm a server as the primary.
+pub(super) fn primary_unconfirmed(error: RedisError) -> Error {
     Error::unavailable(
-        "too few of the sentinels in the URL answer to say whether the invalidation has reached the primary: it is carried out again \
-         when they do",
+        "too few of the sentinels in the URL reply, so it is unknown whether the invalidation has reached the primary: it is repeated \
+         when they reply",
     )
     .with_source(error)
 }

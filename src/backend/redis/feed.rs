@@ -4,45 +4,45 @@ use std::{iter, time::Duration};
 
 use redis::Value;
 
-use super::{clock::Reading, error::unexpected};
+use super::{clock::Reading, error::malformed_reply};
 use crate::{
     backend::{FeedBatch, contract::Invalidation},
     error::Error,
     tag::Tag,
 };
 
-/// How many bytes of announcements are read at once: more than the longest has, and not so many that reads on the same connection
-/// have to wait.
-pub(super) const BATCH: u64 = 16 << 10;
+/// The number of bytes of messages that one poll reads: more than the longest message, but few enough not to delay lookups on the same
+/// connection.
+pub(super) const POLL_BYTES: u64 = 16 << 10;
 
-/// How many bytes of announcements the stream keeps, and a node reads that is behind; one that is further behind begins again where
-/// they end. Its copies, which it drops, are read again in one round trip each.
-pub(super) const WORTH_READING: u64 = 256 << 10;
+/// The number of bytes of messages that the stream keeps. A node that is further behind drops its copies, and continues at the end of
+/// the stream. Each dropped copy costs one round trip.
+pub(super) const STREAM_BYTES: u64 = 256 << 10;
 
-/// How long reading announcements may take. No request waits for it.
-pub(super) const LIMIT: Duration = Duration::from_secs(1);
+/// The time limit of a poll. No request waits for it.
+pub(super) const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How much longer an announcement is than its tags.
+/// The length of a message, without its tags.
 const OVERHEAD: u64 = 64;
 
-/// Where the announcements end.
+/// Returns the position of the end of the stream.
 pub(super) fn position(reading: Reading) -> FeedBatch {
     FeedBatch::new(reading.epoch, reading.sequence, Vec::new())
 }
 
-/// Reads what the polling script has answered, when asked for what comes after `last`.
-pub(super) fn announced(last: u64, answer: &Value) -> Result<FeedBatch, Error> {
-    let Value::Array(parts) = answer else { return Err(unexpected()) };
-    let [Value::BulkString(clock), Value::Array(messages)] = &parts[..] else { return Err(unexpected()) };
-    let (reading, _) = Reading::split(clock).ok_or_else(unexpected)?;
-    let messages = messages.iter().map(|message| Message::parse(message).ok_or_else(unexpected));
+/// Decodes the reply of the polling script for the messages after `last`.
+pub(super) fn parse_poll(last: u64, reply: &Value) -> Result<FeedBatch, Error> {
+    let Value::Array(parts) = reply else { return Err(malformed_reply()) };
+    let [Value::BulkString(clock), Value::Array(messages)] = &parts[..] else { return Err(malformed_reply()) };
+    let (reading, _) = Reading::split(clock).ok_or_else(malformed_reply)?;
+    let messages = messages.iter().map(|message| Message::parse(message).ok_or_else(malformed_reply));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let invalidations = if are_gapless(last, &messages) { messages } else { Vec::new() };
     let invalidations = invalidations.into_iter().map(|message| (message.end, message.invalidation)).collect();
     Ok(FeedBatch::new(reading.epoch, reading.sequence, invalidations))
 }
 
-/// One announcement, with where it begins and ends.
+/// A published invalidation, with the positions of its begin and end.
 struct Message {
     begin: u64,
     end: u64,
@@ -55,16 +55,16 @@ fn are_gapless(last: u64, messages: &[Message]) -> bool {
 }
 
 impl Message {
-    /// `142-0`, and `w hard t` with the tags, each behind its length in two bytes.
+    /// Decodes a message: the id `142-0`, and the fields `w hard t` with the tags, each preceded by its length in two bytes.
     fn parse(message: &Value) -> Option<Self> {
         let Value::Array(parts) = message else { return None };
         let [id, Value::Array(fields)] = &parts[..] else { return None };
-        let [_, what, _, Value::BulkString(tags)] = &fields[..] else { return None };
+        let [_, kind, _, Value::BulkString(tags)] = &fields[..] else { return None };
         let end: u64 = text(id)?.split('-').next()?.parse().ok()?;
         let begin = end.checked_sub(OVERHEAD + tags.len() as u64)?;
-        let invalidation = match text(what)? {
-            // A near copy is dropped in both cases: the next read finds here since when the response is stale.
-            "hard" | "soft" => Invalidation::Tags(unpacked(tags)?),
+        let invalidation = match text(kind)? {
+            // The near copy is dropped in both cases: only the record says since when the response is stale, and the next read reads it.
+            "hard" | "soft" => Invalidation::Tags(unpack_tags(tags)?),
             "all" => Invalidation::Everything,
             _ => return None,
         };
@@ -72,7 +72,7 @@ impl Message {
     }
 }
 
-fn unpacked(mut packed: &[u8]) -> Option<Vec<Tag>> {
+fn unpack_tags(mut packed: &[u8]) -> Option<Vec<Tag>> {
     let mut tags = Vec::new();
     while !packed.is_empty() {
         let (length, rest) = packed.split_first_chunk()?;
@@ -98,16 +98,16 @@ mod tests {
         Value::BulkString(bytes.to_vec())
     }
 
-    /// What is answered to one who asks for what comes after 100, with the tag `a` announced at each of these ends.
+    /// Returns the ends of the messages that a poll after 100 decodes, for messages with the tag `a` at these ends.
     fn read(ends: &[u64]) -> Vec<u64> {
         let fields = || Value::Array(vec![bulk(b"w"), bulk(b"hard"), bulk(b"t"), bulk(b"\0\x01a")]);
         let message = |end: &u64| Value::Array(vec![bulk(format!("{end}-0").as_bytes()), fields()]);
-        let answer = Value::Array(vec![bulk(&[0; 32]), Value::Array(ends.iter().map(message).collect())]);
-        announced(100, &answer).unwrap().invalidations.into_iter().map(|(end, _)| end).collect()
+        let reply = Value::Array(vec![bulk(&[0; 32]), Value::Array(ends.iter().map(message).collect())]);
+        parse_poll(100, &reply).unwrap().invalidations.into_iter().map(|(end, _)| end).collect()
     }
 
     #[test]
-    fn announcements_with_a_gap_are_not_read() {
+    fn messages_with_a_gap_are_not_read() {
         let length = OVERHEAD + 3;
         let ends = [100 + length, 100 + 2 * length];
         assert_eq!(read(&ends), ends);
@@ -117,11 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_were_cut_are_none() {
+    fn truncated_tags_are_rejected() {
         let packed = b"\0\x05posts\0\x06post:7";
-        assert_eq!(unpacked(packed).unwrap(), ["posts", "post:7"].map(Tag::unchecked));
+        assert_eq!(unpack_tags(packed).unwrap(), ["posts", "post:7"].map(Tag::unchecked));
         for length in (0..packed.len()).filter(|length| ![0, 7].contains(length)) {
-            assert_eq!(unpacked(&packed[..length]), None);
+            assert_eq!(unpack_tags(&packed[..length]), None);
         }
     }
 }

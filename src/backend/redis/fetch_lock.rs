@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 
-use super::script::{Known, ScriptForm};
+use super::script::{Script, ScriptForm};
 use crate::backend::contract::FetchLock;
 
-/// The fetch locks of this node. They carry a unique token, so that a node never releases another node's lock.
+/// The commands for the fetch locks of this node. A lock has the node's unique token, so that no other node can release it.
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(super) struct FetchLockCommands {
     node: String,
-    release: Known,
+    release: Script,
 }
 
-impl Default for Claims {
+impl Default for FetchLockCommands {
     fn default() -> Self {
-        Self { node: format!("{:016x}", fastrand::u64(..)), release: Known::release() }
+        Self { node: format!("{:016x}", fastrand::u64(..)), release: Script::release() }
     }
 }
 
-impl Claims {
+impl FetchLockCommands {
     pub(super) fn lock_fetch(&self, name: &str, life: Duration) -> Cmd {
         let mut command = cmd("SET");
         command.arg(name).arg(&self.node).arg("NX").arg("PX").arg(life.as_millis().max(1).to_string());

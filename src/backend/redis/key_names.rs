@@ -2,30 +2,34 @@
 
 use crate::{error::Error, tag::Tag};
 
-/// The names of larder's keys on a server.
+/// The names of larder's keys in one namespace.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
-    /// The logical clock; the braces keep it and the stream in one slot of a Cluster.
+pub(super) struct KeyNames {
+    pub(super) namespace: String,
+    /// The logical clock. The braces place it in the slot of the stream.
     pub(super) clock: String,
-    /// Invalidations, for near tiers that follow them.
+    /// The stream of invalidations, for near tiers.
     pub(super) stream: String,
     /// The prefix of the name of each tag's record.
     pub(super) record: String,
     entry: String,
-    claim: String,
+    fetch_lock: String,
 }
 
-impl Names {
+impl KeyNames {
     pub(super) fn new(namespace: &str) -> Result<Self, Error> {
         if namespace.is_empty() || namespace.contains(['{', '}']) {
-            return Err(Error::invalid_input(format!("`{namespace}` cannot be a namespace in Redis: use a name without braces")));
+            return Err(Error::invalid_input(format!(
+                "`{namespace}` is not a valid namespace in Redis: use a name without braces"
+            )));
         }
         Ok(Self {
+            namespace: namespace.to_owned(),
             clock: format!("{{{namespace}}}:clock"),
             stream: format!("{{{namespace}}}:stream"),
             record: format!("{namespace}:t:"),
             entry: format!("{namespace}:e:"),
-            claim: format!("{namespace}:c:"),
+            fetch_lock: format!("{namespace}:c:"),
         })
     }
 
@@ -35,8 +39,8 @@ impl Names {
     }
 
     /// Returns the name of the fetch lock for a key with this digest.
-    pub(super) fn lock_fetch(&self, digest: &[u8; 32]) -> String {
-        hexadecimal(&self.claim, digest)
+    pub(super) fn fetch_lock(&self, digest: &[u8; 32]) -> String {
+        hexadecimal(&self.fetch_lock, digest)
     }
 
     pub(super) fn record(&self, tag: &Tag) -> String {
@@ -44,7 +48,7 @@ impl Names {
     }
 }
 
-/// Appends half of the digest. Two keys that share it would replace each other's entries, and reading would tell them apart.
+/// Appends half of the digest in hexadecimal. Two keys that share it would replace each other's entries; neither would read the other's.
 fn hexadecimal(prefix: &str, digest: &[u8; 32]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut name = String::with_capacity(prefix.len() + 32);

@@ -1,4 +1,4 @@
-//! Stored responses in Redis, shared by all nodes that use it.
+//! The store in Redis, shared by all nodes that use the same server and namespace.
 
 pub(crate) mod batch;
 pub(crate) mod clock;
@@ -20,6 +20,7 @@ pub(crate) mod snapshot;
 pub(crate) mod tag_record;
 mod tls;
 mod url;
+mod version;
 
 use std::{
     fmt,
@@ -42,148 +43,149 @@ use crate::{
     tag::Tag,
 };
 use cluster::Cluster;
-use cluster_registers::Slots;
-use connection::{Link, Source};
-use key_names::Names;
+use cluster_registers::ClusterRegisters;
+use connection::{Connection, Source};
+use key_names::KeyNames;
 use options::Options;
 use sentinels::Sentinels;
 use single::Single;
-use tls::Trust;
-use url::Place;
+use tls::TlsRoots;
+use url::RedisUrl;
 
-/// Stored responses in Redis, shared by every node that uses the same server and namespace.
+/// A store in Redis, shared by every node that uses the same server and namespace.
 ///
-/// The promise holds across all nodes. A hit takes one round trip, an invalidation one, whatever the number of entries; neither
-/// `KEYS`, `SCAN` nor sets of keys are used, and each key but the clock has a time to live. Redis may evict whatever it
-/// likes: that costs misses, never a stale answer. So does a failover to a replica that lacks what was acknowledged, the return of a
-/// primary that was not told of it, a restart from an older snapshot, and `FLUSHALL`.
+/// The promise holds across all nodes. A hit and an invalidation take one round trip each, independent of the number of entries. larder
+/// uses neither `KEYS`, `SCAN` nor sets of keys, and every key but the clock has a time to live. Redis may evict any key: that costs
+/// misses, never a stale answer. The same is true of a failover to a replica that lacks acknowledged writes, the return of a former
+/// primary, a restart from an older snapshot, and `FLUSHALL`.
 ///
-/// Reads fail open: when Redis is slow or away, handlers answer; a breaker sees to it that they need not wait first. An
-/// invalidation that fails is an error, and is carried out as soon as Redis answers; until then this node uses nothing
-/// from Redis.
+/// Reads fail open: if Redis is slow or unreachable, the handler answers, and a circuit breaker saves later requests the wait. An
+/// invalidation that fails returns an error and is repeated when Redis replies again. Until then, this node uses nothing from Redis.
 ///
-/// It takes Redis 6.2 or later. Version 7 is recommended: on earlier ones each hit costs a few microseconds more on the server.
+/// Redis 6.2 or later is required, or Valkey. An older server is refused. Version 7 is recommended: with 6.2, each hit over
+/// [`from_connection`](Self::from_connection) costs a few microseconds more on the server.
 #[derive(Clone)]
 pub struct Redis {
     store: Resilient<Topology>,
 }
 
-/// How a store in Redis is to be used; made by [`Redis::builder`].
+/// The settings of a [`Redis`] store; created by [`Redis::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "it does nothing until it is connected"]
 pub struct RedisBuilder {
     namespace: String,
     connect_limit: Duration,
-    trust: Trust,
+    tls_roots: TlsRoots,
     options: Options,
 }
 
-#[derive(Debug)]
 enum Topology {
     Single(Box<Single>),
     Cluster(Box<Cluster>),
 }
 
 impl Redis {
-    /// A store in the Redis that `url` names, with the defaults of [`RedisBuilder`].
+    /// Connects to the Redis at `url`, with the default settings of [`RedisBuilder`].
     ///
     /// | URL | |
     /// |---|---|
     /// | `redis://user:password@host:6379/0` | one server |
-    /// | `redis+sentinel://user:password@a:26379,b:26379/mymaster/0` | the primary that sentinels name; name all of them, since most must agree |
+    /// | `redis+sentinel://user:password@a:26379,b:26379/mymaster/0` | the primary that sentinels report; list all of them, since a majority must agree |
     /// | `redis+cluster://user:password@a:6379,b:6379` | a Redis Cluster |
     ///
-    /// With `rediss` in place of `redis`, and the feature `redis-tls`, by TLS; `RedisBuilder::root_certificates` names an authority of
-    /// your own.
+    /// With `rediss` instead of `redis`, and the feature `redis-tls`, connections use TLS; `RedisBuilder::root_certificates` sets a private
+    /// authority.
     ///
-    /// Redis need not be there yet: handlers answer until it is.
+    /// Redis need not be running yet: handlers answer until it is.
     ///
     /// # Errors
-    /// If the URL cannot be read.
+    /// If the URL is malformed, or if the server is older than Redis 6.2.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
 
-    /// A store over a connection that the application has already, say for its sessions. larder keeps to keys of its own
-    /// namespace, and reconnects as the manager does.
+    /// Creates a store over an existing connection of the application, for example that of its sessions. larder uses only keys of its own
+    /// namespace, and leaves reconnecting to the manager.
     pub fn from_connection(connection: ConnectionManager) -> Self {
         Self::builder().from_connection(connection)
     }
 
-    /// Settings to begin with.
+    /// Returns the default settings.
     pub fn builder() -> RedisBuilder {
         RedisBuilder {
             namespace: "larder".to_owned(),
             connect_limit: Duration::from_secs(1),
-            trust: Trust::default(),
+            tls_roots: TlsRoots::default(),
             options: Options::default(),
         }
     }
 
-    /// Makes a function known to the server by which any other program can invalidate tags, safely and in one line:
+    /// Registers a function on the server by which any other program can invalidate tags safely:
     ///
     /// ```sh
     /// redis-cli FCALL larder_invalidate 0 larder posts post:7
     /// ```
     ///
-    /// Behind the number of keys, none, stand the [namespace](RedisBuilder::namespace) and the tags, as the application names them.
-    /// When it has answered, what was stored with one of the tags is used by no node any more (by a tiered one with a lease, when
-    /// that has ended). Once is enough: the function is kept and replicated as data are. It takes Redis 7. A call with thousands of
-    /// tags keeps the server busy for milliseconds: several calls with 1,000 each leave room for others.
+    /// The arguments after the number of keys, 0, are the [namespace](RedisBuilder::namespace) and the tags as written in the application.
+    /// After the call has returned, no node uses an entry with one of the tags; a tiered node with a lease may do so until its lease
+    /// ends. Registering once is enough: functions are stored and replicated like data. Redis 7 is required. A call with thousands of
+    /// tags blocks the server for milliseconds; use several calls with 1,000 tags each.
     ///
     /// # Errors
-    /// If the server cannot be reached or knows no functions; on a Cluster, whose functions reach only one node: let other programs call
-    /// a route of the application there.
+    /// If the server cannot be reached or has no functions. On a Cluster, a function reaches only one node: let other programs call a route
+    /// of the application instead.
     pub async fn install_function(&self) -> Result<(), Error> {
         match self.store.remote() {
             Topology::Single(single) => self.store.read(single.install_function()).await,
-            Topology::Cluster(_) => Err(Error::invalid_input("a Cluster has no function for all of its nodes")),
+            Topology::Cluster(_) => Err(Error::invalid_input(
+                "a function reaches only one node of a Cluster: let other programs call a route of the application",
+            )),
         }
     }
 
-    /// Whether Redis is not asked at present, because it failed.
+    /// Returns whether larder currently sends nothing to Redis, because it failed.
     pub fn is_suspended(&self) -> bool {
         self.store.is_open()
     }
 
-    /// How many values under larder's keys could not be used because they were damaged, or somebody else's.
+    /// Returns the number of values under larder's keys that were damaged or written by another program.
     pub fn corrupt_values(&self) -> u64 {
         self.store.remote().options().corrupt.load(Ordering::Relaxed)
     }
 }
 
 impl RedisBuilder {
-    /// What larder's keys begin with; default: `larder`. Caches with different namespaces know nothing of each other.
+    /// Sets the prefix of larder's keys; default: `larder`. Caches with different namespaces share nothing.
     pub fn namespace(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.namespace);
         self
     }
 
-    /// How long a look-up may take before the handler answers; default: 50 ms.
+    /// Sets the time limit of a lookup, after which the handler answers; default: 50 ms.
     pub fn read_timeout(mut self, limit: Duration) -> Self {
         self.options.limits.read = limit;
         self
     }
 
-    /// How long storing a response may take before it is given up; default: 100 ms. The response's client waits as long.
+    /// Sets the time limit for storing a response; default: 100 ms. The response's client waits as long.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
         self.options.limits.store = limit;
         self
     }
 
-    /// How long an invalidation may take before it counts as failed, or each 1,000 tags of a larger one; default: 1 s.
+    /// Sets the time limit of an invalidation, or of each 1,000 tags of a larger one; default: 1 s.
     pub fn invalidate_timeout(mut self, limit: Duration) -> Self {
         self.options.limits.invalidate = limit;
         self
     }
 
-    /// How long making a connection may take; default: 1 s.
+    /// Sets the time limit for connecting; default: 1 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_limit = limit;
         self
     }
 
-    /// How many failures in a row make larder leave Redis alone until it answers again; default: 5.
+    /// Sets the number of consecutive failures after which larder suspends the use of Redis until it replies again; default: 5.
     pub fn failures(mut self, failures: u32) -> Self {
         self.options.limits.failures = failures.max(1);
         self
@@ -199,13 +201,14 @@ impl RedisBuilder {
         self
     }
 
-    /// Calls an invalidation done only when so many replicas have it (`WAIT`); default: 0, none. Then even a failover that nobody
-    /// notices in time loses no acknowledged invalidation.
+    /// Sets the number of replicas that must confirm an invalidation before it returns (`WAIT`); default: 0. Then even a failover that no
+    /// node notices in time loses no acknowledged invalidation.
     ///
-    /// With fewer replicas than that, an invalidation is an error after four fifths of [`invalidate_timeout`](Self::invalidate_timeout)
-    /// and, like every other that failed, carried out until they have it; until then this node uses nothing from Redis. While
-    /// Redis waits for replicas, what else is asked on the same connection waits too, also what the application asks on one of its own:
-    /// look-ups that take longer than [`read_timeout`](Self::read_timeout) are answered by the handler.
+    /// If fewer replicas confirm it, an invalidation returns an error after four fifths of
+    /// [`invalidate_timeout`](Self::invalidate_timeout). Like every failed invalidation, it is repeated until it succeeds, and until then
+    /// this node uses nothing from Redis. While Redis waits for replicas, all other commands on the same connection wait, including those
+    /// of the application with [`from_connection`](Redis::from_connection): lookups that exceed [`read_timeout`](Self::read_timeout) are
+    /// answered by the handler.
     pub fn durability(mut self, replicas: u32) -> Self {
         self.options.replicas = (replicas > 0).then_some(replicas);
         self
@@ -214,54 +217,61 @@ impl RedisBuilder {
     /// Connects; see [`Redis::connect`].
     ///
     /// # Errors
-    /// If the URL or the namespace cannot be used.
+    /// If the URL or the namespace is not valid, or if the server is older than Redis 6.2.
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
-        let names = Names::new(&self.namespace)?;
-        let place = Place::parse(url)?;
-        self.trust.prepare(url)?;
-        let topology = match place {
-            Place::Single(client) => self.single(Source::Client(Box::new(self.trust.single(*client)?)), names),
-            Place::Sentinel(watched) => {
-                let sentinels = Sentinels::new(*watched, self.trust.clone(), self.connect_limit)?;
+        let names = KeyNames::new(&self.namespace)?;
+        let redis_url = RedisUrl::parse(url)?;
+        self.tls_roots.prepare(url)?;
+        let topology = match redis_url {
+            RedisUrl::Single(client) => self.single(Source::Client(Box::new(self.tls_roots.single(*client)?)), names),
+            RedisUrl::Sentinel(sentinel_url) => {
+                let sentinels = Sentinels::new(*sentinel_url, self.tls_roots.clone(), self.connect_limit)?;
                 self.single(Source::Sentinel(Arc::new(sentinels)), names)
             }
-            Place::Cluster(urls) => self.cluster(urls, names)?,
+            RedisUrl::Cluster(urls) => self.cluster(urls, names)?,
         };
-        let redis = self.guarded(topology);
+        let redis = self.resilient(topology);
         if let Err(error) = redis.store.read(redis.store.remote().clock()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "Redis is not there yet; handlers answer until it is");
+            if error::is_too_old(&error) {
+                return Err(error);
+            }
+            tracing::warn!(error = &error as &dyn std::error::Error, "Redis is not reachable yet; handlers answer until it is");
             redis.store.trip();
         }
         Ok(redis)
     }
 
-    /// Uses a connection that is there; see [`Redis::from_connection`].
+    /// Uses an existing connection; see [`Redis::from_connection`].
     ///
     /// # Panics
     /// If the namespace is empty or has braces.
     pub fn from_connection(self, connection: ConnectionManager) -> Redis {
-        let names = Names::new(&self.namespace).expect("a namespace has no braces and is not empty");
+        let names = KeyNames::new(&self.namespace).expect("the namespace is not empty and has no braces");
         let topology = self.single(Source::Manager(connection), names);
-        self.guarded(topology)
+        self.resilient(topology)
     }
 
-    fn single(&self, source: Source, names: Names) -> Topology {
-        Topology::Single(Box::new(Single::new(Link::new(source, &names.clock, self.connect_limit), names, self.options.clone())))
+    fn single(&self, source: Source, names: KeyNames) -> Topology {
+        Topology::Single(Box::new(Single::new(
+            Connection::new(source, &names.clock, self.connect_limit),
+            names,
+            self.options.clone(),
+        )))
     }
 
-    fn cluster(&self, urls: Vec<String>, names: Names) -> Result<Topology, Error> {
+    fn cluster(&self, urls: Vec<String>, names: KeyNames) -> Result<Topology, Error> {
         if self.options.replicas.is_some() {
             return Err(Error::invalid_input(
-                "`durability` is for one server or sentinels: a Cluster has no single replica to wait for",
+                "`durability` is not supported on a Cluster, whose keys have different replicas: use one server or sentinels",
             ));
         }
         let builder = ClusterClient::builder(urls).connection_timeout(self.connect_limit).retries(2);
-        let client = self.trust.cluster(builder).build();
-        let client = client.map_err(|error| Error::invalid_input("the URL names no Cluster").with_source(error))?;
-        Ok(Topology::Cluster(Box::new(Cluster::new(Slots::new(client, names, self.options.clone())))))
+        let client = self.tls_roots.cluster(builder).build();
+        let client = client.map_err(|error| Error::invalid_input("the URL is not that of a Cluster").with_source(error))?;
+        Ok(Topology::Cluster(Box::new(Cluster::new(ClusterRegisters::new(client, names, self.options.clone())))))
     }
 
-    fn guarded(&self, topology: Topology) -> Redis {
+    fn resilient(&self, topology: Topology) -> Redis {
         Redis { store: Resilient::new(topology, self.options.limits.clone()) }
     }
 }
@@ -274,7 +284,7 @@ impl Topology {
         }
     }
 
-    /// Reads the clock, as often and as cheaply as look-ups do.
+    /// Reads the clock, batched with concurrent lookups.
     async fn clock(&self) -> Result<Epoch, Error> {
         match self {
             Self::Single(single) => single.clock().await,
@@ -285,47 +295,47 @@ impl Topology {
     async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         match self {
             Self::Single(single) => single.invalidations_since(last).await,
-            Self::Cluster(cluster) => cluster.slots().invalidations_since(last).await,
+            Self::Cluster(cluster) => cluster.registers().invalidations_since(last).await,
         }
     }
 
     async fn position(&self) -> Result<FeedBatch, Error> {
         match self {
             Self::Single(single) => single.position().await,
-            Self::Cluster(cluster) => cluster.slots().position().await,
+            Self::Cluster(cluster) => cluster.registers().position().await,
         }
     }
 }
 
-/// What whichever it is does. What a Cluster does is in a box: it is large, and would make every look-up in a single server large.
-macro_rules! whichever {
-    ($topology:expr, $remote:ident => $does:expr) => {
+/// Calls the store of the topology. The future of a Cluster is boxed: it is large, and would enlarge every lookup on a single server.
+macro_rules! either {
+    ($topology:expr, $remote:ident => $call:expr) => {
         match $topology {
-            Topology::Single($remote) => $does.await,
-            Topology::Cluster($remote) => Box::pin($does).await,
+            Topology::Single($remote) => $call.await,
+            Topology::Cluster($remote) => Box::pin($call).await,
         }
     };
 }
 
 impl RemoteStore for Topology {
     async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
-        whichever!(self, remote => remote.get(key, known, limit))
+        either!(self, remote => remote.get(key, known, limit))
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        whichever!(self, remote => remote.put(key, stored))
+        either!(self, remote => remote.put(key, stored))
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        whichever!(self, remote => remote.is_alive(born, tags))
+        either!(self, remote => remote.is_alive(born, tags))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        whichever!(self, remote => remote.invalidate(invalidation))
+        either!(self, remote => remote.invalidate(invalidation))
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {
-        whichever!(self, remote => remote.epoch())
+        either!(self, remote => remote.epoch())
     }
 
     fn reset(&self) {
@@ -338,11 +348,11 @@ impl RemoteStore for Topology {
 
 impl FetchLocks for Topology {
     async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
-        whichever!(self, remote => remote.lock_fetch(key, life))
+        either!(self, remote => remote.lock_fetch(key, life))
     }
 
     async fn unlock_fetch(&self, key: &Key) {
-        whichever!(self, remote => remote.unlock_fetch(key));
+        either!(self, remote => remote.unlock_fetch(key));
     }
 }
 
@@ -385,7 +395,7 @@ impl InvalidationFeed for Redis {
     async fn invalidations_since(&self, last: Option<u64>) -> Result<FeedBatch, Error> {
         let topology = self.store.remote();
         match last {
-            Some(last) => self.store.read_in_background(feed::LIMIT, topology.invalidations_since(last)).await,
+            Some(last) => self.store.read_in_background(feed::POLL_TIMEOUT, topology.invalidations_since(last)).await,
             None => self.store.read(topology.position()).await,
         }
     }
@@ -393,6 +403,14 @@ impl InvalidationFeed for Redis {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.store, f)
+        let (topology, names) = match self.store.remote() {
+            Topology::Single(single) => (single.topology(), single.names()),
+            Topology::Cluster(cluster) => ("cluster", &cluster.registers().names),
+        };
+        f.debug_struct("Redis")
+            .field("topology", &topology)
+            .field("namespace", &names.namespace)
+            .field("suspended", &self.is_suspended())
+            .finish_non_exhaustive()
     }
 }

@@ -15,15 +15,16 @@ use crate::{
     entry::stored::Stored,
 };
 
-/// What may be set about a store in Redis.
+/// The settings of a Redis store.
 #[derive(Debug, Clone)]
 pub(super) struct Options {
     pub(super) limits: Timeouts,
     pub(super) compression: Compression,
     pub(super) decoding: codec::DecodeLimits,
-    /// How many replicas must confirm an invalidation.
+    /// The number of replicas that must confirm an invalidation.
     pub(super) replicas: Option<u32>,
     pub(super) clock: Clock,
+    /// The number of values that could not be decoded.
     pub(super) corrupt: Arc<AtomicU64>,
 }
 
@@ -40,16 +41,16 @@ impl Default for Options {
     }
 }
 
-/// The longest that an entry is kept, whatever it says: a `No-Vary-Search` rule never ends by itself.
+/// The longest time to live of an entry. A `No-Vary-Search` rule would otherwise never expire.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Options {
-    /// For how long the record of a tag outlives the entries that have it: long enough to be met again, and not for ever.
+    /// Returns the time by which a tag's record outlives its entries, so that the next entry with the tag finds it.
     pub(super) fn record_life(&self) -> Duration {
         Duration::from_secs(3600)
     }
 
-    /// For how long a record is kept that cannot be renewed together with the entries that need it.
+    /// Returns the time to live of a record that is not renewed together with its entries.
     pub(super) fn settled_life(&self) -> Duration {
         Duration::from_secs(48 * 3600)
     }
@@ -58,8 +59,8 @@ impl Options {
         Duration::from_secs(24 * 3600)
     }
 
-    /// How long an entry is to be kept from now on: up to a twentieth less than it could be used, so that what was stored together is
-    /// not lost together. What has expired replaces what was there all the same, and goes in a moment.
+    /// Returns the time to live of an entry: up to 5 % less than its remaining lifetime, so that entries that were stored together do
+    /// not expire together. An entry that has expired is stored for a second, to replace the previous one.
     pub(super) fn life(&self, stored: &Stored) -> Duration {
         const MOMENT: Duration = Duration::from_secs(1);
         match stored.expires().since(self.clock.now()).min(LONGEST) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Script, cmd};
+use redis::{Cmd, cmd};
 
 use super::clock::Term;
 use crate::backend::contract::Invalidation;
@@ -21,9 +21,9 @@ pub(super) fn library(stream_bytes: u64, stream_life: Duration) -> String {
 
 /// A script and its digest.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
-    code: String,
-    digest: String,
+pub(super) struct Script {
+    source: String,
+    sha: String,
 }
 
 /// The form in which a script is sent: its digest, if the server is expected to have it, or its source.
@@ -34,7 +34,7 @@ pub(super) enum ScriptForm {
 }
 
 /// Returns the scripts' name for the kind of an invalidation.
-pub(super) fn force(invalidation: &Invalidation) -> &'static str {
+pub(super) fn kind_of(invalidation: &Invalidation) -> &'static str {
     match invalidation {
         Invalidation::Tags(_) => "hard",
         Invalidation::ExpireTags { .. } => "soft",
@@ -42,9 +42,9 @@ pub(super) fn force(invalidation: &Invalidation) -> &'static str {
     }
 }
 
-impl Known {
-    pub(super) fn greet() -> Self {
-        Self::with_clock(include_str!("lua/greet.lua"))
+impl Script {
+    pub(super) fn handshake() -> Self {
+        Self::with_clock(include_str!("lua/handshake.lua"))
     }
 
     pub(super) fn prepare() -> Self {
@@ -98,19 +98,19 @@ impl Known {
     }
 
     fn per_node(body: &str) -> Self {
-        Self::new([include_str!("lua/reign.lua"), body].concat())
+        Self::new([include_str!("lua/primary_id.lua"), body].concat())
     }
 
-    fn new(code: String) -> Self {
-        let digest = Script::new(&code).get_hash().to_owned();
-        Self { code, digest }
+    fn new(source: String) -> Self {
+        let sha = redis::Script::new(&source).get_hash().to_owned();
+        Self { source, sha }
     }
 
     /// Returns the command that runs the script, without arguments.
-    pub(super) fn command(&self, sent: ScriptForm, keys: &[&str]) -> Cmd {
-        let (name, script) = match sent {
-            ScriptForm::Sha => ("EVALSHA", &self.digest),
-            ScriptForm::Source => ("EVAL", &self.code),
+    pub(super) fn command(&self, form: ScriptForm, keys: &[&str]) -> Cmd {
+        let (name, script) = match form {
+            ScriptForm::Sha => ("EVALSHA", &self.sha),
+            ScriptForm::Source => ("EVAL", &self.source),
         };
         let mut command = cmd(name);
         command.arg(script).arg(keys.len()).arg(keys);

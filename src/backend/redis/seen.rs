@@ -6,7 +6,7 @@ use super::clock::{Reading, Term};
 
 /// The latest clock that this node observed on any server.
 ///
-/// It is passed to each script: a clock that is behind it may lack invalidations, and is started again. So a server that was
+/// It is passed to each script: a clock that is behind it may lack invalidations, and begins a new incarnation. So a server that was
 /// primary at the same time as another one, and missed its invalidations, serves no earlier entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -52,11 +52,11 @@ impl Latest {
         *self.lock()
     }
 
-    /// Records the reply of a script that was passed `told`. Returns `false` if a concurrent caller observed something that this clock
-    /// may lack.
-    pub(super) fn note(&self, told: Seen, reading: &Reading) -> bool {
+    /// Records the reply of a script that was passed `sent`. Returns `false` if a concurrent caller observed a clock whose invalidations
+    /// this server may lack.
+    pub(super) fn observe(&self, sent: Seen, reading: &Reading) -> bool {
         let mut seen = self.lock();
-        if seen.term != reading.term && *seen != told {
+        if seen.term != reading.term && *seen != sent {
             return false;
         }
         let now = Seen::of(reading);
@@ -92,20 +92,20 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_no_clock_shows_are_not_noted() {
+    fn numbers_that_no_clock_can_have_are_not_remembered() {
         assert_eq!(Seen::of(&reading(1, FAR)).number, 0);
         assert!(!Seen::of(&reading(1, 7)).is_before(&reading(1, END)));
     }
 
     #[test]
-    fn a_clock_of_another_term_must_have_been_told_what_was_seen_last() {
+    fn a_clock_of_another_term_must_have_received_the_latest_observation() {
         let latest = Latest::default();
-        assert!(latest.note(Seen::NOTHING, &reading(1, 7)));
-        let told = latest.get();
-        assert!(latest.note(told, &reading(1, 9)));
-        assert!(!latest.note(told, &reading(2, 20)), "it may lack 9");
-        assert!(latest.note(latest.get(), &reading(2, 20)));
-        assert!(!latest.note(told, &reading(1, 30)), "it may lack 20 of the other");
+        assert!(latest.observe(Seen::NOTHING, &reading(1, 7)));
+        let sent = latest.get();
+        assert!(latest.observe(sent, &reading(1, 9)));
+        assert!(!latest.observe(sent, &reading(2, 20)), "it may lack 9");
+        assert!(latest.observe(latest.get(), &reading(2, 20)));
+        assert!(!latest.observe(sent, &reading(1, 30)), "it may lack 20 of the other");
         assert_eq!(latest.get(), Seen::of(&reading(2, 20)));
     }
 }

@@ -1,4 +1,4 @@
-//! The sentinels that name the primary.
+//! The sentinels that report the primary.
 
 use std::{
     collections::HashMap,
@@ -14,16 +14,16 @@ use redis::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{tls::Trust, url::Watched};
+use super::{tls::TlsRoots, url::SentinelUrl};
 use crate::error::Error;
 
-/// The sentinels that say which server is the primary.
+/// The sentinels of a primary.
 pub(super) struct Sentinels {
     sentinels: Vec<Sentinel>,
     service: String,
     server: ConnectionInfo,
-    trust: Trust,
-    /// The primary that was found last, and when it took the place of another.
+    tls_roots: TlsRoots,
+    /// The latest primary, and the time at which it replaced another one.
     found: Mutex<Option<(Arc<Primary>, Option<Instant>)>>,
 }
 
@@ -33,53 +33,55 @@ struct Sentinel {
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
-/// A server that the sentinels call the primary, and how often they have changed their mind before.
+/// A server that the sentinels report as the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Primary {
+    /// The number of the failover that promoted it.
     pub(super) config_epoch: u64,
     host: String,
     port: u16,
 }
 
-/// How often each node asks the sentinels.
+/// The interval at which each node queries the sentinels.
 pub(super) const PERIOD: Duration = Duration::from_millis(200);
-/// How long after a failover an invalidation returns at the earliest: nodes that reach a sentinel have left the old primary by then.
+/// The minimum time between a failover and the return of an invalidation. By then, every node that reaches a sentinel has left the former
+/// primary.
 const SETTLED: Duration = Duration::from_millis(500);
-/// How long a sentinel is waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// The time limit of a query.
+const QUERY_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Sentinels {
-    pub(super) fn new(watched: Watched, trust: Trust, limit: Duration) -> Result<Self, Error> {
-        let Watched { sentinels, service, server } = watched;
-        let limit = limit.min(PATIENCE);
+    pub(super) fn new(url: SentinelUrl, tls_roots: TlsRoots, limit: Duration) -> Result<Self, Error> {
+        let SentinelUrl { sentinels, service, server } = url;
+        let limit = limit.min(QUERY_TIMEOUT);
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(limit)).set_response_timeout(Some(limit));
         let sentinel = |info: ConnectionInfo| {
-            let client =
-                Client::open(info).map_err(|error| Error::invalid_input("the sentinels cannot be used").with_source(error))?;
-            Ok(Sentinel { client: trust.single(client)?, config: config.clone(), connection: Mutex::default() })
+            let client = Client::open(info)
+                .map_err(|error| Error::invalid_input("the addresses of the sentinels are not valid").with_source(error))?;
+            Ok(Sentinel { client: tls_roots.single(client)?, config: config.clone(), connection: Mutex::default() })
         };
         let sentinels = sentinels.into_iter().map(sentinel).collect::<Result<_, Error>>()?;
-        Ok(Self { sentinels, service, server, trust, found: Mutex::default() })
+        Ok(Self { sentinels, service, server, tls_roots, found: Mutex::default() })
     }
 
-    /// The primary, by the sentinel that knows of the latest failover.
+    /// Returns the primary as reported by the sentinel with the highest config epoch.
     pub(super) async fn primary(&self) -> RedisResult<Arc<Primary>> {
         let mut failure = None;
-        let answers = join_all(self.sentinels.iter().map(|sentinel| sentinel.ask(&self.service))).await;
+        let answers = join_all(self.sentinels.iter().map(|sentinel| sentinel.query(&self.service))).await;
         let latest = answers.into_iter().filter_map(|answer| answer.map_err(|error| failure = Some(error)).ok());
         match latest.max_by_key(|primary| primary.config_epoch) {
             Some(primary) => Ok(self.find(primary)),
-            None => Err(failure.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "there are no sentinels").into())),
+            None => Err(failure.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "the URL names no sentinels").into())),
         }
     }
 
-    /// Whether most of the sentinels still call it the primary, and none knows of a later one. Shortly after a failover this takes as
-    /// long as nodes may need to notice.
+    /// Returns whether most sentinels still report this server as the primary, and none reports another one. Shortly after a failover, it
+    /// waits until other nodes have noticed it.
     pub(super) async fn confirm(&self, primary: &Primary) -> RedisResult<bool> {
         if let Some(since) = self.found_since(primary) {
             sleep_until(since + SETTLED).await;
         }
-        let mut answers: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| sentinel.ask(&self.service)).collect();
+        let mut answers: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| sentinel.query(&self.service)).collect();
         let (mut agree, mut failure) = (0, None);
         while let Some(answer) = answers.next().await {
             match answer {
@@ -91,10 +93,10 @@ impl Sentinels {
                 return Ok(true);
             }
         }
-        Err(failure.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "there are no sentinels").into()))
+        Err(failure.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "the URL names no sentinels").into()))
     }
 
-    /// How to connect to it.
+    /// Returns a client for this server.
     pub(super) fn client(&self, primary: &Primary) -> RedisResult<Client> {
         let (host, port) = (primary.host.clone(), primary.port);
         let address = match self.server.addr() {
@@ -104,8 +106,8 @@ impl Sentinels {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let client = Client::open(self.server.clone().set_addr(address))?;
-        let unusable = |error: Error| RedisError::from((ErrorKind::InvalidClientConfig, "TLS", error.to_string()));
-        self.trust.single(client).map_err(unusable)
+        let invalid = |error: Error| RedisError::from((ErrorKind::InvalidClientConfig, "TLS", error.to_string()));
+        self.tls_roots.single(client).map_err(invalid)
     }
 
     fn find(&self, primary: Primary) -> Arc<Primary> {
@@ -129,17 +131,17 @@ impl Sentinels {
 }
 
 impl Sentinel {
-    async fn ask(&self, service: &str) -> RedisResult<Primary> {
+    async fn query(&self, service: &str) -> RedisResult<Primary> {
         if let Some(connection) = self.connection() {
-            match question(connection, service).await {
-                // It was closed, or its runtime has ended.
+            match query_primary(connection, service).await {
+                // The connection was closed, or its runtime has ended.
                 Err(error) if error.is_io_error() => *self.lock() = None,
                 answer => return answer,
             }
         }
         let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         *self.lock() = Some(connection.clone());
-        question(connection, service).await
+        query_primary(connection, service).await
     }
 
     fn connection(&self) -> Option<MultiplexedConnection> {
@@ -151,8 +153,9 @@ impl Sentinel {
     }
 }
 
-/// The address is that of the promoted replica as soon as the config epoch is: `SENTINEL MASTER` alone names the old one for longer.
-async fn question(mut connection: MultiplexedConnection, service: &str) -> RedisResult<Primary> {
+/// Reads the address and the config epoch of the primary. The first command returns the promoted replica's address as soon as the config
+/// epoch has changed; `SENTINEL MASTER` alone would return the former primary's address for longer.
+async fn query_primary(mut connection: MultiplexedConnection, service: &str) -> RedisResult<Primary> {
     let mut commands = pipe();
     commands.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service);
     commands.cmd("SENTINEL").arg("MASTER").arg(service);

@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use super::{
     batch::{ATTEMPTS, ReadBatcher},
     clock::{self, Reading},
-    connection::{Link, Stand},
-    error::{changing, failed, unconfirmed, unexpected},
-    feed::{BATCH, WORTH_READING, announced, position},
-    fetch_lock::Claims,
-    key_names::Names,
+    connection::{Connection, SentOn},
+    error::{from_redis, malformed_reply, primary_keeps_changing, primary_unconfirmed},
+    feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
+    fetch_lock::FetchLockCommands,
+    key_names::KeyNames,
     memo::{Memo, Note, Proof},
     options::Options,
     question::Keys,
-    script::{Known, ScriptForm, force, library},
+    script::{Script, ScriptForm, kind_of, library},
     snapshot::{DecodedEntry, Snapshot},
     tag_record::{covers, validity_among, validity_by},
 };
@@ -40,47 +40,45 @@ use crate::{
 /// A hit is one `MGET` of the clock, the entry and the records of its tags. The tags are known from the route, or from the last
 /// time that this node read the entry; the records of other tags are read after it. While nothing is invalidated, the clock and
 /// the entry are enough.
-#[derive(Debug)]
 pub(super) struct Single {
-    link: Arc<Link>,
-    readings: Arc<ReadBatcher>,
-    names: Names,
+    connection: Arc<Connection>,
+    batcher: Arc<ReadBatcher>,
+    names: KeyNames,
     options: Options,
     memo: Memo,
-    claims: Claims,
+    fetch_locks: FetchLockCommands,
     scripts: Scripts,
 }
 
-#[derive(Debug)]
 struct Scripts {
-    prepare: Known,
-    put: Known,
-    invalidate: Known,
-    poll: Known,
+    prepare: Script,
+    put: Script,
+    invalidate: Script,
+    poll: Script,
 }
 
 /// The reply of a script on the server of the handshake.
-struct Settled {
+struct ScriptOutcome {
     reading: Reading,
     replies: Vec<Value>,
-    stand: Stand,
+    sent_on: SentOn,
 }
 
 /// The entry of a key, as far as this node's remembered validation can decide.
-enum Noted {
+enum ValidatedRead {
     Usable(ReadOutcome),
     Miss(Epoch),
     /// The records of its tags must be read.
-    Doubtful,
+    Unvalidated,
 }
 
 impl Single {
-    pub(super) fn new(link: Link, names: Names, options: Options) -> Self {
-        let (prepare, put) = (Known::prepare(), Known::put());
-        let scripts = Scripts { prepare, put, invalidate: Known::invalidate(), poll: Known::poll() };
-        let link = Arc::new(link);
-        let readings = ReadBatcher::new(Arc::clone(&link), &names.clock, options.limits.read);
-        Self { link, readings, names, options, memo: Memo::default(), claims: Claims::default(), scripts }
+    pub(super) fn new(connection: Connection, names: KeyNames, options: Options) -> Self {
+        let (prepare, put) = (Script::prepare(), Script::put());
+        let scripts = Scripts { prepare, put, invalidate: Script::invalidate(), poll: Script::poll() };
+        let connection = Arc::new(connection);
+        let batcher = ReadBatcher::new(Arc::clone(&connection), &names.clock, options.limits.read);
+        Self { connection, batcher, names, options, memo: Memo::default(), fetch_locks: FetchLockCommands::default(), scripts }
     }
 
     /// Replicas that have confirmed an invalidation keep it over a failover.
@@ -92,53 +90,70 @@ impl Single {
         &self.options
     }
 
+    pub(super) fn names(&self) -> &KeyNames {
+        &self.names
+    }
+
+    /// Returns the kind of source of the connection, for `Debug`.
+    pub(super) fn topology(&self) -> &'static str {
+        self.connection.topology()
+    }
+
     /// Reads the clock, batched with concurrent reads.
     pub(super) async fn clock(&self) -> Result<Epoch, Error> {
         Ok(self.read(Keys::new()).await?.clock.epoch)
     }
 
     async fn read(&self, names: Keys) -> Result<Arc<Snapshot>, Error> {
-        let moment = self.readings.read(names).await?;
-        self.memo.saw(moment.clock.epoch);
-        Ok(moment)
+        let snapshot = self.batcher.read(names).await?;
+        self.memo.saw(snapshot.clock.epoch);
+        Ok(snapshot)
     }
 
     /// Returns the entry if the remembered validation is current: while nothing is invalidated, the clock and the entry are enough.
-    async fn noted(&self, key: &Key, note: &Note, entry: String) -> Result<Noted, Error> {
-        let moment = self.read(smallvec![entry]).await?;
-        let epoch = moment.clock.epoch;
-        let Some(DecodedEntry { stored, id }) = self.open(key, &note.tags, &moment) else { return Ok(Noted::Miss(epoch)) };
+    async fn read_validated(&self, key: &Key, note: &Note, entry: String) -> Result<ValidatedRead, Error> {
+        let snapshot = self.read(smallvec![entry]).await?;
+        let epoch = snapshot.clock.epoch;
+        let Some(DecodedEntry { stored, id }) = self.decode(key, &note.tags, &snapshot) else {
+            return Ok(ValidatedRead::Miss(epoch));
+        };
         Ok(match note.proves(Proof { id, at: epoch }) {
-            true => Noted::Usable(ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(epoch) }),
-            false => Noted::Doubtful,
+            true => ValidatedRead::Usable(ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(epoch) }),
+            false => ValidatedRead::Unvalidated,
         })
     }
 
     /// Returns the entry if the records of its tags allow it. The records of known tags are read together with the entry.
-    async fn judged(&self, key: &Key, digest: &[u8; 32], known: &[Tag], note: Option<Note>) -> Result<ReadOutcome, Error> {
-        let asked = note.as_ref().map_or(known, |note| &note.tags);
-        let names = iter::once(self.names.entry(digest)).chain(asked.iter().map(|tag| self.names.record(tag)));
-        let mut moment = self.read(names.collect()).await?;
-        let epoch = moment.clock.epoch;
-        let Some(DecodedEntry { stored, id }) = self.open(key, asked, &moment) else { return self.missing(known, epoch).await };
-        let validity = if covers(asked, &stored) {
-            validity_among(epoch, &stored, asked, moment.values.get(1..).unwrap_or_default())
+    async fn read_and_judge(
+        &self,
+        key: &Key,
+        digest: &[u8; 32],
+        known: &[Tag],
+        note: Option<Note>,
+    ) -> Result<ReadOutcome, Error> {
+        let tags = note.as_ref().map_or(known, |note| &note.tags);
+        let names = iter::once(self.names.entry(digest)).chain(tags.iter().map(|tag| self.names.record(tag)));
+        let mut snapshot = self.read(names.collect()).await?;
+        let epoch = snapshot.clock.epoch;
+        let Some(DecodedEntry { stored, id }) = self.decode(key, tags, &snapshot) else { return self.miss(known, epoch).await };
+        let validity = if covers(tags, &stored) {
+            validity_among(epoch, &stored, tags, snapshot.values.get(1..).unwrap_or_default())
         } else {
             // This node has not read the entry before, or not with these tags.
-            moment = self.records(stored.tags()).await?;
-            validity_by(moment.clock.epoch, stored.born(), &moment.values)
+            snapshot = self.records(stored.tags()).await?;
+            validity_by(snapshot.clock.epoch, stored.born(), &snapshot.values)
         };
         // The records were read together with the clock.
-        let proof = (validity == Some(Validity::Valid)).then_some(Proof { id, at: moment.clock.epoch });
+        let proof = (validity == Some(Validity::Valid)).then_some(Proof { id, at: snapshot.clock.epoch });
         self.memo.remember(digest, stored.tags(), proof);
         match validity {
             Some(validity) => Ok(ReadOutcome { found: Some((stored, validity)), epoch: Some(epoch) }),
-            None => self.missing(known, epoch).await,
+            None => self.miss(known, epoch).await,
         }
     }
 
     /// Prepares a fetch: the records that decide about its response must exist before the handler runs.
-    async fn missing(&self, known: &[Tag], epoch: Epoch) -> Result<ReadOutcome, Error> {
+    async fn miss(&self, known: &[Tag], epoch: Epoch) -> Result<ReadOutcome, Error> {
         // Read again, since records that are created now have the current epoch.
         let epoch = if known.is_empty() { epoch } else { self.prepare(known).await? };
         Ok(ReadOutcome { found: None, epoch: Some(epoch) })
@@ -150,24 +165,24 @@ impl Single {
 
     /// Returns the current validity of a response with these tags that was born at `born`.
     async fn validity(&self, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
-        let moment = self.records(tags).await?;
-        Ok(validity_by(moment.clock.epoch, born, &moment.values))
+        let snapshot = self.records(tags).await?;
+        Ok(validity_by(snapshot.clock.epoch, born, &snapshot.values))
     }
 
     /// Decodes the entry, the first value, unless it belongs to another key or is damaged; `tags` are those that it may have.
-    fn open(&self, key: &Key, tags: &[Tag], moment: &Snapshot) -> Option<DecodedEntry> {
-        if let Some(opened) = moment.opened(key) {
-            return Some(opened);
+    fn decode(&self, key: &Key, tags: &[Tag], snapshot: &Snapshot) -> Option<DecodedEntry> {
+        if let Some(decoded) = snapshot.decoded(key) {
+            return Some(decoded);
         }
-        let entry = moment.values.first()?.as_ref()?;
-        let opened = Head::split_with_hint(entry, tags).and_then(|(head, body)| {
+        let entry = snapshot.values.first()?.as_ref()?;
+        let decoded = Head::split_with_hint(entry, tags).and_then(|(head, body)| {
             let id = head.id;
             let stored = codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?;
             Ok(DecodedEntry { stored: Arc::new(stored), id })
         });
-        let opened = opened.ok().or_else(|| self.options.note_corrupt())?;
-        moment.memoize(key, &opened);
-        Some(opened)
+        let decoded = decoded.ok().or_else(|| self.options.note_corrupt())?;
+        snapshot.memoize(key, &decoded);
+        Some(decoded)
     }
 
     /// Creates the missing records of these tags, and reads the epoch for a fetch that is about to start.
@@ -177,75 +192,75 @@ impl Single {
             command.arg(&self.names.record).arg(&life);
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
-        Ok(self.settled(&self.scripts.prepare, &[&self.names.clock], arguments, None).await?.reading.epoch)
+        Ok(self.run_script(&self.scripts.prepare, &[&self.names.clock], arguments, None).await?.reading.epoch)
     }
 
     /// Runs a script that returns the clock, followed by a command, until the server is the one of the handshake.
-    async fn settled(
+    async fn run_script(
         &self,
-        script: &Known,
+        script: &Script,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
-        further: Option<Cmd>,
-    ) -> Result<Settled, Error> {
+        then: Option<Cmd>,
+    ) -> Result<ScriptOutcome, Error> {
         for _ in 0..ATTEMPTS {
-            let (replies, stand) = self.script(script, keys, &arguments, further.as_ref()).await?;
-            let reading = replies.first().and_then(clock::of).ok_or_else(unexpected)?;
-            if self.link.settles(stand, &reading) {
-                return Ok(Settled { reading, replies, stand });
+            let (replies, sent_on) = self.run_once(script, keys, &arguments, then.as_ref()).await?;
+            let reading = replies.first().and_then(clock::of).ok_or_else(malformed_reply)?;
+            if self.connection.accept_write(sent_on, &reading) {
+                return Ok(ScriptOutcome { reading, replies, sent_on });
             }
         }
-        Err(changing())
+        Err(primary_keeps_changing())
     }
 
     /// Runs a script, followed by a command.
-    async fn script(
+    async fn run_once(
         &self,
-        script: &Known,
+        script: &Script,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
-        further: Option<&Cmd>,
-    ) -> Result<(Vec<Value>, Stand), Error> {
-        let commands = |sent, seen: &[u8]| {
+        then: Option<&Cmd>,
+    ) -> Result<(Vec<Value>, SentOn), Error> {
+        let commands = |form, seen: &[u8]| {
             // If the server lacks the script, a blocking command behind it would wait in vain, and wait again on the retry.
-            let sent = if further.is_some() { ScriptForm::Source } else { sent };
-            let mut command = script.command(sent, keys);
+            let form = if then.is_some() { ScriptForm::Source } else { form };
+            let mut command = script.command(form, keys);
             command.arg(seen);
             arguments(&mut command);
             let mut commands = pipe();
             commands.add_command(command);
-            further.iter().for_each(|command| _ = commands.add_command((*command).clone()));
+            then.iter().for_each(|command| _ = commands.add_command((*command).clone()));
             commands
         };
-        let (replies, stand) = self.link.run(commands).await.map_err(failed)?;
-        Ok((replies.into_iter().collect::<Result<_, _>>().map_err(failed)?, stand))
+        let (replies, sent_on) = self.connection.run(commands).await.map_err(from_redis)?;
+        Ok((replies.into_iter().collect::<Result<_, _>>().map_err(from_redis)?, sent_on))
     }
 
     pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
-        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(BATCH).arg(WORTH_READING);
-        let settled = self.settled(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
-        announced(last, settled.replies.first().ok_or_else(unexpected)?)
+        let arguments = |command: &mut Cmd| _ = command.arg(last).arg(POLL_BYTES).arg(STREAM_BYTES);
+        let outcome = self.run_script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
+        parse_poll(last, outcome.replies.first().ok_or_else(malformed_reply)?)
     }
 
     /// Reads the position of the end of the invalidation stream.
     pub(super) async fn position(&self) -> Result<FeedBatch, Error> {
-        self.readings.clock().await.map(position)
+        self.batcher.clock().await.map(position)
     }
 
     /// Registers the function for other programs on the server.
     pub(super) async fn install_function(&self) -> Result<(), Error> {
-        let library = library(WORTH_READING, self.options.stream_life());
+        let library = library(STREAM_BYTES, self.options.stream_life());
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(library);
-        self.link.ask(&load).await.map_err(failed).map(drop)
+        self.connection.send(&load).await.map_err(from_redis).map(drop)
     }
 
     /// Returns whether the write has reached the number of replicas that the options require.
     fn check_replicas(&self, replies: &[Value]) -> Result<(), Error> {
         match (replies.get(1), self.options.replicas) {
             (Some(Value::Int(had)), Some(wanted)) if *had < i64::from(wanted) => Err(Error::unavailable(format!(
-                "only {had} of {wanted} replicas have confirmed the invalidation, which is carried out again until they do: \
-                 see to the replicas, or ask `durability` for fewer"
+                "only {had} of {wanted} replicas have confirmed the invalidation, which is repeated until they do: \
+                 check the replicas, or set `durability` to fewer"
             ))),
             _ => Ok(()),
         }
@@ -274,15 +289,17 @@ impl RemoteStore for Single {
         let began = Instant::now();
         let digest = key.storage_digest();
         let note = self.memo.note(&digest);
-        let noted = match note.as_ref().filter(|note| self.memo.may_hold(note)) {
-            Some(note) => self.noted(key, note, self.names.entry(&digest)).await?,
-            None => Noted::Doubtful,
+        let outcome = match note.as_ref().filter(|note| self.memo.may_hold(note)) {
+            Some(note) => self.read_validated(key, note, self.names.entry(&digest)).await?,
+            None => ValidatedRead::Unvalidated,
         };
-        match noted {
-            Noted::Usable(read) => Ok(read),
+        match outcome {
+            ValidatedRead::Usable(read) => Ok(read),
             // Boxed: rare, and otherwise part of every lookup's future.
-            Noted::Miss(epoch) => with_deadline_since(began, limit, Box::pin(self.missing(known, epoch))).await,
-            Noted::Doubtful => with_deadline_since(began, limit, Box::pin(self.judged(key, &digest, known, note))).await,
+            ValidatedRead::Miss(epoch) => with_deadline_since(began, limit, Box::pin(self.miss(known, epoch))).await,
+            ValidatedRead::Unvalidated => {
+                with_deadline_since(began, limit, Box::pin(self.read_and_judge(key, &digest, known, note))).await
+            }
         }
     }
 
@@ -296,14 +313,14 @@ impl RemoteStore for Single {
             command.arg(&entry).arg(life.as_millis().to_string());
         };
         let keys = [self.names.clock.as_str(), &self.names.entry(&digest)];
-        let (replies, _) = self.script(&self.scripts.put, &keys, arguments, None).await?;
+        let (replies, _) = self.run_once(&self.scripts.put, &keys, arguments, None).await?;
         match replies.first() {
             Some(Value::BulkString(answer)) if answer == b"K" => {
                 self.memo.remember(&digest, stored.tags(), None);
                 Ok(PutOutcome::Stored)
             }
             Some(Value::BulkString(answer)) if answer == b"D" => Ok(PutOutcome::Invalidated),
-            _ => Err(unexpected()),
+            _ => Err(malformed_reply()),
         }
     }
 
@@ -314,40 +331,40 @@ impl RemoteStore for Single {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let tags = invalidation.tags();
         let arguments = |command: &mut Cmd| {
-            command.arg(force(invalidation)).arg(expired_at(invalidation)).arg(&self.names.record);
-            command.arg(WORTH_READING).arg(self.options.stream_life().as_secs());
+            command.arg(kind_of(invalidation)).arg(expired_at(invalidation)).arg(&self.names.record);
+            command.arg(STREAM_BYTES).arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];
         for _ in 0..ATTEMPTS {
-            let settled = self.settled(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
-            self.check_replicas(&settled.replies)?;
-            if self.link.rules(settled.stand).await.map_err(unconfirmed)? {
-                return Ok(Receipt::new(settled.reading.epoch, tags.len(), Scope::Nodes, self.durability()));
+            let outcome = self.run_script(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
+            self.check_replicas(&outcome.replies)?;
+            if self.connection.is_still_primary(outcome.sent_on).await.map_err(primary_unconfirmed)? {
+                return Ok(Receipt::new(outcome.reading.epoch, tags.len(), Scope::Nodes, self.durability()));
             }
         }
-        Err(changing())
+        Err(primary_keeps_changing())
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {
-        Ok(self.readings.clock().await?.epoch)
+        Ok(self.batcher.clock().await?.epoch)
     }
 
     fn reset(&self) {
-        self.link.reset();
+        self.connection.reset();
     }
 }
 
 impl FetchLocks for Single {
     async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
-        let command = self.claims.lock_fetch(&self.names.lock_fetch(&key.storage_digest()), life);
-        let reply = self.link.ask(&command).await.map(|(reply, _)| reply).map_err(failed)?;
-        Ok(self.claims.outcome(&reply))
+        let command = self.fetch_locks.lock_fetch(&self.names.fetch_lock(&key.storage_digest()), life);
+        let reply = self.connection.send(&command).await.map(|(reply, _)| reply).map_err(from_redis)?;
+        Ok(self.fetch_locks.outcome(&reply))
     }
 
     async fn unlock_fetch(&self, key: &Key) {
-        let command = self.claims.unlock_fetch(&self.names.lock_fetch(&key.storage_digest()));
+        let command = self.fetch_locks.unlock_fetch(&self.names.fetch_lock(&key.storage_digest()));
         // An error is ignored: a lock that cannot be released expires.
-        let _ = self.link.ask(&command).await.map(|(reply, _)| reply);
+        let _ = self.connection.send(&command).await.map(|(reply, _)| reply);
     }
 }

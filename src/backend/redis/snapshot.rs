@@ -27,15 +27,15 @@ pub(super) struct DecodedEntry {
 
 impl Snapshot {
     /// Returns the entry of this key if another caller has decoded it.
-    pub(super) fn opened(&self, key: &Key) -> Option<DecodedEntry> {
-        let (of, opened) = self.shared.as_ref()?.get()?;
-        (of == key).then(|| opened.clone())
+    pub(super) fn decoded(&self, key: &Key) -> Option<DecodedEntry> {
+        let (of, decoded) = self.shared.as_ref()?.get()?;
+        (of == key).then(|| decoded.clone())
     }
 
     /// Shares a decoded entry with the other callers. Callers do not wait for it; the first one to finish is kept.
-    pub(super) fn memoize(&self, key: &Key, opened: &DecodedEntry) {
+    pub(super) fn memoize(&self, key: &Key, decoded: &DecodedEntry) {
         if let Some(shared) = &self.shared {
-            let _ = shared.set((key.clone(), opened.clone()));
+            let _ = shared.set((key.clone(), decoded.clone()));
         }
     }
 }

@@ -12,47 +12,47 @@ use crate::{
     key::Key,
 };
 
-/// Copies of what a far store holds, and what this node knows to have been invalidated of them.
+/// Copies of entries of the far store, and the invalidations that this node has applied to them.
 ///
-/// They are judged by a clock of their own: its epochs say when a copy was last found usable by the far store, and when this node has
-/// learnt of an invalidation, however the far store numbers it.
+/// They have a logical clock of their own, independent of the far store's epochs. Its epochs order two kinds of events: the far store
+/// returned a copy as valid, and this node applied an invalidation.
 #[derive(Debug)]
-pub(super) struct Copies(Memory);
+pub(super) struct NearCopies(Memory);
 
-/// How many tags are invalidated one by one. Each takes about a microsecond, in which others wait.
+/// The maximum number of tags that are invalidated one by one. Each takes about a microsecond, during which other threads wait.
 const MOST_TAGS: usize = 1000;
 
-impl Copies {
+impl NearCopies {
     pub(super) fn new(memory: Memory) -> Self {
         Self(memory)
     }
 
-    /// The copy, whether it may be used or not.
+    /// Returns the copy, whether it is valid or not.
     pub(super) fn any(&self, key: &Key) -> Option<Arc<Stored>> {
         self.0.entries.get(key.as_bytes())
     }
 
-    /// The copy, unless something is known to have been invalidated since it was found usable.
+    /// Returns the copy, unless this node has applied an invalidation of it since it was last found valid.
     pub(super) fn usable(&self, key: &Key) -> Option<Arc<Stored>> {
         let epoch = self.epoch();
         let copy = self.any(key)?;
-        let found_usable = Epoch::new(copy.validated_at().get());
-        if found_usable == epoch {
+        let validated_at = Epoch::new(copy.validated_at().get());
+        if validated_at == epoch {
             return Some(copy);
         }
-        if self.0.validity(found_usable, copy.tags()) != Some(Validity::Valid) {
+        if self.0.validity(validated_at, copy.tags()) != Some(Validity::Valid) {
             return None;
         }
         copy.set_validated_at(epoch);
         Some(copy)
     }
 
-    /// This node's own epoch: what is found usable afterwards has outlived whatever was known before.
+    /// Returns this node's own epoch. A copy that is read from the far store later takes all invalidations up to it into account.
     pub(super) fn epoch(&self) -> Epoch {
         Epoch::new(self.0.table.epoch())
     }
 
-    /// Keeps a copy of what was found usable after `epoch`.
+    /// Keeps a copy of an entry that was read as valid after `epoch`.
     pub(super) fn keep(&self, key: &Key, stored: &Arc<Stored>, epoch: Epoch) {
         stored.set_validated_at(epoch);
         self.0.insert(key, Arc::clone(stored));
@@ -62,8 +62,8 @@ impl Copies {
         self.0.entries.remove(key.as_bytes());
     }
 
-    /// Drops expired copies as well: only the far store records since when a response is stale. Very many tags take all copies with
-    /// them, which takes no time.
+    /// Drops expired copies as well: only the far store records since when a response is stale. For very many tags, it drops all
+    /// copies, which takes constant time.
     pub(super) fn invalidate(&self, invalidation: &Invalidation) {
         match invalidation {
             Invalidation::Tags(tags) | Invalidation::ExpireTags { tags, .. } if tags.len() > MOST_TAGS => {

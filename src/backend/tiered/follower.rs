@@ -10,8 +10,8 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::lease::{Brought, Lease};
-use super::{copies::Copies, pace::Pace};
+use super::lease::{Lease, PollResult};
+use super::{copies::NearCopies, pace::Pace};
 use crate::{
     backend::{
         contract::Invalidation,
@@ -21,12 +21,12 @@ use crate::{
     entry::epoch::Epoch,
 };
 
-/// How far this node has followed the announcements of a far store.
+/// The position of this node in the invalidation feed of a far store, and the lease that follows from it.
 #[derive(Debug)]
 pub(super) struct FeedFollower {
     span: Duration,
     clock: Clock,
-    /// For those who only look: the lease's end, in milliseconds, and the clock as it was seen last.
+    /// Copies of parts of `state` for readers, which take no lock: the end of the lease in milliseconds, and the latest epoch.
     valid_until: AtomicU64,
     incarnation: AtomicU64,
     number: AtomicU64,
@@ -36,7 +36,7 @@ pub(super) struct FeedFollower {
 #[derive(Debug)]
 struct State {
     lease: Lease,
-    /// The clock as it was seen last, and where the announcements end that were applied; `None` until there was a poll.
+    /// The latest epoch of the far store, and the position up to which invalidations were applied; `None` before the first poll.
     seen: Option<(Epoch, u64)>,
 }
 
@@ -47,29 +47,34 @@ impl FeedFollower {
         Self { span, clock, valid_until, incarnation, number, state: Mutex::new(state) }
     }
 
-    /// If the lease is valid, an epoch of the far store that is past; a fetch that begins now may be born at it.
-    pub(super) fn is_current(&self) -> Option<Epoch> {
+    pub(super) fn span(&self) -> Duration {
+        self.span
+    }
+
+    /// Returns a past epoch of the far store if the lease is valid. A fetch that begins after this call may be born at it.
+    pub(super) fn leased_epoch(&self) -> Option<Epoch> {
         let valid_until = Timestamp::from_millis(self.valid_until.load(Ordering::Acquire));
         if !Lease::until(self.span, valid_until).is_valid(self.clock.now()) {
             return None;
         }
-        // The incarnation first: its number was there before it. A number of a later one makes an epoch of which nothing is used.
+        // The incarnation is read first, since its number was written before it. Combined with the number of a later incarnation, it is
+        // an epoch of an ended incarnation, at which nothing is valid.
         let incarnation = self.incarnation.load(Ordering::Acquire);
         Some(Epoch::of(incarnation, self.number.load(Ordering::Relaxed)))
     }
 
-    /// Applies what a poll has brought, and renews the lease if that was everything.
-    fn apply(&self, near: &Copies, sent_at: Timestamp, announced: &FeedBatch) -> Brought {
+    /// Applies the result of a poll, and renews the lease if the result is complete.
+    fn apply(&self, near: &NearCopies, sent_at: Timestamp, batch: &FeedBatch) -> PollResult {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let brought = state.take(near, announced);
-        state.lease.note(sent_at, brought);
+        let result = state.take(near, batch);
+        state.lease.record(sent_at, result);
         if let Some((epoch, _)) = state.seen {
             self.number.store(epoch.get(), Ordering::Relaxed);
             self.incarnation.store(epoch.incarnation(), Ordering::Release);
         }
-        // What was applied is there for whoever sees the new end.
+        // Released last: a reader that sees the new end also sees the invalidations that were applied.
         self.valid_until.store(state.lease.valid_until().as_millis(), Ordering::Release);
-        brought
+        result
     }
 
     fn last(&self) -> Option<u64> {
@@ -78,40 +83,40 @@ impl FeedFollower {
 }
 
 impl State {
-    fn take(&mut self, near: &Copies, announced: &FeedBatch) -> Brought {
-        let FeedBatch { epoch, last, invalidations } = announced;
+    fn take(&mut self, near: &NearCopies, batch: &FeedBatch) -> PollResult {
+        let FeedBatch { epoch, last, invalidations } = batch;
         let followed = self.seen.filter(|(seen, _)| seen.incarnation() == epoch.incarnation());
-        let Some((_, mut applied)) = followed else { return self.begin_anew(near, announced) };
+        let Some((_, mut applied)) = followed else { return self.begin_again(near, batch) };
         for (end, invalidation) in invalidations {
             near.invalidate(invalidation);
             applied = *end;
         }
         if invalidations.is_empty() && applied != *last {
-            return self.begin_anew(near, announced);
+            return self.begin_again(near, batch);
         }
         self.seen = Some((*epoch, applied));
-        if applied == *last { Brought::All } else { Brought::Part }
+        if applied == *last { PollResult::All } else { PollResult::Part }
     }
 
-    /// What came before is not known: nothing that was copied until now is used again.
-    fn begin_anew(&mut self, near: &Copies, announced: &FeedBatch) -> Brought {
+    /// Drops all copies, since earlier invalidations may be missing, and continues at the end of the feed.
+    fn begin_again(&mut self, near: &NearCopies, batch: &FeedBatch) -> PollResult {
         near.invalidate(&Invalidation::Everything);
-        self.seen = Some((announced.epoch, announced.last));
-        Brought::Gap
+        self.seen = Some((batch.epoch, batch.last));
+        PollResult::Gap
     }
 }
 
-/// Follows the announcements of `far` until nobody has the copies any more.
-pub(super) async fn follow<F: InvalidationFeed>(near: Weak<Copies>, far: Arc<F>, follower: Arc<FeedFollower>) {
+/// Follows the feed of `far` until the near copies are dropped.
+pub(super) async fn follow<F: InvalidationFeed>(near: Weak<NearCopies>, far: Arc<F>, follower: Arc<FeedFollower>) {
     let mut pace = Pace::new(follower.span / 4);
     loop {
         let sent_at = follower.clock.now();
-        // After a failure, the cheapest poll: it begins again, unless nothing was announced meanwhile.
+        // After a failure, send the cheapest poll, which reads only the end: it is a gap, unless nothing was published meanwhile.
         let last = follower.last().filter(|_| !pace.failed());
-        let announced = far.invalidations_since(last).await;
+        let batch = far.invalidations_since(last).await;
         let Some(near) = near.upgrade() else { return };
-        let brought = announced.ok().map(|announced| follower.apply(&near, sent_at, &announced));
+        let result = batch.ok().map(|batch| follower.apply(&near, sent_at, &batch));
         drop(near);
-        sleep(pace.pause(brought)).await;
+        sleep(pace.pause(result)).await;
     }
 }

@@ -6,65 +6,64 @@ use crate::clock::Timestamp;
 
 /// The time for which a near tier may answer from its own copies without contacting the far store.
 ///
-/// An invalidation has returned once it is in the stream that all near tiers follow. Once a
-/// poll's result has been applied, the node has seen every invalidation that completed before the poll was *sent*, by the node's
-/// own clock, which needs no synchronization. From then on the node may be behind by at most `span`.
+/// An invalidation returns only after it was added to the feed that all near tiers follow. Once a poll's result has been applied,
+/// the node has seen every invalidation that completed before the poll was *sent*. That moment is read from the node's own clock,
+/// so the clocks of nodes need not agree. From then on, the node is behind by at most `span`.
 ///
-/// The lease is looked at with the time at which a request began, or a later one, and *before* the copy is judged by
-/// what was applied: the other way round, what was applied in between would be missed.
+/// A reader must check the lease *before* it checks the copy, with the time at which its request began or a later one. In the other
+/// order, it would miss the invalidations that are applied between the two checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Lease {
     span: Duration,
     valid_until: Timestamp,
 }
 
-/// What a poll has brought, all of which was applied.
+/// The completeness of a poll's result, all of which has been applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Brought {
-    /// All that had come; it may be nothing.
+pub(crate) enum PollResult {
+    /// Every invalidation that was published before the poll, possibly none.
     All,
-    /// As much as was asked for; there may be more.
+    /// The first part; more invalidations may have been published.
     Part,
-    /// Something after a gap, from a stream that began again, or only where the stream ends, since there was more than is worth
-    /// reading: what was in between will never come. The node drops its copies, and those that are on their way to it.
+    /// Invalidations are missing and will never arrive: the feed was trimmed, it began again, or the node was too far behind to read
+    /// it. The node drops its copies, and those that it is still reading.
     Gap,
 }
 
 impl Lease {
-    /// A lease that begins with the first poll that brings everything, and reaches `span` beyond each.
+    /// Creates a lease that begins with the first complete poll; each complete poll extends it by `span`.
     pub(crate) fn new(span: Duration) -> Self {
         Self { span, valid_until: Timestamp::from_millis(0) }
     }
 
-    /// A lease as somebody else has read [`valid_until`](Self::valid_until).
+    /// Recreates a lease from its [`valid_until`](Self::valid_until), as read by another thread.
     pub(crate) fn until(span: Duration, valid_until: Timestamp) -> Self {
         Self { span, valid_until }
     }
 
-    /// Whether copies may be used at `now`.
+    /// Returns whether copies may be used at `now`.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         now < self.valid_until
     }
 
-    /// When it ends, if no poll renews it.
+    /// Returns the time at which the lease ends, unless a poll renews it.
     pub(crate) fn valid_until(&self) -> Timestamp {
         self.valid_until
     }
 
-    /// Takes note of a poll, when all that it brought was applied. `sent_at` was taken before it was sent.
+    /// Records a poll after its result has been applied. `sent_at` was read before the poll was sent.
     ///
-    /// A poll that waits at the stream until something comes counts from when it was sent, too: a wait can be cut short, and an
-    /// answer can be late, and together they look like a wait. So it should wait for a third of the span at most, for the
-    /// next one to be back in time.
-    pub(crate) fn note(&mut self, sent_at: Timestamp, brought: Brought) {
-        match brought {
-            Brought::All => self.valid_until = self.valid_until.max(sent_at + self.span),
-            Brought::Part => {}
-            Brought::Gap => self.end(),
+    /// For a poll that blocks until something is published, `sent_at` counts, too: a wait can be cut short and its reply delayed,
+    /// which looks like a long wait. Such a poll should block for at most a third of the span, so that the next one returns in time.
+    pub(crate) fn record(&mut self, sent_at: Timestamp, result: PollResult) {
+        match result {
+            PollResult::All => self.valid_until = self.valid_until.max(sent_at + self.span),
+            PollResult::Part => {}
+            PollResult::Gap => self.end(),
         }
     }
 
-    /// Ends it, until a poll brings everything again.
+    /// Ends the lease until the next complete poll.
     pub(crate) fn end(&mut self) {
         self.valid_until = Timestamp::from_millis(0);
     }
@@ -80,9 +79,9 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn noted(brought: Brought) -> Lease {
+    fn lease_after(result: PollResult) -> Lease {
         let mut lease = Lease::new(SECOND);
-        lease.note(at(1000), brought);
+        lease.record(at(1000), result);
         lease
     }
 
@@ -92,28 +91,28 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_counts_for_the_span() {
-        let lease = noted(Brought::All);
+    fn a_complete_poll_renews_the_lease_for_its_span() {
+        let lease = lease_after(PollResult::All);
         assert!(lease.is_valid(at(1999)));
         assert!(!lease.is_valid(at(2000)));
     }
 
     #[test]
-    fn part_of_what_has_come_does_not_count() {
-        let mut lease = noted(Brought::Part);
+    fn an_incomplete_poll_does_not_renew_the_lease() {
+        let mut lease = lease_after(PollResult::Part);
         assert!(!lease.is_valid(at(1000)));
-        lease.note(at(1100), Brought::All);
-        lease.note(at(1200), Brought::Part);
+        lease.record(at(1100), PollResult::All);
+        lease.record(at(1200), PollResult::Part);
         assert!(lease.is_valid(at(2099)));
         assert!(!lease.is_valid(at(2100)));
     }
 
     #[test]
-    fn a_gap_ends_it_until_the_next_poll() {
-        let mut lease = noted(Brought::All);
-        lease.note(at(1100), Brought::Gap);
+    fn a_gap_ends_the_lease_until_the_next_complete_poll() {
+        let mut lease = lease_after(PollResult::All);
+        lease.record(at(1100), PollResult::Gap);
         assert!(!lease.is_valid(at(1100)));
-        lease.note(at(1200), Brought::All);
+        lease.record(at(1200), PollResult::All);
         assert!(lease.is_valid(at(1200)));
     }
 }

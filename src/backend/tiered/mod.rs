@@ -1,4 +1,4 @@
-//! Memory near, a remote store far.
+//! Memory in front of a remote store.
 
 mod copies;
 mod follower;
@@ -26,22 +26,22 @@ use crate::{
     key::Key,
     tag::Tag,
 };
-use copies::Copies;
+use copies::NearCopies;
 use follower::{FeedFollower, follow};
 
 /// Memory in front of a store that all nodes share.
 ///
-/// What this node has met is kept in its memory, as copies that are used only as long as the far store would have them used:
+/// Entries that this node has read are kept in its memory. Such a copy is used only while the far store would return the entry:
 ///
-/// | made by | a hit from memory costs | the promise holds |
+/// | made by | cost of a hit from memory | scope of the promise |
 /// |---|---|---|
-/// | [`Tiered::new`] | a look at the far store's clock, some bytes | on all nodes, at once |
-/// | [`Tiered::lease`] | nothing | on the node that invalidates, at once; on the others, after so long at the latest |
+/// | [`Tiered::new`] | one read of the far store's clock, a few bytes | all nodes, immediately |
+/// | [`Tiered::lease`] | nothing | the node that invalidates, immediately; other nodes, within the lease |
 ///
-/// When the far store cannot be reached, handlers answer: copies are not used beyond their lease, since nobody can tell what was
-/// invalidated meanwhile.
+/// If the far store cannot be reached, the handler answers. Copies are not used after their lease has ended, since invalidations may
+/// have been missed.
 ///
-/// A lease takes a store that announces what is invalidated, as Redis does. memcached does not: in front of it, a lease does not
+/// A lease needs a store that publishes its invalidations, as Redis does. memcached does not, so a lease in front of it does not
 /// compile.
 ///
 /// ```no_run
@@ -60,86 +60,106 @@ use follower::{FeedFollower, follow};
 /// # }
 /// ```
 pub struct Tiered<F> {
-    near: Arc<Copies>,
+    near: Arc<NearCopies>,
     far: Arc<F>,
-    mode: Mode,
+    validation: Validation,
+    clock: Clock,
 }
 
-enum Mode {
-    /// Each use of a copy is preceded by a look at the clock.
+/// How a copy is validated before it is used.
+enum Validation {
+    /// By a read of the far store's clock before each use.
     Strict,
-    /// Copies are used without asking while the lease is valid.
-    Lease(Lease),
+    /// By a lease, without contacting the far store.
+    Leased(Following),
 }
 
-struct Lease {
+/// The task that follows the feed, and the lease that it renews.
+struct Following {
     follower: Arc<FeedFollower>,
-    following: LoneTask,
-    /// What follows, in the runtime of a request: there may be none where a cache is made, and it may end before the cache does.
-    follow: Box<dyn Fn(Running) -> Following + Send + Sync>,
+    task: LoneTask,
+    /// Creates the task's future. The task is spawned by a request: a cache may be created outside of a runtime, and may outlive one.
+    start: Box<dyn Fn(Running) -> TaskFuture + Send + Sync>,
 }
 
-type Following = Pin<Box<dyn Future<Output = ()> + Send>>;
+type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<F: SharedStore> Tiered<F> {
-    /// Memory in front of `far`, each use of which is preceded by a look at the far store's clock. Copies take as many bytes as `near`
-    /// may.
+    /// Creates a store that reads the clock of `far` before each use of a copy. Copies take as many bytes as `near` may.
     pub fn new(near: Memory, far: F) -> Self {
-        Self { near: Arc::new(Copies::new(near)), far: Arc::new(far), mode: Mode::Strict }
+        Self {
+            near: Arc::new(NearCopies::new(near)),
+            far: Arc::new(far),
+            validation: Validation::Strict,
+            clock: Clock::default(),
+        }
     }
 }
 
 impl<F: InvalidationFeed> Tiered<F> {
-    /// Uses copies without asking, for at most `span` after they may have been invalidated by another node; a second is usual.
+    /// Uses copies without contacting the far store, for at most `span` after another node invalidated them; a second is usual.
     ///
-    /// The node reads the far store's announcements four times in a span. That costs Redis one small script each time, and may take a
-    /// second: slow announcements are not counted among the failures that suspend a store.
+    /// The node polls the far store's feed of invalidations four times per span. Each poll costs Redis one small script. It may take
+    /// up to a second: slow polls are not counted among the failures that suspend a store.
     ///
     /// Two kinds of bursts make a node drop all its copies: an invalidation of more than 500 tags (or 16,000 bytes of them), which is
-    /// announced without its tags, and announcements of more than 256 KiB since the node last read them, which it skips. Each dropped
-    /// copy costs one round trip when its page is next requested; no handler runs.
+    /// published without its tags, and more than 256 KiB of invalidations since the last poll, which the node skips. For each dropped
+    /// copy, the next request costs one round trip; no handler runs.
     ///
-    /// What this node invalidates itself, it gives up at once. The time
-    /// is measured by this node's own monotonic clock, and counts from before a reading was asked for: neither a slow network nor a
-    /// process that was suspended makes it longer.
+    /// Invalidations by this node apply to its copies immediately. The lease is measured by this node's own monotonic clock, from the
+    /// moment before a poll is sent: neither a slow network nor a suspended process makes it longer.
     #[must_use]
     pub fn lease(self, span: Duration) -> Self {
-        let follower = Arc::new(FeedFollower::new(span, Clock::default()));
-        let (near, far, follows) = (Arc::downgrade(&self.near), Arc::clone(&self.far), Arc::clone(&follower));
-        let follow = move |running| -> Following {
-            let following = follow(near.clone(), Arc::clone(&far), Arc::clone(&follows));
+        let follower = Arc::new(FeedFollower::new(span, self.clock.clone()));
+        let (near, far, followed) = (Arc::downgrade(&self.near), Arc::clone(&self.far), Arc::clone(&follower));
+        let start = move |running| -> TaskFuture {
+            let following = follow(near.clone(), Arc::clone(&far), Arc::clone(&followed));
             Box::pin(async move {
                 let _running: Running = running;
                 following.await;
             })
         };
-        let lease = Lease { follower, following: LoneTask::default(), follow: Box::new(follow) };
-        Self { mode: Mode::Lease(lease), ..self }
+        let following = Following { follower, task: LoneTask::default(), start: Box::new(start) };
+        Self { validation: Validation::Leased(following), ..self }
+    }
+
+    /// Measures the lease by `clock`, for tests. [`Cache::with_clock`](crate::Cache::with_clock) does not do so: its clock is that of one
+    /// handle, and a store may have several.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Into<Clock>) -> Self {
+        let tiered = Self { clock: clock.into(), ..self };
+        match &tiered.validation {
+            Validation::Strict => tiered,
+            Validation::Leased(following) => {
+                let span = following.follower.span();
+                tiered.lease(span)
+            }
+        }
     }
 }
 
 impl<F: SharedStore> Tiered<F> {
-    /// Answers from a copy that the far store, asked for its clock, says is usable still.
-    async fn get_strictly(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        // Before anything else is read: whatever is invalidated from here on shows in a later epoch.
+    /// Returns a copy if the far store's clock shows that it is still valid.
+    async fn get_strict(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
+        // Read before anything else: every later invalidation shows in a later epoch.
         let epoch = self.far.epoch().await?;
         if let Some(copy) = self.near.any(key) {
-            let is_proven = copy.born().incarnation() == epoch.incarnation() && copy.validated_at() == epoch;
-            if is_proven || self.far.is_alive(copy.born(), copy.tags()).await? {
-                copy.set_validated_at(proof(&copy, epoch));
+            let is_validated = copy.born().incarnation() == epoch.incarnation() && copy.validated_at() == epoch;
+            if is_validated || self.far.is_alive(copy.born(), copy.tags()).await? {
+                copy.set_validated_at(validation_epoch(&copy, epoch));
                 return Ok(ReadOutcome { found: Some((copy, Validity::Valid)), epoch: Some(epoch) });
             }
         }
         let read = self.far.get(key, known).await?;
         if let Some((stored, Validity::Valid)) = &read.found {
-            self.near.keep(key, stored, proof(stored, epoch));
+            self.near.keep(key, stored, validation_epoch(stored, epoch));
         }
         Ok(read)
     }
 
-    /// Asks the far store, and keeps a copy that is good as long as nothing is announced about it.
-    async fn get_from_afar(&self, lease: &Lease, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        lease.following.start(|running| (lease.follow)(running));
+    /// Reads the far store, and keeps a copy that is valid until the feed invalidates it.
+    async fn get_leased(&self, following: &Following, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
+        following.task.start(|running| (following.start)(running));
         if let Some(read) = self.get_now(key) {
             return Ok(read);
         }
@@ -152,39 +172,39 @@ impl<F: SharedStore> Tiered<F> {
     }
 }
 
-/// No clock stands there.
-const UNPROVEN: Epoch = Epoch::new(0);
+/// The epoch of no clock.
+const NEVER_VALIDATED: Epoch = Epoch::new(0);
 
-/// What a copy that was found usable after `epoch` may be noted to be usable at. A copy has the number alone noted: that of another
-/// incarnation, which ended in between, would be taken for one of its own that is yet to come.
-fn proof(copy: &Stored, epoch: Epoch) -> Epoch {
-    if copy.born().incarnation() == epoch.incarnation() { epoch } else { UNPROVEN }
+/// Returns the epoch to remember for a copy that was found valid after `epoch`. Only the number is remembered: that of an incarnation
+/// that has ended would be mistaken for a later number of the copy's own incarnation.
+fn validation_epoch(copy: &Stored, epoch: Epoch) -> Epoch {
+    if copy.born().incarnation() == epoch.incarnation() { epoch } else { NEVER_VALIDATED }
 }
 
 #[async_trait]
 impl<F: SharedStore> Backend for Tiered<F> {
     fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
-        let Mode::Lease(lease) = &self.mode else { return None };
-        // The lease is looked at first: what is announced in between has been applied when the copy is judged.
-        let epoch = lease.follower.is_current()?;
+        let Validation::Leased(following) = &self.validation else { return None };
+        // The lease is checked first: invalidations that are applied in between are then taken into account for the copy.
+        let epoch = following.follower.leased_epoch()?;
         let copy = self.near.usable(key)?;
         Some(ReadOutcome { found: Some((copy, Validity::Valid)), epoch: Some(epoch) })
     }
 
     async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        match &self.mode {
-            Mode::Strict => self.get_strictly(key, known).await,
-            Mode::Lease(lease) => self.get_from_afar(lease, key, known).await,
+        match &self.validation {
+            Validation::Strict => self.get_strict(key, known).await,
+            Validation::Leased(following) => self.get_leased(following, key, known).await,
         }
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let put = self.far.put(key, Arc::clone(&stored)).await;
-        match (&put, &self.mode) {
-            // Proven by the first who uses it.
-            (Ok(PutOutcome::Stored), Mode::Strict) => self.near.keep(key, &stored, UNPROVEN),
-            // What was expired while its handler ran is kept, too, and only the far store can tell: the next read copies it. In any
-            // other case, what was there before is not what the handler says now.
+        match (&put, &self.validation) {
+            // Validated when it is first used.
+            (Ok(PutOutcome::Stored), Validation::Strict) => self.near.keep(key, &stored, NEVER_VALIDATED),
+            // With a lease, the next read copies the entry: it may have been expired while its handler ran, which only the far store
+            // knows. After a failure, the old copy is dropped, since the handler has returned a newer response.
             _ => self.near.forget(key),
         }
         put
@@ -195,10 +215,10 @@ impl<F: SharedStore> Backend for Tiered<F> {
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        // First here, where it cannot fail.
+        // First on this node, where it cannot fail.
         self.near.invalidate(invalidation);
         let receipt = self.far.invalidate(invalidation).await;
-        // And again: until now, others of this node could read and keep what was there before.
+        // And again: until now, concurrent requests of this node could read and copy the invalidated entries.
         self.near.invalidate(invalidation);
         receipt
     }
@@ -214,10 +234,10 @@ impl<F: SharedStore> Backend for Tiered<F> {
 
 impl<F: fmt::Debug> fmt::Debug for Tiered<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match &self.mode {
-            Mode::Strict => "strict",
-            Mode::Lease(_) => "lease",
+        let validation = match &self.validation {
+            Validation::Strict => "strict",
+            Validation::Leased(_) => "leased",
         };
-        f.debug_struct("Tiered").field("far", &self.far).field("mode", &mode).finish_non_exhaustive()
+        f.debug_struct("Tiered").field("far", &self.far).field("validation", &validation).finish_non_exhaustive()
     }
 }

@@ -1,17 +1,22 @@
 //! Tests of the near tier.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 
 use super::Tiered;
 use crate::{
     backend::{
-        SharedStore,
+        FeedBatch, InvalidationFeed, SharedStore,
         contract::{Backend, Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         memory::Memory,
         validity::Validity,
     },
+    clock::ManualClock,
     entry::{
         epoch::Epoch,
         stored::{Content, Stored},
@@ -21,14 +26,14 @@ use crate::{
     tag::Tag,
 };
 
-/// A far store at chosen moments: what its clock shows, and what may be used.
+/// A far store whose clock and entry are set by the test.
 #[derive(Debug)]
-struct Moments {
+struct FarStore {
     clock: Mutex<Epoch>,
     usable: Mutex<Option<Arc<Stored>>>,
 }
 
-impl Moments {
+impl FarStore {
     fn set(&self, clock: Epoch, usable: Option<Arc<Stored>>) {
         *self.clock.lock().unwrap() = clock;
         *self.usable.lock().unwrap() = usable;
@@ -36,7 +41,7 @@ impl Moments {
 }
 
 #[async_trait]
-impl Backend for Moments {
+impl Backend for FarStore {
     async fn get(&self, _key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
         let found = self.usable.lock().unwrap().clone().map(|stored| (stored, Validity::Valid));
         Ok(ReadOutcome { found, epoch: Some(*self.clock.lock().unwrap()) })
@@ -56,9 +61,16 @@ impl Backend for Moments {
 }
 
 #[async_trait]
-impl SharedStore for Moments {
+impl SharedStore for FarStore {
     async fn epoch(&self) -> Result<Epoch, Error> {
         Ok(*self.clock.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl InvalidationFeed for FarStore {
+    async fn invalidations_since(&self, _last: Option<u64>) -> Result<FeedBatch, Error> {
+        Ok(FeedBatch::new(self.epoch().await?, 0, Vec::new()))
     }
 }
 
@@ -66,34 +78,61 @@ fn stored(born: Epoch) -> Arc<Stored> {
     Arc::new(Stored::new(born, Vec::new(), Content::Tombstone))
 }
 
-/// The clock is asked for, then lost and begun anew, then the entry is found: what was asked for is no proof for the new clock,
-/// which comes to the same number later.
+/// The clock is read, then lost and begun again, then the entry is read. The first reading does not validate the copy for the new
+/// incarnation, which reaches the same number later.
 #[tokio::test]
-async fn the_number_of_another_incarnation_proves_nothing() {
+async fn an_epoch_of_another_incarnation_does_not_validate_a_copy() {
     let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
-    for is_copied_before in [false, true] {
-        let far = Moments { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
+    for has_copy in [false, true] {
+        let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
         let tiered = Tiered::new(Memory::new(1 << 20), far);
-        if is_copied_before {
+        if has_copy {
             assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
         }
         tiered.far.set(Epoch::of(1, 9), Some(Arc::clone(&copy)));
         assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
         tiered.far.set(Epoch::of(2, 9), None);
-        assert!(tiered.get(&key, &[]).await.unwrap().found.is_none(), "what was invalidated at 5 is taken for proven at 9");
+        assert!(
+            tiered.get(&key, &[]).await.unwrap().found.is_none(),
+            "a copy that was invalidated at 5 counts as validated at 9"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_copy_is_used_as_long_as_the_clock_stands_and_no_longer() {
+async fn a_copy_is_used_while_the_clock_is_unchanged_and_no_longer() {
     let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
-    let far = Moments { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(copy)) };
+    let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(copy)) };
     let tiered = Tiered::new(Memory::new(1 << 20), far);
     assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
     tiered.far.set(Epoch::of(2, 2), None);
-    assert!(tiered.get(&key, &[]).await.unwrap().found.is_some(), "the far store was asked for more than its clock");
+    assert!(tiered.get(&key, &[]).await.unwrap().found.is_some(), "the tier read more than the clock of the far store");
     for clock in [Epoch::of(2, 3), Epoch::of(3, 2)] {
         tiered.far.set(clock, None);
         assert!(tiered.get(&key, &[]).await.unwrap().found.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_measured_by_the_clock_of_the_tier() {
+    const SPAN: Duration = Duration::from_secs(1);
+    const MOMENT: Duration = Duration::from_millis(1);
+    let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
+    let clock = ManualClock::new();
+    let tiered = || {
+        let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
+        Tiered::new(Memory::new(1 << 20), far)
+    };
+    for tiered in [tiered().with_clock(&clock).lease(SPAN), tiered().lease(SPAN).with_clock(&clock)] {
+        tiered.get(&key, &[]).await.unwrap();
+        // Only while this test sleeps does the follower poll.
+        sleep(SPAN).await;
+        tiered.get(&key, &[]).await.unwrap();
+        clock.advance(SPAN - MOMENT);
+        assert!(tiered.get_now(&key).is_some());
+        clock.advance(MOMENT);
+        assert!(tiered.get_now(&key).is_none(), "a copy was used after the lease had ended");
+        sleep(SPAN).await;
+        assert!(tiered.get_now(&key).is_some(), "the lease was not renewed");
     }
 }

@@ -97,9 +97,9 @@ enum Op {
         from: u8,
         until: u8,
     },
-    Note {
+    Record {
         sent_at: u8,
-        brought: Brought,
+        result: PollResult,
     },
     Drop,
     /// A request takes a copy from the far tier, as of so many drops.
@@ -130,7 +130,7 @@ enum Reply {
 type Lacks = Option<u8>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Brought {
+enum PollResult {
     All,
     Part,
     Gap,
@@ -152,7 +152,7 @@ type End = steps::End<Memory>;
 trait Rule: Clone + Hash + Debug + 'static {
     fn new(span: Duration) -> Self;
     fn is_valid(&self, now: Timestamp) -> bool;
-    fn note(&mut self, sent_at: Timestamp, brought: Brought);
+    fn record(&mut self, sent_at: Timestamp, result: PollResult);
 }
 
 macro_rules! rules {
@@ -166,13 +166,13 @@ macro_rules! rules {
                 self.is_valid(now)
             }
 
-            fn note(&mut self, sent_at: Timestamp, brought: Brought) {
-                let brought = match brought {
-                    Brought::All => $lease::Brought::All,
-                    Brought::Part => $lease::Brought::Part,
-                    Brought::Gap => $lease::Brought::Gap,
+            fn record(&mut self, sent_at: Timestamp, result: PollResult) {
+                let result = match result {
+                    PollResult::All => $lease::PollResult::All,
+                    PollResult::Part => $lease::PollResult::Part,
+                    PollResult::Gap => $lease::PollResult::Gap,
                 };
-                self.note(sent_at, brought);
+                self.record(sent_at, result);
             }
         })+
     };
@@ -206,7 +206,7 @@ impl<L: Rule> World for Node<L> {
                 self.applied = self.applied.max(items.max().map_or(0, |last| last + 1));
                 self.copy = self.copy.filter(|&data| data >= self.applied);
             }
-            Op::Note { sent_at, brought } => self.lease.note(at(sent_at), brought),
+            Op::Record { sent_at, result } => self.lease.record(at(sent_at), result),
             Op::Drop => {
                 self.drops += 1;
                 self.copy = None;
@@ -341,21 +341,21 @@ async fn follow<L: Rule>(port: Port<L>, memory: Memory, scene: Scene) -> End {
     }
     let items = port.ask(Op::Answer { after: seen, block: scene.block, most: scene.most, worth: scene.worth }).await;
     let Reply::Items { from, until, incarnation } = items else { unreachable!() };
-    let brought = match until - from {
-        _ if from > seen || incarnation != known => Brought::Gap,
-        items if items < scene.most => Brought::All,
-        _ => Brought::Part,
+    let result = match until - from {
+        _ if from > seen || incarnation != known => PollResult::Gap,
+        items if items < scene.most => PollResult::All,
+        _ => PollResult::Part,
     };
     match scene.slip {
         Slip::CountedFromTheAnswer => sent_at = now(&port).await,
         Slip::WaitCounted if from == until && now(&port).await >= sent_at + scene.block => sent_at += scene.block,
         _ => {}
     }
-    let mut ops = vec![Op::Apply { from, until }, Op::Note { sent_at, brought }];
+    let mut ops = vec![Op::Apply { from, until }, Op::Record { sent_at, result }];
     if scene.slip == Slip::RenewedBeforeApplied {
         ops.reverse();
     }
-    ops.extend((brought == Brought::Gap && scene.slip != Slip::CopiesKeptBeyondAGap).then_some(Op::Drop));
+    ops.extend((result == PollResult::Gap && scene.slip != Slip::CopiesKeptBeyondAGap).then_some(Op::Drop));
     for op in ops {
         port.ask(op).await;
     }

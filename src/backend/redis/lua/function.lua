@@ -1,4 +1,4 @@
--- For other programs: FCALL larder_invalidate 0 NAMESPACE TAG…, with the tags as the application names them.
+-- For other programs: FCALL larder_invalidate 0 NAMESPACE TAG…, with the tags as written in the application.
 redis.register_function('larder_invalidate', function(_, arguments)
     local namespace = arguments[1]
     if not namespace or not arguments[2] then return redis.error_reply('ERR usage: FCALL larder_invalidate 0 NAMESPACE TAG...') end

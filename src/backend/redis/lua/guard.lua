@@ -1,9 +1,9 @@
--- KEYS: clock. ARGV: '1' if this may be the first run, what was seen. For connections of which nobody tells when they lead to another
--- server. Scripts are forgotten by a server that restarts, and unknown to one that is promoted: whoever runs this one for the first
--- time is looked at, and later runs need not look again. Each term of the clock has a guard of its own: @TERM@.
+-- KEYS: clock. ARGV: '1' if this may be the first run on the server, the observed clock. Precedes each command on a connection that may be
+-- moved to another server without notice. A server that restarts loses its scripts, and a promoted replica does not have them: the first
+-- run checks the clock of the server, and later runs need not check it again. Each term of the clock has its own guard: @TERM@.
 if ARGV[1] == '1' then
     local seen = ARGV[2]
 @CLOCK@
-    clock_here(KEYS[1])
+    current_clock(KEYS[1])
 end
 return 1

@@ -1,5 +1,5 @@
--- A record with one more expiry; the rules by which expiries are merged, and their reasons, stand in expiries.rs.
-local function expired(raw, epoch, at)
+-- Returns a record with one more expiry. The rules for merging expiries are explained in expiries.rs.
+local function with_expiry(raw, epoch, at)
     local list, now = {}, at
     for place = 17, #raw, 16 do
         local earlier, time = struct.unpack('>I8I8', raw, place)
@@ -11,13 +11,13 @@ local function expired(raw, epoch, at)
         list[place + 1].time = math.min(list[place].time, list[place + 1].time)
         table.remove(list, place)
     end
-    local function are_as_good_as_one(older, newer, following)
+    local function can_merge(older, newer, following)
         if newer.time < older.time + 100 then return true end
         return following and now - older.time <= 2 * (now - following.time)
     end
     local place = 1
     while list[place + 1] do
-        if are_as_good_as_one(list[place], list[place + 1], list[place + 2]) then merge(place) else place = place + 1 end
+        if can_merge(list[place], list[place + 1], list[place + 2]) then merge(place) else place = place + 1 end
     end
     if #list > 32 then merge(1) end
     local parts = { string.sub(raw, 1, 16) }
@@ -25,23 +25,23 @@ local function expired(raw, epoch, at)
     return table.concat(parts)
 end
 
--- Invalidates what has one of the tags ('hard'), makes it stale ('soft', at the time `now`), or invalidates everything ('all').
-local function invalidate(names, what, limits, tags, now)
-    local clock = clock_here(names.clock)
-    if what == 'all' then
-        anew(clock)
+-- Invalidates the entries with one of the tags ('hard'), makes them stale from the time `now` on ('soft'), or invalidates all ('all').
+local function invalidate(names, kind, limits, tags, now)
+    local clock = current_clock(names.clock)
+    if kind == 'all' then
+        begin_incarnation(clock)
     else
-        clock.epoch = later(clock.epoch)
+        clock.epoch = next_epoch(clock.epoch)
         for _, tag in ipairs(tags) do
             local key = names.record .. tag
-            -- A record that is missing is not created: it makes everything dead that has the tag.
-            local raw = text(key)
+            -- A missing record is not created: without it, every entry with the tag is dead.
+            local raw = get_string(key)
             if marks(raw, clock.incarnation) then
-                local raised = what == 'hard' and record(clock.incarnation, clock.epoch) or expired(raw, clock.epoch, now)
+                local raised = kind == 'hard' and record(clock.incarnation, clock.epoch) or with_expiry(raw, clock.epoch, now)
                 redis.call('SET', key, raised, 'KEEPTTL')
             end
         end
     end
-    announce(clock, names, what, limits, tags)
+    publish(clock, names, kind, limits, tags)
     return reading(clock)
 end

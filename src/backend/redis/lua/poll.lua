@@ -1,6 +1,6 @@
--- KEYS: clock, stream. ARGV: where the announcements end that were applied; how many bytes to return at most, and up to how many to
--- return any. What has been announced since; nothing to one who is too far behind.
-local clock = clock_here(KEYS[1])
+-- KEYS: clock, stream. ARGV: position up to which messages were applied, maximum bytes to return, maximum bytes to be behind. Returns the
+-- later messages, or none if the caller is too far behind.
+local clock = current_clock(KEYS[1])
 local last = tonumber(ARGV[1])
 local behind = clock.sequence - last
 local messages = {}

@@ -1,8 +1,8 @@
--- KEYS: clock. ARGV: prefix of records, their life in milliseconds, tags. Creates the records that are missing, and reads the clock.
-local clock = clock_here(KEYS[1])
+-- KEYS: clock. ARGV: prefix of records, their time to live in milliseconds, tags. Creates the missing records, and returns the clock.
+local clock = current_clock(KEYS[1])
 for i = 3, #ARGV do
     local key = ARGV[1] .. ARGV[i]
-    if not marks(text(key), clock.incarnation) then
+    if not marks(get_string(key), clock.incarnation) then
         redis.call('SET', key, record(clock.incarnation, clock.epoch), 'PX', ARGV[2])
     end
 end

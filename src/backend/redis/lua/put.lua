@@ -1,5 +1,6 @@
--- KEYS: clock, entry. ARGV: prefix of records, their life, entry, its life; lives in milliseconds. An entry begins with its head.
-local clock = clock_here(KEYS[1])
+-- KEYS: clock, entry. ARGV: prefix of records, their time to live, entry, its time to live, both in milliseconds. Stores an entry unless it
+-- is dead. An entry begins with its head, at fixed offsets.
+local clock = current_clock(KEYS[1])
 local prefix, record_life, entry, life = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 if string.sub(entry, 11, 18) ~= clock.incarnation then return 'D' end
 local born, tags, at = struct.unpack('>I8I2', entry, 19)
@@ -8,9 +9,9 @@ for _ = 1, tags do
     local tag
     tag, at = struct.unpack('>I2c0', entry, at)
     local key = prefix .. tag
-    local hard, soft = marks(text(key), clock.incarnation)
+    local hard, soft = marks(get_string(key), clock.incarnation)
     if not hard then
-        -- With the epoch of now, not of the fetch: what was invalidated meanwhile, and its record lost, must not live again.
+        -- Created with the current epoch, not with that of the fetch: the tag may have been invalidated since, and its record evicted.
         hard, soft = clock.epoch, 0
         redis.call('SET', key, record(clock.incarnation, hard), 'PX', record_life)
     elseif redis.call('PTTL', key) < life then
@@ -20,7 +21,7 @@ for _ = 1, tags do
     stale = stale or soft > born
 end
 if stale then
-    -- Expired on its way: better than nothing, but not than what was fetched since.
+    -- Expired while its handler ran: it is stored, but does not replace a newer response.
     local present = redis.pcall('GETRANGE', KEYS[2], 0, 25)
     if type(present) == 'string' and #present == 26 and string.sub(present, 11, 18) == clock.incarnation
         and struct.unpack('>I8', present, 19) > born then return 'D' end

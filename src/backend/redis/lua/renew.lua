@@ -1,5 +1,5 @@
 -- KEYS: clock. Begins a new incarnation.
-local clock = clock_here(KEYS[1])
-anew(clock)
+local clock = current_clock(KEYS[1])
+begin_incarnation(clock)
 set_clock(KEYS[1], clock)
 return reading(clock)

@@ -1,13 +1,13 @@
-//! What stands in for TLS without its feature.
+//! The replacement for TLS without its feature.
 
 use redis::{Client, cluster::ClusterClientBuilder};
 
 use crate::error::Error;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Trust(());
+pub(crate) struct TlsRoots(());
 
-impl Trust {
+impl TlsRoots {
     pub(crate) fn prepare(&self, _url: &str) -> Result<(), Error> {
         Ok(())
     }

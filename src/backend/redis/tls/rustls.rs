@@ -1,4 +1,6 @@
-//! Whom to trust by TLS.
+//! The trusted certificate authorities.
+
+use std::fmt;
 
 use redis::{Client, TlsCertificates, cluster::ClusterClientBuilder};
 use rustls::{
@@ -10,47 +12,46 @@ use super::super::RedisBuilder;
 use crate::error::Error;
 
 impl RedisBuilder {
-    /// Trusts certificates that one of these authorities has signed (PEM, one or several), in place of the public ones; for a
-    /// `rediss` server with a certificate of your own. Default: the public authorities that browsers trust, as Mozilla lists them.
+    /// Trusts certificates that were signed by one of these authorities (PEM, one or several) instead of by a public one, for a `rediss`
+    /// server with a private certificate. Default: the public authorities in Mozilla's list.
     ///
-    /// Where the server asks for a certificate of the client too, make the connection with the `redis` crate
-    /// (`Client::build_with_tls`) and hand it over by [`from_connection`](Self::from_connection), to which this does not apply.
+    /// If the server requires a client certificate, create the connection with the `redis` crate (`Client::build_with_tls`) and pass it
+    /// to [`from_connection`](Self::from_connection), to which this setting does not apply.
     ///
-    /// TLS is done by rustls with the provider of cryptography that is the process's default; where there is none yet, connecting to
-    /// a `rediss` URL makes it *ring*.
+    /// rustls uses the process's default crypto provider. If none is installed, connecting to a `rediss` URL installs *ring*.
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.trust = Trust(Some(pem.into()));
+        self.tls_roots = TlsRoots(Some(pem.into()));
         self
     }
 }
 
-/// The authorities to trust, if not the public ones.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Trust(Option<Vec<u8>>);
+/// The trusted authorities in PEM; `None` for the public ones.
+#[derive(Clone, Default)]
+pub(crate) struct TlsRoots(Option<Vec<u8>>);
 
-impl Trust {
-    /// Makes ready for a URL, and checks that authorities are named where they matter.
+impl TlsRoots {
+    /// Installs a crypto provider if the URL needs one, and checks that the authorities are valid and used.
     pub(crate) fn prepare(&self, url: &str) -> Result<(), Error> {
-        let by_tls = url.starts_with("rediss");
-        if by_tls && CryptoProvider::get_default().is_none() {
-            // Rustls panics where it finds none, or two that it could take. Whoever was faster has the say.
+        let uses_tls = url.starts_with("rediss");
+        if uses_tls && CryptoProvider::get_default().is_none() {
+            // Without an installed provider rustls may panic. An error means that another thread has installed one.
             let _ = ring::default_provider().install_default();
         }
         let Some(pem) = &self.0 else { return Ok(()) };
-        if !by_tls {
+        if !uses_tls {
             return Err(Error::invalid_input("`root_certificates` are for TLS: connect to a `rediss` URL"));
         }
         match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
-            Ok(certificates) if certificates.is_empty() => Err(unreadable()),
+            Ok(certificates) if certificates.is_empty() => Err(invalid_certificates()),
             Ok(_) => Ok(()),
-            Err(error) => Err(unreadable().with_source(error)),
+            Err(error) => Err(invalid_certificates().with_source(error)),
         }
     }
 
     pub(crate) fn single(&self, client: Client) -> Result<Client, Error> {
         match self.certificates() {
             Some(certificates) => Client::build_with_tls(client.get_connection_info().clone(), certificates)
-                .map_err(|error| unreadable().with_source(error)),
+                .map_err(|error| invalid_certificates().with_source(error)),
             None => Ok(client),
         }
     }
@@ -67,6 +68,14 @@ impl Trust {
     }
 }
 
-fn unreadable() -> Error {
-    Error::invalid_input("`root_certificates` holds no certificate that can be read: give it PEM, `-----BEGIN CERTIFICATE-----`")
+impl fmt::Debug for TlsRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "own" } else { "public" })
+    }
+}
+
+fn invalid_certificates() -> Error {
+    Error::invalid_input(
+        "`root_certificates` has no valid certificate: pass PEM, which begins with `-----BEGIN CERTIFICATE-----`",
+    )
 }

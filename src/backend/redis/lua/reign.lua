@@ -1,5 +1,0 @@
--- The reign of this node over its slots: it ends with a restart and with a failover.
-local function reign()
-    return string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-end
-
