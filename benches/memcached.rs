@@ -10,17 +10,29 @@ mod servers {
 }
 
 /// larder's own client: raw reads are made by the same code.
-#[path = "../src/backend/memcached"]
+#[path = "../src/backend"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "larder uses the rest")]
-mod client {
-    mod connection;
-    mod driver;
-    pub(crate) mod item_key;
-    pub(crate) mod meta_protocol;
-    mod question;
-    mod queue;
-    mod rendezvous;
-    pub(crate) mod servers;
+mod backend {
+    pub(crate) mod memcached {
+        mod connection;
+        mod driver;
+        pub(crate) mod item_key;
+        pub(crate) mod meta_protocol;
+        mod queue;
+        mod rendezvous;
+        pub(crate) mod servers;
+    }
+    pub(crate) mod remote {
+        pub(crate) mod shared_read;
+    }
+}
+mod key {
+    pub(crate) use larder::backend::Key;
+}
+mod entry {
+    pub(crate) mod stored {
+        pub(crate) use larder::backend::Stored;
+    }
 }
 /// What larder's client says when something is wrong.
 #[path = "../src/error.rs"]
@@ -33,7 +45,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use client::{
+use backend::memcached::{
     item_key::{ItemKey, ItemKeys},
     meta_protocol::{Cas, Condition, Reply},
     servers::{Command, Servers},
@@ -142,8 +154,8 @@ impl Shop {
         let memcached = Memcached::builder().compress_from(None).read_timeout(HOUR).connect(&server.url()).await.expect("a URL");
         let servers = Servers::new(&[server.address().into()], HOUR);
         let small = ItemKeys::new("raw").tag("small");
-        let record = Command::Set { name: &small, data: &[0; 38], ttl: 0, condition: Condition::Always };
-        servers.ask_one(record).await.expect("the server answers");
+        let record = Command::Set { key: &small, data: &[0; 38], ttl: 0, condition: Condition::Always };
+        servers.send_one(record).await.expect("the server answers");
         let mut shop = Self { memcached, pages: Vec::new(), servers, small };
         for number in 0..pages {
             let page = shop.stock(length, tags, number).await;
@@ -161,8 +173,8 @@ impl Shop {
         let known = recorder.known.lock().expect("no panic").clone();
         let bytes = stored.to_bytes(&key).expect("it has few tags");
         let name = ItemKeys::new("raw").entry(key.as_bytes());
-        let set = Command::Set { name: &name, data: &bytes, ttl: 0, condition: Condition::Always };
-        let reply = self.servers.ask_one(set).await.expect("the server answers");
+        let set = Command::Set { key: &name, data: &bytes, ttl: 0, condition: Condition::Always };
+        let reply = self.servers.send_one(set).await.expect("the server answers");
         assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
         Page { key, known, name, bytes: bytes.len() }
     }
@@ -177,16 +189,16 @@ impl Shop {
     }
 
     async fn raw(&self, page: &Page) {
-        let reply = self.servers.ask_one(Command::Get { name: &page.name, cas: Cas::Omitted }).await;
+        let reply = self.servers.send_one(Command::Get { key: &page.name, cas: Cas::Omitted }).await;
         assert!(matches!(reply, Ok(Reply::Value { data, .. }) if data.len() == page.bytes));
     }
 
     /// With an item like the clock beside it, and so many like records.
     async fn raw_with(&self, page: &Page, records: usize) {
-        let get = |name, version| Command::Get { name, cas };
+        let get = |key, cas| Command::Get { key, cas };
         let mut commands = vec![get(&page.name, Cas::Omitted), get(&self.small, Cas::Omitted)];
         commands.extend((0..records).map(|_| get(&self.small, Cas::Wanted)));
-        let replies = self.servers.ask(&commands).await.expect("the server answers");
+        let replies = self.servers.send(&commands).await.expect("the server answers");
         assert!(matches!(&replies[0], Reply::Value { data, .. } if data.len() == page.bytes));
     }
 

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src/backend/memcached/meta_protocol.rs"]
 mod meta_protocol;
 
-use meta_protocol::{Desynchronized, Reply, take_reply};
+use meta_protocol::{Decoded, Desynchronized, Reply, take_reply};
 
 fuzz_target!(|arrived: (&[u8], u8)| {
     let (bytes, piece) = arrived;
@@ -22,8 +22,8 @@ fn read(bytes: &[u8], piece: usize) -> (Vec<Reply>, Option<Desynchronized>) {
         received.extend_from_slice(piece);
         loop {
             match take_reply(&mut received) {
-                Ok(Ok(reply)) => replies.push(reply),
-                Ok(Err(missing)) => {
+                Ok(Decoded::Reply(reply)) => replies.push(reply),
+                Ok(Decoded::NeedMore(missing)) => {
                     assert_ne!(missing, 0);
                     break;
                 }

@@ -279,9 +279,7 @@ impl FetchContext {
         let Joined::Outdated(began) = joined else { return joined };
         let flights = &self.cache.inner.flights;
         let key = miss.key(&self.request).as_bytes();
-        if self.settings.tags_are_known_ahead()
-            && self.cache.is_alive(began, &self.tags.known_tags()).await
-        {
+        if self.settings.tags_are_known_ahead() && self.cache.is_alive(began, &self.tags.known_tags()).await {
             let joined = flights.join(key, epoch, began);
             let Joined::Outdated(_) = joined else { return joined };
         }

@@ -1,8 +1,8 @@
-//! One connection to one server, shared by all who ask it something.
+//! One connection to one server, shared by all callers.
 //!
-//! Commands are sent in the order in which they were given, together with all that others gave meanwhile, and replies are handed
-//! out in that order. Who no longer waits for a reply leaves a gap that is skipped when it comes. A connection on which anything
-//! is out of order is given up whole, with everything that waits on it.
+//! Commands are sent in the order in which they were queued. Commands that are queued at the same time are sent by one system call,
+//! and replies are dispatched in the order of the commands. The reply to a caller that was dropped is skipped. After an error
+//! of the protocol the connection is closed, and all of its callers receive an error.
 
 use std::{
     fmt, io, mem,
@@ -20,48 +20,53 @@ use super::{
     driver::{Driver, drive},
     item_key::ItemKey,
     meta_protocol::Reply,
-    question::Question,
     queue::{ConnectionState, Queue, Recipient},
 };
-use crate::error::Error;
+use crate::{
+    backend::remote::shared_read::{AnsweredRead, SharedRead},
+    error::Error,
+};
 
-/// A connection that is there, or on its way: what is sent before it is there goes out when it is.
+/// A connection, established or not: commands wait until it is.
 pub(crate) struct Connection {
     shared: Arc<ConnectionState>,
 }
 
-/// Replies that are to come.
+/// The replies to the commands of one caller, to be received.
 #[derive(Debug)]
 pub(crate) struct Pending {
     replies: oneshot::Receiver<Vec<Reply>>,
     shared: Arc<ConnectionState>,
 }
 
-/// Answers that are to come, to questions that others may be asking too.
+/// Reads that other callers may share, to be received.
 #[derive(Debug)]
-pub(crate) struct Joined<const N: usize> {
-    questions: [Question; N],
+pub(crate) struct SharedReads<const N: usize> {
+    reads: [SharedRead<ItemKey, Reply>; N],
     shared: Arc<ConnectionState>,
 }
 
-/// How a connection is doing.
+/// The reply to a read that other callers may share.
+pub(crate) type ItemRead = AnsweredRead<ItemKey, Reply>;
+
+/// The status of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Open,
-    /// It has ended, after it had been of use.
+    /// It has ended after it received a reply.
     Lost,
-    /// It has ended at that moment, and nothing ever came of it.
+    /// It has ended at this time, without any reply.
     Failed(Instant),
 }
 
-/// How many bytes of commands may wait for their replies: a server that stands still must not fill our memory.
+/// The maximum size of commands without replies, in bytes: bounds the memory that a stalled server costs.
 pub(super) const MAX_UNANSWERED: usize = 64 << 20;
 
 impl Connection {
-    /// Begins to connect to `address`, `host:port`, and takes commands from now on.
+    /// Begins to connect to `address`, `host:port`, and accepts commands.
     ///
     /// # Errors
-    /// If there is no runtime to do it on.
+    /// If there is no runtime for the connection's driver.
     pub(crate) fn open(address: Arc<str>, connect_limit: Duration) -> Result<Self, Error> {
         let runtime =
             Handle::try_current().map_err(|error| Error::unavailable("memcached needs a tokio runtime").with_source(error))?;
@@ -81,50 +86,52 @@ impl Connection {
         }
     }
 
-    /// Which connection this is, among those of the last minutes.
+    /// Returns the id of this connection, unique among the last 65,536.
     pub(crate) fn id(&self) -> u16 {
         self.shared.id
     }
 
-    /// Sends `commands` commands, which `write` writes; each is going to have one reply.
+    /// Sends `commands` commands, which `write` writes. Each has one reply.
     ///
     /// # Errors
-    /// If the connection has ended, or so much waits on it that it takes no more.
+    /// If the connection has ended, or the server does not keep up.
     pub(crate) fn send(&self, commands: usize, write: impl FnOnce(&mut BytesMut)) -> Result<Pending, Error> {
-        let (answer, replies) = oneshot::channel();
-        let to = Recipient::One(Vec::with_capacity(commands), answer);
         let mut queue = self.queue()?;
-        queue.ask(commands, write, to);
+        let pending = self.push(&mut queue, commands, write);
         self.notify(queue);
-        Ok(Pending { replies, shared: Arc::clone(&self.shared) })
+        Ok(pending)
     }
 
-    /// The same, behind the question for an item that all have in common, which is answered before the other commands.
-    pub(crate) fn send_behind(
+    /// Reads an item, shared with other callers, and sends further commands of one caller after it.
+    pub(crate) fn send_after(
         &self,
-        common: &ItemKey,
+        key: &ItemKey,
         commands: usize,
         write: impl FnOnce(&mut BytesMut),
-    ) -> Result<(Question, Pending), Error> {
-        let (answer, replies) = oneshot::channel();
-        let to = Recipient::One(Vec::with_capacity(commands), answer);
+    ) -> Result<(SharedReads<1>, Pending), Error> {
         let mut queue = self.queue()?;
-        let common = queue.join(common);
-        queue.ask(commands, write, to);
+        let reads = [queue.read(key)];
+        let pending = self.push(&mut queue, commands, write);
         self.notify(queue);
-        Ok((common, Pending { replies, shared: Arc::clone(&self.shared) }))
+        Ok((SharedReads { reads, shared: Arc::clone(&self.shared) }, pending))
     }
 
-    /// Asks for items; together with all who ask for the same one before that is sent, so that nobody is told how it was before
-    /// he asked.
+    /// Reads items. A read is shared with other callers that request the same item before its bytes are taken to be sent, so each
+    /// reply is of after the call.
     ///
     /// # Errors
     /// As for [`send`](Self::send).
-    pub(crate) fn join<const N: usize>(&self, names: [&ItemKey; N]) -> Result<Joined<N>, Error> {
+    pub(crate) fn read<const N: usize>(&self, keys: [&ItemKey; N]) -> Result<SharedReads<N>, Error> {
         let mut queue = self.queue()?;
-        let questions = names.map(|name| queue.join(name));
+        let reads = keys.map(|key| queue.read(key));
         self.notify(queue);
-        Ok(Joined { questions, shared: Arc::clone(&self.shared) })
+        Ok(SharedReads { reads, shared: Arc::clone(&self.shared) })
+    }
+
+    fn push(&self, queue: &mut Queue, commands: usize, write: impl FnOnce(&mut BytesMut)) -> Pending {
+        let (answer, replies) = oneshot::channel();
+        queue.push(commands, write, Recipient::One(Vec::with_capacity(commands), answer));
+        Pending { replies, shared: Arc::clone(&self.shared) }
     }
 
     fn queue(&self) -> Result<MutexGuard<'_, Queue>, Error> {
@@ -139,19 +146,19 @@ impl Connection {
     }
 
     fn notify(&self, mut queue: MutexGuard<'_, Queue>) {
-        let was_told = mem::replace(&mut queue.told, true);
+        let was_notified = mem::replace(&mut queue.is_notified, true);
         drop(queue);
-        if !was_told {
+        if !was_notified {
             self.shared.wake.notify_one();
         }
     }
 
-    /// Gives it up; who waits on it is told so.
+    /// Closes the connection; all of its callers receive an error.
     pub(crate) fn close(&self) {
         self.shared.close(io::ErrorKind::ConnectionAborted.into());
     }
 
-    /// Why it has ended, as an error for those who would have used it.
+    /// Returns the error with the reason why the connection has ended.
     pub(crate) fn ended(&self) -> Error {
         self.shared.ended(&self.shared.queue())
     }
@@ -159,7 +166,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.close(io::Error::other("nobody needs it any more"));
+        self.shared.close(io::Error::other("the connection was dropped"));
     }
 }
 
@@ -170,7 +177,8 @@ impl fmt::Debug for Connection {
 }
 
 impl Pending {
-    /// The replies, as many as there were commands, and in their order. Versions are those of this [connection](Connection::id).
+    /// Waits for the replies, one for each command and in their order. CAS numbers are scoped to this
+    /// [connection](Connection::id).
     ///
     /// # Errors
     /// If the connection ended first; the commands may have been carried out or not.
@@ -181,19 +189,17 @@ impl Pending {
     }
 }
 
-impl<const N: usize> Joined<N> {
-    /// The questions, each with its reply.
+impl<const N: usize> SharedReads<N> {
+    /// Waits for the replies, in the order of the keys.
     ///
     /// # Errors
     /// If the connection ended first.
-    pub(crate) async fn answered(self) -> Result<[Question; N], Error> {
-        // The last one first, with which the others are there, most likely: one waking for all.
-        for question in self.questions.iter().rev() {
-            question.answered().await;
-            if question.reply().is_none() {
-                return Err(self.shared.ended(&self.shared.queue()));
-            }
+    pub(crate) async fn answered(self) -> Result<[ItemRead; N], Error> {
+        let mut answered = [const { None }; N];
+        // The last one first: the others usually have their replies by then, so the caller is woken once.
+        for (read, slot) in self.reads.into_iter().zip(&mut answered).rev() {
+            *slot = Some(read.answered().await.map_err(|_| self.shared.ended(&self.shared.queue()))?);
         }
-        Ok(self.questions)
+        Ok(answered.map(|read| read.expect("the loop has filled every slot")))
     }
 }

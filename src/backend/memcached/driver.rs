@@ -1,4 +1,4 @@
-//! The end of a connection that moves bytes.
+//! The task that sends the commands of a connection and dispatches its replies.
 
 use std::{future::poll_fn, io, mem, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -14,18 +14,21 @@ use tokio::{
 };
 
 use super::{
-    meta_protocol::{Reply, take_reply},
-    question::Questions,
+    meta_protocol::{Decoded, Reply, take_reply},
     queue::{ConnectionState, Recipient, Waiting},
 };
+use crate::backend::remote::shared_read::JoinableReads;
 
-/// How long a server may owe an answer and say nothing at all before the connection is given up.
+/// How long a server may owe a reply without sending anything before the connection is closed.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How much is read at once, unless a longer value is on its way.
-const READ: usize = 32 << 10;
+/// The size of a read in bytes, unless a longer value is being received.
+const READ_SIZE: usize = 32 << 10;
 
-/// However it ends, also with its runtime, the connection is closed.
+/// The maximum size of a read in bytes: a server that announces a long value gets memory for it as it arrives.
+const MAX_READ_SIZE: usize = 1 << 20;
+
+/// Closes the connection however its task ends, also when the runtime shuts down.
 pub(super) struct Driver(Arc<ConnectionState>);
 
 impl Driver {
@@ -36,7 +39,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.close(io::Error::other("its runtime is gone"));
+        self.0.close(io::Error::other("the runtime of the connection has shut down"));
     }
 }
 
@@ -47,14 +50,14 @@ pub(super) async fn drive(driver: Driver, connect_limit: Duration) {
         Ok(Err(error)) => return shared.close(error),
         Err(_) => return shared.close(io::ErrorKind::TimedOut.into()),
     };
-    // Commands that wait are sent together anyway.
+    // The queue batches commands already.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.split();
     let reason = first(send_all(shared, writer), receive_all(shared, reader), watch(shared)).await;
     shared.close(reason);
 }
 
-/// What ends first of three that go on until something is wrong.
+/// Returns the output of the future that ends first.
 async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>, c: impl Future<Output = T>) -> T {
     let (mut a, mut b, mut c) = (pin!(a), pin!(b), pin!(c));
     poll_fn(|cx| {
@@ -65,22 +68,22 @@ async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>, c: imp
 }
 
 async fn send_all(shared: &ConnectionState, mut writer: WriteHalf<'_>) -> io::Error {
-    let (mut batch, mut questions) = (BytesMut::new(), Questions::default());
+    let (mut batch, mut sent) = (BytesMut::new(), JoinableReads::default());
     loop {
         {
             let mut queue = shared.queue();
             if queue.closed.is_some() {
-                return io::Error::other("it was closed");
+                return io::Error::other("the connection was closed");
             }
             mem::swap(&mut queue.outgoing, &mut batch);
-            queue.told = !batch.is_empty();
-            // Who asks from now on wants to know how things are from now on.
-            mem::swap(&mut queue.open, &mut questions);
+            queue.is_notified = !batch.is_empty();
+            // Under the same lock as the bytes: a read is never joined after it may have been sent.
+            mem::swap(&mut queue.joinable, &mut sent);
         }
-        questions.clear();
+        sent.close();
         if batch.is_empty() {
             shared.wake.notified().await;
-            // Let all who are about to send something do so first: one system call for all of them.
+            // Tasks that are ready run first, and may queue their commands: one system call for all of them.
             yield_now().await;
             continue;
         }
@@ -94,9 +97,9 @@ async fn send_all(shared: &ConnectionState, mut writer: WriteHalf<'_>) -> io::Er
 async fn receive_all(shared: &ConnectionState, mut reader: ReadHalf<'_>) -> io::Error {
     let mut received = BytesMut::new();
     let mut current = None;
-    let mut missing = READ;
+    let mut missing = READ_SIZE;
     loop {
-        received.reserve(missing.clamp(READ, MAX_VALUE_READ));
+        received.reserve(missing.clamp(READ_SIZE, MAX_READ_SIZE));
         match reader.read_buf(&mut received).await {
             Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
             Ok(_) => {}
@@ -104,51 +107,56 @@ async fn receive_all(shared: &ConnectionState, mut reader: ReadHalf<'_>) -> io::
         }
         missing = match dispatch(shared, &mut received, &mut current) {
             Ok(missing) => missing,
-            Err(what) => return io::Error::new(io::ErrorKind::InvalidData, what),
+            Err(reason) => return io::Error::new(io::ErrorKind::InvalidData, reason),
         };
     }
 }
 
-/// A server that announces a long value gets room for it as it comes, not as it says.
-const MAX_VALUE_READ: usize = 1 << 20;
-
-/// Gives every reply that is whole to who waits for it; tells how many more bytes the next one needs.
+/// Sends each complete reply to its recipient; returns how many more bytes the next reply needs.
 fn dispatch(shared: &ConnectionState, received: &mut BytesMut, current: &mut Option<Waiting>) -> Result<usize, &'static str> {
     loop {
         let reply = match take_reply(received).map_err(|error| error.0)? {
-            Ok(reply) => reply,
-            Err(missing) => return Ok(missing),
+            Decoded::Reply(reply) => reply,
+            Decoded::NeedMore(missing) => return Ok(missing),
         };
-        let misunderstood = matches!(&reply, Reply::Rejected(text) if !text.ends_with(b"non-numeric value"));
-        let mut waiting = match current.take() {
+        let is_misunderstood = matches!(&reply, Reply::Rejected(text) if !text.ends_with(b"non-numeric value"));
+        let waiting = match current.take() {
             Some(waiting) => waiting,
-            None => shared.queue().next().ok_or("a reply came to nothing that was asked")?,
+            None => shared.queue().next().ok_or("the server sent a reply without a command")?,
         };
-        match &mut waiting.to {
-            Recipient::All(asked) => asked.answer(reply),
-            Recipient::One(replies, _) => {
-                replies.push(reply);
-                let is_long = replies.len() > 1;
-                waiting.commands -= 1;
-                if waiting.commands == 0 && is_long {
-                    shared.queue().count(&waiting);
-                }
-            }
-        }
-        match waiting.to {
-            // Who has given up waiting is not there to take it.
-            Recipient::One(replies, answer) if waiting.commands == 0 => _ = answer.send(replies),
-            Recipient::One(..) => *current = Some(waiting),
-            Recipient::All(_) => {}
-        }
-        if misunderstood {
-            // The server may have taken part of a value for commands.
-            return Err("a command was not understood: larder needs memcached 1.6 or later");
+        *current = deliver(shared, waiting, reply);
+        if is_misunderstood {
+            // The server may have read a part of a value as commands.
+            return Err("the server did not understand a command: larder needs memcached 1.6 or later");
         }
     }
 }
 
-/// Ends when the server has owed an answer for long, and given none.
+/// Hands a reply to its recipient; returns the recipient if it expects further replies.
+fn deliver(shared: &ConnectionState, mut waiting: Waiting, reply: Reply) -> Option<Waiting> {
+    let (mut replies, answer) = match waiting.to {
+        Recipient::All(read) => {
+            read.answer(reply);
+            return None;
+        }
+        Recipient::One(replies, answer) => (replies, answer),
+    };
+    replies.push(reply);
+    waiting.commands -= 1;
+    if waiting.commands > 0 {
+        waiting.to = Recipient::One(replies, answer);
+        return Some(waiting);
+    }
+    // A recipient of one reply was counted when it was taken from the queue.
+    if replies.len() > 1 {
+        shared.queue().count(waiting.bytes);
+    }
+    // An error is ignored: the caller was dropped.
+    let _ = answer.send(replies);
+    None
+}
+
+/// Ends when the server has owed a reply for the stall limit without sending one.
 async fn watch(shared: &ConnectionState) -> io::Error {
     let (mut asked, mut answered) = (0, 0);
     loop {

@@ -1,8 +1,13 @@
-//! What items are called on the servers.
+//! The keys of larder's items on the servers.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use sha2::{Digest as _, Sha256};
 
-/// What an item is called: text of at most 250 bytes without spaces or control characters, whatever it was made from.
+/// The key of an item: at most 250 bytes of printable ASCII without spaces, whatever it was made from.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ItemKey {
     text: [u8; MAX_PREFIX + DIGEST],
@@ -12,13 +17,14 @@ pub(crate) struct ItemKey {
 
 /// The item keys of one namespace.
 ///
-/// The namespace stands in front where it can be read, and in the digest in any case: two of them never share a name.
+/// Each key begins with the namespace if that is printable and short. Its digest always includes the namespace, so that two
+/// namespaces never share a key.
 pub(crate) struct ItemKeys {
     namespace: Box<str>,
     digests: [Sha256; KINDS],
 }
 
-/// What items are for.
+/// The purpose of an item.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Clock,
@@ -28,10 +34,10 @@ enum Kind {
 
 const KINDS: usize = 3;
 
-/// What may stand in front of a digest.
+/// The maximum length of the text before the digest.
 const MAX_PREFIX: usize = 64;
 
-/// A digest's 24 bytes in base64.
+/// The length of the digest: 24 bytes in base64.
 const DIGEST: usize = 32;
 
 impl ItemKeys {
@@ -40,26 +46,26 @@ impl ItemKeys {
             let length = u64::try_from(namespace.len()).unwrap_or(u64::MAX).to_le_bytes();
             Sha256::new().chain_update(length).chain_update(namespace).chain_update([kind.letter()])
         });
-        let is_readable = namespace.len() <= MAX_PREFIX - ":t:".len() && namespace.bytes().all(|byte| byte.is_ascii_graphic());
-        Self { namespace: if is_readable { namespace.into() } else { "".into() }, digests }
+        let is_printable = namespace.len() <= MAX_PREFIX - ":t:".len() && namespace.bytes().all(|byte| byte.is_ascii_graphic());
+        Self { namespace: if is_printable { namespace.into() } else { "".into() }, digests }
     }
 
-    /// The item that is the clock.
+    /// Returns the key of the clock.
     pub(crate) fn clock(&self) -> ItemKey {
-        self.name(Kind::Clock, b"")
+        self.key(Kind::Clock, b"")
     }
 
-    /// The item that records a tag's invalidations.
+    /// Returns the key of a tag's record.
     pub(crate) fn tag(&self, tag: &str) -> ItemKey {
-        self.name(Kind::Tag, tag.as_bytes())
+        self.key(Kind::Tag, tag.as_bytes())
     }
 
-    /// The item that holds what is stored under a key.
+    /// Returns the key of the entry for a cache key.
     pub(crate) fn entry(&self, key: &[u8]) -> ItemKey {
-        self.name(Kind::Entry, key)
+        self.key(Kind::Entry, key)
     }
 
-    fn name(&self, kind: Kind, of: &[u8]) -> ItemKey {
+    fn key(&self, kind: Kind, of: &[u8]) -> ItemKey {
         let digest: [u8; 32] = self.digests[kind as usize].clone().chain_update(of).finalize().into();
         let mut text = [0; MAX_PREFIX + DIGEST];
         let namespace = self.namespace.len();
@@ -73,8 +79,8 @@ impl ItemKeys {
     }
 }
 
-impl std::fmt::Debug for ItemKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ItemKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ItemKeys").field(&self.namespace).finish()
     }
 }
@@ -94,25 +100,31 @@ impl ItemKey {
         &self.text[..usize::from(self.length)]
     }
 
-    /// Decides which server holds the item, and tells its value from those of other items.
+    /// Selects the server of the item, and marks the item's value as its own.
     pub(crate) const fn hash(&self) -> u64 {
         self.hash
     }
 }
 
-impl std::fmt::Debug for ItemKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Hash for ItemKey {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.hash);
+    }
+}
+
+impl fmt::Debug for ItemKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.as_bytes()))
     }
 }
 
-/// RFC 4648 §5, of a multiple of three bytes, so that there is nothing to pad.
+/// Encodes a multiple of three bytes as of RFC 4648 §5, without padding.
 fn base64(bytes: &[u8], into: &mut [u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for (three, four) in bytes.chunks_exact(3).zip(into.chunks_exact_mut(4)) {
         let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-        for (place, letter) in four.iter_mut().enumerate() {
-            *letter = ALPHABET[(bits >> (18 - 6 * place)) as usize & 63];
+        for (position, letter) in four.iter_mut().enumerate() {
+            *letter = ALPHABET[(bits >> (18 - 6 * position)) as usize & 63];
         }
     }
 }
@@ -124,33 +136,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_the_rfc() {
+    fn base64_follows_the_rfc() {
         let mut letters = [0; 8];
         base64(b"\x14\xfb\x9c\x03\xd9\x7e", &mut letters);
         assert_eq!(&letters, b"FPucA9l-");
     }
 
     #[test]
-    fn a_readable_namespace_is_read_in_front() {
-        let name = format!("{:?}", ItemKeys::new("shop").tag("posts"));
-        assert!(name.starts_with("shop:t:"), "{name}");
-        assert_eq!(name.len(), "shop:t:".len() + 32);
+    fn a_printable_namespace_begins_each_key() {
+        let key = format!("{:?}", ItemKeys::new("shop").tag("posts"));
+        assert!(key.starts_with("shop:t:"), "{key}");
+        assert_eq!(key.len(), "shop:t:".len() + 32);
     }
 
     #[test]
-    fn whatever_they_are_made_from_names_are_safe_and_differ() {
+    fn keys_are_safe_and_differ_for_hostile_names() {
         let hostile = ["", "a", "a b", "a\r\nflush_all\r\n", "*", "ä\0", &"long".repeat(200), &"x".repeat(61), &"x".repeat(62)];
         let mut seen = HashSet::new();
         for namespace in hostile {
-            let names = ItemKeys::new(namespace);
+            let keys = ItemKeys::new(namespace);
             for of in hostile {
-                for name in [names.tag(of), names.entry(of.as_bytes())] {
-                    assert!(name.as_bytes().len() <= 250);
-                    assert!(name.as_bytes().iter().all(u8::is_ascii_graphic), "{name:?}");
-                    assert!(seen.insert(name.as_bytes().to_vec()), "{name:?} is the name of two");
+                for key in [keys.tag(of), keys.entry(of.as_bytes())] {
+                    assert!(key.as_bytes().len() <= 250);
+                    assert!(key.as_bytes().iter().all(u8::is_ascii_graphic), "{key:?}");
+                    assert!(seen.insert(key.as_bytes().to_vec()), "{key:?} is the key of two items");
                 }
             }
-            assert!(seen.insert(names.clock().as_bytes().to_vec()));
+            assert!(seen.insert(keys.clock().as_bytes().to_vec()));
         }
     }
 }

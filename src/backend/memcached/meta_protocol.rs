@@ -1,62 +1,71 @@
-//! The meta protocol of memcached 1.6, as much of it as larder speaks: commands are written, replies are read as they come in.
+//! The part of memcached's meta protocol that larder uses: writes commands, and parses replies as they arrive.
 //!
-//! Each command has exactly one reply, and replies come in the order of the commands: nothing here is quiet.
+//! Each command has exactly one reply, and replies arrive in the order of the commands: larder does not use the quiet mode.
 
 use std::io::Write as _;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-/// What a server says to one command.
+/// The reply of a server to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// The value, and its version if that was asked for.
+    /// The value, and its CAS number if that was requested, else 0.
     Value { data: Bytes, cas: u64 },
-    /// It was done; with the version of what is there now, if that was asked for.
+    /// The command was carried out; with the CAS number of the new value if that was requested, else 0.
     Done { cas: u64 },
-    /// There is nothing under the key.
+    /// There is no value under the key.
     Miss,
-    /// There is something under the key, and there was to be nothing.
+    /// The value was not stored, since there is a value under the key.
     NotStored,
-    /// What is under the key is not the version that was named.
+    /// The value was not stored, since the value under the key has another CAS number.
     Changed,
-    /// The server could not do it: the value is too large, or there is no memory for it.
+    /// The server failed: the value is too large, or there is no memory for it.
     Refused(Bytes),
-    /// The command makes no sense to the server, or not with what is under the key.
+    /// The command is malformed, or not applicable to the value under the key.
     Rejected(Bytes),
 }
 
-/// On what condition a value is stored.
+/// The condition on which a value is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
     Always,
-    /// There is nothing under the key yet.
+    /// There is no value under the key.
     Absent,
-    /// What is under the key still has this version.
+    /// The value under the key has this CAS number.
     Unchanged(u64),
 }
 
-/// What a reply to [`get`] tells beside the value.
+/// Whether the reply to [`get`] contains the CAS number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cas {
     Wanted,
     Omitted,
 }
 
-/// The reader no longer knows where replies begin.
+/// The result of parsing the received bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// The first reply, which was removed from the bytes.
+    Reply(Reply),
+    /// The first reply is incomplete, by at least this many bytes.
+    NeedMore(usize),
+}
+
+/// The bytes are not a reply, so the beginning of the next reply is unknown.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Desynchronized(pub(crate) &'static str);
 
-/// A version is a count that a server begins anew when it restarts, so that another item may get the same one. Since no connection
-/// outlives a restart, those to and from it carry its number above theirs.
-const VERSION_BITS: u32 = 48;
+/// The number of bits of a CAS number that belong to the server. The others hold the id of the connection: a server that restarts
+/// counts from the beginning, so that another value may get the same number, and no connection outlives a restart.
+const CAS_BITS: u32 = 48;
 
-/// What nothing has.
-const NO_VERSION: u64 = u64::MAX;
+/// A CAS number that no value has.
+const NO_CAS: u64 = u64::MAX;
 
 impl Reply {
-    /// The same, with a version of this connection.
+    /// Puts the id of the connection into the CAS number.
     pub(crate) fn scoped_to(self, connection: u16) -> Self {
-        let scoped = |cas| if cas == 0 { 0 } else { cas & ((1 << VERSION_BITS) - 1) | u64::from(connection) << VERSION_BITS };
+        let scoped = |cas| if cas == 0 { 0 } else { cas & ((1 << CAS_BITS) - 1) | u64::from(connection) << CAS_BITS };
         match self {
             Self::Value { data, cas } => Self::Value { data, cas: scoped(cas) },
             Self::Done { cas } => Self::Done { cas: scoped(cas) },
@@ -66,31 +75,30 @@ impl Reply {
 }
 
 impl Condition {
-    /// The same as the server knows it, which is never met if the version is one of another connection.
+    /// Removes the id of the connection from the CAS number. The condition is never met if the id is that of another connection.
     pub(crate) fn scoped_to(self, connection: u16) -> Self {
         match self {
-            Self::Unchanged(cas) if cas >> VERSION_BITS == u64::from(connection) => {
-                Self::Unchanged(cas & ((1 << VERSION_BITS) - 1))
-            }
-            Self::Unchanged(_) => Self::Unchanged(NO_VERSION),
+            Self::Unchanged(cas) if cas >> CAS_BITS == u64::from(connection) => Self::Unchanged(cas & ((1 << CAS_BITS) - 1)),
+            Self::Unchanged(_) => Self::Unchanged(NO_CAS),
             condition => condition,
         }
     }
 }
 
-/// The longest life that can be told as a number of seconds from now.
+/// The longest time to live in seconds. The server takes a larger number for a date.
 pub(crate) const MAX_TTL: u32 = 60 * 60 * 24 * 30;
 
-/// The longest line of a reply; errors are the longest there are.
+/// The maximum length of a line of a reply; error messages are the longest lines.
 pub(super) const MAX_LINE: usize = 2048;
 
-/// The largest item that a server can be made to keep (`-I`).
+/// The largest value that a server can be configured to store (`-I`).
 const MAX_VALUE: usize = 1 << 30;
 
-/// From this length on a value is a slice of what was received. A shorter one would keep much more than itself in memory.
-const SLICED: usize = 8 << 10;
+/// The minimum length of a value that is a slice of the received bytes. A shorter one is copied: a slice would keep the whole
+/// buffer in memory.
+const MIN_SLICE: usize = 8 << 10;
 
-/// `mg`: the value under `key`.
+/// Writes `mg`, which reads the value under `key`.
 pub(crate) fn get(into: &mut BytesMut, key: &[u8], cas: Cas) {
     begin(into, b"mg ", key);
     into.put_slice(match cas {
@@ -99,10 +107,10 @@ pub(crate) fn get(into: &mut BytesMut, key: &[u8], cas: Cas) {
     });
 }
 
-/// `ms`: keeps the value for `ttl` seconds, at most [`MAX_TTL`]; for ever if it is 0. Under a condition, the reply tells the new
-/// version.
+/// Writes `ms`, which stores a value for `ttl` seconds, at most [`MAX_TTL`], or indefinitely if it is 0. With a condition, the reply
+/// contains the new CAS number.
 pub(crate) fn set(into: &mut BytesMut, key: &[u8], data: &[u8], ttl: u32, condition: Condition) {
-    debug_assert!(ttl <= MAX_TTL, "would be taken for a date");
+    debug_assert!(ttl <= MAX_TTL, "the server would take it for a date");
     begin(into, b"ms ", key);
     match condition {
         Condition::Always => put(into, format_args!(" {} T{ttl}\r\n", data.len())),
@@ -113,97 +121,96 @@ pub(crate) fn set(into: &mut BytesMut, key: &[u8], data: &[u8], ttl: u32, condit
     into.put_slice(b"\r\n");
 }
 
-/// `ma`: one more than the number under `key`, which is the reply.
+/// Writes `ma`, which increments the number under `key`; the reply is the new number.
 pub(crate) fn increment(into: &mut BytesMut, key: &[u8]) {
     begin(into, b"ma ", key);
     into.put_slice(b" v\r\n");
 }
 
-/// `mn`: nothing, but a reply.
+/// Writes `mn`, which has a reply and no effect.
 pub(crate) fn no_op(into: &mut BytesMut) {
     into.put_slice(b"mn\r\n");
 }
 
 fn begin(into: &mut BytesMut, command: &[u8], key: &[u8]) {
-    debug_assert!(!key.is_empty() && key.len() <= 250 && key.iter().all(u8::is_ascii_graphic), "not a key");
+    debug_assert!(!key.is_empty() && key.len() <= 250 && key.iter().all(u8::is_ascii_graphic), "invalid key");
     into.put_slice(command);
     into.put_slice(key);
 }
 
 fn put(into: &mut BytesMut, text: std::fmt::Arguments<'_>) {
-    into.writer().write_fmt(text).expect("memory takes what is written");
+    into.writer().write_fmt(text).expect("writing to memory does not fail");
 }
 
-/// Takes the next reply off the front of `received`. Without one that is whole, says how many more bytes there will be at
-/// least.
-pub(crate) fn take_reply(received: &mut BytesMut) -> Result<Result<Reply, usize>, Desynchronized> {
-    let Some(end) = line_end(received)? else { return Ok(Err(1)) };
+/// Removes the first reply from the received bytes, if it is complete.
+pub(crate) fn take_reply(received: &mut BytesMut) -> Result<Decoded, Desynchronized> {
+    let Some(end) = line_end(received)? else { return Ok(Decoded::NeedMore(1)) };
     let line = &received[..end];
-    let whole = end + b"\r\n".len();
+    let length = end + b"\r\n".len();
     let (code, rest) = line.split_at(line.iter().position(|byte| *byte == b' ').unwrap_or(line.len()));
     let reply = match code {
         b"VA" => {
-            let (length, flags) = parse_length(rest)?;
-            let cas = parse_version(flags)?;
-            return take_value(received, whole, length, cas);
+            let (value, flags) = parse_length(rest)?;
+            let cas = parse_cas(flags)?;
+            return take_value(received, length, value, cas);
         }
-        b"HD" | b"MN" => Reply::Done { cas: parse_version(rest)? },
+        b"HD" | b"MN" => Reply::Done { cas: parse_cas(rest)? },
         b"EN" | b"NF" => Reply::Miss,
         b"NS" => Reply::NotStored,
         b"EX" => Reply::Changed,
         b"SERVER_ERROR" => Reply::Refused(Bytes::copy_from_slice(rest.trim_ascii())),
         b"CLIENT_ERROR" | b"ERROR" => Reply::Rejected(Bytes::copy_from_slice(rest.trim_ascii())),
-        _ => return Err(Desynchronized("a reply is none of the meta protocol's")),
+        _ => return Err(Desynchronized("a reply is not of the meta protocol")),
     };
-    received.advance(whole);
-    Ok(Ok(reply))
+    received.advance(length);
+    Ok(Decoded::Reply(reply))
 }
 
-/// Where the first line ends, if it is there.
+/// Returns the end of the first line, if the line is complete.
 fn line_end(received: &[u8]) -> Result<Option<usize>, Desynchronized> {
     let start = &received[..received.len().min(MAX_LINE)];
     match start.iter().position(|byte| *byte == b'\n') {
         Some(newline) if newline > 0 && start[newline - 1] == b'\r' => Ok(Some(newline - 1)),
-        Some(_) => Err(Desynchronized("a line does not end as lines do")),
-        None if start.len() == MAX_LINE => Err(Desynchronized("a line does not end")),
+        Some(_) => Err(Desynchronized("a line does not end with CRLF")),
+        None if start.len() == MAX_LINE => Err(Desynchronized("a line is too long")),
         None => Ok(None),
     }
 }
 
-/// The length of a value, and the flags that follow it.
+/// Returns the length of a value, and the flags that follow it.
 fn parse_length(rest: &[u8]) -> Result<(usize, &[u8]), Desynchronized> {
     let rest = rest.trim_ascii_start();
     let (digits, flags) = rest.split_at(rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len()));
     let length = parse_number(digits).and_then(|length| usize::try_from(length).ok());
-    let length = length.filter(|length| *length <= MAX_VALUE).ok_or(Desynchronized("a value has no length"))?;
+    let length = length.filter(|length| *length <= MAX_VALUE).ok_or(Desynchronized("a value has an invalid length"))?;
     Ok((length, flags))
 }
 
-/// The version among the flags; 0, which is none, if it is not there.
-fn parse_version(flags: &[u8]) -> Result<u64, Desynchronized> {
+/// Returns the CAS number among the flags; 0 if there is none.
+fn parse_cas(flags: &[u8]) -> Result<u64, Desynchronized> {
     let mut words = flags.split(|byte| *byte == b' ');
-    let Some(version) = words.find_map(|word| word.strip_prefix(b"c")) else { return Ok(0) };
-    parse_number(version).ok_or(Desynchronized("a version is not a number"))
+    let Some(cas) = words.find_map(|word| word.strip_prefix(b"c")) else { return Ok(0) };
+    parse_number(cas).ok_or(Desynchronized("a CAS number is not a number"))
 }
 
-fn take_value(received: &mut BytesMut, line: usize, length: usize, cas: u64) -> Result<Result<Reply, usize>, Desynchronized> {
+fn take_value(received: &mut BytesMut, line: usize, length: usize, cas: u64) -> Result<Decoded, Desynchronized> {
     let whole = line + length + b"\r\n".len();
     if let Some(missing) = whole.checked_sub(received.len()).filter(|missing| *missing > 0) {
-        return Ok(Err(missing));
+        return Ok(Decoded::NeedMore(missing));
     }
     if &received[whole - 2..whole] != b"\r\n" {
-        return Err(Desynchronized("a value does not end where it should"));
+        return Err(Desynchronized("a value does not end with CRLF"));
     }
     received.advance(line);
     let data = match length {
-        ..SLICED => Bytes::copy_from_slice(&received.split_to(length)),
-        SLICED.. => received.split_to(length).freeze(),
+        ..MIN_SLICE => Bytes::copy_from_slice(&received.split_to(length)),
+        MIN_SLICE.. => received.split_to(length).freeze(),
     };
     received.advance(b"\r\n".len());
-    Ok(Ok(Reply::Value { data, cas }))
+    Ok(Decoded::Reply(Reply::Value { data, cas }))
 }
 
-/// A decimal number of digits alone.
+/// Parses a decimal number of digits only.
 pub(crate) fn parse_number(digits: &[u8]) -> Option<u64> {
     let (first, rest) = digits.split_first()?;
     let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));

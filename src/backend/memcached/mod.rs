@@ -1,11 +1,15 @@
-//! Stored responses on memcached servers, shared by all nodes that use them.
+//! A store on memcached servers, shared by all nodes that use them.
+//!
+//! larder has its own client. Of the crates that speak the meta protocol and are maintained (`async-memcached` 0.9, `memcache` 0.21),
+//! each reserves a connection for one caller at a time and closes it when the caller is dropped: with a limit of 50 ms, every lookup
+//! on a slow server would cost a new connection. A hit also needs the clock, an entry and tag records in one pipeline, shares the
+//! reads of clock and entry with concurrent hits, and uses the value as a slice of the received bytes. Here, all requests share one
+//! connection per server, concurrent commands are sent by one system call, and replies to dropped callers are skipped.
 
 mod connection;
 mod driver;
 pub(crate) mod item_key;
 pub(crate) mod meta_protocol;
-mod notes;
-mod question;
 mod queue;
 pub(crate) mod registers;
 pub(crate) mod rendezvous;
@@ -15,57 +19,54 @@ mod store;
 mod tests;
 pub(crate) mod url;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 
 use super::{
     SharedStore,
-    contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt},
-    remote::{RemoteStore as _, Resilient, Timeouts},
+    contract::FetchLock,
+    remote::{
+        RemoteStore as _, Resilient, forward_backend,
+        options::{RemoteOptions, remote_setters},
+    },
 };
-use crate::{
-    codec::compression::Compression,
-    entry::{epoch::Epoch, stored::Stored},
-    error::Error,
-    key::Key,
-    tag::Tag,
-};
+use crate::{entry::epoch::Epoch, error::Error, key::Key};
 use registers::MemcachedRegisters;
-use store::{Options, Store};
+use store::Store;
 
-/// Stored responses on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the
-/// same namespace.
+/// A store on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the same
+/// namespace.
 ///
-/// The promise holds across all nodes while they have the same list of servers. A hit takes one round trip if nothing was
-/// invalidated since this node met the entry last, or if the route knows all of its tags; else two. An invalidation takes four,
-/// whatever the number of entries. memcached may forget whatever it likes, and be restarted or flushed: that costs misses,
-/// never a stale answer.
+/// The promise holds across all nodes that have the same list of servers. A hit takes one round trip if nothing was invalidated
+/// since this node read the entry last, or if the node knows the entry's tags: from the route, or because it read or stored the
+/// entry before. Otherwise it takes two. An invalidation takes four, regardless of the number of entries. memcached may evict
+/// anything, and may be restarted or flushed: that costs misses, never a stale answer.
 ///
-/// Reads fail open: when a server is slow or away, handlers answer; a breaker sees to it that they need not wait first. An
-/// invalidation that fails is an error, and is carried out as soon as the servers answer; until then this node uses nothing
-/// from them.
+/// Reads fail open: while a server is slow or unreachable, handlers answer. After a few failures, a circuit breaker opens, so that
+/// requests do not wait for the servers first. An invalidation that fails returns an error, and is repeated as soon as the servers
+/// answer; until then this node uses no entry from them.
 ///
-/// What cannot be read as an entry of larder's is a miss, and counted. Whoever can write to the servers can put responses
-/// there, though: they are to be reached by your nodes alone. The protocol has neither encryption nor, in this version,
-/// passwords.
+/// A value that is not an entry of larder is a miss, and is counted. However, a client that can write to the servers can store
+/// responses there: make the servers reachable for your nodes only. The protocol has no encryption, and larder does not
+/// authenticate itself.
 ///
 /// # Several servers
 ///
-/// Each key is held by one server, chosen by its name and theirs (rendezvous hashing), as are the records of tags and the
-/// clock. None stands in for another, and a response is judged by the clock and by all of its tags: while any server is
-/// away, none of them is used. Several are for what one has no memory for, not for outages.
+/// Each key is held by one server, chosen by rendezvous hashing, and so are the clock and the tag records. Servers do not
+/// replace each other, and the validity of a response depends on the clock and on all of its tags: while any server is
+/// unreachable, none of them is used. So use several servers for capacity, not for availability.
 ///
-/// One server more, or less, moves the keys that come to it or were on it, about one in as many as there are servers, and no
-/// others. But while nodes disagree about the list, one may look for the record of a tag on another server than the one on
-/// which an invalidation has changed it; and a server that comes back to the list has records as they were when it left. So
-/// a list is changed together with the [`namespace`](MemcachedBuilder::namespace): nodes with the old and the new one share
-/// nothing, as after a [`clear`](crate::Cache::clear), and nothing is left of a server's earlier time on the list. While both
-/// kinds are in service, an invalidation reaches the nodes of its own kind only: invalidate on both, or change all at once.
+/// Adding or removing a server moves only the keys that it holds, about one in as many as there are servers. But while nodes disagree
+/// about the list, one may read a tag's record on another server than the one on which an invalidation changed it; and a server that
+/// returns to the list has the records of the time when it left. So change the list together with the
+/// [`namespace`](MemcachedBuilder::namespace): nodes with the old and the new namespace share nothing, as after a
+/// [`clear`](crate::Cache::clear), and no earlier entry of a returning server is used. While both kinds of nodes are in service, an
+/// invalidation reaches only the nodes of its own kind: invalidate on both, or replace all nodes together.
 ///
-/// # Memory in front of it
+/// # A near tier in memory
 ///
-/// [`Tiered`](crate::Tiered) looks at memcached's clock before each use of a copy:
+/// [`Tiered`](crate::Tiered) reads memcached's clock before each use of a copy:
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -79,7 +80,7 @@ use store::{Options, Store};
 /// # }
 /// ```
 ///
-/// Nothing announces to a node what another has invalidated: with a lease, the promise could not be kept, and it does not compile.
+/// memcached has no feed of invalidations, so a lease could not keep the promise, and does not compile:
 ///
 /// ```compile_fail
 /// # #[tokio::main(flavor = "current_thread")]
@@ -93,158 +94,92 @@ use store::{Options, Store};
 /// # Ok(())
 /// # }
 /// ```
-///
-/// # Its client
-///
-/// larder has a small client of its own. Of those on crates.io that speak the meta protocol and are kept up (`async-memcached` 0.9,
-/// `memcache` 0.21) each takes a connection for one caller at a time, and gives it up when a caller stops waiting: with a limit of 50 ms a
-/// server that is slow would be met by a storm of reconnecting. A hit needs the clock, an entry and records in one
-/// pipeline, of different kinds, and shares the question for the clock, and that for the entry, with all hits of the same moment; values are to be
-/// slices of what was received, not copies. Here, all requests share one connection per server; what they ask at
-/// the same time is sent by one system call, and replies that nobody waits for any more are skipped. A connection on which
-/// anything is out of order is given up whole.
 #[derive(Clone)]
 pub struct Memcached {
     store: Resilient<Store>,
 }
 
-/// How a store on memcached servers is to be used; made by [`Memcached::builder`].
+/// The settings of a store on memcached servers; created by [`Memcached::builder`].
 #[derive(Debug, Clone)]
-#[must_use = "it does nothing until it is connected"]
+#[must_use = "a builder does nothing until it connects"]
 pub struct MemcachedBuilder {
-    namespace: String,
-    connect_limit: Duration,
-    timeouts: Timeouts,
-    options: Options,
+    remote: RemoteOptions,
+    max_value: usize,
 }
 
 impl Memcached {
-    /// A store on the servers that `url` names, `memcached://a,b:11212`, with the defaults of [`MemcachedBuilder`]. Without a
-    /// port, it is 11211.
+    /// Creates a store on the servers of a URL, `memcached://a,b:11212`, with the default settings of [`MemcachedBuilder`]. The
+    /// default port is 11211.
     ///
-    /// The servers need not be there yet: handlers answer until they are.
+    /// The servers need not be reachable yet: handlers answer until they are.
     ///
     /// # Errors
-    /// If the URL cannot be read.
+    /// If the URL is invalid.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
 
-    /// Settings to begin with.
+    /// Returns the default settings.
     pub fn builder() -> MemcachedBuilder {
-        MemcachedBuilder {
-            namespace: "larder".to_owned(),
-            connect_limit: Duration::from_secs(1),
-            timeouts: Timeouts::default(),
-            options: Options { compression: Compression { threshold: Some(4 << 10), level: 1 }, max_value: 1 << 20 },
-        }
+        MemcachedBuilder { remote: RemoteOptions::default(), max_value: 1 << 20 }
     }
 
-    /// Whether the servers are not asked at present, because they failed.
+    /// Returns whether the servers are not used at present, because they failed.
     pub fn is_suspended(&self) -> bool {
         self.store.is_open()
     }
 
-    /// How many values under larder's keys could not be used because they were damaged, or somebody else's.
+    /// Returns the number of values under larder's keys that could not be used, because they were damaged or not written by larder.
     pub fn corrupt_values(&self) -> u64 {
         self.store.remote().corrupt()
     }
 
-    /// How many responses were not stored because they are too large.
+    /// Returns the number of responses that were not stored because they were too large.
     pub fn refused_values(&self) -> u64 {
         self.store.remote().refused()
     }
 }
 
+remote_setters!(
+    MemcachedBuilder,
+    namespace: "Keys begin with the namespace if it is printable and not longer than 61 bytes. Any other namespace is part of their \
+                digest only."
+);
+
 impl MemcachedBuilder {
-    /// Whose keys these are; default: `larder`. Caches with different namespaces know nothing of each other. What is not
-    /// readable, or longer than 61 bytes, does not show in the keys, and tells them apart all the same.
-    pub fn namespace(mut self, namespace: &str) -> Self {
-        namespace.clone_into(&mut self.namespace);
-        self
-    }
-
-    /// How long a look-up may take before the handler answers; default: 50 ms.
-    pub fn read_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.read = limit;
-        self
-    }
-
-    /// How long storing a response may take before it is given up; default: 100 ms. The response's client waits as long.
-    pub fn store_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.store = limit;
-        self
-    }
-
-    /// How long an invalidation may take before it counts as failed; default: 1 s.
-    pub fn invalidate_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.invalidate = limit;
-        self
-    }
-
-    /// How long making a connection may take; default: 1 s.
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.connect_limit = limit;
-        self
-    }
-
-    /// How many failures in a row make larder leave the servers alone until they answer again; default: 5.
-    pub fn failures(mut self, failures: u32) -> Self {
-        self.timeouts.failures = failures.max(1);
-        self
-    }
-
-    /// Compresses bodies of at least this many bytes with zstd, if that saves a tenth of them; default: 4 KiB, `None` turns
-    /// compression off.
-    ///
-    /// Without the feature `zstd`, bodies are stored uncompressed, and an entry that another node compressed is a miss.
-    #[cfg(feature = "zstd")]
-    pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
-        self.options.compression.threshold = bytes;
-        self
-    }
-
-    /// The largest value to be stored, after compression; default: 1 MiB, which is what memcached keeps at most unless it is
-    /// started with another `-I`. A larger response is served, and not stored.
+    /// The largest value to be stored, after compression; default: 1 MiB, which is memcached's own default (`-I`). A larger response
+    /// is served, and not stored.
     pub fn max_value(mut self, bytes: usize) -> Self {
-        self.options.max_value = bytes;
+        self.max_value = bytes;
         self
     }
 
     /// Connects; see [`Memcached::connect`].
     ///
     /// # Errors
-    /// If the URL cannot be read.
+    /// If the URL is invalid.
     pub async fn connect(self, url: &str) -> Result<Memcached, Error> {
-        let addresses = url::addresses(url)?;
-        let store = Store::new(MemcachedRegisters::new(&addresses, &self.namespace, self.connect_limit), self.options);
-        let memcached = Memcached { store: Resilient::new(store, self.timeouts) };
-        if let Err(error) = memcached.store.read(memcached.store.remote().epoch()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "memcached is not there yet; handlers answer until it is");
-            memcached.store.trip();
+        let RemoteOptions { namespace, connect_timeout, timeouts, compression } = self.remote;
+        let registers = MemcachedRegisters::new(&url::addresses(url)?, &namespace, connect_timeout);
+        let store = Resilient::new(Store::new(registers, compression, self.max_value), timeouts);
+        if let Err(error) = store.read(store.remote().epoch()).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "memcached is unreachable; handlers answer until it is reachable"
+            );
+            store.trip();
         }
-        Ok(memcached)
+        Ok(Memcached { store })
     }
 }
 
-#[async_trait]
-impl Backend for Memcached {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        self.store.get(key, known).await
+forward_backend!(Memcached {
+    async fn lock_fetch(&self, _key: &Key, _life: Duration) -> Result<FetchLock, Error> {
+        Ok(FetchLock::Acquired)
     }
 
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        self.store.put(key, stored).await
-    }
-
-    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        self.store.is_alive(born, tags).await
-    }
-
-    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        self.store.invalidate(invalidation).await
-    }
-}
+    async fn unlock_fetch(&self, _key: &Key) {}
+});
 
 #[async_trait]
 impl SharedStore for Memcached {

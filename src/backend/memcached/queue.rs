@@ -1,4 +1,4 @@
-//! What is to be sent, and who waits for what.
+//! The commands that a connection has not sent, and the replies that it expects.
 
 use std::{
     collections::VecDeque,
@@ -15,30 +15,33 @@ use tokio::{
 use super::{
     item_key::ItemKey,
     meta_protocol::{Cas, Reply, get},
-    question::{Asked, Question, Questions},
 };
-use crate::error::Error;
+use crate::{
+    backend::remote::shared_read::{JoinableReads, PendingRead, SharedRead},
+    error::Error,
+};
 
-/// What the end that asks and the end that moves bytes have in common.
+/// The state that the callers of a connection share with its driver.
 pub(super) struct ConnectionState {
     pub(super) address: Arc<str>,
     pub(super) id: u16,
     queue: Mutex<Queue>,
-    /// Rung when there is something to send where there was nothing.
+    /// Notified when commands are queued while the driver has none to send.
     pub(super) wake: Notify,
 }
 
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) outgoing: BytesMut,
-    /// Whether the sender knows that there is something.
-    pub(super) told: bool,
-    /// The questions in `outgoing`, which others may join.
-    pub(super) open: Questions,
-    /// Those whose replies have not begun to come, in the order of their commands.
+    /// Whether the driver was notified of the commands in `outgoing`.
+    pub(super) is_notified: bool,
+    /// The shared reads in `outgoing`, which further callers may join.
+    pub(super) joinable: JoinableReads<ItemKey, Reply>,
+    /// The recipients of the next replies, in the order of their commands.
     waiting: VecDeque<Waiting>,
-    /// Bytes of commands that have not been answered, sent or not.
+    /// The bytes of commands without a reply, whether sent or not.
     pub(super) unanswered: usize,
+    /// The number of recipients that were added, and of those that have received all of their replies.
     pub(super) asked: u64,
     pub(super) answered: u64,
     pub(super) closed: Option<Closed>,
@@ -49,22 +52,26 @@ pub(super) struct Closed {
     pub(super) at: Instant,
 }
 
+/// Commands without a reply, and the recipient of their replies.
 pub(super) struct Waiting {
-    /// How many replies are to come.
+    /// The number of replies that are missing.
     pub(super) commands: usize,
-    bytes: usize,
+    pub(super) bytes: usize,
     pub(super) to: Recipient,
 }
 
-/// Who gets what is answered.
+/// The recipient of one or more replies.
 pub(super) enum Recipient {
+    /// One caller, with the replies received so far.
     One(Vec<Reply>, oneshot::Sender<Vec<Reply>>),
-    All(Asked),
+    /// All callers of a shared read.
+    All(PendingRead<ItemKey, Reply>),
 }
 
 impl Queue {
-    pub(super) fn ask(&mut self, commands: usize, write: impl FnOnce(&mut BytesMut), to: Recipient) {
-        debug_assert_ne!(commands, 0, "nothing would ever be answered");
+    /// Queues `commands` commands, which `write` writes, at least one.
+    pub(super) fn push(&mut self, commands: usize, write: impl FnOnce(&mut BytesMut), to: Recipient) {
+        debug_assert_ne!(commands, 0, "the recipient would wait for the reply to a later command");
         let before = self.outgoing.len();
         write(&mut self.outgoing);
         let bytes = self.outgoing.len() - before;
@@ -73,28 +80,28 @@ impl Queue {
         self.waiting.push_back(Waiting { commands, bytes, to });
     }
 
-    /// The question for an item, asked anew unless it is there and has not been sent yet.
-    pub(super) fn join(&mut self, name: &ItemKey) -> Question {
-        if let Some(question) = self.open.get(name) {
-            return question;
+    /// Joins the read of an item, or queues one if there is none that has not been sent.
+    pub(super) fn read(&mut self, key: &ItemKey) -> SharedRead<ItemKey, Reply> {
+        if let Some(read) = self.joinable.join(key) {
+            return read;
         }
-        let (question, asked) = self.open.add(name);
-        self.ask(1, |into| get(into, name.as_bytes(), Cas::Omitted), Recipient::All(asked));
-        question
+        let (read, pending) = self.joinable.add(key.clone());
+        self.push(1, |into| get(into, key.as_bytes(), Cas::Omitted), Recipient::All(pending));
+        read
     }
 
-    /// Whose reply comes next. One reply is all that most wait for: they have been answered with it.
+    /// Removes the recipient of the next reply. Most expect one reply, and are counted as answered here.
     pub(super) fn next(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.pop_front()?;
         if waiting.commands == 1 {
-            self.count(&waiting);
+            self.count(waiting.bytes);
         }
         Some(waiting)
     }
 
-    /// Counts one who has been answered in full.
-    pub(super) fn count(&mut self, waiting: &Waiting) {
-        self.unanswered -= waiting.bytes;
+    /// Counts a recipient as answered, whose commands have this size.
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.unanswered -= bytes;
         self.answered += 1;
     }
 }
@@ -108,17 +115,19 @@ impl ConnectionState {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first reason stays; everybody who waits learns of it.
+    /// Ends the connection; every recipient receives an error. The first reason is kept.
     pub(super) fn close(&self, reason: io::Error) {
         let mut queue = self.queue();
         queue.closed.get_or_insert_with(|| Closed { reason: Arc::new(reason), at: Instant::now() });
         queue.outgoing = BytesMut::new();
-        let left = (mem::take(&mut queue.waiting), mem::take(&mut queue.open));
+        let left = (mem::take(&mut queue.waiting), mem::take(&mut queue.joinable));
+        // Callers that are woken by the drop look at the queue.
         drop(queue);
         drop(left);
         self.wake.notify_one();
     }
 
+    /// Returns the error for callers of a connection that has ended.
     pub(super) fn ended(&self, queue: &Queue) -> Error {
         let error = Error::unavailable(format!("no connection to memcached at {}", self.address));
         match &queue.closed {

@@ -1,10 +1,10 @@
-//! What is kept on the servers beside entries: the clock and the records of tags.
+//! The clock and the tag records on memcached servers.
 //!
-//! The clock is one number that `ma` counts up: its incarnation in the upper 32 bits, a random one that is never 0, the
-//! epoch's number in the lower. A count that overflows ends up as another incarnation, or as none, as a clock that was lost
-//! would. It stays below 2⁶³: in a greater number memcached (at least 1.6.18) looks for a minus sign, does not stop at the number's
-//! end, and refuses to count if an item that was there before has left one behind.
-//! No wall clock has a part in it: those of several nodes may differ.
+//! The clock is one number that `ma` increments: its incarnation in the upper 32 bits, random and never 0, the number of the epoch
+//! in the lower. A counter that overflows becomes another incarnation, or an invalid clock, and either counts as a lost clock.
+//! The number stays below 2⁶³: in a greater one memcached (at least 1.6.18) looks for a minus sign, reads past the end of the
+//! number, and refuses to increment it if an earlier item has left one there.
+//! Wall clocks are not used, since those of several nodes may differ.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -30,141 +30,140 @@ use crate::{
     tag::Tag,
 };
 
-/// The servers, and what larder's items on them are called.
+/// The clock and the tag records as items on the servers.
 #[derive(Debug)]
 pub(crate) struct MemcachedRegisters {
     pub(crate) servers: Servers,
-    pub(crate) names: ItemKeys,
+    pub(crate) keys: ItemKeys,
     clock: ItemKey,
 }
 
-/// How long a record waits for the fetch that is about to settle it, in seconds.
+/// How long a record stays pending if the fetch that created it does not settle it, in seconds.
 const PENDING_TTL: u32 = 10;
 
-/// How long any other record lives after it was written. A record that has ended is dead like one that was evicted: it
-/// costs everything that has the tag one miss a month, and the server need not keep what nobody asks for.
+/// The time to live of any other record. An expired record invalidates its tag like an evicted one: that costs each entry with the
+/// tag one miss a month, and frees the records of tags that are no longer used.
 const RECORD_TTL: u32 = MAX_TTL;
 
-/// Incarnations are shorter than half of the clock's number, which stays below 2⁶³.
+/// One bit less than half of the clock's number, which stays below 2⁶³.
 const INCARNATION_BITS: u32 = 31;
 
-/// How often the clock is begun while others begin and lose it at the same time.
+/// The maximum number of attempts to start the clock while the server loses it.
 const MAX_CLOCK_ATTEMPTS: usize = 8;
 
 impl MemcachedRegisters {
     pub(crate) fn new(addresses: &[Arc<str>], namespace: &str, connect_limit: Duration) -> Self {
-        let names = ItemKeys::new(namespace);
-        Self { servers: Servers::new(addresses, connect_limit), clock: names.clock(), names }
+        let keys = ItemKeys::new(namespace);
+        Self { servers: Servers::new(addresses, connect_limit), clock: keys.clock(), keys }
     }
 
-    /// What the records of these tags are called.
-    pub(crate) fn records_of(&self, tags: &[Tag]) -> Vec<ItemKey> {
-        tags.iter().map(|tag| self.names.tag(tag.as_str())).collect()
+    /// Returns the keys of the records of these tags.
+    pub(crate) fn record_keys(&self, tags: &[Tag]) -> Vec<ItemKey> {
+        tags.iter().map(|tag| self.keys.tag(tag.as_str())).collect()
     }
 
-    /// What the clock is called.
-    pub(crate) const fn clock_name(&self) -> &ItemKey {
+    pub(crate) const fn clock_key(&self) -> &ItemKey {
         &self.clock
     }
 
-    /// The clock in a reply; a new one if there was none.
-    pub(crate) async fn clock_in(&self, reply: &Reply) -> Result<Epoch, Error> {
+    /// Returns the epoch from the reply to a read of the clock; starts the clock if it is missing or malformed.
+    pub(crate) async fn epoch_in(&self, reply: &Reply) -> Result<Epoch, Error> {
         let clock = match reply {
             Reply::Value { data, .. } => parse_clock(data),
             Reply::Miss => None,
-            reply => return Err(refusal(reply.clone())),
+            reply => return Err(refusal(reply)),
         };
         match clock {
             Some(epoch) => Ok(epoch),
-            None => self.begin_clock().await,
+            None => self.start_clock().await,
         }
     }
 
-    /// Begins a clock if there is none, or if there is something else in its place.
-    async fn begin_clock(&self) -> Result<Epoch, Error> {
+    /// Starts the clock if it is missing or malformed; returns its epoch.
+    async fn start_clock(&self) -> Result<Epoch, Error> {
         for _ in 0..MAX_CLOCK_ATTEMPTS {
-            let reply = self.servers.ask_one(Command::Get { name: &self.clock, cas: Cas::Wanted }).await?;
+            let reply = self.servers.send_one(Command::Get { key: &self.clock, cas: Cas::Wanted }).await?;
             let condition = match value(reply)? {
                 None => Condition::Absent,
                 Some((data, cas)) => match parse_clock(&data) {
                     Some(epoch) => return Ok(epoch),
-                    None => Condition::Unchanged(version(cas)?),
+                    None => Condition::Unchanged(checked(cas)?),
                 },
             };
             if let Some(epoch) = self.set_clock(condition).await? {
                 return Ok(epoch);
             }
         }
-        Err(Error::unavailable("memcached keeps losing larder's clock"))
+        Err(clock_lost())
     }
 
-    /// Begins a new incarnation; `None` if the condition was not met.
+    /// Starts a new incarnation; returns `None` if the condition was not met.
     async fn set_clock(&self, condition: Condition) -> Result<Option<Epoch>, Error> {
         let number = new_incarnation() << 32 | 1;
         let digits = number.to_string();
-        let set = Command::Set { name: &self.clock, data: digits.as_bytes(), ttl: 0, condition };
-        let done = is_done(&self.servers.ask_one(set).await?)?;
-        Ok(done.then(|| epoch(number)).flatten())
+        let set = Command::Set { key: &self.clock, data: digits.as_bytes(), ttl: 0, condition };
+        let is_stored = is_stored(&self.servers.send_one(set).await?)?;
+        Ok(is_stored.then(|| epoch(number)).flatten())
     }
 }
 
 #[async_trait]
 impl Registers for MemcachedRegisters {
     async fn clock(&self) -> Result<Epoch, Error> {
-        let (reply, _) = self.servers.ask_behind(&self.clock, &[]).await?;
-        self.clock_in(&reply).await
+        let (clock, _) = self.servers.send_after(&self.clock, &[]).await?;
+        self.epoch_in(&clock).await
     }
 
     async fn advance(&self) -> Result<Epoch, Error> {
         for _ in 0..MAX_CLOCK_ATTEMPTS {
-            match self.servers.ask_one(Command::Increment { name: &self.clock }).await? {
+            match self.servers.send_one(Command::Increment { key: &self.clock }).await? {
                 Reply::Value { data, .. } => match parse_clock(&data) {
                     Some(epoch) => return Ok(epoch),
-                    None => self.begin_clock().await?,
+                    None => self.start_clock().await?,
                 },
                 // Missing, or not a number.
-                Reply::Miss | Reply::Rejected(_) => self.begin_clock().await?,
-                reply => return Err(refusal(reply)),
+                Reply::Miss | Reply::Rejected(_) => self.start_clock().await?,
+                reply => return Err(refusal(&reply)),
             };
         }
-        Err(Error::unavailable("memcached keeps losing larder's clock"))
+        Err(clock_lost())
     }
 
     async fn renew(&self) -> Result<Epoch, Error> {
-        let begun = self.set_clock(Condition::Always).await?;
-        begun.ok_or_else(|| Error::unavailable("memcached did not take a new clock"))
+        let started = self.set_clock(Condition::Always).await?;
+        started.ok_or_else(|| Error::unavailable("memcached did not store the new clock"))
     }
 
     async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Versioned>>, Error> {
-        let names = self.records_of(tags);
-        let replies = self.servers.ask(&names.iter().map(ask_record).collect::<Vec<_>>()).await?;
-        records_in(&names, replies)
+        let keys = self.record_keys(tags);
+        let replies = self.servers.send(&keys.iter().map(get_record).collect::<Vec<_>>()).await?;
+        records_in(&keys, replies)
     }
 
     async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error> {
-        let names = self.records_of(tags);
-        let ask: Vec<_> = names.iter().map(ask_record).collect();
-        let (clock, replies) = self.servers.ask_behind(&self.clock, &ask).await?;
-        Ok(Reading { clock: self.clock_in(&clock).await?, records: records_in(&names, replies)? })
+        let keys = self.record_keys(tags);
+        let commands: Vec<_> = keys.iter().map(get_record).collect();
+        let (clock, replies) = self.servers.send_after(&self.clock, &commands).await?;
+        Ok(Reading { clock: self.epoch_in(&clock).await?, records: records_in(&keys, replies)? })
     }
 
     async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error> {
         let items: Vec<_> = changes.iter().map(|change| self.item(change)).collect();
         let commands: Vec<_> = items.iter().map(RecordItem::command).collect();
-        let replies = self.servers.ask(&commands).await?;
+        let replies = self.servers.send(&commands).await?;
         let written = items.into_iter().zip(replies).map(|(item, reply)| item.written(&reply));
         written.collect()
     }
 
     async fn publish(&self, _at: Epoch, _invalidation: &Invalidation) -> Result<(), Error> {
-        // Near tiers ask for the clock each time: there is no stream to tell them by.
+        // There is no feed of invalidations: near tiers read the clock before each use of a copy.
         self.advance().await.map(drop)
     }
 }
 
-/// A record on its way to a server.
+/// A record that will be written.
 struct RecordItem {
-    name: ItemKey,
+    key: ItemKey,
     record: Bytes,
     data: Vec<u8>,
     ttl: u32,
@@ -173,88 +172,90 @@ struct RecordItem {
 
 impl MemcachedRegisters {
     fn item(&self, change: &CompareAndSwap<'_>) -> RecordItem {
-        let name = self.names.tag(change.tag.as_str());
+        let key = self.keys.tag(change.tag.as_str());
         let record = change.record.to_bytes();
-        let data = [&record[..], &name.hash().to_le_bytes()].concat();
+        let data = [&record[..], &key.hash().to_le_bytes()].concat();
         let ttl = match change.record {
             Record::Pending { .. } => PENDING_TTL,
             Record::Settled { .. } => RECORD_TTL,
         };
         let condition = change.seen.as_ref().map_or(Condition::Absent, |seen| Condition::Unchanged(seen.version()));
-        RecordItem { name, record, data, ttl, condition }
+        RecordItem { key, record, data, ttl, condition }
     }
 }
 
 impl RecordItem {
     fn command(&self) -> Command<'_> {
-        Command::Set { name: &self.name, data: &self.data, ttl: self.ttl, condition: self.condition }
+        Command::Set { key: &self.key, data: &self.data, ttl: self.ttl, condition: self.condition }
     }
 
+    /// Returns the record as it is now, or `None` if its condition was not met.
     fn written(self, reply: &Reply) -> Result<Option<Versioned>, Error> {
-        match (is_done(reply)?, reply) {
-            (true, Reply::Done { cas }) => Ok(Some(Versioned::new(self.record, version(*cas)?))),
+        match (is_stored(reply)?, reply) {
+            (true, Reply::Done { cas }) => Ok(Some(Versioned::new(self.record, checked(*cas)?))),
             _ => Ok(None),
         }
     }
 }
 
-/// Asks for the record of a tag.
-pub(crate) const fn ask_record(name: &ItemKey) -> Command<'_> {
-    Command::Get { name, cas: Cas::Wanted }
+/// The command that reads a record.
+pub(crate) const fn get_record(key: &ItemKey) -> Command<'_> {
+    Command::Get { key, cas: Cas::Wanted }
 }
 
-/// The record in the reply to [`ask_record`]. Behind it stands the hash of its name: what belongs to another item means
-/// nothing here.
-fn record_in(name: &ItemKey, reply: Reply) -> Result<Option<Versioned>, Error> {
+/// Returns the records from the replies to [`get_record`].
+pub(crate) fn records_in(keys: &[ItemKey], replies: impl IntoIterator<Item = Reply>) -> Result<Vec<Option<Versioned>>, Error> {
+    keys.iter().zip(replies).map(|(key, reply)| record_in(key, reply)).collect()
+}
+
+/// A record ends with the hash of its key: the value of another item counts as malformed.
+fn record_in(key: &ItemKey, reply: Reply) -> Result<Option<Versioned>, Error> {
     let Some((data, cas)) = value(reply)? else { return Ok(None) };
-    let record = data.strip_suffix(&name.hash().to_le_bytes()).map(|record| data.slice_ref(record));
-    Ok(Some(Versioned::new(record.unwrap_or_default(), version(cas)?)))
+    let record = data.strip_suffix(&key.hash().to_le_bytes()).map(|record| data.slice_ref(record));
+    Ok(Some(Versioned::new(record.unwrap_or_default(), checked(cas)?)))
 }
 
-pub(crate) fn records_in(names: &[ItemKey], replies: impl IntoIterator<Item = Reply>) -> Result<Vec<Option<Versioned>>, Error> {
-    names.iter().zip(replies).map(|(name, reply)| record_in(name, reply)).collect()
-}
-
-/// The value and the version in the reply to a question, if there is something.
+/// Returns the value and its CAS number from the reply to a read, if there is a value.
 pub(crate) fn value(reply: Reply) -> Result<Option<(Bytes, u64)>, Error> {
     match reply {
         Reply::Value { data, cas } => Ok(Some((data, cas))),
         Reply::Miss => Ok(None),
+        reply => Err(refusal(&reply)),
+    }
+}
+
+/// Returns whether a value was stored, or `false` if its condition was not met.
+fn is_stored(reply: &Reply) -> Result<bool, Error> {
+    match reply {
+        Reply::Done { .. } => Ok(true),
+        Reply::NotStored | Reply::Changed | Reply::Miss => Ok(false),
         reply => Err(refusal(reply)),
     }
 }
 
-/// Whether something was stored; not so if its condition was not met.
-fn is_done(reply: &Reply) -> Result<bool, Error> {
-    match reply {
-        Reply::Done { .. } => Ok(true),
-        Reply::NotStored | Reply::Changed | Reply::Miss => Ok(false),
-        reply => Err(refusal(reply.clone())),
-    }
-}
-
-/// A version by which something can be replaced: without one it would be replaced whatever stands there.
-fn version(cas: u64) -> Result<u64, Error> {
+/// Returns an error for a server without CAS numbers: records would be replaced unconditionally.
+fn checked(cas: u64) -> Result<u64, Error> {
     match cas {
-        0 => Err(Error::unavailable("memcached tells no versions: start it without `-C`, which larder cannot work with")),
+        0 => Err(Error::unavailable("memcached sends no CAS numbers, which larder needs: start it without `-C`")),
         cas => Ok(cas),
     }
 }
 
-pub(crate) fn refusal(reply: Reply) -> Error {
+/// The error for a reply that the command cannot have.
+pub(crate) fn refusal(reply: &Reply) -> Error {
     match reply {
         Reply::Refused(text) | Reply::Rejected(text) => {
-            Error::unavailable(format!("memcached refused: {}", String::from_utf8_lossy(&text)))
+            Error::unavailable(format!("memcached refused the command: {}", String::from_utf8_lossy(text)))
         }
-        _ => Error::unavailable("memcached gave a reply to something else"),
+        _ => Error::unavailable("memcached sent the reply to another command"),
     }
 }
 
-pub(crate) fn no_reply() -> Error {
-    Error::unavailable("memcached gave fewer replies than it was asked for")
+fn clock_lost() -> Error {
+    Error::unavailable("memcached keeps losing larder's clock")
 }
 
-/// Shorter numbers are padded with spaces when they replace longer ones.
+/// memcached pads a number with spaces when it replaces a longer one.
 fn parse_clock(data: &[u8]) -> Option<Epoch> {
     epoch(parse_number(data.trim_ascii_end())?)
 }
@@ -264,7 +265,7 @@ fn epoch(number: u64) -> Option<Epoch> {
     (1..1 << INCARNATION_BITS).contains(&incarnation).then(|| Epoch::of(incarnation, number))
 }
 
-/// Drawn by the operating system: other nodes, and earlier lives of this one, must not come up with the same.
+/// Draws an incarnation from the operating system, so that no other node or process draws the same.
 fn new_incarnation() -> u64 {
     let random = RandomState::new().hash_one(());
     (random >> (u64::BITS - INCARNATION_BITS)).max(1)

@@ -1,17 +1,17 @@
-//! Which of several servers holds what.
+//! The choice of the server that holds an item.
 
-/// Servers by the hashes of their names (rendezvous hashing): each key has its own order of preference among them, and the first
-/// one that is listed holds it. So with a server more or less, nothing moves but what comes to it or was on it.
+/// Servers by the hashes of their names (rendezvous hashing): each key orders the servers in its own way, and the first one holds
+/// it. When a server is added or removed, only the keys that it holds move.
 #[derive(Debug)]
 pub(crate) struct Rendezvous(Box<[u64]>);
 
 impl Rendezvous {
-    /// Of servers with these names, in whatever order: the place of one in the list does not matter.
+    /// Creates the choice among servers with these names. Their order does not matter.
     pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         Self(names.into_iter().map(|name| hash(name.as_bytes())).collect())
     }
 
-    /// The index of the server that holds the key with this hash.
+    /// Returns the index of the server that holds the key with this hash.
     pub(crate) fn server(&self, key: u64) -> usize {
         if self.0.len() == 1 {
             return 0;
@@ -21,12 +21,12 @@ impl Rendezvous {
     }
 }
 
-/// FNV-1a, mixed: the same on every node and in every version, which a library's hasher does not promise.
+/// FNV-1a, mixed. Unlike a library's hasher, it is the same on every node and in every version.
 fn hash(bytes: &[u8]) -> u64 {
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
 }
 
-/// The finalizer of splitmix64: each bit of the input turns half of the output's.
+/// The finalizer of splitmix64: each bit of the input changes half of the output's bits.
 fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -44,12 +44,12 @@ mod tests {
     }
 
     fn holders(names: &[String]) -> Vec<&str> {
-        let ring = Rendezvous::new(names.iter().map(String::as_str));
-        (0..KEYS).map(|key| names[ring.server(hash(&key.to_le_bytes()))].as_str()).collect()
+        let rendezvous = Rendezvous::new(names.iter().map(String::as_str));
+        (0..KEYS).map(|key| names[rendezvous.server(hash(&key.to_le_bytes()))].as_str()).collect()
     }
 
     #[test]
-    fn servers_hold_about_as_much_as_each_other() {
+    fn servers_hold_equal_shares() {
         let names = names(5);
         let holders = holders(&names);
         for name in &names {
@@ -59,12 +59,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_server_takes_its_share_and_nothing_else_moves() {
+    fn only_the_keys_of_a_new_server_move() {
         let all = names(6);
         let (before, after) = (holders(&all[..5]), holders(&all));
         let moved: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
         assert!((2_900..3_800).contains(&moved.len()), "{} of {KEYS} keys moved, not about a sixth", moved.len());
-        assert!(moved.iter().all(|(_, after)| **after == all[5]), "something moved between servers that were there before");
+        assert!(moved.iter().all(|(_, after)| **after == all[5]), "a key moved between old servers");
     }
 
     #[test]

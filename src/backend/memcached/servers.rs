@@ -1,4 +1,4 @@
-//! The servers, and who is asked what.
+//! The memcached servers, and which one holds an item.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,139 +8,139 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
-    connection::{Connection, Joined, Pending, Status},
+    connection::{Connection, ItemRead, Pending, SharedReads, Status},
     item_key::ItemKey,
     meta_protocol::{self, Cas, Condition, Reply},
-    question::Question,
     rendezvous::Rendezvous,
 };
 use crate::error::Error;
 
-/// All servers, each with a connection when it is needed.
+/// All servers, each with a connection once it is needed.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(super) servers: Box<[Server]>,
-    ring: Rendezvous,
+    rendezvous: Rendezvous,
 }
 
-/// What one item's server is asked.
+/// A command about one item.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Command<'c> {
-    Get { name: &'c ItemKey, cas: Cas },
-    Set { name: &'c ItemKey, data: &'c [u8], ttl: u32, condition: Condition },
-    Increment { name: &'c ItemKey },
+    Get { key: &'c ItemKey, cas: Cas },
+    Set { key: &'c ItemKey, data: &'c [u8], ttl: u32, condition: Condition },
+    Increment { key: &'c ItemKey },
 }
 
 impl Servers {
-    /// Servers at these addresses, `host:port`, none of which is asked anything yet.
+    /// Creates the servers at these addresses, `host:port`, without connecting to them.
     pub(crate) fn new(addresses: &[Arc<str>], connect_limit: Duration) -> Self {
-        let ring = Rendezvous::new(addresses.iter().map(|address| &**address));
+        let rendezvous = Rendezvous::new(addresses.iter().map(|address| &**address));
         let servers = addresses.iter().map(|address| Server::new(address, connect_limit)).collect();
-        Self { servers, ring }
+        Self { servers, rendezvous }
     }
 
-    /// The replies to all commands, which are sent at once.
+    /// Sends all commands together, and returns their replies in order.
     ///
     /// # Errors
-    /// If any of the servers concerned cannot be reached; some of the commands may have been carried out.
-    pub(crate) async fn ask(&self, commands: &[Command<'_>]) -> Result<Vec<Reply>, Error> {
+    /// If any of their servers is unreachable; some of the commands may have been carried out.
+    pub(crate) async fn send(&self, commands: &[Command<'_>]) -> Result<Vec<Reply>, Error> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         if let [server] = &*self.servers {
             return server.send(commands.iter().copied())?.replies().await;
         }
-        let holders: Vec<usize> = commands.iter().map(|command| self.ring.server(command.name().hash())).collect();
-        let mut asked: Vec<(usize, Pending)> = Vec::new();
+        let holders: Vec<usize> = commands.iter().map(|command| self.rendezvous.server(command.key().hash())).collect();
+        let mut pending: Vec<(usize, Pending)> = Vec::new();
         for (index, server) in self.servers.iter().enumerate() {
             let its = commands.iter().zip(&holders).filter(|(_, holder)| **holder == index).map(|(command, _)| *command);
             if its.clone().next().is_some() {
-                asked.push((index, server.send(its)?));
+                pending.push((index, server.send(its)?));
             }
         }
-        let mut answers: Vec<_> = self.servers.iter().map(|_| Vec::new().into_iter()).collect();
-        for (index, pending) in asked {
-            answers[index] = pending.replies().await?.into_iter();
+        let mut replies: Vec<_> = self.servers.iter().map(|_| Vec::new().into_iter()).collect();
+        for (index, pending) in pending {
+            replies[index] = pending.replies().await?.into_iter();
         }
-        Ok(holders.iter().filter_map(|holder| answers[*holder].next()).collect())
+        Ok(holders.iter().filter_map(|holder| replies[*holder].next()).collect())
     }
 
-    /// The same, behind the question for an item, asked once for all who ask it at the same time. With one server it is answered
-    /// before the commands; with several, in any order.
-    pub(crate) async fn ask_behind(&self, common: &ItemKey, commands: &[Command<'_>]) -> Result<(Reply, Vec<Reply>), Error> {
-        if let [server] = &*self.servers
-            && !commands.is_empty()
-        {
-            let (common, pending) = server.send_behind(common, commands)?;
-            let replies = pending.replies().await?;
-            // It was asked before them.
-            return Ok((common.reply().cloned().ok_or_else(no_reply)?, replies));
-        }
-        let common = self.holder(common).join([common])?;
-        let replies = self.ask(commands).await?;
-        let [common] = common.answered().await?;
-        Ok((common.reply().cloned().ok_or_else(no_reply)?, replies))
+    /// Sends one command and returns its reply.
+    pub(crate) async fn send_one(&self, command: Command<'_>) -> Result<Reply, Error> {
+        let replies = self.holder(command.key()).send(std::iter::once(command))?.replies().await?;
+        replies.into_iter().next().ok_or_else(missing_reply)
     }
 
-    /// Questions for two items, answered; each is asked once for all who ask it at the same time.
-    pub(crate) async fn ask_together(&self, names: [&ItemKey; 2]) -> Result<[Question; 2], Error> {
+    /// Reads an item, shared with concurrent callers, and sends further commands. With one server, the item is read before the
+    /// commands are carried out; with several, in any order.
+    pub(crate) async fn send_after(&self, key: &ItemKey, commands: &[Command<'_>]) -> Result<(ItemRead, Vec<Reply>), Error> {
+        let (read, replies) = match &*self.servers {
+            [server] if !commands.is_empty() => {
+                let (read, pending) = server.send_after(key, commands)?;
+                (read, pending.replies().await?)
+            }
+            _ => {
+                let read = self.holder(key).read([key])?;
+                (read, self.send(commands).await?)
+            }
+        };
+        let [item] = read.answered().await?;
+        Ok((item, replies))
+    }
+
+    /// Reads two items in one round trip, each shared with concurrent callers.
+    pub(crate) async fn read(&self, keys: [&ItemKey; 2]) -> Result<[ItemRead; 2], Error> {
         if let [server] = &*self.servers {
-            return server.join(names)?.answered().await;
+            return server.read(keys)?.answered().await;
         }
-        let [one, other] = names.map(|name| self.holder(name).join([name]));
+        let [one, other] = keys.map(|key| self.holder(key).read([key]));
         let (one, other) = (one?, other?);
         let ([one], [other]) = (one.answered().await?, other.answered().await?);
         Ok([one, other])
     }
 
-    /// Whether replies come in the order of commands.
-    pub(crate) fn answer_in_order(&self) -> bool {
+    /// Returns whether commands are carried out in the order in which they are sent.
+    pub(crate) fn are_ordered(&self) -> bool {
         self.servers.len() == 1
     }
 
-    /// The reply to one command.
-    pub(crate) async fn ask_one(&self, command: Command<'_>) -> Result<Reply, Error> {
-        let replies = self.holder(command.name()).send(std::iter::once(command))?.replies().await?;
-        replies.into_iter().next().ok_or_else(no_reply)
+    fn holder(&self, key: &ItemKey) -> &Server {
+        &self.servers[self.rendezvous.server(key.hash())]
     }
 
-    fn holder(&self, name: &ItemKey) -> &Server {
-        &self.servers[self.ring.server(name.hash())]
-    }
-
-    /// Waits until every server has answered.
+    /// Waits until every server has replied.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        let asked: Vec<_> = self.servers.iter().map(Server::ping).collect::<Result<_, _>>()?;
-        for pending in asked {
+        let pending: Vec<_> = self.servers.iter().map(Server::ping).collect::<Result<_, _>>()?;
+        for pending in pending {
             pending.replies().await?;
         }
         Ok(())
     }
 
-    /// Gives up all connections.
+    /// Closes all connections; the next commands open new ones.
     pub(crate) fn reset(&self) {
         self.servers.iter().for_each(Server::reset);
     }
 }
 
-fn no_reply() -> Error {
-    Error::unavailable("memcached gave no reply")
+/// The error for fewer replies than commands.
+pub(super) fn missing_reply() -> Error {
+    Error::unavailable("memcached sent fewer replies than commands")
 }
 
 impl<'c> Command<'c> {
-    const fn name(&self) -> &'c ItemKey {
+    const fn key(&self) -> &'c ItemKey {
         match self {
-            Self::Get { name, .. } | Self::Set { name, .. } | Self::Increment { name } => name,
+            Self::Get { key, .. } | Self::Set { key, .. } | Self::Increment { key } => key,
         }
     }
 
     fn write(&self, into: &mut BytesMut, connection: u16) {
         match *self {
-            Self::Get { name, cas } => meta_protocol::get(into, name.as_bytes(), cas),
-            Self::Set { name, data, ttl, condition } => {
-                meta_protocol::set(into, name.as_bytes(), data, ttl, condition.scoped_to(connection))
+            Self::Get { key, cas } => meta_protocol::get(into, key.as_bytes(), cas),
+            Self::Set { key, data, ttl, condition } => {
+                meta_protocol::set(into, key.as_bytes(), data, ttl, condition.scoped_to(connection));
             }
-            Self::Increment { name } => meta_protocol::increment(into, name.as_bytes()),
+            Self::Increment { key } => meta_protocol::increment(into, key.as_bytes()),
         }
     }
 }
@@ -152,15 +152,15 @@ pub(super) struct Server {
     slot: Mutex<ConnectionSlot>,
 }
 
-/// The way to a server.
+/// The current connection to a server.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionSlot {
     pub(super) connection: Option<Arc<Connection>>,
-    /// How often in a row nothing came of connecting.
+    /// The number of consecutive connections that failed.
     failures: u32,
 }
 
-/// How long a server that could not be reached is left alone, at first and at most.
+/// The shortest and the longest pause between two attempts to connect to a server.
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -174,27 +174,27 @@ impl Server {
         connection.send(commands.clone().count(), |into| commands.for_each(|command| command.write(into, connection.id())))
     }
 
-    fn send_behind(&self, common: &ItemKey, commands: &[Command<'_>]) -> Result<(Question, Pending), Error> {
+    fn send_after(&self, key: &ItemKey, commands: &[Command<'_>]) -> Result<(SharedReads<1>, Pending), Error> {
         let connection = self.connection()?;
         let id = connection.id();
-        connection.send_behind(common, commands.len(), |into| commands.iter().for_each(|command| command.write(into, id)))
+        connection.send_after(key, commands.len(), |into| commands.iter().for_each(|command| command.write(into, id)))
     }
 
-    fn join<const N: usize>(&self, names: [&ItemKey; N]) -> Result<Joined<N>, Error> {
-        self.connection()?.join(names)
+    fn read<const N: usize>(&self, keys: [&ItemKey; N]) -> Result<SharedReads<N>, Error> {
+        self.connection()?.read(keys)
     }
 
     fn ping(&self) -> Result<Pending, Error> {
         self.connection()?.send(1, meta_protocol::no_op)
     }
 
-    /// Gives up a connection on which nothing may come any more. One that never was there is left to its rest.
+    /// Closes the connection if it is open. The backoff of a failed one is kept.
     fn reset(&self) {
         let connection = self.slot().connection.clone();
         connection.filter(|connection| connection.status() == Status::Open).inspect(|connection| connection.close());
     }
 
-    /// The connection, a new one if the last has ended.
+    /// Returns the connection, or a new one if it has ended.
     fn connection(&self) -> Result<Arc<Connection>, Error> {
         let mut slot = self.slot();
         if let Some(connection) = &slot.connection {
@@ -216,7 +216,7 @@ impl Server {
 }
 
 impl ConnectionSlot {
-    /// How long the server is left alone after one more failure.
+    /// Returns the pause before the next attempt to connect.
     fn backoff(&self) -> Duration {
         FIRST_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(LONGEST_BACKOFF)
     }

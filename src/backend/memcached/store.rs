@@ -1,4 +1,4 @@
-//! The store itself, which waits for as long as its servers take.
+//! The store on memcached servers, without time limits.
 
 use std::{
     sync::{
@@ -9,12 +9,11 @@ use std::{
 };
 
 use super::{
+    connection::ItemRead,
     item_key::ItemKey,
     meta_protocol::{Cas, Condition, MAX_TTL, Reply},
-    notes::Notes,
-    question::Question,
-    registers::{MemcachedRegisters, ask_record, no_reply, records_in, refusal, value},
-    servers::Command,
+    registers::{MemcachedRegisters, get_record, records_in, refusal, value},
+    servers::{Command, missing_reply},
 };
 use crate::{
     backend::{
@@ -22,6 +21,8 @@ use crate::{
         remote::{
             RemoteStore,
             registers::{self, Reading, Registers as _},
+            shared_read::DecodedEntry,
+            validated::{ValidAt, Validation, ValidationCache},
             with_deadline,
         },
         validity::{Validity, worst},
@@ -38,31 +39,23 @@ use crate::{
     tag::Tag,
 };
 
-/// Entries, and the [`MemcachedRegisters`] by which they are judged.
+/// Entries, and the clock and records that decide about their validity.
 #[derive(Debug)]
 pub(crate) struct Store {
-    items: MemcachedRegisters,
-    notes: Notes,
-    options: Options,
-    /// Values that were found and could not be used, and those that were not stored because of their size.
+    registers: MemcachedRegisters,
+    validated: ValidationCache,
+    compression: Compression,
+    /// The largest value to be stored, in bytes.
+    max_value: usize,
+    /// The number of values that could not be decoded, and of entries that were too large.
     corrupt: AtomicU64,
     refused: AtomicU64,
 }
 
-/// An entry, and the id by which this writing of it is known.
-type Found = (Arc<Stored>, u64);
-
-/// What may be set about entries.
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    pub(crate) compression: Compression,
-    /// The largest value, in bytes, that the servers are asked to keep.
-    pub(crate) max_value: usize,
-}
-
 impl Store {
-    pub(crate) fn new(items: MemcachedRegisters, options: Options) -> Self {
-        Self { items, notes: Notes::new(), options, corrupt: AtomicU64::new(0), refused: AtomicU64::new(0) }
+    pub(crate) fn new(registers: MemcachedRegisters, compression: Compression, max_value: usize) -> Self {
+        let (validated, corrupt, refused) = Default::default();
+        Self { registers, validated, compression, max_value, corrupt, refused }
     }
 
     pub(crate) fn corrupt(&self) -> u64 {
@@ -75,103 +68,131 @@ impl Store {
 
     /// Reads the clock.
     pub(crate) async fn clock(&self) -> Result<Epoch, Error> {
-        self.items.clock().await
+        self.registers.clock().await
     }
 
-    /// What is usable under `name` by what this node has noted, and the clock; both are read together with all who read them at
-    /// the same time.
-    async fn noted(&self, key: &Key, name: &ItemKey, known: &[Tag]) -> Result<Option<ReadOutcome>, Error> {
-        if !self.notes.expect(name.hash(), self.notes.latest()) {
-            return Ok(None);
+    async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
+        let item = self.registers.keys.entry(key.as_bytes());
+        let validation = self.validated.get(item.hash());
+        let current = match validation.as_ref().filter(|validation| self.validated.maybe_current(validation)) {
+            Some(validation) => self.by_validation(key, &item, validation).await?,
+            None => None,
+        };
+        match current {
+            Some(read) => Ok(read),
+            // Boxed: rare, and otherwise part of every lookup's future.
+            None => Box::pin(self.by_records(key, &item, known, validation)).await,
         }
-        let [clock, entry] = self.items.servers.ask_together([self.items.clock_name(), name]).await?;
-        let clock = self.items.clock_in(clock.reply().ok_or_else(no_reply)?).await?;
-        self.notes.set_latest(clock);
-        let Some((stored, id)) = self.entry_in_common(key, known, &entry)? else { return Ok(None) };
-        let is_usable = self.notes.prove(name.hash(), id, clock);
-        Ok(is_usable.then(|| ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(clock) }))
     }
 
-    /// What is usable under `name` by the records of its tags, the `known` ones of which are read with it.
-    async fn judged(&self, key: &Key, name: &ItemKey, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        let before = self.notes.latest();
-        let names = self.items.records_of(known);
-        let mut ask = vec![Command::Get { name, cas: Cas::Omitted }];
-        ask.extend(names.iter().map(ask_record));
-        let (clock, replies) = self.items.servers.ask_behind(self.items.clock_name(), &ask).await?;
-        let clock = self.items.clock_in(&clock).await?;
-        self.notes.set_latest(clock);
+    /// Returns the entry if the remembered validation is current: while nothing is invalidated, the clock and the entry are enough.
+    /// Both reads are shared with concurrent lookups.
+    async fn by_validation(&self, key: &Key, item: &ItemKey, validation: &Validation) -> Result<Option<ReadOutcome>, Error> {
+        let [clock, entry] = self.registers.servers.read([self.registers.clock_key(), item]).await?;
+        let epoch = self.registers.epoch_in(&clock).await?;
+        self.validated.observe_epoch(epoch);
+        let Some(DecodedEntry { stored, id }) = self.shared_entry(key, &validation.tags, &entry)? else { return Ok(None) };
+        let is_valid = validation.holds(ValidAt { id, epoch });
+        Ok(is_valid.then(|| ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(epoch) }))
+    }
+
+    /// Returns the entry if the records of its tags allow it. The records of known tags are read together with the entry.
+    async fn by_records(
+        &self,
+        key: &Key,
+        item: &ItemKey,
+        known: &[Tag],
+        validation: Option<Validation>,
+    ) -> Result<ReadOutcome, Error> {
+        let before = self.validated.latest_epoch();
+        let asked = validation.as_ref().map_or(known, |validation| &validation.tags);
+        let records = self.registers.record_keys(asked);
+        let mut commands = vec![Command::Get { key: item, cas: Cas::Omitted }];
+        commands.extend(records.iter().map(get_record));
+        let (clock, replies) = self.registers.servers.send_after(self.registers.clock_key(), &commands).await?;
+        let epoch = self.registers.epoch_in(&clock).await?;
+        self.validated.observe_epoch(epoch);
         let mut replies = replies.into_iter();
-        let entry = self.entry_in(key, known, replies.next().ok_or_else(no_reply)?)?;
-        let reading = Reading { clock, records: records_in(&names, replies)? };
-        if let Some((stored, id)) = entry
-            && let Some(standing) = self.standing(&stored, known, &reading).await?
-        {
-            // The records were read when the clock stood there, if not before: it did so when they were asked for.
-            if standing == Validity::Valid && (self.items.servers.answer_in_order() || before == clock) {
-                self.notes.add(name.hash(), id, clock);
+        let entry = self.entry_in(key, asked, replies.next().ok_or_else(missing_reply)?)?;
+        let reading = Reading { clock: epoch, records: records_in(&records, replies)? };
+        if let Some(DecodedEntry { stored, id }) = entry {
+            let validity = self.validity(&stored, asked, &reading).await?;
+            // The clock had reached this epoch before the records were read: with several servers, in any order, only if it had
+            // been observed before they were sent.
+            let is_proven = validity == Some(Validity::Valid) && (self.registers.servers.are_ordered() || before == Some(epoch));
+            self.validated.remember(item.hash(), stored.tags(), is_proven.then_some(ValidAt { id, epoch }));
+            if let Some(validity) = validity {
+                return Ok(ReadOutcome { found: Some((stored, validity)), epoch: Some(epoch) });
             }
-            return Ok(ReadOutcome { found: Some((stored, standing)), epoch: Some(clock) });
         }
-        // A fetch is about to begin: what it stores will be judged by records, which have to be there before it begins.
-        let reading = registers::ensure_records(&self.items, known, reading).await?;
+        self.missing(known, part(&reading, asked, known)).await
+    }
+
+    /// Prepares a fetch: the records that decide about its response must exist before the handler runs.
+    async fn missing(&self, known: &[Tag], reading: Option<Reading>) -> Result<ReadOutcome, Error> {
+        let reading = match reading {
+            Some(reading) => reading,
+            None => self.registers.read_with_clock(known).await?,
+        };
+        let reading = registers::ensure_records(&self.registers, known, reading).await?;
         Ok(ReadOutcome { found: None, epoch: Some(reading.clock) })
     }
 
-    /// Returns the validity of `stored`, of whose tags `reading` has the records of those that are `known`; `None` if it is dead.
-    async fn standing(&self, stored: &Stored, known: &[Tag], reading: &Reading) -> Result<Option<Validity>, Error> {
-        if stored.tags() == known {
+    /// Returns the validity of an entry by the records of the tags `asked`, and by those of its other tags, which are read if
+    /// necessary; `None` if it is dead.
+    async fn validity(&self, stored: &Stored, asked: &[Tag], reading: &Reading) -> Result<Option<Validity>, Error> {
+        if stored.tags() == asked {
             return Ok(reading.validity(stored.born()));
         }
-        let unknown: Vec<Tag> = stored.tags().iter().filter(|tag| !known.contains(tag)).cloned().collect();
-        // Most entries that are dead are so by what is known already.
-        let shared = known.iter().zip(&reading.records).filter(|(tag, _)| stored.tags().contains(tag));
-        let shared = Reading { clock: reading.clock, records: shared.map(|(_, record)| record.clone()).collect() };
-        let by_known = shared.validity(stored.born());
-        if by_known.is_none() || unknown.is_empty() {
-            return Ok(by_known);
+        let (read, unread): (Vec<Tag>, Vec<Tag>) = stored.tags().iter().cloned().partition(|tag| asked.contains(tag));
+        let by_read = part(reading, asked, &read).and_then(|reading| reading.validity(stored.born()));
+        // The records that were read usually decide about a dead entry.
+        if unread.is_empty() || by_read.is_none() {
+            return Ok(by_read);
         }
-        Ok(worst([by_known, self.items.read_with_clock(&unknown).await?.validity(stored.born())]))
+        let by_unread = self.registers.read_with_clock(&unread).await?.validity(stored.born());
+        Ok(worst([by_read, by_unread]))
     }
 
-    /// The entry that several have asked for, of whom the first reads it.
-    fn entry_in_common(&self, key: &Key, known: &[Tag], entry: &Question) -> Result<Option<Found>, Error> {
-        // ItemKeys are digests of keys: only the keys tell for certain.
-        if let Some((_, found)) = entry.made::<(Key, Found)>().filter(|(other, _)| other == key) {
-            return Ok(Some(found.clone()));
+    /// Returns the entry in a reply that concurrent lookups share; the first of them decodes it.
+    fn shared_entry(&self, key: &Key, tags: &[Tag], read: &ItemRead) -> Result<Option<DecodedEntry>, Error> {
+        if let Some(decoded) = read.decoded(key) {
+            return Ok(Some(decoded));
         }
-        let found = self.entry_in(key, known, entry.reply().cloned().ok_or_else(no_reply)?)?;
-        if let Some(found) = &found {
-            entry.leave(|| (key.clone(), found.clone()));
-        }
-        Ok(found)
+        let decoded = self.entry_in(key, tags, Reply::clone(read))?;
+        decoded.iter().for_each(|decoded| read.memoize(key, decoded));
+        Ok(decoded)
     }
 
-    /// The entry in a reply; none if it is not what it should be.
-    fn entry_in(&self, key: &Key, known: &[Tag], reply: Reply) -> Result<Option<Found>, Error> {
+    /// Decodes the entry in a reply, unless it belongs to another key or is damaged; `tags` are those that it may have.
+    fn entry_in(&self, key: &Key, tags: &[Tag], reply: Reply) -> Result<Option<DecodedEntry>, Error> {
         let Some((data, _)) = value(reply)? else { return Ok(None) };
-        let decoded = Head::split_with_hint(&data, known).and_then(|(head, body)| {
+        let decoded = Head::split_with_hint(&data, tags).and_then(|(head, body)| {
             let id = head.id;
-            Ok((Arc::new(decode(key, head, &data.slice_ref(body), DecodeLimits::default())?), id))
+            let stored = Arc::new(decode(key, head, &data.slice_ref(body), DecodeLimits::default())?);
+            Ok(DecodedEntry { stored, id })
         });
         if let Err(corrupt) = &decoded {
             self.corrupt.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(?corrupt, "what memcached had under a key of larder's was none of its entries");
+            tracing::debug!(?corrupt, "a value in memcached under one of larder's keys is not an entry of larder");
         }
         Ok(decoded.ok())
     }
 
-    /// Stores what is not dead, unless it is too large.
+    /// Stores the entry, unless it is too large.
     async fn set(&self, key: &Key, stored: &Stored) -> Result<PutOutcome, Error> {
-        let data = encode_whole(key, stored, self.options.compression).filter(|data| data.len() <= self.options.max_value);
+        let data = encode_whole(key, stored, self.compression).filter(|data| data.len() <= self.max_value);
         let Some(data) = data else { return Ok(self.refuse()) };
-        let name = self.items.names.entry(key.as_bytes());
-        let set = Command::Set { name: &name, data: &data, ttl: ttl(stored), condition: Condition::Always };
-        match self.items.servers.ask_one(set).await? {
-            Reply::Done { .. } => Ok(PutOutcome::Stored),
-            // What stood there before is gone, too.
+        let item = self.registers.keys.entry(key.as_bytes());
+        let set = Command::Set { key: &item, data: &data, ttl: ttl(stored), condition: Condition::Always };
+        match self.registers.servers.send_one(set).await? {
+            Reply::Done { .. } => {
+                self.validated.remember(item.hash(), stored.tags(), None);
+                Ok(PutOutcome::Stored)
+            }
+            // The server has deleted the previous value.
             Reply::Refused(_) => Ok(self.refuse()),
-            reply => Err(refusal(reply)),
+            reply => Err(refusal(&reply)),
         }
     }
 
@@ -180,21 +201,12 @@ impl Store {
         PutOutcome::TooLarge
     }
 
-    /// Returns whether the entry that is there now was fetched later. One of another incarnation is dead, and not later than any other.
+    /// Returns whether the stored entry was fetched later than `born`. An entry of another incarnation is dead, and not later.
     async fn has_newer(&self, key: &Key, born: Epoch) -> Result<bool, Error> {
-        let name = self.items.names.entry(key.as_bytes());
-        let reply = self.items.servers.ask_one(Command::Get { name: &name, cas: Cas::Omitted }).await?;
+        let item = self.registers.keys.entry(key.as_bytes());
+        let reply = self.registers.servers.send_one(Command::Get { key: &item, cas: Cas::Omitted }).await?;
         let present = self.entry_in(key, &[], reply)?;
-        Ok(present.is_some_and(|(present, _)| born < present.born()))
-    }
-
-    async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        let name = self.items.names.entry(key.as_bytes());
-        match self.noted(key, &name, known).await? {
-            Some(read) => Ok(read),
-            // Rare, and large: it would make every look-up large.
-            None => Box::pin(self.judged(key, &name, known)).await,
-        }
+        Ok(present.is_some_and(|present| born < present.stored.born()))
     }
 }
 
@@ -204,40 +216,46 @@ impl RemoteStore for Store {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        match registers::check_for_put(&self.items, stored.born(), stored.tags()).await? {
+        match registers::check_for_put(&self.registers, stored.born(), stored.tags()).await? {
             None => Ok(PutOutcome::Invalidated),
-            // Expired on its way: better than nothing, but not than what was fetched since.
+            // A response that expired before it was stored must not replace a newer one.
             Some(Validity::Stale { .. }) if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
             Some(_) => self.set(key, &stored).await,
         }
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        Ok(registers::validity(&self.items, born, tags).await? == Some(Validity::Valid))
+        Ok(registers::validity(&self.registers, born, tags).await? == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        let epoch = registers::invalidate(&self.items, invalidation).await?;
-        // Durable: a server that restarts has lost its records, or the entries, or both; without a record nothing is used.
+        let epoch = registers::invalidate(&self.registers, invalidation).await?;
+        // Durable: a server that restarts has lost records or entries or both, and an entry without a record is not used.
         Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, Durability::Durable))
     }
 
-    /// With a sign of life from every server: with one of them away, hardly anything could be used.
+    /// Waits for a reply from every server: with one of them unreachable, almost no entry could be used.
     async fn epoch(&self) -> Result<Epoch, Error> {
-        self.items.servers.ping().await?;
-        self.items.clock().await
+        self.registers.servers.ping().await?;
+        self.registers.clock().await
     }
 
     fn reset(&self) {
-        self.items.servers.reset();
+        self.registers.servers.reset();
     }
 }
 
-/// For how many seconds an entry is kept: up to a twentieth less than it could be used, so that what was stored together does
-/// not end together.
+/// Returns the records of `tags` out of those that were read for the tags `asked`; `None` if one was not read.
+fn part(reading: &Reading, asked: &[Tag], tags: &[Tag]) -> Option<Reading> {
+    let record = |tag| Some(reading.records.get(asked.iter().position(|asked| asked == tag)?)?.clone());
+    Some(Reading { clock: reading.clock, records: tags.iter().map(record).collect::<Option<_>>()? })
+}
+
+/// Returns the time to live of an entry in seconds: up to a twentieth shorter than the entry is usable, so that entries that were
+/// stored together do not expire together.
 fn ttl(stored: &Stored) -> u32 {
     let life = stored.expires().since(Clock::default().now()).min(Duration::from_secs(MAX_TTL.into()));
     let seconds = life.mul_f64(1.0 - 0.05 * fastrand::f64()).as_secs();
-    // What says that nothing is to be used replaces what was; it need not stay.
+    // An expired entry still replaces the previous one; 0 would mean that it does not expire.
     u32::try_from(seconds).unwrap_or(MAX_TTL).max(1)
 }

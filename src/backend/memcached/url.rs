@@ -1,4 +1,4 @@
-//! The servers that a URL names.
+//! The URL of memcached servers.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use crate::error::Error;
 
 const DEFAULT_PORT: &str = "11211";
 
-/// The addresses in `memcached://a,b:11212`, each as `host:port`, each once.
+/// Parses `memcached://a,b:11212`; returns the addresses as `host:port`, without duplicates.
 pub(super) fn addresses(url: &str) -> Result<Vec<Arc<str>>, Error> {
-    let hosts = url.strip_prefix("memcached://").ok_or_else(|| unreadable(url, "begin it with `memcached://`"))?;
+    let hosts = url.strip_prefix("memcached://").ok_or_else(|| invalid(url, "begin it with `memcached://`"))?;
     let mut addresses = Vec::new();
     for host in hosts.trim_end_matches('/').split(',') {
         let address = address(url, host)?;
@@ -22,19 +22,19 @@ pub(super) fn addresses(url: &str) -> Result<Vec<Arc<str>>, Error> {
 fn address(url: &str, host: &str) -> Result<Arc<str>, Error> {
     let odd = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"/?#@".contains(&byte);
     if host.bytes().any(odd) {
-        return Err(unreadable(url, "name hosts and ports only, as in `memcached://a,b:11212`"));
+        return Err(invalid(url, "name hosts and ports only, as in `memcached://a,b:11212`"));
     }
-    let (name, port) = split_port(host).ok_or_else(|| unreadable(url, "an IPv6 address stands in brackets"))?;
+    let (name, port) = split_port(host).ok_or_else(|| invalid(url, "put an IPv6 address in brackets"))?;
     if name.is_empty() {
-        return Err(unreadable(url, "name at least one host, as in `memcached://localhost`"));
+        return Err(invalid(url, "name at least one host, as in `memcached://localhost`"));
     }
     match port.parse::<u16>() {
         Ok(port) if port != 0 => Ok(format!("{}:{port}", name.to_ascii_lowercase()).into()),
-        _ => Err(unreadable(url, "a port is a number up to 65535")),
+        _ => Err(invalid(url, "a port is a number up to 65535")),
     }
 }
 
-/// `host`, `host:port`, `[::1]`, `[::1]:port`.
+/// Splits `host`, `host:port`, `[::1]` or `[::1]:port`.
 fn split_port(host: &str) -> Option<(&str, &str)> {
     if host.starts_with('[') {
         let (name, rest) = host.split_at(host.find(']')? + 1);
@@ -47,10 +47,10 @@ fn split_port(host: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// Without what may be a password.
-fn unreadable(url: &str, hint: &str) -> Error {
+/// Returns the error for an invalid URL, without a password in it.
+fn invalid(url: &str, hint: &str) -> Error {
     let shown = url.rsplit_once('@').map_or(url, |(_, shown)| shown);
-    Error::invalid_input(format!("`{shown}` names no memcached servers: {hint}"))
+    Error::invalid_input(format!("`{shown}` is not a URL of memcached servers: {hint}"))
 }
 
 #[cfg(test)]
@@ -58,16 +58,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_named_with_or_without_ports() {
+    fn ports_are_optional() {
         let read = |url| addresses(url).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(read("memcached://localhost"), ["localhost:11211"]);
         assert_eq!(read("memcached://A.example,b:11212/"), ["a.example:11211", "b:11212"]);
         assert_eq!(read("memcached://[::1],[::2]:9"), ["[::1]:11211", "[::2]:9"]);
-        assert_eq!(read("memcached://a,a:11211"), ["a:11211"], "a server that is named twice holds no more than others");
+        assert_eq!(read("memcached://a,a:11211"), ["a:11211"], "a server that is listed twice holds one share");
     }
 
     #[test]
-    fn what_is_wrong_is_named_without_the_password() {
+    fn errors_do_not_contain_the_password() {
         for hosts in
             ["", "a,", ",a", "a:", "a:0", "a:x", "a:65536", "::1", "[::1", "[::1]9", "a b", "user:secret@a", "a/b", "a?b=c"]
         {

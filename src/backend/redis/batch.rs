@@ -1,7 +1,7 @@
 //! The batching of concurrent reads into one Redis command.
 
 use std::{
-    iter,
+    iter, mem,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
+use smallvec::SmallVec;
 use tokio::{
-    sync::oneshot::Receiver,
     task::yield_now,
     time::{Instant, timeout},
 };
@@ -22,10 +22,21 @@ use super::{
     clock::Reading,
     connection::Connection,
     error::{from_redis, malformed_reply, primary_keeps_changing},
-    question::{Answer, Keys, PendingRead, ReadBatch},
     snapshot::Snapshot,
 };
-use crate::{backend::remote::deadline_exceeded, error::Error};
+use crate::{
+    backend::remote::{
+        deadline_exceeded,
+        shared_read::{AnsweredRead, JoinableReads, PendingRead, SharedRead},
+    },
+    error::Error,
+};
+
+/// The names of the keys of one read: usually the entry's alone.
+pub(super) type Keys = SmallVec<[String; 1]>;
+
+/// What a read returns, shared with the callers that read the same keys at the same time.
+pub(super) type Read = AnsweredRead<Keys, Snapshot>;
 
 /// Reads keys together with the clock. Concurrent reads are sent in one command, and equal reads only once.
 ///
@@ -42,12 +53,19 @@ pub(super) struct ReadBatcher {
     typical: AtomicUsize,
 }
 
+/// The reads that have not been sent yet.
+#[derive(Debug, Default)]
+struct ReadBatch {
+    joinable: JoinableReads<Keys, Snapshot>,
+    reads: Vec<PendingRead<Keys, Snapshot>>,
+}
+
 /// The effect of adding a read to the current batch.
 enum Enqueued {
     Opens,
     Joins,
     /// The batch is full and must be sent.
-    Fills(Vec<PendingRead>),
+    Fills(Vec<PendingRead<Keys, Snapshot>>),
 }
 
 /// The maximum number of reads in one command. With larger batches the server would idle for longer between commands.
@@ -64,29 +82,29 @@ impl ReadBatcher {
     }
 
     /// Reads the keys with these names. The read starts after this call, and fails if it takes longer than the limit.
-    pub(super) async fn read(self: &Arc<Self>, names: Keys) -> Result<Arc<Snapshot>, Error> {
-        let (answered, enqueued) = self.join(names);
+    pub(super) async fn read(self: &Arc<Self>, names: Keys) -> Result<Read, Error> {
+        let (read, enqueued) = self.join(names);
         // Spawned: if one caller is dropped, the others must still receive the reply.
         match enqueued {
             Enqueued::Opens => _ = tokio::spawn(BatchTask(Some(Arc::clone(self))).run()),
             Enqueued::Fills(reads) => _ = tokio::spawn(Arc::clone(self).send(reads, Instant::now())),
             Enqueued::Joins => {}
         }
-        answered.await.map_err(|gone| Error::unavailable("the batch was dropped before Redis replied").with_source(gone))?
+        read.answered().await
     }
 
-    fn join(&self, names: Keys) -> (Receiver<Answer>, Enqueued) {
+    fn join(&self, names: Keys) -> (SharedRead<Keys, Snapshot>, Enqueued) {
         let mut batch = self.lock();
-        let (answered, number) = batch.join(names);
+        let (read, number) = batch.join(names);
         let enqueued = match number {
             Some(1) => Enqueued::Opens,
             Some(MAX_BATCH) => Enqueued::Fills(batch.take()),
             _ => Enqueued::Joins,
         };
-        (answered, enqueued)
+        (read, enqueued)
     }
 
-    async fn send(self: Arc<Self>, mut reads: Vec<PendingRead>, began: Instant) {
+    async fn send(self: Arc<Self>, mut reads: Vec<PendingRead<Keys, Snapshot>>, began: Instant) {
         let most = (MAX_REPLY_BYTES / self.typical.load(Ordering::Relaxed).max(1)).clamp(1, MAX_BATCH);
         while reads.len() > most {
             let rest = reads.split_off(reads.len() - most);
@@ -96,18 +114,18 @@ impl ReadBatcher {
         self.answer(reads, began).await;
     }
 
-    async fn answer(&self, mut reads: Vec<PendingRead>, began: Instant) {
+    async fn answer(&self, mut reads: Vec<PendingRead<Keys, Snapshot>>, began: Instant) {
         reads.retain(PendingRead::is_wanted);
         if reads.is_empty() {
             return;
         }
-        let command = self.command(reads.iter().flat_map(PendingRead::names));
+        let command = self.command(reads.iter().flat_map(names));
         let mut reading = pin!(self.read_together(&command));
         match timeout(self.limit.saturating_sub(began.elapsed()), reading.as_mut()).await {
             Ok(Ok((clock, values))) => {
                 self.note_size(&values, reads.len());
                 let mut values = values.into_iter();
-                reads.into_iter().for_each(|read| read.answer(clock, &mut values));
+                reads.into_iter().for_each(|read| answer(read, clock, &mut values));
             }
             Ok(Err(error)) => fail(reads, &error),
             Err(elapsed) => {
@@ -155,6 +173,24 @@ impl ReadBatcher {
     }
 }
 
+impl ReadBatch {
+    /// Adds a read, or joins an equal one. Returns the position of the read if it was added.
+    fn join(&mut self, names: Keys) -> (SharedRead<Keys, Snapshot>, Option<usize>) {
+        if let Some(read) = self.joinable.join(&names) {
+            return (read, None);
+        }
+        let (read, pending) = self.joinable.add(names);
+        self.reads.push(pending);
+        (read, Some(self.reads.len()))
+    }
+
+    /// Removes and returns all reads, to be sent.
+    fn take(&mut self) -> Vec<PendingRead<Keys, Snapshot>> {
+        self.joinable.close();
+        mem::take(&mut self.reads)
+    }
+}
+
 /// Collects a batch. If its runtime shuts down first, dropping it fails the reads of the batch, and the next read opens another.
 struct BatchTask(Option<Arc<ReadBatcher>>);
 
@@ -181,8 +217,18 @@ impl Drop for BatchTask {
     }
 }
 
-fn fail(reads: Vec<PendingRead>, error: &Error) {
-    reads.into_iter().for_each(|read| read.fail(error));
+fn names(read: &PendingRead<Keys, Snapshot>) -> impl Iterator<Item = &str> + Clone {
+    read.key().iter().map(String::as_str)
+}
+
+/// Takes this read's values and sends them to its callers.
+fn answer(read: PendingRead<Keys, Snapshot>, clock: Reading, values: &mut impl Iterator<Item = Option<Bytes>>) {
+    let values = values.take(read.key().len()).collect();
+    read.answer(Snapshot { clock, values });
+}
+
+fn fail(reads: Vec<PendingRead<Keys, Snapshot>>, error: &Error) {
+    reads.into_iter().for_each(|read| read.fail(error.clone()));
 }
 
 /// Returns the value of a key, if larder can have written it.
@@ -199,7 +245,10 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
-    use crate::backend::redis::connection::Source;
+    use crate::{
+        backend::redis::{clock::Term, connection::Source},
+        entry::epoch::Epoch,
+    };
 
     fn batcher() -> Arc<ReadBatcher> {
         let nowhere = Source::Client(Box::new(Client::open("redis://127.0.0.1:1").unwrap()));
@@ -207,7 +256,7 @@ mod tests {
         ReadBatcher::new(Arc::new(Connection::new(nowhere, "clock", limit)), "clock", limit)
     }
 
-    fn join(batcher: &ReadBatcher, number: usize) -> (Receiver<Answer>, Enqueued) {
+    fn join(batcher: &ReadBatcher, number: usize) -> (SharedRead<Keys, Snapshot>, Enqueued) {
         batcher.join(smallvec![format!("entry {number}")])
     }
 
@@ -226,13 +275,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn each_read_receives_the_values_of_its_own_keys() {
+        const CLOCK: Reading = Reading { term: Term([0; 8]), epoch: Epoch::new(7), sequence: 0 };
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        let mut batch = ReadBatch::default();
+        let (first, number_of_first) = batch.join(keys(&["entry", "tag"]));
+        let (other, number_of_other) = batch.join(keys(&["entry"]));
+        let (again, number_of_again) = batch.join(keys(&["entry", "tag"]));
+        assert_eq!([number_of_first, number_of_other, number_of_again], [Some(1), Some(2), None]);
+
+        let asked = batch.take();
+        assert_eq!(asked.iter().flat_map(names).collect::<Vec<_>>(), ["entry", "tag", "entry"]);
+        let mut values = ["a", "b", "c"].map(|value| Some(Bytes::from_static(value.as_bytes()))).into_iter();
+        asked.into_iter().for_each(|read| answer(read, CLOCK, &mut values));
+
+        for read in [first, again] {
+            assert_eq!(read.answered().await.unwrap().values[..], [Some("a".into()), Some("b".into())]);
+        }
+        assert_eq!(other.answered().await.unwrap().values[..], [Some(Bytes::from("c"))]);
+    }
+
+    #[tokio::test]
     async fn a_dropped_batch_fails_its_reads_and_the_next_read_opens_another() {
         let batcher = batcher();
         let (first, _) = join(&batcher, 1);
         let (other, enqueued) = join(&batcher, 2);
         assert!(matches!(enqueued, Enqueued::Joins));
         drop(BatchTask(Some(Arc::clone(&batcher))).run());
-        assert!(first.await.is_err() && other.await.is_err());
+        assert!(first.answered().await.is_err() && other.answered().await.is_err());
         assert!(matches!(join(&batcher, 1).1, Enqueued::Opens));
     }
 }

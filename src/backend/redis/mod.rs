@@ -9,9 +9,7 @@ pub(crate) mod error;
 pub(crate) mod feed;
 pub(crate) mod fetch_lock;
 pub(crate) mod key_names;
-mod memo;
 mod options;
-mod question;
 pub(crate) mod script;
 mod seen;
 mod sentinels;
@@ -33,8 +31,11 @@ use redis::{aio::ConnectionManager, cluster::ClusterClient};
 
 use super::{
     FeedBatch, InvalidationFeed, SharedStore,
-    contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
-    remote::{FetchLocks, RemoteStore, Resilient},
+    contract::{FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
+    remote::{
+        FetchLocks, RemoteStore, Resilient, forward_backend,
+        options::{RemoteOptions, remote_setters},
+    },
 };
 use crate::{
     entry::{epoch::Epoch, stored::Stored},
@@ -73,10 +74,9 @@ pub struct Redis {
 #[derive(Debug, Clone)]
 #[must_use = "it does nothing until it is connected"]
 pub struct RedisBuilder {
-    namespace: String,
-    connect_limit: Duration,
+    remote: RemoteOptions,
     tls_roots: TlsRoots,
-    options: Options,
+    replicas: Option<u32>,
 }
 
 enum Topology {
@@ -112,12 +112,7 @@ impl Redis {
 
     /// Returns the default settings.
     pub fn builder() -> RedisBuilder {
-        RedisBuilder {
-            namespace: "larder".to_owned(),
-            connect_limit: Duration::from_secs(1),
-            tls_roots: TlsRoots::default(),
-            options: Options::default(),
-        }
+        RedisBuilder { remote: RemoteOptions::default(), tls_roots: TlsRoots::default(), replicas: None }
     }
 
     /// Registers a function on the server by which any other program can invalidate tags safely:
@@ -154,53 +149,9 @@ impl Redis {
     }
 }
 
+remote_setters!(RedisBuilder, namespace: "It must not be empty or contain braces: [`connect`](Self::connect) returns an error.");
+
 impl RedisBuilder {
-    /// Sets the prefix of larder's keys; default: `larder`. Caches with different namespaces share nothing.
-    pub fn namespace(mut self, namespace: &str) -> Self {
-        namespace.clone_into(&mut self.namespace);
-        self
-    }
-
-    /// Sets the time limit of a lookup, after which the handler answers; default: 50 ms.
-    pub fn read_timeout(mut self, limit: Duration) -> Self {
-        self.options.limits.read = limit;
-        self
-    }
-
-    /// Sets the time limit for storing a response; default: 100 ms. The response's client waits as long.
-    pub fn store_timeout(mut self, limit: Duration) -> Self {
-        self.options.limits.store = limit;
-        self
-    }
-
-    /// Sets the time limit of an invalidation, or of each 1,000 tags of a larger one; default: 1 s.
-    pub fn invalidate_timeout(mut self, limit: Duration) -> Self {
-        self.options.limits.invalidate = limit;
-        self
-    }
-
-    /// Sets the time limit for connecting; default: 1 s.
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.connect_limit = limit;
-        self
-    }
-
-    /// Sets the number of consecutive failures after which larder suspends the use of Redis until it replies again; default: 5.
-    pub fn failures(mut self, failures: u32) -> Self {
-        self.options.limits.failures = failures.max(1);
-        self
-    }
-
-    /// Compresses bodies of at least this many bytes with zstd, if that saves a tenth of them; default: 4 KiB, `None` turns
-    /// compression off.
-    ///
-    /// Without the feature `zstd`, bodies are stored uncompressed, and an entry that another node compressed is a miss.
-    #[cfg(feature = "zstd")]
-    pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
-        self.options.compression.threshold = bytes;
-        self
-    }
-
     /// Sets the number of replicas that must confirm an invalidation before it returns (`WAIT`); default: 0. Then even a failover that no
     /// node notices in time loses no acknowledged invalidation.
     ///
@@ -210,7 +161,7 @@ impl RedisBuilder {
     /// of the application with [`from_connection`](Redis::from_connection): lookups that exceed [`read_timeout`](Self::read_timeout) are
     /// answered by the handler.
     pub fn durability(mut self, replicas: u32) -> Self {
-        self.options.replicas = (replicas > 0).then_some(replicas);
+        self.replicas = (replicas > 0).then_some(replicas);
         self
     }
 
@@ -219,13 +170,13 @@ impl RedisBuilder {
     /// # Errors
     /// If the URL or the namespace is not valid, or if the server is older than Redis 6.2.
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
-        let names = KeyNames::new(&self.namespace)?;
+        let names = KeyNames::new(&self.remote.namespace)?;
         let redis_url = RedisUrl::parse(url)?;
         self.tls_roots.prepare(url)?;
         let topology = match redis_url {
             RedisUrl::Single(client) => self.single(Source::Client(Box::new(self.tls_roots.single(*client)?)), names),
             RedisUrl::Sentinel(sentinel_url) => {
-                let sentinels = Sentinels::new(*sentinel_url, self.tls_roots.clone(), self.connect_limit)?;
+                let sentinels = Sentinels::new(*sentinel_url, self.tls_roots.clone(), self.remote.connect_timeout)?;
                 self.single(Source::Sentinel(Arc::new(sentinels)), names)
             }
             RedisUrl::Cluster(urls) => self.cluster(urls, names)?,
@@ -246,33 +197,37 @@ impl RedisBuilder {
     /// # Panics
     /// If the namespace is empty or has braces.
     pub fn from_connection(self, connection: ConnectionManager) -> Redis {
-        let names = KeyNames::new(&self.namespace).expect("the namespace is not empty and has no braces");
+        let names = KeyNames::new(&self.remote.namespace).expect("the namespace is not empty and has no braces");
         let topology = self.single(Source::Manager(connection), names);
         self.resilient(topology)
     }
 
     fn single(&self, source: Source, names: KeyNames) -> Topology {
         Topology::Single(Box::new(Single::new(
-            Connection::new(source, &names.clock, self.connect_limit),
+            Connection::new(source, &names.clock, self.remote.connect_timeout),
             names,
-            self.options.clone(),
+            self.options(),
         )))
     }
 
     fn cluster(&self, urls: Vec<String>, names: KeyNames) -> Result<Topology, Error> {
-        if self.options.replicas.is_some() {
+        if self.replicas.is_some() {
             return Err(Error::invalid_input(
                 "`durability` is not supported on a Cluster, whose keys have different replicas: use one server or sentinels",
             ));
         }
-        let builder = ClusterClient::builder(urls).connection_timeout(self.connect_limit).retries(2);
+        let builder = ClusterClient::builder(urls).connection_timeout(self.remote.connect_timeout).retries(2);
         let client = self.tls_roots.cluster(builder).build();
         let client = client.map_err(|error| Error::invalid_input("the URL is not that of a Cluster").with_source(error))?;
-        Ok(Topology::Cluster(Box::new(Cluster::new(ClusterRegisters::new(client, names, self.options.clone())))))
+        Ok(Topology::Cluster(Box::new(Cluster::new(ClusterRegisters::new(client, names, self.options())))))
+    }
+
+    fn options(&self) -> Options {
+        Options::new(&self.remote, self.replicas)
     }
 
     fn resilient(&self, topology: Topology) -> Redis {
-        Redis { store: Resilient::new(topology, self.options.limits.clone()) }
+        Redis { store: Resilient::new(topology, self.remote.timeouts.clone()) }
     }
 }
 
@@ -356,24 +311,7 @@ impl FetchLocks for Topology {
     }
 }
 
-#[async_trait]
-impl Backend for Redis {
-    async fn get(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        self.store.get(key, known).await
-    }
-
-    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        self.store.put(key, stored).await
-    }
-
-    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
-        self.store.is_alive(born, tags).await
-    }
-
-    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        self.store.invalidate(invalidation).await
-    }
-
+forward_backend!(Redis {
     async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
         self.store.lock_fetch(key, life).await
     }
@@ -381,7 +319,7 @@ impl Backend for Redis {
     async fn unlock_fetch(&self, key: &Key) {
         self.store.unlock_fetch(key).await;
     }
-}
+});
 
 #[async_trait]
 impl SharedStore for Redis {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    backend::remote::Timeouts,
+    backend::remote::{Timeouts, options::RemoteOptions},
     clock::Clock,
     codec::{self, compression::Compression},
     entry::stored::Stored,
@@ -28,23 +28,21 @@ pub(super) struct Options {
     pub(super) corrupt: Arc<AtomicU64>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            limits: Timeouts::default(),
-            compression: Compression { threshold: Some(4 << 10), level: 1 },
-            decoding: codec::DecodeLimits::default(),
-            replicas: None,
-            clock: Clock::default(),
-            corrupt: Arc::default(),
-        }
-    }
-}
-
 /// The longest time to live of an entry. A `No-Vary-Search` rule would otherwise never expire.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Options {
+    pub(super) fn new(remote: &RemoteOptions, replicas: Option<u32>) -> Self {
+        Self {
+            limits: remote.timeouts.clone(),
+            compression: remote.compression,
+            decoding: codec::DecodeLimits::default(),
+            replicas,
+            clock: Clock::default(),
+            corrupt: Arc::default(),
+        }
+    }
+
     /// Returns the time by which a tag's record outlives its entries, so that the next entry with the tag finds it.
     pub(super) fn record_life(&self) -> Duration {
         Duration::from_secs(3600)

@@ -7,25 +7,27 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    batch::{ATTEMPTS, ReadBatcher},
+    batch::{ATTEMPTS, Keys, Read, ReadBatcher},
     clock::{self, Reading},
     connection::{Connection, SentOn},
     error::{from_redis, malformed_reply, primary_keeps_changing, primary_unconfirmed},
     feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
     fetch_lock::FetchLockCommands,
     key_names::KeyNames,
-    memo::{Memo, Note, Proof},
     options::Options,
-    question::Keys,
     script::{Script, ScriptForm, kind_of, library},
-    snapshot::{DecodedEntry, Snapshot},
     tag_record::{covers, validity_among, validity_by},
 };
 use crate::{
     backend::{
         FeedBatch,
         contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
-        remote::{FetchLocks, RemoteStore, with_deadline_since},
+        remote::{
+            FetchLocks, RemoteStore,
+            shared_read::DecodedEntry,
+            validated::{ValidAt, Validation, ValidationCache},
+            with_deadline_since,
+        },
         validity::Validity,
     },
     codec::{self, Head},
@@ -45,7 +47,7 @@ pub(super) struct Single {
     batcher: Arc<ReadBatcher>,
     names: KeyNames,
     options: Options,
-    memo: Memo,
+    validated: ValidationCache,
     fetch_locks: FetchLockCommands,
     scripts: Scripts,
 }
@@ -78,7 +80,8 @@ impl Single {
         let scripts = Scripts { prepare, put, invalidate: Script::invalidate(), poll: Script::poll() };
         let connection = Arc::new(connection);
         let batcher = ReadBatcher::new(Arc::clone(&connection), &names.clock, options.limits.read);
-        Self { connection, batcher, names, options, memo: Memo::default(), fetch_locks: FetchLockCommands::default(), scripts }
+        let (validated, fetch_locks) = Default::default();
+        Self { connection, batcher, names, options, validated, fetch_locks, scripts }
     }
 
     /// Replicas that have confirmed an invalidation keep it over a failover.
@@ -104,20 +107,20 @@ impl Single {
         Ok(self.read(Keys::new()).await?.clock.epoch)
     }
 
-    async fn read(&self, names: Keys) -> Result<Arc<Snapshot>, Error> {
-        let snapshot = self.batcher.read(names).await?;
-        self.memo.saw(snapshot.clock.epoch);
-        Ok(snapshot)
+    async fn read(&self, names: Keys) -> Result<Read, Error> {
+        let read = self.batcher.read(names).await?;
+        self.validated.observe_epoch(read.clock.epoch);
+        Ok(read)
     }
 
     /// Returns the entry if the remembered validation is current: while nothing is invalidated, the clock and the entry are enough.
-    async fn read_validated(&self, key: &Key, note: &Note, entry: String) -> Result<ValidatedRead, Error> {
-        let snapshot = self.read(smallvec![entry]).await?;
-        let epoch = snapshot.clock.epoch;
-        let Some(DecodedEntry { stored, id }) = self.decode(key, &note.tags, &snapshot) else {
+    async fn read_validated(&self, key: &Key, validation: &Validation, entry: String) -> Result<ValidatedRead, Error> {
+        let read = self.read(smallvec![entry]).await?;
+        let epoch = read.clock.epoch;
+        let Some(DecodedEntry { stored, id }) = self.decode(key, &validation.tags, &read) else {
             return Ok(ValidatedRead::Miss(epoch));
         };
-        Ok(match note.proves(Proof { id, at: epoch }) {
+        Ok(match validation.holds(ValidAt { id, epoch }) {
             true => ValidatedRead::Usable(ReadOutcome { found: Some((stored, Validity::Valid)), epoch: Some(epoch) }),
             false => ValidatedRead::Unvalidated,
         })
@@ -129,23 +132,23 @@ impl Single {
         key: &Key,
         digest: &[u8; 32],
         known: &[Tag],
-        note: Option<Note>,
+        validation: Option<Validation>,
     ) -> Result<ReadOutcome, Error> {
-        let tags = note.as_ref().map_or(known, |note| &note.tags);
+        let tags = validation.as_ref().map_or(known, |validation| &validation.tags);
         let names = iter::once(self.names.entry(digest)).chain(tags.iter().map(|tag| self.names.record(tag)));
-        let mut snapshot = self.read(names.collect()).await?;
-        let epoch = snapshot.clock.epoch;
-        let Some(DecodedEntry { stored, id }) = self.decode(key, tags, &snapshot) else { return self.miss(known, epoch).await };
+        let mut read = self.read(names.collect()).await?;
+        let epoch = read.clock.epoch;
+        let Some(DecodedEntry { stored, id }) = self.decode(key, tags, &read) else { return self.miss(known, epoch).await };
         let validity = if covers(tags, &stored) {
-            validity_among(epoch, &stored, tags, snapshot.values.get(1..).unwrap_or_default())
+            validity_among(epoch, &stored, tags, read.values.get(1..).unwrap_or_default())
         } else {
             // This node has not read the entry before, or not with these tags.
-            snapshot = self.records(stored.tags()).await?;
-            validity_by(snapshot.clock.epoch, stored.born(), &snapshot.values)
+            read = self.records(stored.tags()).await?;
+            validity_by(read.clock.epoch, stored.born(), &read.values)
         };
         // The records were read together with the clock.
-        let proof = (validity == Some(Validity::Valid)).then_some(Proof { id, at: snapshot.clock.epoch });
-        self.memo.remember(digest, stored.tags(), proof);
+        let valid = (validity == Some(Validity::Valid)).then_some(ValidAt { id, epoch: read.clock.epoch });
+        self.validated.remember(hash(digest), stored.tags(), valid);
         match validity {
             Some(validity) => Ok(ReadOutcome { found: Some((stored, validity)), epoch: Some(epoch) }),
             None => self.miss(known, epoch).await,
@@ -159,29 +162,29 @@ impl Single {
         Ok(ReadOutcome { found: None, epoch: Some(epoch) })
     }
 
-    async fn records(&self, tags: &[Tag]) -> Result<Arc<Snapshot>, Error> {
+    async fn records(&self, tags: &[Tag]) -> Result<Read, Error> {
         self.read(tags.iter().map(|tag| self.names.record(tag)).collect()).await
     }
 
     /// Returns the current validity of a response with these tags that was born at `born`.
     async fn validity(&self, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
-        let snapshot = self.records(tags).await?;
-        Ok(validity_by(snapshot.clock.epoch, born, &snapshot.values))
+        let read = self.records(tags).await?;
+        Ok(validity_by(read.clock.epoch, born, &read.values))
     }
 
     /// Decodes the entry, the first value, unless it belongs to another key or is damaged; `tags` are those that it may have.
-    fn decode(&self, key: &Key, tags: &[Tag], snapshot: &Snapshot) -> Option<DecodedEntry> {
-        if let Some(decoded) = snapshot.decoded(key) {
+    fn decode(&self, key: &Key, tags: &[Tag], read: &Read) -> Option<DecodedEntry> {
+        if let Some(decoded) = read.decoded(key) {
             return Some(decoded);
         }
-        let entry = snapshot.values.first()?.as_ref()?;
+        let entry = read.values.first()?.as_ref()?;
         let decoded = Head::split_with_hint(entry, tags).and_then(|(head, body)| {
             let id = head.id;
             let stored = codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?;
             Ok(DecodedEntry { stored: Arc::new(stored), id })
         });
         let decoded = decoded.ok().or_else(|| self.options.note_corrupt())?;
-        snapshot.memoize(key, &decoded);
+        read.memoize(key, &decoded);
         Some(decoded)
     }
 
@@ -276,6 +279,11 @@ impl Single {
     }
 }
 
+/// Returns the key's hash in the cache of validations.
+fn hash(digest: &[u8; 32]) -> u64 {
+    u64::from_le_bytes(*digest.first_chunk().expect("the first 8 of 32 bytes"))
+}
+
 /// Returns the time at which tags expire in milliseconds, limited to integers that Lua represents exactly; 0 if nothing expires.
 fn expired_at(invalidation: &Invalidation) -> u64 {
     match invalidation {
@@ -288,9 +296,9 @@ impl RemoteStore for Single {
     async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
         let began = Instant::now();
         let digest = key.storage_digest();
-        let note = self.memo.note(&digest);
-        let outcome = match note.as_ref().filter(|note| self.memo.may_hold(note)) {
-            Some(note) => self.read_validated(key, note, self.names.entry(&digest)).await?,
+        let validation = self.validated.get(hash(&digest));
+        let outcome = match validation.as_ref().filter(|validation| self.validated.maybe_current(validation)) {
+            Some(validation) => self.read_validated(key, validation, self.names.entry(&digest)).await?,
             None => ValidatedRead::Unvalidated,
         };
         match outcome {
@@ -298,7 +306,7 @@ impl RemoteStore for Single {
             // Boxed: rare, and otherwise part of every lookup's future.
             ValidatedRead::Miss(epoch) => with_deadline_since(began, limit, Box::pin(self.miss(known, epoch))).await,
             ValidatedRead::Unvalidated => {
-                with_deadline_since(began, limit, Box::pin(self.read_and_judge(key, &digest, known, note))).await
+                with_deadline_since(began, limit, Box::pin(self.read_and_judge(key, &digest, known, validation))).await
             }
         }
     }
@@ -316,7 +324,7 @@ impl RemoteStore for Single {
         let (replies, _) = self.run_once(&self.scripts.put, &keys, arguments, None).await?;
         match replies.first() {
             Some(Value::BulkString(answer)) if answer == b"K" => {
-                self.memo.remember(&digest, stored.tags(), None);
+                self.validated.remember(hash(&digest), stored.tags(), None);
                 Ok(PutOutcome::Stored)
             }
             Some(Value::BulkString(answer)) if answer == b"D" => Ok(PutOutcome::Invalidated),

@@ -1,10 +1,14 @@
-//! Time timeouts, a circuit breaker and the retry of failed invalidations, for every store over the network.
+//! What the stores over the network share: time limits, a circuit breaker, the retry of failed invalidations, and the rules for
+//! records that change one at a time.
 
 pub(crate) mod breaker;
 pub(crate) mod deadline;
+pub(crate) mod options;
 pub(crate) mod outbox;
-#[allow(dead_code, reason = "for stores on other machines")]
+#[allow(dead_code, reason = "only Redis Cluster and memcached use it")]
 pub(crate) mod registers;
+pub(crate) mod shared_read;
+pub(crate) mod validated;
 
 use std::{
     fmt,
@@ -37,11 +41,10 @@ pub(crate) use deadline::{Timeouts, with_deadline};
 #[cfg(feature = "redis")]
 pub(crate) use deadline::{deadline_exceeded, with_deadline_since};
 
-/// A store over the network: it does what a [`Backend`](super::Backend) does, without a box around each future. Its operations may
-/// wait for as long as they like, but for a look-up.
+/// A store over the network. Its operations are those of a [`Backend`](super::Backend), but their futures are not boxed, and only
+/// lookups limit their own time.
 pub(crate) trait RemoteStore: Send + Sync + 'static {
-    /// Looks up within `limit`: a store that asks for many at once keeps the time for all of them, at a fraction of what it costs
-    /// to keep it for each.
+    /// Looks up within `limit`. A store that batches lookups keeps one timer for the batch, which costs a fraction of one for each.
     fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> impl Future<Output = Result<ReadOutcome, Error>> + Send;
 
     fn put(&self, key: &Key, stored: Arc<Stored>) -> impl Future<Output = Result<PutOutcome, Error>> + Send;
@@ -50,14 +53,14 @@ pub(crate) trait RemoteStore: Send + Sync + 'static {
 
     fn invalidate(&self, invalidation: &Invalidation) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
-    /// Reads the clock: the cheapest sign of life.
+    /// Reads the clock, as a health check.
     fn epoch(&self) -> impl Future<Output = Result<Epoch, Error>> + Send;
 
-    /// Gives up connections that no longer answer; the next operation makes new ones.
+    /// Closes connections that may be broken; the next operation opens new ones.
     fn reset(&self);
 }
 
-/// A remote store by which nodes can agree on who fetches.
+/// A remote store with fetch locks.
 #[cfg(feature = "redis")]
 pub(crate) trait FetchLocks: RemoteStore {
     fn lock_fetch(&self, key: &Key, life: Duration) -> impl Future<Output = Result<FetchLock, Error>> + Send;
@@ -65,7 +68,56 @@ pub(crate) trait FetchLocks: RemoteStore {
     fn unlock_fetch(&self, key: &Key) -> impl Future<Output = ()> + Send;
 }
 
-/// A remote store that fails fast and forgets no invalidation.
+/// Implements `Backend` for a type that only forwards to the [`Resilient`] store in its field `store`. The methods in braces are those
+/// that not every remote store has; a method of `Backend` that is missing here fails the build.
+macro_rules! forward_backend {
+    ($store:ty { $($methods:tt)* }) => {
+        #[::async_trait::async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl $crate::backend::Backend for $store {
+            fn get_now(&self, _key: &$crate::key::Key) -> Option<$crate::backend::ReadOutcome> {
+                None
+            }
+
+            async fn get(
+                &self,
+                key: &$crate::key::Key,
+                known: &[$crate::tag::Tag],
+            ) -> Result<$crate::backend::ReadOutcome, $crate::error::Error> {
+                self.store.get(key, known).await
+            }
+
+            async fn put(
+                &self,
+                key: &$crate::key::Key,
+                stored: ::std::sync::Arc<$crate::backend::Stored>,
+            ) -> Result<$crate::backend::PutOutcome, $crate::error::Error> {
+                self.store.put(key, stored).await
+            }
+
+            async fn is_alive(
+                &self,
+                born: $crate::backend::Epoch,
+                tags: &[$crate::tag::Tag],
+            ) -> Result<bool, $crate::error::Error> {
+                self.store.is_alive(born, tags).await
+            }
+
+            async fn invalidate(
+                &self,
+                invalidation: &$crate::backend::Invalidation,
+            ) -> Result<$crate::backend::Receipt, $crate::error::Error> {
+                self.store.invalidate(invalidation).await
+            }
+
+            $($methods)*
+        }
+    };
+}
+
+pub(crate) use forward_backend;
+
+/// A remote store that fails fast and never loses an invalidation.
 ///
 /// The breaker opens after some consecutive failures, and after any failed invalidation: reads then miss immediately, and nothing
 /// is stored. A spawned task retries the store. Once the store answers, every failed invalidation is repeated, and only then does
@@ -86,7 +138,7 @@ struct Inner<R> {
 const MAX_TAGS_PER_PART: usize = 1000;
 
 fn suspended() -> Error {
-    Error::unavailable("the store was unreachable a moment ago, and is not asked until it answers again")
+    Error::unavailable("the store failed, and is not used until it answers again")
 }
 
 impl<R: RemoteStore> Resilient<R> {
@@ -105,40 +157,39 @@ impl<R: RemoteStore> Resilient<R> {
     }
 
     /// Runs an operation within the limit for reads, unless the breaker is open.
-    pub(crate) async fn read<T>(&self, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.within(self.inner.timeouts.read, what).await
+    pub(crate) async fn read<T>(&self, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.within(self.inner.timeouts.read, operation).await
     }
 
-    /// Runs an operation that no request waits for, unless the breaker is open. A failure does not concern reads, and is not
-    /// counted.
+    /// Runs an operation that no request waits for, unless the breaker is open. A failure does not count: it says little about reads.
     #[cfg(feature = "redis")]
     pub(crate) async fn read_in_background<T>(
         &self,
         limit: Duration,
-        what: impl Future<Output = Result<T, Error>>,
+        operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         if Inner::is_open(&self.inner) {
             return Err(suspended());
         }
-        with_deadline(limit, what).await
+        with_deadline(limit, operation).await
     }
 
     /// Opens the breaker until the store has answered and received the invalidations that it missed.
     pub(crate) fn trip(&self) {
-        Inner::open(&self.inner);
+        Inner::trip(&self.inner);
     }
 
-    async fn within<T>(&self, limit: Duration, what: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn within<T>(&self, limit: Duration, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         if Inner::is_open(&self.inner) {
             return Err(suspended());
         }
-        self.noted(with_deadline(limit, what).await)
+        self.counted(with_deadline(limit, operation).await)
     }
 
     /// Updates the breaker by the outcome of an operation.
-    fn noted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
-        if Inner::note(&self.inner, &outcome) {
-            Inner::open(&self.inner);
+    fn counted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if Inner::count(&self.inner, &outcome) {
+            Inner::trip(&self.inner);
         }
         outcome
     }
@@ -146,7 +197,7 @@ impl<R: RemoteStore> Resilient<R> {
 
 impl<R: RemoteStore> Inner<R> {
     /// Counts a failure or a success; returns whether there were too many consecutive failures.
-    fn note<T>(inner: &Arc<Self>, outcome: &Result<T, Error>) -> bool {
+    fn count<T>(inner: &Arc<Self>, outcome: &Result<T, Error>) -> bool {
         match outcome {
             Err(error) if !error.is_invalid_input() => inner.breaker.failed(inner.timeouts.failures),
             _ => {
@@ -165,7 +216,7 @@ impl<R: RemoteStore> Inner<R> {
         is_open
     }
 
-    fn open(inner: &Arc<Self>) {
+    fn trip(inner: &Arc<Self>) {
         inner.breaker.open();
         Self::begin_recovery(inner);
     }
@@ -174,7 +225,7 @@ impl<R: RemoteStore> Inner<R> {
         inner.recovery.start(|running| keep_trying(Arc::downgrade(inner), inner.timeouts.clone(), running));
     }
 
-    /// Closes the breaker if the store answers, and has taken every invalidation that it is owed.
+    /// Closes the breaker if the store answers and every failed invalidation was repeated.
     async fn recover(&self) -> bool {
         if with_deadline(self.timeouts.invalidate, self.remote.epoch()).await.is_err() {
             self.remote.reset();
@@ -186,20 +237,20 @@ impl<R: RemoteStore> Inner<R> {
             }
             owed.settle();
         }
-        // A connection is there by now: a store that is still too slow for a read would only open the breaker again.
+        // The connection is established by now: a store that is still too slow for a read would open the breaker again.
         if with_deadline(self.timeouts.read, self.remote.epoch()).await.is_err() {
             return false;
         }
-        // Whatever failed to be invalidated since is noted before this looks, or opens the breaker again.
+        // An invalidation that failed meanwhile is in the outbox by now, or opens the breaker again.
         self.breaker.close(|| self.outbox.is_empty())
     }
 
-    /// Invalidates part by part, each within the limit. After a failure, some parts may have taken effect: all are to be repeated.
+    /// Invalidates part by part, each within the limit. After a failure, some parts may have taken effect, and all must be repeated.
     async fn carry_out(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let mut first = None;
         for part in invalidation.parts(MAX_TAGS_PER_PART) {
             let receipt = with_deadline(self.timeouts.invalidate, self.remote.invalidate(&part)).await?;
-            // The earliest epoch: it is true of the tags of every part that what began before it is dead.
+            // The receipt with the earliest epoch is kept: it is the one that holds for the tags of every part.
             first.get_or_insert(receipt);
         }
         let receipt = first.ok_or_else(|| Error::unavailable("an invalidation has at least one part"))?;
@@ -208,14 +259,12 @@ impl<R: RemoteStore> Inner<R> {
 
     async fn invalidate(inner: Arc<Self>, invalidation: Invalidation) -> Result<Receipt, Error> {
         let outcome = match Self::is_open(&inner) {
-            true => {
-                Err(Error::unavailable("the store is unreachable: the invalidation is kept, and carried out when it answers"))
-            }
+            true => Err(Error::unavailable("the store is unreachable: the invalidation is carried out when it answers again")),
             false => inner.carry_out(&invalidation).await,
         };
         if outcome.as_ref().is_err_and(|error| !error.is_invalid_input()) {
             inner.outbox.add(invalidation);
-            Self::open(&inner);
+            Self::trip(&inner);
         }
         outcome
     }
@@ -227,7 +276,7 @@ async fn keep_trying<R: RemoteStore>(store: Weak<Inner<R>>, timeouts: Timeouts, 
     while let Some(inner) = store.upgrade() {
         if inner.recover().await {
             drop(running);
-            // Opened again before another task could be started.
+            // The breaker may have opened again while this task was running, when no other could be started.
             Inner::is_open(&inner);
             return;
         }
@@ -243,7 +292,7 @@ impl<R: RemoteStore> Resilient<R> {
         if Inner::is_open(&self.inner) {
             return Ok(ReadOutcome { found: None, epoch: None });
         }
-        self.noted(self.inner.remote.get(key, known, self.inner.timeouts.read).await)
+        self.counted(self.inner.remote.get(key, known, self.inner.timeouts.read).await)
     }
 
     pub(crate) async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
@@ -254,7 +303,7 @@ impl<R: RemoteStore> Resilient<R> {
         self.within(self.inner.timeouts.read, self.inner.remote.is_alive(born, tags)).await
     }
 
-    /// Spawned: a caller that leaves must not leave an invalidation half done and unremembered.
+    /// Spawned: if the caller is dropped, the invalidation is completed, or put into the outbox.
     pub(crate) async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let task = tokio::spawn(Inner::invalidate(Arc::clone(&self.inner), invalidation.clone()));
         task.await.unwrap_or_else(|failure| Err(Error::unavailable("the invalidation did not finish").with_source(failure)))

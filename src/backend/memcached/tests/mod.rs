@@ -1,4 +1,5 @@
-//! In files of their own, so that the benchmark and the fuzz target can have what is tested without them.
+//! Tests of the memcached client. They are in files of their own because the benchmark and the fuzz target compile the files of the
+//! client by their paths.
 
 mod connection;
 mod server;

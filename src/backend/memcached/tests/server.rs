@@ -1,4 +1,4 @@
-//! Tests of the calls to one memcached server.
+//! Tests of the commands to one memcached server.
 
 use std::time::Duration;
 
@@ -20,84 +20,84 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn ask(servers: &Servers) -> Result<Reply, Error> {
-    servers.ask_one(Command::Get { name: &ItemKeys::new("").clock(), cas: Cas::Omitted }).await
+async fn send(servers: &Servers) -> Result<Reply, Error> {
+    servers.send_one(Command::Get { key: &ItemKeys::new("").clock(), cas: Cas::Omitted }).await
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_is_left_alone_for_a_while_and_tried_again() {
+async fn a_server_that_refuses_connections_is_tried_again_after_a_pause() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let servers = Servers::new(&[address.to_string().into()], SECOND);
-    assert!(ask(&servers).await.is_err());
+    assert!(send(&servers).await.is_err());
     let listener = TcpListener::bind(address).await.unwrap();
     pause();
-    assert!(ask(&servers).await.is_err(), "it is tried again at once");
+    assert!(send(&servers).await.is_err(), "there was no pause");
     advance(FIRST_BACKOFF).await;
-    let answer = tokio::spawn(async move {
+    let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.read_u8().await.unwrap();
         stream.write_all(b"EN\r\n").await.unwrap();
         stream
     });
-    assert_eq!(ask(&servers).await.unwrap(), Reply::Miss);
-    drop(answer.await.unwrap());
+    assert_eq!(send(&servers).await.unwrap(), Reply::Miss);
+    drop(server.await.unwrap());
 }
 
 #[tokio::test]
-async fn a_connection_that_was_lost_is_replaced_at_once() {
+async fn a_lost_connection_is_replaced_without_a_pause() {
     let mut listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let servers = Servers::new(&[listener.local_addr().unwrap().to_string().into()], SECOND);
-    for says in ["EN\r\nnonsense\r\n", "EN\r\n"] {
-        let answer = tokio::spawn(async move {
+    for replies in ["EN\r\nnonsense\r\n", "EN\r\n"] {
+        let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read_u8().await.unwrap();
-            stream.write_all(says.as_bytes()).await.unwrap();
+            stream.write_all(replies.as_bytes()).await.unwrap();
             (listener, stream)
         });
-        let (asked, answered) = (ask(&servers).await, answer.await.unwrap());
-        assert_eq!(asked.unwrap(), Reply::Miss);
-        listener = answered.0;
-        // The client sees that it ended.
-        while servers.servers[0].slot().connection.as_ref().unwrap().status() == Status::Open && says.contains("nonsense") {
+        let (reply, server) = (send(&servers).await, server.await.unwrap());
+        assert_eq!(reply.unwrap(), Reply::Miss);
+        listener = server.0;
+        // Wait until the client has read the invalid reply.
+        while servers.servers[0].slot().connection.as_ref().unwrap().status() == Status::Open && replies.contains("nonsense") {
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Versions are counted anew by a server that restarts: what stands there now may have the one that was read before.
+/// A server that restarts counts from the beginning: another value may have the CAS number of an earlier one.
 #[tokio::test]
-async fn a_version_of_an_earlier_connection_is_one_that_nothing_has() {
+async fn a_cas_number_of_an_earlier_connection_matches_no_value() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let servers = Servers::new(&[listener.local_addr().unwrap().to_string().into()], SECOND);
-    let name = ItemKeys::new("").tag("a");
-    let set = |condition| servers.ask_one(Command::Set { name: &name, data: b"", ttl: 0, condition });
+    let key = ItemKeys::new("").tag("a");
+    let set = |condition| servers.send_one(Command::Set { key: &key, data: b"", ttl: 0, condition });
 
-    let (reply, (mut stream, asked)) = tokio::join!(set(Condition::Absent), accepted(&listener, b"HD c5\r\n"));
-    assert!(asked.ends_with(" ME\r\n\r\n"), "{asked}");
-    let Reply::Done { cas: version } = reply.unwrap() else { panic!("it was not set") };
+    let (reply, (mut stream, command)) = tokio::join!(set(Condition::Absent), accept(&listener, b"HD c5\r\n"));
+    assert!(command.ends_with(" ME\r\n\r\n"), "{command}");
+    let Reply::Done { cas } = reply.unwrap() else { panic!("it was not set") };
 
-    let (reply, asked) = tokio::join!(set(Condition::Unchanged(version)), answered(&mut stream, b"HD c6\r\n"));
-    assert!(asked.ends_with(" C5\r\n\r\n"), "{asked}");
-    let Reply::Done { cas: version } = reply.unwrap() else { panic!("it was not set") };
+    let (reply, command) = tokio::join!(set(Condition::Unchanged(cas)), answer(&mut stream, b"HD c6\r\n"));
+    assert!(command.ends_with(" C5\r\n\r\n"), "{command}");
+    let Reply::Done { cas } = reply.unwrap() else { panic!("it was not set") };
 
     servers.servers[0].slot().connection.as_ref().unwrap().close();
-    let (reply, (_, asked)) = tokio::join!(set(Condition::Unchanged(version)), accepted(&listener, b"EX\r\n"));
-    assert!(asked.ends_with(&format!(" C{}\r\n\r\n", u64::MAX)), "{asked}");
+    let (reply, (_, command)) = tokio::join!(set(Condition::Unchanged(cas)), accept(&listener, b"EX\r\n"));
+    assert!(command.ends_with(&format!(" C{}\r\n\r\n", u64::MAX)), "{command}");
     assert_eq!(reply.unwrap(), Reply::Changed);
 }
 
-async fn accepted(listener: &TcpListener, answer: &[u8]) -> (TcpStream, String) {
+async fn accept(listener: &TcpListener, reply: &[u8]) -> (TcpStream, String) {
     let (mut stream, _) = listener.accept().await.unwrap();
-    let asked = answered(&mut stream, answer).await;
-    (stream, asked)
+    let command = answer(&mut stream, reply).await;
+    (stream, command)
 }
 
-/// Answers one command; tells what was asked.
-async fn answered(stream: &mut TcpStream, answer: &[u8]) -> String {
-    let mut asked = vec![0; 1024];
-    let length = stream.read(&mut asked).await.unwrap();
-    stream.write_all(answer).await.unwrap();
-    String::from_utf8(asked[..length].to_vec()).unwrap()
+/// Answers one command, and returns it.
+async fn answer(stream: &mut TcpStream, reply: &[u8]) -> String {
+    let mut command = vec![0; 1024];
+    let length = stream.read(&mut command).await.unwrap();
+    stream.write_all(reply).await.unwrap();
+    String::from_utf8(command[..length].to_vec()).unwrap()
 }

@@ -12,7 +12,7 @@ fn written(write: impl FnOnce(&mut BytesMut)) -> String {
 }
 
 #[test]
-fn commands_read_as_the_protocol_has_them() {
+fn commands_follow_the_protocol() {
     assert_eq!(written(|into| get(into, b"k", Cas::Omitted)), "mg k v\r\n");
     assert_eq!(written(|into| get(into, b"k", Cas::Wanted)), "mg k c v\r\n");
     assert_eq!(written(|into| set(into, b"k", b"a\r\nb", 60, Condition::Always)), "ms k 4 T60\r\na\r\nb\r\n");
@@ -22,7 +22,7 @@ fn commands_read_as_the_protocol_has_them() {
     assert_eq!(written(no_op), "mn\r\n");
 }
 
-/// As a server writes it, and what it means.
+/// A reply as bytes and as parsed.
 fn reply() -> impl Strategy<Value = (Vec<u8>, Reply)> {
     let text = |reply: &str| format!("{reply}\r\n").into_bytes();
     let value = (vec(any::<u8>(), 0..300), any::<Option<u64>>()).prop_map(move |(data, cas)| {
@@ -48,7 +48,7 @@ fn reply() -> impl Strategy<Value = (Vec<u8>, Reply)> {
 
 proptest! {
     #[test]
-    fn replies_are_read_however_they_arrive(replies in vec(reply(), 1..20), pieces in vec(1..400_usize, 1..50)) {
+    fn replies_are_parsed_from_any_pieces(replies in vec(reply(), 1..20), pieces in vec(1..400_usize, 1..50)) {
         let sent: Vec<u8> = replies.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
         let (mut left, mut received, mut read) = (&sent[..], BytesMut::new(), Vec::new());
         for piece in pieces.iter().cycle() {
@@ -57,8 +57,8 @@ proptest! {
             left = later;
             loop {
                 match take_reply(&mut received).unwrap() {
-                    Ok(reply) => read.push(reply),
-                    Err(missing) => break prop_assert!(missing >= 1 && (missing <= left.len() || left.is_empty())),
+                    Decoded::Reply(reply) => read.push(reply),
+                    Decoded::NeedMore(missing) => break prop_assert!(missing >= 1 && (missing <= left.len() || left.is_empty())),
                 }
             }
             if left.is_empty() {
@@ -70,18 +70,18 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_arrives_does_harm(bytes in vec(any::<u8>(), 0..200), whole in reply(), at in any::<prop::sample::Index>()) {
+    fn no_bytes_cause_a_panic(bytes in vec(any::<u8>(), 0..200), whole in reply(), at in any::<prop::sample::Index>()) {
         let mut damaged = whole.0;
         damaged.splice(at.index(damaged.len()).., bytes.iter().copied());
         for bytes in [&bytes, &damaged] {
             let mut received = BytesMut::from(&bytes[..]);
-            while let Ok(Ok(_)) = take_reply(&mut received) {}
+            while let Ok(Decoded::Reply(_)) = take_reply(&mut received) {}
         }
     }
 }
 
 #[test]
-fn what_is_no_reply_is_found_out() {
+fn an_invalid_reply_is_an_error() {
     let endless = "x".repeat(MAX_LINE);
     for wrong in
         ["\r\n", "\n", "VA\r\n", "VA x\r\n", "VA 1\r\nabc", "VA 1 cx\r\na\r\n", "VA 99999999999\r\n", "HD\n", "END\r\n", &endless]
@@ -91,7 +91,7 @@ fn what_is_no_reply_is_found_out() {
 }
 
 #[test]
-fn numbers_are_digits_alone() {
+fn numbers_consist_of_digits() {
     for (digits, number) in [("0", Some(0)), ("18446744073709551615", Some(u64::MAX)), ("007", Some(7))] {
         assert_eq!(parse_number(digits.as_bytes()), number);
     }
