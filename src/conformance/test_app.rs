@@ -18,7 +18,7 @@ use http::{
     header::{CACHE_CONTROL, HOST, VARY},
 };
 use http_body::Body;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Collected, Full};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
@@ -200,7 +200,7 @@ pub(super) const LANGUAGE: HeaderName = http::header::ACCEPT_LANGUAGE;
 async fn read(response: Result<Response<impl Body>, Infallible>) -> Answer {
     let Ok(response) = response;
     let status = CacheStatus::of(&response).copied();
-    let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let text = response.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     Answer { text: String::from_utf8_lossy(&text).into_owned(), status }
 }
 

@@ -183,7 +183,7 @@ const FIELDS: [HeaderName; 17] = [
 
 const HOSTILE: [&str; 10] = ["\"\\", "\"", ",", ", ", "a,", "a=\"\\", ";", "a;q=0.1,", "W/\"a\",", "a=1;"];
 
-fn ask(app: &Router, uri: &str, headers: HeaderMap) -> (usize, Response<Body>) {
+fn send(app: &Router, uri: &str, headers: HeaderMap) -> (usize, Response<Body>) {
     let mut request = Request::get(uri).body(Body::empty()).unwrap();
     *request.headers_mut() = headers;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -197,7 +197,7 @@ fn request_with_too_many_fields_is_not_parsed() {
     let app = app();
     for name in FIELDS {
         for pattern in HOSTILE {
-            let (steps, response) = ask(&app, "/page/1", field(name.clone(), &pattern.repeat(400_000 / pattern.len())));
+            let (steps, response) = send(&app, "/page/1", field(name.clone(), &pattern.repeat(400_000 / pattern.len())));
             let reason = CacheStatus::of(&response).and_then(CacheStatus::reason);
             assert_eq!(reason, Some(Reason::RequestFieldsTooLarge), "{name}: {pattern}");
             // Only `Connection` is parsed before the total size is known.
@@ -217,7 +217,7 @@ fn request_within_the_limit_costs_a_bounded_number_of_steps() {
             headers.extend(field(name.clone(), &pattern.repeat((MAX_FIELDS_SIZE - 200) / pattern.len())));
             // A miss and a hit, or two bypasses.
             for _ in 0..2 {
-                let (steps, response) = ask(&app, "/page/1", headers.clone());
+                let (steps, response) = send(&app, "/page/1", headers.clone());
                 let reason = CacheStatus::of(&response).and_then(CacheStatus::reason);
                 assert_ne!(reason, Some(Reason::RequestFieldsTooLarge), "{name}: {pattern}");
                 assert!(steps < 100 * MAX_FIELDS_SIZE, "{name}: {pattern}: {steps} steps");
@@ -226,9 +226,9 @@ fn request_within_the_limit_costs_a_bounded_number_of_steps() {
     }
     for pattern in ["a&", "b=1&a&", "%", "%61=+&", "&", "=", "+"] {
         let query = |length: usize| format!("/page/1?{}", pattern.repeat(length / pattern.len()));
-        let (steps, _) = ask(&app, &query(MAX_QUERY), plain.clone());
+        let (steps, _) = send(&app, &query(MAX_QUERY), plain.clone());
         assert!(steps < 100 * MAX_QUERY, "{pattern}: {steps} steps");
-        let (steps, _) = ask(&app, &query(60_000), plain.clone());
+        let (steps, _) = send(&app, &query(60_000), plain.clone());
         assert!(steps < 10_000, "{pattern}: {steps} steps");
     }
 }
@@ -240,8 +240,8 @@ fn request_at_the_limit_is_a_hit_and_one_above_bypasses() {
         HeaderMap::from_iter([(HeaderName::from_static("x"), HeaderValue::from_str(&"a".repeat(length)).unwrap())])
     };
     let largest = MAX_FIELDS_SIZE - "x".len() - 32;
-    ask(&app, "/page/1", sized(1));
-    let hit = |length| CacheStatus::of(&ask(&app, "/page/1", sized(length)).1).is_some_and(CacheStatus::is_hit);
+    send(&app, "/page/1", sized(1));
+    let hit = |length| CacheStatus::of(&send(&app, "/page/1", sized(length)).1).is_some_and(CacheStatus::is_hit);
     assert!(hit(largest) && !hit(largest + 1));
 }
 
@@ -252,7 +252,7 @@ fn long_query_bypasses_a_route_that_has_a_rule_for_parameters() {
     let plain = cache.layer().ttl(Duration::from_secs(60));
     for (layer, refused) in [(plain.clone().sort_query(true), true), (plain.clone().no_vary_search(true), true), (plain, false)] {
         let app = Router::new().route("/page", routing::get(|| async { "page" }).layer(layer));
-        let reason = |length| CacheStatus::of(&ask(&app, &query(length), HeaderMap::new()).1).and_then(CacheStatus::reason);
+        let reason = |length| CacheStatus::of(&send(&app, &query(length), HeaderMap::new()).1).and_then(CacheStatus::reason);
         assert_eq!(reason(MAX_QUERY), None);
         assert_eq!(reason(MAX_QUERY + 1), refused.then_some(Reason::QueryTooLong));
     }

@@ -158,13 +158,13 @@ fn deliver(shared: &ConnectionState, mut waiting: Waiting, reply: Reply) -> Opti
 
 /// Ends when the server has owed a reply for the stall limit without sending one.
 async fn watch(shared: &ConnectionState) -> io::Error {
-    let (mut asked, mut answered) = (0, 0);
+    let (mut queued, mut answered) = (0, 0);
     loop {
         sleep(STALL_LIMIT).await;
         let queue = shared.queue();
-        if queue.answered == answered && asked > answered {
+        if queue.answered == answered && queued > answered {
             return io::ErrorKind::TimedOut.into();
         }
-        (asked, answered) = (queue.asked, queue.answered);
+        (queued, answered) = (queue.queued, queue.answered);
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Queue {
     /// The bytes of commands without a reply, whether sent or not.
     pub(super) unanswered: usize,
     /// The number of recipients that were added, and of those that have received all of their replies.
-    pub(super) asked: u64,
+    pub(super) queued: u64,
     pub(super) answered: u64,
     pub(super) closed: Option<Closed>,
 }
@@ -76,7 +76,7 @@ impl Queue {
         write(&mut self.outgoing);
         let bytes = self.outgoing.len() - before;
         self.unanswered += bytes;
-        self.asked += 1;
+        self.queued += 1;
         self.waiting.push_back(Waiting { commands, bytes, to });
     }
 
