@@ -1,4 +1,4 @@
-//! A handler that panics: its own client notices, nobody else does, and nothing that was begun is left half done.
+//! Handlers that panic and clients that leave: other clients are not affected, and no work is left half done.
 
 use std::{
     convert::Infallible,
@@ -14,13 +14,13 @@ use std::{
 
 use axum::{Router, body::Body, routing};
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use tokio::task::yield_now;
+use tokio::task::{JoinSet, yield_now};
 use tower::ServiceExt as _;
 
-use crate::support::{Gate, Runs, cache, get, minute, numbered, page, request};
+use crate::support::{Gate, Runs, answering, cache, get, minute, numbered, page, request, spawn_get};
 
 /// Panics without noise, since it is planned.
 fn panic_as_planned() -> ! {
@@ -121,4 +121,37 @@ async fn a_panic_that_is_caught_further_out_is_not_repeated() {
     }
 
     assert_eq!(PANICS.load(Ordering::SeqCst), 0, "what had panicked was polled again");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_handler_runs_hangs_nobody() {
+    let ((cache, _), gate) = (cache(), Gate::closed());
+    let door = gate.clone();
+    let app = page(minute(&cache), move || async move {
+        door.pass().await;
+        "page"
+    });
+    let first = spawn_get(&app, "/page");
+    gate.arrival().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    gate.open(1);
+    let waiting: JoinSet<_> = (0..50).map(|_| spawn_get(&app, "/page")).collect::<Vec<_>>().into_iter().collect();
+    for answer in waiting.join_all().await {
+        assert_eq!(answer.unwrap().status, StatusCode::OK);
+    }
+    assert!(get(&app, "/page").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_hangs_nobody_and_leaves_nothing() {
+    let runs = Runs::default();
+    let handler = answering(move |_| match runs.begin() {
+        1 => panic!("the first one does"),
+        run => format!("run {run}"),
+    });
+    let app = page(minute(&cache().0), handler);
+    assert!(spawn_get(&app, "/page").await.unwrap_err().is_panic());
+    assert_eq!(get(&app, "/page").await.text(), "run 2");
+    assert!(get(&app, "/page").await.is_hit());
 }

@@ -9,7 +9,6 @@ use std::{
     convert::Infallible,
     future::Ready,
     marker::PhantomData,
-    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -25,7 +24,6 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use larder::{Cache, Reason};
-use tokio::net::TcpListener;
 use tower::{Layer as _, ServiceBuilder};
 use tower_http::{
     add_extension::AddExtensionLayer,
@@ -50,7 +48,7 @@ use tower_http::{
     validate_request::ValidateRequestHeaderLayer,
 };
 
-use crate::support::{Answer, Runs, get, minute, numbered, request, send};
+use crate::support::{Answer, Runs, get, minute, numbered, request, send, wire::serve};
 
 const FIELD: HeaderName = HeaderName::from_static("x-field");
 const VALUE: HeaderValue = HeaderValue::from_static("value");
@@ -224,18 +222,10 @@ async fn body_that_turns_out_to_have_content_bypasses_and_comes_whole() {
     assert!(get(&app, "/page").await.text().is_empty());
 }
 
-/// An application that tells the status of the cache, and how much content came.
-async fn serve() -> SocketAddr {
-    let app = site(routing::get(|body: Bytes| async { body }).layer(minute(&cache()).status_header(true)));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async { axum::serve(listener, app).await });
-    address
-}
-
 #[tokio::test]
 async fn http2_get_that_ends_in_an_empty_data_frame_is_cached_and_one_with_content_is_not() {
-    let address = serve().await;
+    let layer = minute(&cache()).status_header(true);
+    let address = serve(site(routing::get(|body: Bytes| async { body }).layer(layer))).await;
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let ask = async |pieces: &[&'static str]| {
         let request = Request::get(format!("http://{address}/page")).body(pieces_of(pieces)).unwrap();

@@ -2,13 +2,13 @@
 //!
 //! Figures are printed: `cargo test --test limits -- --nocapture bounds`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Path, routing};
-use larder::{Cache, CacheTags, Memory, backend::Backend};
+use larder::{Cache, CacheTags, ManualClock, Memory, backend::Backend};
 use tokio::sync::Mutex;
 
-use crate::support::{MINUTE, get};
+use crate::support::{MINUTE, get, minute, page};
 
 const MIB: u64 = 1 << 20;
 
@@ -153,4 +153,21 @@ fn what_an_entry_is_thought_to_take_is_what_it_takes() {
     check(overhead(THREE_FIELDS, 64));
     check(overhead(SIX_FIELDS, 64));
     check(overhead(SIX_FIELDS, 4096));
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_queries_leave_memory_where_it_was() {
+    let _alone = ALONE.lock().await;
+    const LIMIT: u64 = 1 << 20;
+    let store = Arc::new(Memory::new(LIMIT));
+    let clock = ManualClock::new();
+    let app = page(minute(&Cache::from_arc(store.clone()).with_clock(&clock)), || async { "page" });
+    for number in 0..100_000 {
+        get(&app, &format!("/page?q={number}")).await;
+        clock.advance(Duration::from_millis(10));
+        if number % 10_000 == 0 {
+            assert!(store.bytes() <= LIMIT);
+        }
+    }
+    assert!(store.bytes() <= LIMIT);
 }

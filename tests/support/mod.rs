@@ -1,6 +1,8 @@
 //! What the tests share: an application under test, asked through its front door.
 
 pub(crate) mod expired_page;
+pub(crate) mod paused;
+pub(crate) mod wire;
 
 use std::{
     convert::Infallible,
@@ -27,7 +29,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request::Part
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use larder::{Cache, CacheLayer, CacheStatus, Forward, ManualClock, Reason};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tower::ServiceExt as _;
 
 /// A minute.
@@ -100,6 +105,12 @@ pub(crate) async fn get(app: &Router, uri: &str) -> Answer {
 
 pub(crate) async fn get_with(app: &Router, uri: &str, headers: &[(&str, &str)]) -> Answer {
     send(app, request(Method::GET, uri, headers)).await
+}
+
+/// Sends a GET in a task of its own.
+pub(crate) fn spawn_get(app: &Router, uri: &str) -> JoinHandle<Answer> {
+    let (app, uri) = (app.clone(), uri.to_owned());
+    tokio::spawn(async move { get(&app, &uri).await })
 }
 
 pub(crate) async fn send_empty(app: &Router, method: Method, uri: &str) -> Answer {

@@ -7,8 +7,12 @@ use http::{Method, StatusCode};
 use larder::{Cache, CacheLayer, CacheTags};
 use tokio::time::sleep;
 
-use super::{Act, SECOND, Script, ask, at, settled, status, timed, with};
-use crate::support::{Gate, MINUTE, cache, get, minute, page, request, send_empty};
+use super::{Act, SECOND, Script, at, status, with};
+use crate::support::{
+    Gate, MINUTE, cache, get, minute, page,
+    paused::{settled, timed},
+    request, send_empty, spawn_get,
+};
 
 /// Every hard way to invalidate the page.
 const WAYS: [Way; 6] = [Way::Tag, Way::HandlersTag, Way::Uri, Way::Route, Way::Clear, Way::Write];
@@ -95,7 +99,7 @@ async fn what_is_invalidated_while_the_handler_runs_is_not_served_when_it_fails(
         get(&app, "/page").await;
         clock.advance(MINUTE);
         script.set(Act::Wait(gate.clone(), StatusCode::BAD_GATEWAY, &[]));
-        let asked: Vec<_> = (0..5).map(|_| ask(&app, "/page")).collect();
+        let asked: Vec<_> = (0..5).map(|_| spawn_get(&app, "/page")).collect();
         settled().await;
         way.invalidate(&cache, &app).await;
         gate.open(10);
@@ -114,10 +118,10 @@ async fn what_was_invalidated_is_not_served_when_the_handler_is_slow() {
         clock.advance(MINUTE);
         script.set(at(&gate));
         // Both before the handler begins and while it runs.
-        let before = ask(&app, "/page");
+        let before = spawn_get(&app, "/page");
         settled().await;
         way.invalidate(&cache, &app).await;
-        let after = ask(&app, "/page");
+        let after = spawn_get(&app, "/page");
         sleep(10 * SOFT).await;
         assert!(!before.is_finished() && !after.is_finished(), "{way:?}");
         gate.open(2);

@@ -1,6 +1,6 @@
 //! A stale response is served where, and for as long as, somebody allowed it; and never what was invalidated.
 //!
-//! Tokio's clock is paused: it moves on only when nobody has anything left to do, so that [`settled`] takes no time. The
+//! Tokio's clock is paused: it moves on only when nobody has anything left to do, so that `settled` takes no time. The
 //! cache has a clock of its own.
 
 mod expired;
@@ -17,39 +17,16 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::Body,
     handler::Handler,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 use larder::CacheLayer;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
 
-use crate::support::{Answer, Gate, Runs, fields, get};
+use crate::support::{Gate, Runs, fields};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Waits until everybody else waits for something that this test has to do, or for a time that is not come.
-async fn settled() {
-    sleep(Duration::from_millis(1)).await;
-}
-
-/// Asks in a task of its own.
-fn ask(app: &Router, uri: &str) -> JoinHandle<Answer> {
-    let (app, uri) = (app.clone(), uri.to_owned());
-    tokio::spawn(async move { get(&app, &uri).await })
-}
-
-/// How long something takes by tokio's clock.
-async fn timed<T>(something: impl Future<Output = T>) -> (Duration, T) {
-    let began = Instant::now();
-    let output = something.await;
-    (began.elapsed(), output)
-}
 
 /// A handler that does what a test tells it to, run by run; its body says `run 1`, `run 2`, …
 #[derive(Clone, Default)]

@@ -9,8 +9,12 @@ use http_body_util::{BodyExt as _, Full};
 use larder::{CacheLayer, CacheStatus, Forward, Reason};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use super::{Act, PLAIN, SECOND, Script, Way, ask, at, settled, status, timed, with};
-use crate::support::{Gate, MINUTE, Runs, cache, get, minute, page, request};
+use super::{Act, PLAIN, SECOND, Script, Way, at, status, with};
+use crate::support::{
+    Gate, MINUTE, Runs, cache, get, minute, page,
+    paused::{settled, timed},
+    request, spawn_get,
+};
 
 const FAILURES: [StatusCode; 4] =
     [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
@@ -121,7 +125,7 @@ async fn all_who_wait_for_a_handler_that_fails_are_answered_stale() {
         get(&app, "/page").await;
         clock.advance(MINUTE);
         script.set(Act::Wait(gate.clone(), failure, &[]));
-        let asked: Vec<_> = (0..50).map(|_| ask(&app, "/page")).collect();
+        let asked: Vec<_> = (0..50).map(|_| spawn_get(&app, "/page")).collect();
         settled().await;
         gate.open(1);
         for asked in asked {
@@ -169,7 +173,7 @@ async fn s47_what_forbids_stale_use_makes_a_stale_request_wait() {
         clock.advance(MINUTE);
         script.set(at(&gate));
         // Longer than the soft timeout.
-        let waiting = ask(&app, "/page");
+        let waiting = spawn_get(&app, "/page");
         tokio::time::sleep(SECOND).await;
         assert!(!waiting.is_finished(), "{lines:?}");
         gate.open(1);
@@ -202,7 +206,7 @@ async fn s48_what_forbids_stale_use_lets_a_panic_pass() {
         get(&app, "/page").await;
         clock.advance(MINUTE);
         script.set(Act::Panic);
-        assert!(ask(&app, "/page").await.unwrap_err().is_panic(), "{lines:?}");
+        assert!(spawn_get(&app, "/page").await.unwrap_err().is_panic(), "{lines:?}");
     }
 }
 

@@ -13,8 +13,12 @@ use http_body_util::Full;
 use larder::{CacheLayer, CacheStatus, Reason};
 use tower::{Layer as _, service_fn};
 
-use super::{Act, PLAIN, SECOND, Script, ask, at, settled, status, timed, with};
-use crate::support::{ChannelBody, Frames, Gate, MINUTE, Runs, cache, get, get_with, minute, numbered, page, request};
+use super::{Act, PLAIN, SECOND, Script, at, status, with};
+use crate::support::{
+    ChannelBody, Frames, Gate, MINUTE, Runs, cache, get, get_with, minute, numbered, page,
+    paused::{settled, timed},
+    request, spawn_get,
+};
 
 /// Answers that cannot be stored, and that say that what was stored is not the answer any more.
 fn replacements() -> [Act; 6] {
@@ -164,7 +168,7 @@ async fn who_wants_what_a_refresh_is_fetching_waits_for_it() {
         tokio::spawn(async move { refresh(&cache, &app, "/page").await })
     };
     gate.arrival().await;
-    let waiting: Vec<_> = (0..10).map(|_| ask(&app, "/page")).collect();
+    let waiting: Vec<_> = (0..10).map(|_| spawn_get(&app, "/page")).collect();
     settled().await;
     gate.open(1);
     for waiting in waiting {
@@ -179,7 +183,7 @@ async fn a_refresh_runs_even_if_the_same_is_being_fetched() {
     let ((cache, _), script, gate) = (cache(), Script::default(), Gate::closed());
     script.set(at(&gate));
     let app = page(minute(&cache), script.handler());
-    let first = ask(&app, "/page");
+    let first = spawn_get(&app, "/page");
     gate.arrival().await;
     script.set(PLAIN);
     assert!(refresh(&cache, &app, "/page").await.unwrap().is_stored());

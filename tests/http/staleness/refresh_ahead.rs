@@ -6,8 +6,12 @@ use axum::Router;
 use larder::{Cache, CacheLayer, ManualClock};
 use tokio::time::sleep;
 
-use super::{PLAIN, SECOND, Script, ask, at, settled, timed, with};
-use crate::support::{Gate, MINUTE, Runs, cache, get, minute, numbered, page};
+use super::{PLAIN, SECOND, Script, at, with};
+use crate::support::{
+    Gate, MINUTE, Runs, cache, get, minute, numbered, page,
+    paused::{settled, timed},
+    spawn_get,
+};
 
 /// What the handler of a page takes by the cache's clock.
 const COST: Duration = Duration::from_millis(100);
@@ -152,7 +156,7 @@ async fn who_comes_when_the_life_ends_waits_for_the_refresh_that_runs() {
     get(&app, "/page").await;
     gate.arrival().await;
     clock.advance(MINUTE);
-    let waiting: Vec<_> = (0..10).map(|_| ask(&app, "/page")).collect();
+    let waiting: Vec<_> = (0..10).map(|_| spawn_get(&app, "/page")).collect();
     sleep(SECOND).await;
     gate.open(1);
     for waiting in waiting {

@@ -5,8 +5,12 @@ use std::time::Duration;
 use larder::{Cache, CacheLayer, Forward, Reason};
 use tokio::time::sleep;
 
-use super::{Script, ask, at, settled, timed};
-use crate::support::{Gate, MINUTE, cache, get, minute, page};
+use super::{Script, at};
+use crate::support::{
+    Gate, MINUTE, cache, get, minute, page,
+    paused::{settled, timed},
+    spawn_get,
+};
 
 const SOFT: Duration = Duration::from_millis(100);
 
@@ -41,7 +45,7 @@ async fn a_handler_in_time_is_the_one_that_answers() {
     get(&app, "/page").await;
     clock.advance(MINUTE);
     script.set(at(&gate));
-    let asked = ask(&app, "/page");
+    let asked = spawn_get(&app, "/page");
     sleep(SOFT - Duration::from_millis(1)).await;
     gate.open(1);
     assert_eq!(asked.await.unwrap().text(), "run 2");
@@ -60,7 +64,7 @@ async fn where_nothing_stale_may_be_used_a_slow_handler_is_waited_for() {
             clock.advance(age);
         }
         script.set(at(&gate));
-        let asked = ask(&app, "/page");
+        let asked = spawn_get(&app, "/page");
         sleep(10 * SOFT).await;
         assert!(!asked.is_finished());
         gate.open(1);
@@ -76,7 +80,7 @@ async fn all_who_wait_for_a_slow_handler_are_answered_stale_in_time() {
     get(&app, "/page").await;
     clock.advance(MINUTE);
     script.set(at(&gate));
-    let asked: Vec<_> = (0..20).map(|_| ask(&app, "/page")).collect();
+    let asked: Vec<_> = (0..20).map(|_| spawn_get(&app, "/page")).collect();
     sleep(SOFT + Duration::from_millis(1)).await;
     let unanswered = asked.iter().filter(|asked| !asked.is_finished()).count();
     assert_eq!((unanswered, script.runs()), (0, 2));
@@ -97,7 +101,7 @@ async fn the_soft_timeout_needs_no_collapsing() {
     get(&app, "/page").await;
     clock.advance(MINUTE);
     script.set(at(&gate));
-    let asked = ask(&app, "/page");
+    let asked = spawn_get(&app, "/page");
     sleep(SOFT + Duration::from_millis(1)).await;
     assert!(asked.is_finished());
     assert_eq!(asked.await.unwrap().text(), "run 1");

@@ -6,8 +6,12 @@ use axum::{Router, routing};
 use http::{Method, StatusCode};
 use larder::{CacheLayer, Forward, Reason};
 
-use super::{PLAIN, SECOND, Script, Way, ask, at, settled, status, timed, with};
-use crate::support::{Gate, MINUTE, Runs, answering, cache, field, get, get_with, minute, page, request, send, send_empty};
+use super::{PLAIN, SECOND, Script, Way, at, status, with};
+use crate::support::{
+    Gate, MINUTE, Runs, answering, cache, field, get, get_with, minute, page,
+    paused::{settled, timed},
+    request, send, send_empty, spawn_get,
+};
 
 /// A stale page that may be served for ten seconds: the route says so, or the response.
 fn ways() -> [Way; 5] {
@@ -58,7 +62,7 @@ async fn beyond_the_window_a_request_waits() {
         get(&app, "/page").await;
         clock.advance(MINUTE + 10 * SECOND);
         script.set(at(&gate));
-        let waiting = ask(&app, "/page");
+        let waiting = spawn_get(&app, "/page");
         settled().await;
         assert!(!waiting.is_finished(), "{way}");
         gate.open(1);
@@ -161,7 +165,7 @@ async fn a_refresh_goes_on_when_the_client_that_caused_it_is_gone() {
     get(&app, "/page").await;
     clock.advance(MINUTE);
     script.set(at(&gate));
-    let leaves = ask(&app, "/page");
+    let leaves = spawn_get(&app, "/page");
     gate.arrival().await;
     leaves.abort();
     gate.open(1);

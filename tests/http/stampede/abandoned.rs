@@ -26,8 +26,12 @@ use larder::{CacheLayer, Reason};
 use tokio::time::{Interval, interval, sleep};
 use tower::ServiceExt as _;
 
-use super::{WAIT_LIMIT, answers, ask, settled, timed};
-use crate::support::{MINUTE, Runs, cache, get, minute, request};
+use super::{WAIT_LIMIT, answers};
+use crate::support::{
+    MINUTE, Runs, cache, get, minute,
+    paused::{settled, timed},
+    request, spawn_get,
+};
 
 /// How long a fetch goes on that no client waits for, unless the cache is told otherwise.
 const ABANDONED_LIMIT: Duration = Duration::from_secs(30);
@@ -118,7 +122,7 @@ async fn leave_after_the_head(app: &Router, path: &str, clients: usize) {
 }
 
 async fn leave_before_the_head(app: &Router, path: &str, clients: usize) {
-    let asked: Vec<_> = (0..clients).map(|client| ask(app, &format!("{path}?{client}"))).collect();
+    let asked: Vec<_> = (0..clients).map(|client| spawn_get(app, &format!("{path}?{client}"))).collect();
     settled().await;
     asked.iter().for_each(tokio::task::JoinHandle::abort);
     settled().await;
@@ -204,7 +208,7 @@ async fn a_key_whose_abandoned_fetch_ended_is_fetched_again_at_once() {
         }
     };
     let app = crate::support::page(minute(&cache().0), handler);
-    let first = ask(&app, "/page");
+    let first = spawn_get(&app, "/page");
     settled().await;
     first.abort();
     sleep(ABANDONED_LIMIT - Duration::from_secs(1)).await;
@@ -221,7 +225,7 @@ async fn a_key_whose_abandoned_fetch_ended_is_fetched_again_at_once() {
 async fn a_route_whose_handlers_hang_does_not_delay_another_route() {
     let live = Live::default();
     let app = site(&minute(&cache().0), &live);
-    let hanging: Vec<_> = (0..FETCHES).map(|client| ask(&app, &format!("/hang?{client}"))).collect();
+    let hanging: Vec<_> = (0..FETCHES).map(|client| spawn_get(&app, &format!("/hang?{client}"))).collect();
     settled().await;
     assert_eq!(live.count(), FETCHES);
     assert_a_miss_does_not_wait(&app, "/page").await;

@@ -26,9 +26,11 @@ use tokio::{
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use super::{WAIT_LIMIT, answers, ask, ask_times, settled, timed};
+use super::{WAIT_LIMIT, answers, ask_times};
 use crate::support::{
-    Answer, ChannelBody, Frames, Gate, MINUTE, Runs, cache, fields, get, get_with, minute, numbered, page, read, request, send,
+    Answer, ChannelBody, Frames, Gate, MINUTE, Runs, cache, fields, get, get_with, minute, numbered, page,
+    paused::{settled, timed},
+    read, request, send, spawn_get,
 };
 
 const HANDLER: Duration = Duration::from_millis(20);
@@ -64,7 +66,7 @@ async fn a_thousand_requests_for_an_expired_key_are_one_run() {
 async fn requests_for_different_keys_do_not_wait_for_each_other() {
     let runs = Runs::default();
     let app = page(minute(&cache().0), slow(&runs));
-    let asked = (0..100).map(|number| ask(&app, &format!("/page?x={number}"))).collect();
+    let asked = (0..100).map(|number| spawn_get(&app, &format!("/page?x={number}"))).collect();
     let (took, _) = timed(answers(asked)).await;
     assert_eq!(runs.count(), 100);
     assert!(took < HANDLER + Duration::from_millis(2), "{took:?}");
@@ -263,7 +265,7 @@ async fn a_request_that_may_not_share_does_not_wait_for_one_that_does() {
             }
         };
         let app = Router::new().route("/page", routing::any(handler).layer(minute(&cache)));
-        let first = ask(&app, "/page");
+        let first = spawn_get(&app, "/page");
         gate.arrival().await;
 
         let (took, answer) = timed(send(&app, request(method.clone(), "/page", lines))).await;
@@ -330,7 +332,7 @@ async fn a_request_waits_as_long_as_its_layer_says_and_then_asks_for_itself_with
         let layer = minute(&cache);
         let layer = limit.map_or(layer.clone(), |limit| layer.wait_limit(limit));
         let app = page(layer, gated_first(&gate, &runs));
-        let first = ask(&app, "/page");
+        let first = spawn_get(&app, "/page");
         gate.arrival().await;
 
         let (took, answer) = timed(get(&app, "/page")).await;
@@ -349,9 +351,9 @@ async fn the_longest_limits_there_are_do_no_harm() {
     let ((cache, clock), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let layer = minute(&cache).wait_limit(Duration::MAX).soft_timeout(Duration::MAX).stale_while_revalidate(MINUTE);
     let app = page(layer, gated_first(&gate, &runs));
-    let first = ask(&app, "/page");
+    let first = spawn_get(&app, "/page");
     gate.arrival().await;
-    let waiting = ask(&app, "/page");
+    let waiting = spawn_get(&app, "/page");
     tokio::task::yield_now().await;
     gate.open(1);
     assert!(first.await.unwrap().is_stored());
@@ -397,7 +399,7 @@ async fn who_comes_after_a_soft_expiry_does_not_wait_for_what_began_before_it() 
         .route("/slow", routing::get(gated_first(&gate, &runs)).layer(layer));
     // From here on the layer's tags are known as all there are.
     get(&app, "/other").await;
-    let first = ask(&app, "/slow");
+    let first = spawn_get(&app, "/slow");
     gate.arrival().await;
 
     cache.expire_tags(["posts"]).await.unwrap();
@@ -456,7 +458,7 @@ async fn a_fetch_that_brings_nothing_is_followed_by_exactly_one_that_ends_at_onc
             }
         };
         let app = page(minute(&cache).tags(["posts"]), handler);
-        let first = ask(&app, "/page");
+        let first = spawn_get(&app, "/page");
         let asked = ask_times(50, &app, "/page");
         settled().await;
         if invalidated {

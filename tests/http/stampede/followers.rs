@@ -20,8 +20,12 @@ use Gets::{Broken, Left, Own, Panic, Run};
 use Leader::{BodyBreaks, Disconnects, Panics, ServerError, Slow, StreamsSlowly, Succeeds, Uncacheable, Varies};
 use Then::{Handler, Stored, StoredByAny};
 
-use super::{WAIT_LIMIT, settled, timed};
-use crate::support::{ChannelBody, Frames, Gate, Runs, cache, get_with, minute, request};
+use super::WAIT_LIMIT;
+use crate::support::{
+    ChannelBody, Frames, Gate, Runs, cache, get_with, minute,
+    paused::{settled, timed},
+    request,
+};
 
 /// What becomes of the first fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

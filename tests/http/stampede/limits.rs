@@ -14,8 +14,12 @@ use larder::{Memory, Reason};
 use tokio::time::sleep;
 use tower::ServiceExt as _;
 
-use super::{WAIT_LIMIT, answers, ask, ask_times, settled, timed};
-use crate::support::{ChannelBody, Gate, MINUTE, Runs, cache, get, minute, page, request};
+use super::{WAIT_LIMIT, answers, ask_times};
+use crate::support::{
+    ChannelBody, Gate, MINUTE, Runs, cache, get, minute, page,
+    paused::{settled, timed},
+    request, spawn_get,
+};
 
 // Waiters.
 
@@ -49,7 +53,7 @@ async fn d5_of_ten_thousand_requests_behind_a_slow_handler_so_many_wait_as_may()
 async fn d5_those_who_wait_for_any_key_are_bounded_together() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_waiters(100, 250)), gated(&gate, &runs));
-    let asked = (0..2000).map(|number| ask(&app, &format!("/page?x={}", number % 20))).collect();
+    let asked = (0..2000).map(|number| spawn_get(&app, &format!("/page?x={}", number % 20))).collect();
     settled().await;
     assert_eq!(runs.count(), 2000 - 250);
     gate.open(2000);
@@ -61,7 +65,7 @@ async fn d5_those_who_wait_for_any_key_are_bounded_together() {
 async fn d5_who_leaves_makes_room_for_another_to_wait() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_waiters(10, 10)), gated(&gate, &runs));
-    let first = ask(&app, "/page");
+    let first = spawn_get(&app, "/page");
     settled().await;
     for _ in 0..20 {
         let waiting = ask_times(10, &app, "/page");
@@ -116,8 +120,8 @@ async fn d6_a_hundred_clients_that_leave_while_the_handler_runs_do_not_keep_it_f
     let app = page(minute(&larder::Cache::from_arc(store.clone())), gated(&gate, &runs));
     let mut waiting = Vec::new();
     for _ in 0..100 {
-        let leaves = ask(&app, "/page");
-        waiting.push(ask(&app, "/page"));
+        let leaves = spawn_get(&app, "/page");
+        waiting.push(spawn_get(&app, "/page"));
         settled().await;
         leaves.abort();
         settled().await;
@@ -134,7 +138,7 @@ async fn d6_each_of_a_hundred_fetches_ends_that_lost_its_client() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache).tags(["posts"]), gated(&gate, &runs));
     for run in 1..=100 {
-        let leaves = ask(&app, "/page");
+        let leaves = spawn_get(&app, "/page");
         gate.arrival().await;
         let waiting = ask_times(3, &app, "/page");
         settled().await;
@@ -198,7 +202,7 @@ async fn d12_after_a_cold_start_so_many_handlers_run_at_once_as_may_in_the_order
     };
     let app = page(minute(&cache().0.with_max_fetches(LIMIT)), handler);
     // Three requests for each of 500 keys.
-    let asked = (0..1500).map(|number| ask(&app, &format!("/page?{}", number % 500))).collect();
+    let asked = (0..1500).map(|number| spawn_get(&app, &format!("/page?{}", number % 500))).collect();
     let (took, answers) = timed(answers(asked)).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_stored()).count(), 500);
     assert_eq!(most.load(Ordering::SeqCst), LIMIT);
@@ -210,14 +214,14 @@ async fn d12_after_a_cold_start_so_many_handlers_run_at_once_as_may_in_the_order
 async fn d12_a_miss_that_has_queued_for_too_long_runs_and_is_stored() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_fetches(1)), gated(&gate, &runs));
-    let first = ask(&app, "/page?1");
+    let first = spawn_get(&app, "/page?1");
     gate.arrival().await;
-    let second = ask(&app, "/page?2");
+    let second = spawn_get(&app, "/page?2");
     sleep(WAIT_LIMIT - Duration::from_millis(1)).await;
     assert_eq!(runs.count(), 1);
     gate.arrival().await;
     // As nothing has moved, the next one does not queue at all.
-    let third = ask(&app, "/page?3");
+    let third = spawn_get(&app, "/page?3");
     settled().await;
     assert_eq!(runs.count(), 3);
     gate.open(3);
@@ -244,7 +248,7 @@ async fn d12_hits_and_what_is_not_stored_anyway_need_no_place() {
     let app = Router::new().route("/page", routing::any(handler).layer(layer));
     get(&app, "/page?hit").await;
     get(&app, "/page?private").await;
-    let slow = ask(&app, "/page?slow");
+    let slow = spawn_get(&app, "/page?slow");
     gate.arrival().await;
     for (method, uri) in
         [(Method::GET, "/page?hit"), (Method::GET, "/page?private"), (Method::POST, "/page"), (Method::HEAD, "/page")]
@@ -278,7 +282,7 @@ async fn d12_a_place_is_given_back_however_the_fetch_ends() {
     };
     let app = page(minute(&cache.with_max_fetches(1)), handler);
     for end in ["panics", "private", "streams", "slow", "queues"] {
-        let asked = ask(&app, &format!("/page?{end}"));
+        let asked = spawn_get(&app, &format!("/page?{end}"));
         if end == "slow" {
             settled().await;
             asked.abort();
@@ -296,10 +300,10 @@ async fn d12_a_place_is_given_back_however_the_fetch_ends() {
 async fn d12_a_request_that_leaves_the_queue_does_not_run() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_fetches(1)), gated(&gate, &runs));
-    let first = ask(&app, "/page?1");
+    let first = spawn_get(&app, "/page?1");
     gate.arrival().await;
-    let queued: Vec<_> = (0..10).map(|number| ask(&app, &format!("/page?left-{number}"))).collect();
-    let last = ask(&app, "/page?last");
+    let queued: Vec<_> = (0..10).map(|number| spawn_get(&app, &format!("/page?left-{number}"))).collect();
+    let last = spawn_get(&app, "/page?last");
     settled().await;
     queued.iter().for_each(tokio::task::JoinHandle::abort);
     settled().await;
@@ -314,9 +318,9 @@ async fn d12_a_request_that_leaves_the_queue_does_not_run() {
 async fn d12_who_waits_for_a_request_that_leaves_the_queue_takes_its_turn() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_fetches(1)), gated(&gate, &runs));
-    let first = ask(&app, "/page?1");
+    let first = spawn_get(&app, "/page?1");
     gate.arrival().await;
-    let leaves = ask(&app, "/page?2");
+    let leaves = spawn_get(&app, "/page?2");
     let waiting = ask_times(5, &app, "/page?2");
     settled().await;
     leaves.abort();

@@ -24,8 +24,10 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use tracing::{Event, Instrument as _, Metadata, Subscriber, info_span, span};
 use tracing_core::span::Current;
 
-use super::{answers, ask, ask_times, settled};
-use crate::support::{ChannelBody, Gate, MINUTE, Runs, cache, get, minute, numbered, page, read, request};
+use super::{answers, ask_times};
+use crate::support::{
+    ChannelBody, Gate, MINUTE, Runs, cache, get, minute, numbered, page, paused::settled, read, request, spawn_get,
+};
 
 // Shutdown.
 
@@ -56,7 +58,7 @@ fn a_runtime_with_fetches_under_way_ends_and_leaves_nobody_waiting() {
             get(&app, "/page?stale").await;
             clock.advance(MINUTE);
             assert!(get(&app, "/page?stale").await.is_hit());
-            let leaves = ask(&app, "/page?left");
+            let leaves = spawn_get(&app, "/page?left");
             for _ in 0..2 {
                 gate.arrival().await;
             }
@@ -99,7 +101,7 @@ fn who_waits_in_another_runtime_for_a_fetch_that_ended_with_its_own_fetches_anew
         };
         let app = page(minute(&cache).wait_limit(100 * MINUTE), handler);
         runtime.block_on(async {
-            drop(ask(&app, "/page"));
+            drop(spawn_get(&app, "/page"));
             gate.arrival().await;
         });
         let other = Builder::new_current_thread().enable_all().build().unwrap();

@@ -3,8 +3,8 @@
 use http::HeaderValue;
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 
-use super::origin::{PROFILES, Profile, Reply, Site, Strict, controlled, date, fresh, ok, reply, settled};
-use crate::support::{Answer, request};
+use super::origin::{PROFILES, Profile, Reply, Site, Strict, controlled, date, fresh, ok, reply};
+use crate::support::{Answer, paused::settled, request};
 
 impl Profile {
     /// A site that sends `Cache-Status`.

@@ -5,9 +5,9 @@ use std::{env::current_exe, process::Command, time::Duration};
 use larder::{Forward, Reason};
 
 use super::origin::{
-    Default, NONE, PROFILES, Profile, Reply, Strict, controlled, date, fresh, gone, is_reused, ok, reply, reused, settled,
+    Default, NONE, PROFILES, Profile, Reply, Strict, controlled, date, fresh, gone, is_reused, ok, reply, reused,
 };
-use crate::support::{MINUTE, request};
+use crate::support::{MINUTE, paused::settled, request};
 
 const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;

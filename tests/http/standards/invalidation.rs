@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use super::origin::{PROFILES, Strict, controlled, fresh, gone, reply, settled};
-use crate::support::{MINUTE, request};
+use super::origin::{PROFILES, Strict, controlled, fresh, gone, reply};
+use crate::support::{MINUTE, paused::settled, request};
 
 const UNSAFE: [&str; 7] = ["POST", "PUT", "PATCH", "DELETE", "M-SEARCH", "FROB", "PURGE"];
 

@@ -293,8 +293,3 @@ impl Service<Request> for Origin {
         ready(reply.answer(&method, script.requests.len()))
     }
 }
-
-/// Waits until all tasks in the background are done; tokio's clock is paused, so that it takes no time.
-pub(crate) async fn settled() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}

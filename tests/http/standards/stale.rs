@@ -2,8 +2,8 @@
 
 use larder::{CacheLayer, Reason};
 
-use super::origin::{PROFILES, Profile, Reply, Site, Strict, controlled, fresh, gone, reply, settled};
-use crate::support::{MINUTE, request};
+use super::origin::{PROFILES, Profile, Reply, Site, Strict, controlled, fresh, gone, reply};
+use crate::support::{MINUTE, paused::settled, request};
 
 /// A site whose first reply was fresh for 10 seconds and is 15 seconds old.
 async fn stale_site(profile: Profile, replies: impl IntoIterator<Item = Reply>) -> Site {
