@@ -39,13 +39,16 @@ mod redis {
     };
 
     use larder::{
-        Memory, Redis, RedisBuilder, Tiered,
+        Memory, Redis, Tiered,
         backend::{Backend, Tag},
         conformance::Suite,
     };
     use redis::{Client, aio::ConnectionManager, cmd};
 
-    use crate::servers::redis as servers;
+    use crate::{redis::support::topology::within, servers::redis as servers};
+
+    /// No case is about a time limit.
+    const LIMIT: Duration = Duration::from_secs(20);
 
     #[tokio::test(flavor = "multi_thread")]
     async fn single() {
@@ -71,7 +74,7 @@ mod redis {
         let server = servers::Redis::start();
         let url = &server.url();
         let connect = move || async move {
-            patient().from_connection(ConnectionManager::new(Client::open(url.as_str()).unwrap()).await.unwrap())
+            within(LIMIT).from_connection(ConnectionManager::new(Client::open(url.as_str()).unwrap()).await.unwrap())
         };
         suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
     }
@@ -102,7 +105,7 @@ mod redis {
         let cases = &AtomicU64::new(0);
         Suite::new(move || async move {
             let namespace = format!("case-{}", cases.fetch_add(1, Ordering::Relaxed));
-            let redis = patient().namespace(&namespace).connect(url).await.unwrap();
+            let redis = within(LIMIT).namespace(&namespace).connect(url).await.unwrap();
             Tiered::new(Memory::new(64 << 20), redis).lease(Duration::from_millis(200))
         })
         .keeps_bodies_up_to(1 << 20)
@@ -135,15 +138,9 @@ mod redis {
         .lose_with(move |_| async move { empty() })
     }
 
-    /// On a busy machine, the limits of every day would make a case fail that is about something else.
-    fn patient() -> RedisBuilder {
-        let limit = Duration::from_secs(20);
-        Redis::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit).connect_timeout(limit)
-    }
-
     /// A node that has found its servers, which may take more than a read may.
     async fn connected(url: &str) -> Redis {
-        let redis = patient().connect(url).await.unwrap();
+        let redis = within(LIMIT).connect(url).await.unwrap();
         while redis.is_suspended() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -4,14 +4,21 @@
 //! which one it is about; all others hold for both.
 
 mod cache_status;
+mod dictionaries;
+mod digests;
 mod freshness;
+mod groups;
+mod immutable;
 mod invalidation;
+mod no_vary_search;
 mod origin;
-mod others;
 mod page;
 mod profiles;
+mod query_method;
 mod reuse;
+mod semantics;
 mod stale;
 mod storing;
+mod targeted_fields;
 mod validation;
 mod vary;

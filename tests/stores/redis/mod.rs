@@ -15,7 +15,7 @@ mod records;
 mod reshards;
 mod returns;
 mod runtimes;
-mod support;
+pub(crate) mod support;
 mod tiers;
 #[cfg(feature = "redis-tls")]
 mod tls;

@@ -193,9 +193,13 @@ pub(crate) async fn manager(url: &str) -> ConnectionManager {
     ConnectionManager::new_with_config(Client::open(url).unwrap(), config).await.unwrap()
 }
 
-/// On a busy machine, the limits of every day would make a test of something else fail.
+/// Time limits that a busy machine does not exceed.
 pub(crate) fn patient() -> RedisBuilder {
-    let limit = Duration::from_secs(10);
+    within(Duration::from_secs(10))
+}
+
+/// A store that gives up after `limit`.
+pub(crate) fn within(limit: Duration) -> RedisBuilder {
     Redis::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit).connect_timeout(limit)
 }
 
