@@ -9,7 +9,7 @@ use super::placement::post;
 use crate::support::{Runs, cache, get, minute, numbered_with, page, request};
 
 #[tokio::test]
-async fn the_status_of_the_cache_is_a_header_only_where_it_is_asked_for() {
+async fn cache_status_is_sent_only_if_the_route_enables_it() {
     for (layer, sent) in [(minute(&cache().0), false), (minute(&cache().0).status_header(true), true)] {
         let app = Router::new().route("/page", post().layer(layer));
         for (method, lines) in [
@@ -28,7 +28,7 @@ async fn the_status_of_the_cache_is_a_header_only_where_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_status_of_the_cache_follows_those_of_caches_before_it() {
+async fn cache_status_follows_the_members_of_upstream_caches() {
     let handler = numbered_with(&Runs::default(), &[("cache-status", "origin; hit")]);
     let app = page(minute(&cache().0).status_header(true), handler);
     get(&app, "/page").await;

@@ -7,7 +7,7 @@ use larder::Cache;
 use crate::support::{Runs, cache, get, minute, numbered, page};
 
 #[tokio::test]
-async fn a_handler_that_returns_an_error_of_the_cache_answers_503_without_details() {
+async fn cache_error_in_a_handler_answers_503_without_details() {
     let cache = cache().0;
     let handler = move || async move { cache.invalidate_tags([""]).await.map(|_| StatusCode::NO_CONTENT) };
     let answer = get(&Router::new().route("/page", routing::get(handler)), "/page").await;
@@ -15,7 +15,7 @@ async fn a_handler_that_returns_an_error_of_the_cache_answers_503_without_detail
 }
 
 #[tokio::test]
-async fn a_store_is_named_by_a_url() {
+async fn url_selects_the_store() {
     for url in ["memory:64mb", "memory:1GB", "memory:65536", "memory:64kib", "memory:100000b"] {
         let cache = Cache::connect(url).await.unwrap();
         let app = page(minute(&cache), numbered(&Runs::default()));
@@ -25,7 +25,7 @@ async fn a_store_is_named_by_a_url() {
 }
 
 #[tokio::test]
-async fn a_url_that_names_no_store_says_what_to_write_instead() {
+async fn invalid_store_url_names_a_valid_form() {
     for (url, hint) in [
         ("", "memory:64mb"),
         ("64mb", "memory:64mb"),

@@ -81,7 +81,7 @@ fn bodies_with_trailers() -> [(&'static str, Body); 2] {
 }
 
 #[tokio::test]
-async fn trailers_arrive_and_a_response_with_trailers_is_not_stored_without_them() {
+async fn response_with_trailers_is_forwarded_and_not_stored() {
     for (name, body) in bodies_with_trailers() {
         let (second, arrived) = with_trailers(Response::builder(), body).await;
         assert_eq!((arrived, second.text()), (true, "later"), "{name}");
@@ -90,7 +90,7 @@ async fn trailers_arrive_and_a_response_with_trailers_is_not_stored_without_them
 
 // HTTP/2 allows both a length and trailers.
 #[tokio::test]
-async fn trailers_after_a_body_of_stated_length_arrive_too() {
+async fn trailers_after_a_body_of_known_length_are_forwarded() {
     for (name, body) in bodies_with_trailers() {
         let (_, arrived) = with_trailers(Response::builder().header("content-length", 4), body).await;
         assert!(arrived, "{name}");
@@ -98,7 +98,7 @@ async fn trailers_after_a_body_of_stated_length_arrive_too() {
 }
 
 #[tokio::test]
-async fn a_response_that_announces_trailers_is_not_stored_without_them() {
+async fn response_that_announces_trailers_is_not_stored() {
     for (name, body) in bodies_with_trailers() {
         let head = Response::builder().header("content-length", 4).header("trailer", "x-checksum");
         let (second, _) = with_trailers(head, body).await;

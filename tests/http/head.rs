@@ -37,7 +37,7 @@ async fn a_head_request_to_a_get_route_does_not_empty_the_page() {
 }
 
 #[tokio::test]
-async fn neither_a_part_nor_an_unchanged_is_ever_stored() {
+async fn no_206_or_304_is_stored() {
     for status in [StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED] {
         let handler = answering(move |parts| match field(parts, "x-whole") {
             "" => (status, [("cache-control", "public, max-age=60")], "").into_response(),
@@ -50,7 +50,7 @@ async fn neither_a_part_nor_an_unchanged_is_ever_stored() {
 }
 
 #[tokio::test]
-async fn a_clients_condition_does_not_store_an_unchanged() {
+async fn a_304_to_a_clients_condition_is_not_stored() {
     let handler = answering(|parts| match parts.headers.get("if-none-match") {
         Some(_) => StatusCode::NOT_MODIFIED.into_response(),
         None => ([("etag", "\"1\"")], "page").into_response(),

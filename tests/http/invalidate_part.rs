@@ -16,7 +16,7 @@ fn asking(cache: &Cache, status: StatusCode, asked: impl Fn() -> Invalidate + Cl
 }
 
 #[tokio::test]
-async fn what_a_response_asks_for_is_invalidated_before_it_leaves_whatever_the_method() {
+async fn invalidate_part_takes_effect_before_the_response_leaves() {
     type Ask = fn() -> Invalidate;
     let ways: [(&str, Ask); 7] = [
         ("tags", || Invalidate::tags(["posts"])),
@@ -48,7 +48,7 @@ async fn what_a_response_asks_for_is_invalidated_before_it_leaves_whatever_the_m
 }
 
 #[tokio::test]
-async fn a_response_that_failed_asks_in_vain() {
+async fn failed_response_invalidates_nothing() {
     for method in [Method::POST, Method::GET] {
         let app = asking(&cache().0, StatusCode::NOT_FOUND, || Invalidate::clear().and(Invalidate::tags(["posts"])));
         get(&app, "/page").await;
@@ -78,7 +78,7 @@ async fn a_hit_does_not_invalidate_again() {
 }
 
 #[tokio::test]
-async fn a_tag_or_uri_that_is_none_stops_no_other_invalidation() {
+async fn invalid_tag_or_uri_does_not_stop_other_invalidations() {
     type Ask = fn() -> Invalidate;
     let unusable: [(&str, Ask); 3] = [
         ("empty tag", || Invalidate::tags(["", "posts"])),
@@ -104,7 +104,7 @@ async fn a_tag_or_uri_that_is_none_stops_no_other_invalidation() {
 }
 
 #[tokio::test]
-async fn what_is_expired_softly_is_stale_and_the_handler_runs_again() {
+async fn soft_expiry_makes_the_handler_run_again() {
     let (cache, _) = cache();
     let app = page(minute(&cache).tags(["posts"]), numbered(&Runs::default()));
     get(&app, "/page").await;
@@ -125,7 +125,7 @@ async fn a_soft_expiry_does_not_soften_an_invalidation() {
 }
 
 #[tokio::test]
-async fn a_uri_that_is_none_invalidates_nothing_and_says_so() {
+async fn invalid_uri_invalidates_nothing_and_is_an_error() {
     let (cache, _) = cache();
     let app = page(minute(&cache), numbered(&Runs::default()));
     get(&app, "/page").await;

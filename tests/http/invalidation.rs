@@ -51,7 +51,7 @@ fn gated(cache: &Cache, gate: &Gate) -> Router {
 }
 
 #[tokio::test]
-async fn what_a_handler_read_before_an_invalidation_is_not_served_after_it() {
+async fn response_computed_before_an_invalidation_is_not_served_after_it() {
     for way in WAYS {
         let ((cache, _), gate) = (cache(), Gate::closed());
         let app = gated(&cache, &gate);
@@ -68,7 +68,7 @@ async fn what_a_handler_read_before_an_invalidation_is_not_served_after_it() {
 }
 
 #[tokio::test]
-async fn a_request_that_begins_after_an_invalidation_does_not_join_an_older_fetch() {
+async fn request_after_an_invalidation_does_not_join_an_older_fetch() {
     for way in WAYS {
         let ((cache, _), gate) = (cache(), Gate::closed());
         let app = gated(&cache, &gate);
@@ -85,7 +85,7 @@ async fn a_request_that_begins_after_an_invalidation_does_not_join_an_older_fetc
 }
 
 #[tokio::test]
-async fn an_older_fetch_that_ends_late_does_not_push_out_what_a_newer_one_stored() {
+async fn late_older_fetch_does_not_replace_a_newer_entry() {
     for way in WAYS {
         let ((cache, _), gate) = (cache(), Gate::closed());
         let app = gated(&cache, &gate);
@@ -102,7 +102,7 @@ async fn an_older_fetch_that_ends_late_does_not_push_out_what_a_newer_one_stored
 }
 
 #[tokio::test]
-async fn what_streams_across_an_invalidation_is_not_served_after_it() {
+async fn body_streamed_across_an_invalidation_is_not_served_after_it() {
     for way in WAYS {
         let (cache, _) = cache();
         let (frames, body) = ChannelBody::new();
@@ -121,7 +121,7 @@ async fn what_streams_across_an_invalidation_is_not_served_after_it() {
 }
 
 #[tokio::test]
-async fn what_a_handler_read_before_a_post_is_not_served_after_it() {
+async fn response_computed_before_a_post_is_not_served_after_it() {
     let ((cache, _), gate) = (cache(), Gate::closed());
     let (runs, door) = (Runs::default(), gate.clone());
     let show = move || async move {

@@ -142,7 +142,7 @@ async fn a_part_of_the_routes_own_selects_the_response_or_declines() {
 }
 
 #[tokio::test]
-async fn a_normal_form_of_the_language_serves_all_who_mean_the_same() {
+async fn normalizer_shares_a_response_among_equal_languages() {
     let languages = LanguageMatcher::new(["en", "de", "pt-BR"]);
     let matcher = languages.clone();
     let handler = answering(move |parts| {

@@ -34,7 +34,7 @@ async fn a_responses_own_lifetime_is_obeyed() {
 }
 
 #[tokio::test]
-async fn what_is_stale_already_is_not_stored() {
+async fn response_stale_on_arrival_is_not_stored() {
     for lines in [
         &[("cache-control", "max-age=0")][..],
         &[("expires", "0")],
@@ -59,7 +59,7 @@ async fn an_age_from_upstream_counts_on() {
 }
 
 #[tokio::test]
-async fn the_routes_limit_is_above_what_responses_say() {
+async fn max_ttl_limits_the_lifetime_of_a_response() {
     let (cache, clock) = cache();
     let handler = numbered_with(&Runs::default(), &[("cache-control", "max-age=60")]);
     let app = page(cache.layer().max_ttl(5 * SECOND), handler);
@@ -89,7 +89,7 @@ async fn a_ttl_is_not_cut_to_whole_seconds() {
 }
 
 #[tokio::test]
-async fn a_handlers_policy_goes_before_its_header_and_its_route_but_not_before_a_veto() {
+async fn handler_policy_overrides_header_and_route_but_no_veto() {
     let second = Duration::from_secs(1);
     let policies = [
         (CacheDirective::ttl(5 * second), &[][..], Ok(5 * second)),
@@ -118,7 +118,7 @@ async fn a_handlers_policy_goes_before_its_header_and_its_route_but_not_before_a
 }
 
 #[tokio::test]
-async fn larder_cache_control_goes_before_cache_control() {
+async fn larder_cache_control_overrides_cache_control() {
     for (targeted, plain, stored) in [
         ("max-age=60", "no-store", true),
         ("max-age=60", "private", true),
@@ -138,7 +138,7 @@ async fn larder_cache_control_goes_before_cache_control() {
 }
 
 #[tokio::test]
-async fn a_larder_cache_control_that_cannot_be_read_is_ignored() {
+async fn invalid_larder_cache_control_is_ignored() {
     let mut stored = Vec::new();
     for targeted in ["\"", ";;;", "max-age=60,", "max-age=60, NO", "=", "max-age==60", "max-age=60 public", "()"] {
         let lines = [("larder-cache-control", targeted), ("cache-control", "no-store")];

@@ -124,7 +124,7 @@ async fn a_panic_that_is_caught_further_out_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_its_handler_runs_hangs_nobody() {
+async fn client_that_leaves_blocks_no_other_client() {
     let ((cache, _), gate) = (cache(), Gate::closed());
     let door = gate.clone();
     let app = page(minute(&cache), move || async move {
@@ -144,7 +144,7 @@ async fn a_client_that_leaves_while_its_handler_runs_hangs_nobody() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_hangs_nobody_and_leaves_nothing() {
+async fn handler_that_panics_blocks_no_client_and_stores_nothing() {
     let runs = Runs::default();
     let handler = answering(move |_| match runs.begin() {
         1 => panic!("the first one does"),

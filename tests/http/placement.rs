@@ -73,7 +73,7 @@ async fn captures_name_tags_wherever_the_route_is_known() {
 }
 
 #[tokio::test]
-async fn where_no_route_is_known_what_needs_a_capture_is_served_and_not_stored() {
+async fn response_whose_capture_is_unknown_is_served_and_not_stored() {
     let placements = placements(|| minute(&cache().0).tags(["post:{id}"]));
     for (place, app) in placements.into_iter().skip(7) {
         let answer = get(&app, "/posts/1").await;
@@ -94,7 +94,7 @@ async fn captures_of_every_nested_router_name_tags_decoded() {
 }
 
 #[tokio::test]
-async fn a_fallback_is_cached_only_by_a_layer_that_stands_around_it() {
+async fn fallback_is_cached_only_by_a_layer_around_it() {
     let (cache, _) = cache();
     let fallback = || numbered(&Runs::default());
     let inside = posts(post()).layer(minute(&cache)).fallback(fallback());
@@ -118,7 +118,7 @@ async fn a_write_in_a_nested_router_invalidates_the_url_that_its_clients_know() 
 }
 
 #[tokio::test]
-async fn a_layer_around_a_tagged_one_keeps_what_its_tags_promise() {
+async fn outer_layer_respects_the_tags_of_an_inner_one() {
     let (cache, _) = cache();
     let app = page(minute(&cache).tags(["posts"]), numbered(&Runs::default())).layer(minute(&cache));
     get(&app, "/page").await;
@@ -127,7 +127,7 @@ async fn a_layer_around_a_tagged_one_keeps_what_its_tags_promise() {
 }
 
 #[tokio::test]
-async fn a_layer_with_other_keys_around_a_tagged_one_keeps_what_its_tags_promise() {
+async fn outer_layer_with_other_keys_respects_inner_tags() {
     let (cache, _) = cache();
     let app = page(minute(&cache).tags(["posts"]), numbered(&Runs::default())).layer(minute(&cache).sort_query(true));
     get(&app, "/page").await;
@@ -136,7 +136,7 @@ async fn a_layer_with_other_keys_around_a_tagged_one_keeps_what_its_tags_promise
 }
 
 #[tokio::test]
-async fn what_a_handler_keeps_from_larder_is_kept_from_an_outer_layer_too() {
+async fn larder_cache_control_reaches_an_outer_layer() {
     let (cache, _) = cache();
     let handler = numbered_with(&Runs::default(), &[("larder-cache-control", "no-store"), ("cache-control", "max-age=60")]);
     let app = page(minute(&cache), handler).layer(minute(&cache));
@@ -145,7 +145,7 @@ async fn what_a_handler_keeps_from_larder_is_kept_from_an_outer_layer_too() {
 }
 
 #[tokio::test]
-async fn what_an_inner_layer_cannot_tag_an_outer_one_does_not_store_untagged() {
+async fn outer_layer_does_not_store_a_response_with_missing_inner_tags() {
     let (cache, _) = cache();
     let app = page(minute(&cache).tags(["post:{slug}"]), numbered(&Runs::default())).layer(minute(&cache));
     get(&app, "/page").await;
@@ -153,7 +153,7 @@ async fn what_an_inner_layer_cannot_tag_an_outer_one_does_not_store_untagged() {
 }
 
 #[tokio::test]
-async fn an_invalidation_inside_two_layers_is_carried_out() {
+async fn invalidation_inside_two_layers_takes_effect() {
     let (cache, _) = cache();
     let write = routing::post(|| async { Invalidate::tags(["posts"]) }).layer(minute(&cache));
     let app = page(minute(&cache).tags(["posts"]), numbered(&Runs::default()))

@@ -24,7 +24,7 @@ async fn keeps(layer: CacheLayer, status: StatusCode) -> bool {
 }
 
 #[tokio::test]
-async fn the_ttl_of_a_route_is_for_final_successes_alone() {
+async fn route_ttl_applies_to_final_successes_only() {
     let kept = [200, 203, 301, 308];
     for status in [200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 304, 307, 308, 400, 404, 405, 410, 414, 451, 500, 501] {
         let status = StatusCode::from_u16(status).unwrap();
@@ -33,7 +33,7 @@ async fn the_ttl_of_a_route_is_for_final_successes_alone() {
 }
 
 #[tokio::test]
-async fn a_negative_ttl_is_for_what_is_not_there() {
+async fn negative_ttl_applies_to_404_and_410() {
     for (status, kept) in [(404, true), (410, true), (200, false), (400, false), (500, false), (204, false)] {
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(keeps(cache().0.layer().negative_ttl(MINUTE), status).await, kept, "{status}");
@@ -67,7 +67,7 @@ async fn store_if_sees_the_head_and_the_length() {
 }
 
 #[tokio::test]
-async fn store_if_is_not_asked_about_what_may_not_be_stored_anyway() {
+async fn store_if_is_not_called_for_an_unstorable_response() {
     let asked = Runs::default();
     let count = asked.clone();
     let layer = minute(&cache().0).store_if(move |_, _| count.begin() > 0);
@@ -77,7 +77,7 @@ async fn store_if_is_not_asked_about_what_may_not_be_stored_anyway() {
 }
 
 #[tokio::test]
-async fn a_private_response_is_not_stored_whatever_else_it_says() {
+async fn private_response_is_never_stored() {
     let (private, ttl) = (CacheDirective::private(), CacheDirective::ttl(MINUTE));
     for (first, second) in [(private, ttl), (ttl, private), (private, CacheDirective::no_store())] {
         let app = page(minute(&cache().0), move || async move {

@@ -76,7 +76,7 @@ async fn a_streamed_response_is_stored_before_its_client_sees_the_end() {
 }
 
 #[tokio::test]
-async fn a_streamed_response_of_known_length_is_stored_before_its_last_byte_has_left() {
+async fn stream_of_known_length_is_stored_before_its_last_byte_leaves() {
     let (frames, body) = ChannelBody::new();
     let stream = first_streams(body);
     let app = page(minute(&cache().0), move || async move { ([("content-length", "8")], stream().into_inner()) });
@@ -89,7 +89,7 @@ async fn a_streamed_response_of_known_length_is_stored_before_its_last_byte_has_
 }
 
 #[tokio::test]
-async fn a_body_whose_client_left_half_way_is_not_stored_as_a_whole() {
+async fn body_whose_client_left_halfway_is_not_stored() {
     let (frames, body) = ChannelBody::new();
     let app = page(minute(&cache().0), first_streams(body));
     let mut body = app.clone().oneshot(request(Method::GET, "/page", &[])).await.unwrap().into_body();
@@ -100,7 +100,7 @@ async fn a_body_whose_client_left_half_way_is_not_stored_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_not_stored_as_a_whole() {
+async fn body_that_breaks_off_is_not_stored() {
     let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let handler = answering(move |_| {
         if !first.swap(false, std::sync::atomic::Ordering::SeqCst) {

@@ -82,7 +82,7 @@ async fn a_write_handler_invalidates_by_tag_through_state() {
 }
 
 #[tokio::test]
-async fn tags_that_only_the_handler_knows_invalidate_too() {
+async fn handlers_own_tags_invalidate_too() {
     let app = blog(cache().0);
     for uri in ["/posts/1", "/posts/2", "/posts/3"] {
         get(&app, uri).await;
@@ -137,7 +137,7 @@ async fn a_handler_that_says_unchanged_makes_the_stored_response_fresh_again() {
 }
 
 #[tokio::test]
-async fn a_body_gets_an_entity_tag_where_the_route_asks_for_it() {
+async fn auto_etag_adds_an_entity_tag() {
     let app = Router::new().route("/posts", routing::get(|| async { "posts" }).layer(minute(&cache().0).auto_etag(true)));
     let first = get(&app, "/posts").await;
     let etag = first.header("etag").unwrap();

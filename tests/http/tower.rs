@@ -123,7 +123,7 @@ async fn an_error_of_the_inner_service_passes_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn the_layer_wraps_a_whole_router_whose_body_is_not_sync() {
+async fn layer_wraps_a_whole_router() {
     fn is_a_router(_: &Router) {}
     let app = Router::new().route("/page", routing::get(|| async { "page" })).layer(minute(&cache().0));
     is_a_router(&app);
@@ -132,7 +132,7 @@ async fn the_layer_wraps_a_whole_router_whose_body_is_not_sync() {
 }
 
 #[tokio::test]
-async fn one_store_stands_behind_every_layer_of_a_cache() {
+async fn layers_of_a_cache_share_one_store() {
     let (cache, _) = cache();
     let runs = Runs::default();
     let first = page(cache.layer().ttl(MINUTE), numbered(&runs));

@@ -223,7 +223,7 @@ async fn body_that_turns_out_to_have_content_bypasses_and_comes_whole() {
 }
 
 #[tokio::test]
-async fn http2_get_that_ends_in_an_empty_data_frame_is_cached_and_one_with_content_is_not() {
+async fn http2_get_with_an_empty_data_frame_is_cached_and_with_content_bypasses() {
     let layer = minute(&cache()).status_header(true);
     let address = serve(site(routing::get(|body: Bytes| async { body }).layer(layer))).await;
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();

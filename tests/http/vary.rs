@@ -20,7 +20,7 @@ async fn two_languages_of_a_page_do_not_evict_each_other() {
 }
 
 #[tokio::test]
-async fn a_page_that_begins_or_ceases_to_vary_is_never_given_to_the_wrong_request() {
+async fn response_that_changes_its_vary_never_answers_the_wrong_request() {
     let (cache, clock) = cache();
     let handler = answering(|parts| match field(parts, "accept-language") {
         "" => ([("vary", "accept-encoding")], "default".to_owned()),
@@ -53,7 +53,7 @@ async fn a_compressed_body_keeps_its_content_encoding() {
 }
 
 #[tokio::test]
-async fn wishes_for_a_coding_share_a_response_only_if_they_mean_the_same() {
+async fn accept_encodings_share_a_response_only_with_equal_meaning() {
     let handler = answering(|parts| (fields(&[("vary", "accept-encoding")]), field(parts, "accept-encoding").to_owned()));
     let mut mixed = Vec::new();
     for (first, second) in [

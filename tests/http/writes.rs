@@ -39,7 +39,7 @@ async fn every_write_reaches_the_handler() {
 }
 
 #[tokio::test]
-async fn a_safe_method_other_than_get_and_head_is_neither_answered_from_the_cache_nor_invalidates() {
+async fn other_safe_methods_bypass_and_invalidate_nothing() {
     for method in [Method::OPTIONS, Method::TRACE, Method::from_bytes(b"QUERY").unwrap()] {
         let app = Router::new().route("/page", routing::any(numbered(&Runs::default())).layer(minute(&cache().0)));
         get(&app, "/page").await;

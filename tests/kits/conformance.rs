@@ -429,7 +429,7 @@ async fn a_backend_without_a_flaw_passes_every_case() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_tried_is_named() {
+async fn skipped_cases_are_named() {
     let report = Suite::new(|| async { Shelf::new(Flaw::None) }).run().await;
     let skipped: Vec<_> = report.skipped().map(larder::conformance::Outcome::case).collect();
     assert_eq!(skipped, ["expiry", "corrupt", "evicted", "amnesia", "peer"]);
@@ -492,6 +492,6 @@ async fn every_flaw_is_noticed_by_name() {
 
 #[tokio::test]
 #[should_panic(expected = "FAILED late-store: what was fetched before an invalidation and stored after it is not found")]
-async fn a_failure_is_told_with_its_case() {
+async fn failure_is_reported_with_its_case() {
     suite(Flaw::ReStamps).only(["late-store"]).run().await.assert();
 }

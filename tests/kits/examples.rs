@@ -111,7 +111,7 @@ async fn upstream() -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reverse_proxy_caches_what_its_upstream_allows() {
+async fn reverse_proxy_caches_as_its_upstream_allows() {
     let upstream = format!("http://{}", upstream().await);
     for profile in ["default", "strict"] {
         let proxy = Example::start("reverse_proxy", &["--listen", "127.0.0.1:0", "--upstream", &upstream, "--profile", profile]);
@@ -167,7 +167,7 @@ async fn proxy_before_attentive_upstream() -> Example {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reverse_proxy_stores_nothing_under_a_host_that_the_upstream_did_not_get() {
+async fn reverse_proxy_stores_nothing_under_a_host_unknown_to_the_upstream() {
     let proxy = proxy_before_attentive_upstream().await;
     raw(&proxy, "GET /page HTTP/1.1\r\nHost: victim.example\r\nConnection: close, Host\r\n\r\n").await;
     let victim = raw(&proxy, "GET /page HTTP/1.1\r\nHost: victim.example\r\nConnection: close\r\n\r\n").await;
@@ -175,7 +175,7 @@ async fn reverse_proxy_stores_nothing_under_a_host_that_the_upstream_did_not_get
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reverse_proxy_stores_nothing_under_a_language_that_the_upstream_did_not_get() {
+async fn reverse_proxy_stores_nothing_under_a_language_unknown_to_the_upstream() {
     let proxy = proxy_before_attentive_upstream().await;
     let with = |connection: &str| {
         format!("GET /page HTTP/1.1\r\nHost: a.example\r\nAccept-Language: de\r\nConnection: {connection}\r\n\r\n")

@@ -192,7 +192,7 @@ async fn probe_finds_a_canary_in_a_header_field() {
 }
 
 #[tokio::test]
-async fn probe_finds_a_cookie_that_the_layer_was_told_to_ignore() {
+async fn probe_finds_an_ignored_cookie() {
     let greeting = |headers: &HeaderMap, _: &Uri| format!("hello {}", field(headers, "cookie"));
     let report = Probe::new(page(|layer| layer.ignore_cookies(true), greeting)).get("/page").cookie("own").run().await;
     assert!(sent(&report).is_superset(&names(&["the cookie lang", "the cookie own"])), "{report}");
@@ -267,7 +267,7 @@ fn reporting(cache: Cache) -> Router {
 }
 
 #[tokio::test]
-async fn probe_finds_a_field_that_only_its_user_knows() {
+async fn probe_finds_a_field_that_its_user_adds() {
     let reflecting = |headers: &HeaderMap, _: &Uri| field(headers, "x-our-own").to_owned();
     Probe::new(page(|layer| layer, reflecting)).get("/page").run().await.assert();
     let report = Probe::new(page(|layer| layer, reflecting)).get("/page").field("x-our-own").run().await;
@@ -306,7 +306,7 @@ const SAFE_FIELDS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn w1_a_page_that_says_all_it_is_sent_is_found_out_by_every_field_that_the_key_leaves_out() {
+async fn w1_probe_finds_every_reflected_field_outside_the_key() {
     let echo = |headers: &HeaderMap, uri: &Uri| {
         let lines = headers.iter().map(|(name, value)| format!("{name}: {}\n", value.as_bytes().escape_ascii()));
         format!("{uri}\n{}", lines.collect::<String>())

@@ -143,7 +143,7 @@ fn an_entry_takes_at_most_one_and_a_half_kibibytes_over_its_body() {
 }
 
 #[test]
-fn what_an_entry_is_thought_to_take_is_what_it_takes() {
+fn estimated_size_of_an_entry_is_its_real_size() {
     let _alone = ALONE.blocking_lock();
     let check = |overhead: Overhead| {
         println!("{overhead:?}");

@@ -144,7 +144,7 @@ async fn d7_a_route_that_never_looks_at_credentials_can_say_so() {
 }
 
 #[tokio::test]
-async fn d7_a_request_that_bypasses_leaves_what_is_stored() {
+async fn d7_bypassing_request_leaves_the_entry() {
     let app = page(minute(&cache().0), numbered(&Runs::default()));
     get(&app, "/page").await;
     for line in [("authorization", "x"), ("cookie", "x=1"), ("x-original-url", "/"), ("content-length", "1"), ("upgrade", "h2c")]
@@ -155,7 +155,7 @@ async fn d7_a_request_that_bypasses_leaves_what_is_stored() {
 }
 
 #[tokio::test]
-async fn d11_one_range_is_served_and_any_abuse_answered_with_the_whole_or_nothing() {
+async fn d11_abusive_ranges_get_the_whole_body_or_416() {
     let app = page(minute(&cache().0), || async { "0123456789" });
     get(&app, "/page").await;
     let many = format!("bytes={}", vec!["0-"; 1000].join(","));

@@ -35,7 +35,7 @@ async fn p1_response_to_an_anonymous_request_does_not_answer_an_authorized_one()
 }
 
 #[tokio::test]
-async fn p1_only_what_says_that_it_may_be_shared_answers_authorized_requests() {
+async fn p1_authorized_requests_use_only_explicitly_shared_responses() {
     for (control, shared) in [
         ("public", true),
         ("s-maxage=60", true),
@@ -94,7 +94,7 @@ async fn p3_response_to_a_request_with_a_cookie_is_not_shared() {
 }
 
 #[tokio::test]
-async fn p3_named_cookies_select_the_response_on_whatever_line_they_stand() {
+async fn p3_named_cookies_select_the_response_on_any_line() {
     let runs = Runs::default();
     let app = page(minute(&cache().0).vary_on_cookies(["sid"]), numbered(&runs));
     let ask = async |lines: &[&str]| {
@@ -128,7 +128,7 @@ async fn p3_a_named_cookie_in_an_unusual_spelling_is_not_an_absent_one() {
 }
 
 #[tokio::test]
-async fn p4_a_response_that_sets_a_cookie_is_not_stored_whatever_it_says() {
+async fn p4_response_with_set_cookie_is_never_stored() {
     for lines in [
         &[("set-cookie", "sid=1")][..],
         &[("set-cookie", "sid=1"), ("cache-control", "public, max-age=60, s-maxage=60")],
@@ -285,7 +285,7 @@ async fn p11_two_hosts_do_not_share_a_path() {
 }
 
 #[tokio::test]
-async fn p11_tenants_of_one_host_do_not_share_what_the_route_tells_apart() {
+async fn p11_key_part_separates_tenants_of_one_host() {
     let layer = minute(&cache().0).key_with("tenant", |parts| Some(parts.headers.get("x-tenant")?.to_str().ok()?.to_owned()));
     let app = page(layer, answering(|parts| format!("tenant {}", field(parts, "x-tenant"))));
     for tenant in ["a", "b", "a"] {
@@ -331,7 +331,7 @@ async fn p14_a_client_cannot_see_whether_it_was_a_hit_but_by_its_age() {
 }
 
 #[tokio::test]
-async fn p14_cache_status_is_sent_where_it_is_asked_for_and_never_holds_the_key() {
+async fn p14_cache_status_is_opt_in_and_never_has_the_key() {
     let runs = Runs::default();
     let app = page(minute(&cache().0).status_header(true), numbered(&runs));
     assert_eq!(get(&app, "/page").await.header("cache-status"), Some("larder; fwd=uri-miss; stored; ttl=60"));

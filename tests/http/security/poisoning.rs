@@ -165,7 +165,7 @@ async fn w3_a_body_that_is_not_as_long_as_it_says_is_not_stored() {
 }
 
 #[tokio::test]
-async fn w3_the_cache_does_not_claim_to_have_stored_what_it_did_not() {
+async fn w3_status_does_not_claim_stored_for_an_invalid_body() {
     let handler = answering(|_| Response::builder().header("content-length", "400").body(Body::from("page")).unwrap());
     let first = get(&page(minute(&cache().0), handler), "/page").await;
     assert_eq!((first.is_stored(), first.reason()), (false, Some(Reason::LengthMismatch)));
@@ -225,7 +225,7 @@ async fn w4_the_query_counts_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn w4_what_the_key_leaves_out_the_handler_does_not_see() {
+async fn w4_handler_does_not_see_ignored_parameters() {
     let handler = |OriginalUri(original): OriginalUri, uri: Uri| async move { format!("{original} {uri}") };
     let layer = minute(&cache().0).ignore_query(["utm_*"]);
     let nested = Router::new().route("/page", routing::get(handler).layer(layer));
@@ -380,7 +380,7 @@ async fn w7_the_absolute_form_names_the_host() {
 }
 
 #[tokio::test]
-async fn w7_a_host_that_contradicts_the_absolute_form_poisons_nobody() {
+async fn w7_host_that_contradicts_the_absolute_form_poisons_no_entry() {
     let app = page(minute(&cache().0), answering(|parts| format!("links to {}", field(parts, "host"))));
     get_with(&app, "http://example.com/page", &[("host", "canary.example")]).await;
     assert_eq!(get(&app, "/page").await.text(), "links to example.com");
@@ -544,7 +544,7 @@ async fn w15_a_response_for_every_origin_is_shared() {
 }
 
 #[tokio::test]
-async fn w16_what_describes_one_exchange_is_not_replayed() {
+async fn w16_fields_of_one_exchange_are_not_replayed() {
     const LINES: [(&str, &str); 6] = [
         ("x-request-id", "1"),
         ("x-correlation-id", "1"),
@@ -589,7 +589,7 @@ async fn w2_an_overriding_write_is_still_a_write() {
 /// A proxy between larder and the handler removes what `Connection` names (RFC 9110 §7.6.1): the handler answers another request
 /// than the one that the key was made of.
 #[tokio::test]
-async fn w1_request_whose_connection_names_its_fields_is_neither_stored_nor_answered_from_the_cache() {
+async fn w1_request_with_connection_options_bypasses() {
     let app = page(minute(&cache().0), numbered(&Runs::default()));
     for connection in ["Host", "accept-language", "keep-alive, RSC", "close,x", "\"close\""] {
         let answer = get_with(&app, "/page", &[("connection", connection)]).await;

@@ -79,7 +79,7 @@ fn site(cache: &Cache, runs: &Runs) -> Router {
 const ALICE: &[(&str, &str)] = &[("x-user", "alice@example.org"), ("cookie", "session=3141592653")];
 
 #[tokio::test]
-async fn p1_nodes_with_the_same_secret_share_what_is_stored_for_a_user() {
+async fn p1_nodes_with_the_same_secret_share_entries_of_a_user() {
     let (store, runs) = (Bytewise::new(), Runs::default());
     let [one, other] = [(); 2].map(|()| site(&Cache::new(store.clone()).with_secret("the same on all nodes"), &runs));
     assert!(get_with(&one, "/page", ALICE).await.is_stored());
@@ -142,7 +142,7 @@ async fn answer_after(change: impl Fn(&mut Vec<u8>)) -> Answer {
 }
 
 #[tokio::test]
-async fn c4_what_others_have_written_or_changed_in_the_store_is_a_miss() {
+async fn c4_foreign_or_damaged_entry_is_a_miss() {
     let miss = |answer: Answer| (answer.text().to_owned(), answer.is_stored());
     let expected = ("run 2".to_owned(), true);
     assert_eq!(miss(answer_after(|value| *value = b"{\"somebody\":\"else's\"}".to_vec()).await), expected);

@@ -63,7 +63,7 @@ fn no_revalidation(layer: CacheLayer) -> CacheLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_invalidated_is_not_served_stale_while_it_is_fetched() {
+async fn invalidated_entry_is_not_served_during_its_fetch() {
     for way in WAYS {
         for age in [Duration::ZERO, MINUTE] {
             let ((cache, clock), script) = (cache(), Script::default());
@@ -77,7 +77,7 @@ async fn what_was_invalidated_is_not_served_stale_while_it_is_fetched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_invalidated_is_not_served_when_the_handler_fails() {
+async fn invalidated_entry_is_not_served_for_a_failing_handler() {
     for way in WAYS {
         for age in [Duration::ZERO, MINUTE] {
             let ((cache, clock), script) = (cache(), Script::default());
@@ -92,7 +92,7 @@ async fn what_was_invalidated_is_not_served_when_the_handler_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_invalidated_while_the_handler_runs_is_not_served_when_it_fails() {
+async fn entry_invalidated_during_a_failing_fetch_is_not_served() {
     for way in WAYS {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         let app = lenient(&cache, &script, |layer| layer.stale_if_error(MINUTE));
@@ -110,7 +110,7 @@ async fn what_is_invalidated_while_the_handler_runs_is_not_served_when_it_fails(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_invalidated_is_not_served_when_the_handler_is_slow() {
+async fn invalidated_entry_is_not_served_for_a_slow_handler() {
     for way in WAYS {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         let app = lenient(&cache, &script, no_revalidation);
@@ -132,7 +132,7 @@ async fn what_was_invalidated_is_not_served_when_the_handler_is_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_refresh_brings_from_before_an_invalidation_is_dead() {
+async fn refresh_begun_before_an_invalidation_is_rejected() {
     for way in WAYS {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         let app = lenient(&cache, &script, every_window);
@@ -151,7 +151,7 @@ async fn what_a_refresh_brings_from_before_an_invalidation_is_dead() {
 
 /// Nor does anybody wait for it.
 #[tokio::test(start_paused = true)]
-async fn who_comes_after_an_invalidation_does_not_wait_for_an_older_refresh() {
+async fn request_after_an_invalidation_does_not_join_an_older_refresh() {
     for way in WAYS {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         let app = lenient(&cache, &script, every_window);
@@ -171,7 +171,7 @@ async fn who_comes_after_an_invalidation_does_not_wait_for_an_older_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_slow_handler_stores_after_an_invalidation_is_dead() {
+async fn slow_response_begun_before_an_invalidation_is_rejected() {
     for way in WAYS {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         let app = lenient(&cache, &script, no_revalidation);
@@ -191,7 +191,7 @@ async fn what_a_slow_handler_stores_after_an_invalidation_is_dead() {
 // Softly.
 
 #[tokio::test(start_paused = true)]
-async fn what_was_expired_is_served_while_one_refresh_runs_where_a_window_allows_it() {
+async fn expired_entry_in_its_window_is_served_during_one_refresh() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = lenient(&cache, &script, every_window);
     get(&app, "/page").await;
@@ -213,7 +213,7 @@ async fn what_was_expired_is_served_while_one_refresh_runs_where_a_window_allows
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_expired_is_fetched_at_once_where_no_window_allows_more() {
+async fn expired_entry_without_a_window_is_fetched_at_once() {
     let ((cache, _), script) = (cache(), Script::default());
     let app = lenient(&cache, &script, |layer| layer);
     for tags in [["posts"], ["author:1"]] {
@@ -226,7 +226,7 @@ async fn what_was_expired_is_fetched_at_once_where_no_window_allows_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_expired_answers_for_a_handler_that_fails_or_is_slow() {
+async fn expired_entry_answers_for_a_failing_or_slow_handler() {
     let ((cache, _), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = lenient(&cache, &script, no_revalidation);
     get(&app, "/page").await;
@@ -242,7 +242,7 @@ async fn what_was_expired_answers_for_a_handler_that_fails_or_is_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_expired_while_its_refresh_runs_is_refreshed_once_more() {
+async fn entry_expired_during_its_refresh_is_refreshed_again() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = lenient(&cache, &script, every_window);
     get(&app, "/page").await;
@@ -263,7 +263,7 @@ async fn what_is_expired_while_its_refresh_runs_is_refreshed_once_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_forbids_stale_use_forbids_it_to_what_was_expired() {
+async fn directives_against_stale_use_apply_to_expired_entries() {
     let ((cache, _), script) = (cache(), Script::default());
     script.set(with(&[("cache-control", "max-age=60, must-revalidate")]));
     let app = lenient(&cache, &script, every_window);
@@ -273,7 +273,7 @@ async fn what_forbids_stale_use_forbids_it_to_what_was_expired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_expired_and_then_invalidated_is_gone() {
+async fn invalidation_after_an_expiry_removes_the_entry() {
     for way in WAYS {
         let ((cache, _), script) = (cache(), Script::default());
         let app = lenient(&cache, &script, every_window);

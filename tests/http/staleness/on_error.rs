@@ -29,7 +29,7 @@ fn ways() -> [Way; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s70_a_handler_that_fails_is_answered_for_by_what_is_stale() {
+async fn s70_stale_response_answers_for_a_failing_handler() {
     for (way, lines, set) in ways() {
         for act in FAILURES.map(status).into_iter().chain([Act::Panic]) {
             let ((cache, clock), script) = (cache(), Script::default());
@@ -118,7 +118,7 @@ async fn an_error_of_the_inner_service_is_answered_for_too() {
 
 /// One run of a handler that fails is enough for all who wait for it.
 #[tokio::test(start_paused = true)]
-async fn all_who_wait_for_a_handler_that_fails_are_answered_stale() {
+async fn all_followers_of_a_failing_handler_get_the_stale_response() {
     for failure in FAILURES {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         let app = page(minute(&cache).stale_if_error(MINUTE), script.handler());
@@ -163,7 +163,7 @@ fn everything_stale(layer: CacheLayer) -> CacheLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s47_what_forbids_stale_use_makes_a_stale_request_wait() {
+async fn s47_directives_against_stale_use_make_the_request_wait() {
     for lines in FORBIDDING {
         let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
         script.set(with(lines));
@@ -182,7 +182,7 @@ async fn s47_what_forbids_stale_use_makes_a_stale_request_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s48_what_forbids_stale_use_makes_a_failure_the_answer() {
+async fn s48_directives_against_stale_use_let_a_failure_pass() {
     for lines in FORBIDDING {
         for failure in FAILURES {
             let ((cache, clock), script) = (cache(), Script::default());
@@ -198,7 +198,7 @@ async fn s48_what_forbids_stale_use_makes_a_failure_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s48_what_forbids_stale_use_lets_a_panic_pass() {
+async fn s48_directives_against_stale_use_let_a_panic_pass() {
     for lines in FORBIDDING {
         let ((cache, clock), script) = (cache(), Script::default());
         script.set(with(lines));

@@ -46,7 +46,7 @@ fn named(act: &Act) -> String {
 // Whoever began it.
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_brings_what_cannot_be_stored_ends_what_is() {
+async fn refresh_with_an_unstorable_response_ends_the_entry() {
     for act in replacements() {
         let name = named(&act);
         let ((cache, clock), script) = (cache(), Script::default());
@@ -64,7 +64,7 @@ async fn a_refresh_that_brings_what_cannot_be_stored_ends_what_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_brings_what_cannot_be_stored_ends_what_is_stale() {
+async fn unstorable_response_ends_the_stale_entry() {
     for act in replacements() {
         let name = named(&act);
         let ((cache, clock), script) = (cache(), Script::default());
@@ -117,7 +117,7 @@ async fn refresh(cache: &larder::Cache, app: &Router, uri: &str) -> Option<Cache
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_replaces_what_is_fresh() {
+async fn refresh_replaces_a_fresh_entry() {
     let ((cache, clock), script) = (cache(), Script::default());
     let app = page(minute(&cache), script.handler());
     get(&app, "/page").await;
@@ -141,7 +141,7 @@ async fn a_refresh_warms_a_cold_cache_for_several_urls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn until_a_refresh_is_done_hits_are_what_they_were() {
+async fn hits_are_unchanged_until_a_refresh_is_done() {
     let ((cache, _), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = page(minute(&cache), script.handler());
     get(&app, "/page").await;
@@ -159,7 +159,7 @@ async fn until_a_refresh_is_done_hits_are_what_they_were() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_what_a_refresh_is_fetching_waits_for_it() {
+async fn request_for_a_key_under_refresh_waits_for_it() {
     let ((cache, _), script, gate) = (cache(), Script::default(), Gate::closed());
     script.set(at(&gate));
     let app = page(minute(&cache), script.handler());
@@ -233,7 +233,7 @@ async fn a_refresh_says_why_nothing_was_stored() {
 
 /// As one that a stale request began would.
 #[tokio::test(start_paused = true)]
-async fn a_refresh_by_hand_that_brings_what_cannot_be_stored_ends_what_is() {
+async fn manual_refresh_with_an_unstorable_response_ends_the_entry() {
     for act in replacements() {
         let name = named(&act);
         for age in [SECOND, MINUTE] {
@@ -249,7 +249,7 @@ async fn a_refresh_by_hand_that_brings_what_cannot_be_stored_ends_what_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_fails_leaves_what_is_stored() {
+async fn failed_refresh_leaves_the_entry() {
     for age in [SECOND, MINUTE] {
         let ((cache, clock), script) = (cache(), Script::default());
         let app = page(every_window(minute(&cache)), script.handler());
@@ -276,7 +276,7 @@ async fn an_error_of_the_service_is_the_refreshs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_refresh_brings_from_before_an_invalidation_is_dead() {
+async fn refresh_begun_before_an_invalidation_is_rejected() {
     let ((cache, _), script, gate) = (cache(), Script::default(), Gate::closed());
     script.set(at(&gate));
     let app = page(minute(&cache).tags(["posts"]), script.handler());
@@ -338,7 +338,7 @@ async fn a_refresh_of_another_cache_is_not_ones_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_through_the_layer_of_another_cache_says_what_its_own_did() {
+async fn refresh_through_another_cache_reports_its_own_outcome() {
     let ((outer, _), (inner, _), runs) = (cache(), cache(), Runs::default());
     let app = nested(&outer, &inner, &runs);
     let status = refresh(&inner, &app, "/page").await.unwrap();
@@ -346,7 +346,7 @@ async fn a_refresh_through_the_layer_of_another_cache_says_what_its_own_did() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_of_a_stream_through_the_layer_of_another_cache_returns_when_it_is_stored() {
+async fn refresh_of_a_stream_through_another_cache_returns_when_stored() {
     let ((outer, _), (inner, _), runs) = (cache(), cache(), Runs::default());
     let handler = {
         let runs = runs.clone();
@@ -379,7 +379,7 @@ async fn a_refresh_passes_through_both_of_two_layers_of_its_cache() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_client_can_ask_for_a_refresh() {
+async fn no_client_can_request_a_refresh() {
     let (cache, runs) = (cache().0, Runs::default());
     let service = minute(&cache).layer(service_fn(move |_: Request| {
         let run = runs.begin();

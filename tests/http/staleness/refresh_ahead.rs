@@ -49,7 +49,7 @@ async fn a_hit_that_is_due_begins_one_refresh_and_does_not_wait_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refreshed_ahead_never_becomes_stale_for_those_who_ask() {
+async fn refreshed_ahead_entry_never_becomes_stale_for_clients() {
     let ((cache, clock), script) = (cache(), Script::default());
     let app = costly(minute(&cache).refresh_ahead(200.0), &clock, &script);
     get(&app, "/page").await;
@@ -121,7 +121,7 @@ async fn refreshes_are_among_the_fetches_that_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_ahead_that_brings_a_veto_ends_what_is_stored() {
+async fn refresh_ahead_with_a_veto_ends_the_entry() {
     let ((cache, clock), script) = (cache(), Script::default());
     let app = costly(minute(&cache).refresh_ahead(AT_ONCE).stale_while_revalidate(MINUTE), &clock, &script);
     get(&app, "/page").await;
@@ -132,7 +132,7 @@ async fn a_refresh_ahead_that_brings_a_veto_ends_what_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_refresh_ahead_brings_from_before_an_invalidation_is_dead() {
+async fn refresh_ahead_begun_before_an_invalidation_is_rejected() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = costly(minute(&cache).refresh_ahead(AT_ONCE).tags(["posts"]), &clock, &script);
     get(&app, "/page").await;
@@ -148,7 +148,7 @@ async fn what_a_refresh_ahead_brings_from_before_an_invalidation_is_dead() {
 
 /// A refresh and a request that waits for the same are one run.
 #[tokio::test(start_paused = true)]
-async fn who_comes_when_the_life_ends_waits_for_the_refresh_that_runs() {
+async fn request_at_the_end_of_the_lifetime_waits_for_the_refresh() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = costly(minute(&cache).refresh_ahead(AT_ONCE), &clock, &script);
     get(&app, "/page").await;
@@ -208,7 +208,7 @@ async fn without_jitter_a_life_is_as_long_as_was_said() {
 }
 
 #[tokio::test]
-async fn jitter_shortens_what_a_handler_promises_too() {
+async fn jitter_shortens_the_handlers_lifetime_too() {
     let ((cache, clock), script) = (cache(), Script::default());
     script.set(with(&[("cache-control", "max-age=100")]));
     let app = page(cache.layer().jitter(0.5), script.handler());

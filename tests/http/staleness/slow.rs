@@ -20,7 +20,7 @@ fn impatient(cache: &Cache) -> CacheLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_takes_too_long_is_answered_for_by_what_is_stale_and_goes_on_to_store() {
+async fn stale_response_answers_for_a_slow_handler_whose_result_is_stored() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = page(impatient(&cache).status_header(true), script.handler());
     get(&app, "/page").await;
@@ -74,7 +74,7 @@ async fn where_nothing_stale_may_be_used_a_slow_handler_is_waited_for() {
 
 /// The time limit is the request's, whether it runs the handler or waits for another that does.
 #[tokio::test(start_paused = true)]
-async fn all_who_wait_for_a_slow_handler_are_answered_stale_in_time() {
+async fn all_followers_of_a_slow_handler_get_the_stale_response_in_time() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = page(impatient(&cache), script.handler());
     get(&app, "/page").await;
@@ -111,7 +111,7 @@ async fn the_soft_timeout_needs_no_collapsing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_window_for_revalidation_allows_the_soft_timeout_may_use_too() {
+async fn soft_timeout_may_use_the_revalidation_window() {
     let ((cache, clock), script, gate) = (cache(), Script::default(), Gate::closed());
     let app = page(minute(&cache).stale_while_revalidate(MINUTE).soft_timeout(SOFT), script.handler());
     get(&app, "/page").await;

@@ -84,7 +84,7 @@ async fn within_the_window_until_its_last_millisecond() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_may_refuse_what_its_route_allows() {
+async fn response_may_refuse_the_windows_of_its_route() {
     let ((cache, clock), script) = (cache(), Script::default());
     script.set(with(&[("cache-control", "max-age=60, stale-while-revalidate=0")]));
     let app = page(minute(&cache).stale_while_revalidate(MINUTE), script.handler());
@@ -139,7 +139,7 @@ async fn a_stale_answer_shows_its_age_and_for_how_long_it_has_been_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_fails_leaves_the_stale_response_for_its_window_and_is_tried_again() {
+async fn failed_refresh_leaves_the_stale_response_and_is_retried() {
     for act in [status(StatusCode::INTERNAL_SERVER_ERROR), status(StatusCode::NOT_IMPLEMENTED), super::Act::Panic] {
         let ((cache, clock), script) = (cache(), Script::default());
         let app = page(minute(&cache).stale_while_revalidate(MINUTE), script.handler());
@@ -174,7 +174,7 @@ async fn a_refresh_goes_on_when_the_client_that_caused_it_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_request_is_answered_stale_and_refreshes_what_get_gets() {
+async fn stale_head_request_refreshes_the_get_response() {
     let ((cache, clock), runs) = (cache(), Runs::default());
     // One that tells the methods apart.
     let handler = answering(move |parts| match parts.method {
@@ -193,7 +193,7 @@ async fn a_head_request_is_answered_stale_and_refreshes_what_get_gets() {
 
 /// Whatever the client asked for besides: a part, or only what has changed, is not what others need.
 #[tokio::test(start_paused = true)]
-async fn a_refresh_fetches_the_whole_response_whoever_caused_it() {
+async fn refresh_fetches_the_whole_response_for_any_request() {
     for lines in [[("range", "bytes=0-1")], [("if-none-match", "*")], [("if-modified-since", "Sat, 05 Nov 2033 08:49:37 GMT")]] {
         let (cache, clock) = cache();
         let handler = answering(|parts| {
@@ -233,7 +233,7 @@ async fn a_refresh_has_the_fields_of_the_request_that_caused_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_have_what_is_stored_does_not_get_it_stale_either() {
+async fn request_that_may_not_use_the_entry_does_not_get_it_stale() {
     let ((cache, clock), script) = (cache(), Script::default());
     let app = page(minute(&cache).stale_while_revalidate(MINUTE).stale_if_error(MINUTE), script.handler());
     get(&app, "/page").await;

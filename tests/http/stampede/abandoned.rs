@@ -135,7 +135,7 @@ async fn assert_a_miss_does_not_wait(app: &Router, uri: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn abandoned_streams_end_within_the_limit_and_delay_nobody() {
+async fn abandoned_streams_end_within_the_limit_without_delays() {
     let live = Live::default();
     let app = site(&minute(&cache().0), &live);
     leave_after_the_head(&app, "/stream", FETCHES).await;
@@ -147,7 +147,7 @@ async fn abandoned_streams_end_within_the_limit_and_delay_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn abandoned_handlers_end_within_the_limit_and_delay_nobody() {
+async fn abandoned_handlers_end_within_the_limit_without_delays() {
     let live = Live::default();
     let app = site(&minute(&cache().0), &live);
     leave_before_the_head(&app, "/hang", FETCHES).await;
@@ -195,7 +195,7 @@ async fn a_background_refresh_has_one_limit_for_head_and_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_whose_abandoned_fetch_ended_is_fetched_again_at_once() {
+async fn key_is_fetched_again_at_once_after_an_abandoned_fetch() {
     let (live, runs) = (Live::default(), Runs::default());
     let handler = {
         let (live, runs) = (live.clone(), runs.clone());
@@ -222,7 +222,7 @@ async fn a_key_whose_abandoned_fetch_ended_is_fetched_again_at_once() {
 
 /// Their clients are still there, and wait.
 #[tokio::test(start_paused = true)]
-async fn a_route_whose_handlers_hang_does_not_delay_another_route() {
+async fn hanging_handlers_of_a_route_do_not_delay_another() {
     let live = Live::default();
     let app = site(&minute(&cache().0), &live);
     let hanging: Vec<_> = (0..FETCHES).map(|client| spawn_get(&app, &format!("/hang?{client}"))).collect();
@@ -332,7 +332,7 @@ async fn a_body_over_the_budget_is_read_at_the_pace_of_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_client_gets_the_whole_body_from_what_was_stored() {
+async fn slow_client_gets_the_whole_body_from_the_store() {
     let (cache, _) = cache();
     let (app, _, live) = chunked(minute(&cache), 8, false);
     let response = head(&app, "/page").await;
@@ -362,7 +362,7 @@ async fn abandoned_bodies_hold_no_more_than_their_budget() {
 // Streams that others wait for.
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_holds_up_nobody_else() {
+async fn stream_delays_no_other_request() {
     let live = Live::default();
     let app = site(&minute(&cache().0), &live);
     let first = head(&app, "/stream").await;

@@ -172,7 +172,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_nobody_gets_an_answer_that_was_for_the_first_alone() {
+async fn p10_followers_do_not_get_the_leaders_private_response() {
     for line in [("cache-control", "private"), ("cache-control", "no-cache"), ("set-cookie", "sid=1"), ("vary", "*")] {
         let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
         let app = page(minute(&cache), at_the_gate(&gate, &runs, move |_| [line]));
@@ -187,7 +187,7 @@ async fn p10_nobody_gets_an_answer_that_was_for_the_first_alone() {
 
 /// Whatever shows only when the body passes shows too late for the header of this answer, but not for the next request.
 #[tokio::test(start_paused = true)]
-async fn a_url_whose_streams_prove_uncacheable_is_not_waited_for_either() {
+async fn url_with_uncacheable_streams_has_no_followers() {
     for trouble in ["too large", "trailers"] {
         let (bodies, handler) = streams();
         let app = page(minute(&cache().0).max_body(100), handler);
@@ -223,7 +223,7 @@ fn streams() -> (Bodies, impl Handler<((),), ()>) {
 
 /// It is stored, to be validated or to be used while it is fetched anew, but it answers nobody who waits.
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_what_is_stale_from_the_start_does_not_fetch_in_turn() {
+async fn followers_of_a_response_stale_on_arrival_do_not_fetch_in_turn() {
     let stale: [&[(&str, &str)]; 3] = [
         &[("cache-control", "no-cache"), ("etag", "\"1\"")],
         &[("cache-control", "max-age=0"), ("etag", "\"1\"")],
@@ -277,7 +277,7 @@ async fn a_request_that_may_not_share_does_not_wait_for_one_that_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_request_that_may_not_share() {
+async fn no_request_waits_for_one_that_may_not_share() {
     let strangers: [(Method, &[(&str, &str)]); 3] =
         [(Method::HEAD, &[]), (Method::GET, &[("authorization", "alice")]), (Method::GET, &[("cache-control", "no-store")])];
     for (method, lines) in strangers {
@@ -326,7 +326,7 @@ async fn a_layer_without_collapsing_runs_every_handler_at_once() {
 // How long.
 
 #[tokio::test(start_paused = true)]
-async fn a_request_waits_as_long_as_its_layer_says_and_then_asks_for_itself_without_storing() {
+async fn follower_past_its_wait_limit_runs_the_handler_without_storing() {
     for limit in [None, Some(Duration::from_millis(100)), Some(5 * MINUTE)] {
         let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
         let layer = minute(&cache);
@@ -366,7 +366,7 @@ async fn the_longest_limits_there_are_do_no_harm() {
 
 /// Whatever happens meanwhile: the limit counts from the request's arrival.
 #[tokio::test(start_paused = true)]
-async fn the_wait_limit_does_not_begin_anew_with_each_fetch() {
+async fn wait_limit_spans_all_fetches() {
     let ((cache, _), runs) = (cache(), Runs::default());
     let handler = {
         let runs = runs.clone();
@@ -391,7 +391,7 @@ async fn the_wait_limit_does_not_begin_anew_with_each_fetch() {
 
 /// What it brought would be stale when it came.
 #[tokio::test(start_paused = true)]
-async fn who_comes_after_a_soft_expiry_does_not_wait_for_what_began_before_it() {
+async fn request_after_a_soft_expiry_does_not_join_an_older_fetch() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let layer = minute(&cache).tags(["posts"]);
     let app = Router::new()
@@ -443,7 +443,7 @@ async fn a_panic_is_followed_by_exactly_one_more_run() {
 
 /// However quick that one is.
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_brings_nothing_is_followed_by_exactly_one_that_ends_at_once() {
+async fn fetch_without_a_result_is_followed_by_exactly_one() {
     for invalidated in [false, true] {
         let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
         let handler = {
@@ -542,7 +542,7 @@ async fn an_answer_that_varies_is_fetched_once_for_each_variant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_shares_an_empty_answer_gets_an_empty_answer() {
+async fn followers_of_an_empty_response_get_an_empty_response() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let handler = {
         let (gate, runs) = (gate.clone(), runs.clone());
@@ -588,7 +588,7 @@ async fn a_stampede_on_two_layers_of_one_cache_is_still_one_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_may_ask_the_same_application_for_something_else() {
+async fn handler_may_send_another_request_to_its_own_application() {
     let (cache, _) = cache();
     let part = Router::new().route("/part", routing::get(|| async { "part" }).layer(minute(&cache)));
     let whole = {

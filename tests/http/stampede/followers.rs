@@ -164,21 +164,21 @@ enum Staying {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_nothing_is_invalidated_all_who_wait_share_what_may_be_shared() {
+async fn all_followers_share_a_shareable_response() {
     for way in [Way::Nothing, Way::Unrelated] {
         check(&UNDISTURBED, way, 3).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_after_an_invalidation_neither_waits_for_what_began_before_nor_gets_it() {
+async fn request_after_an_invalidation_neither_joins_nor_gets_an_older_fetch() {
     for way in [Way::Tag, Way::HandlersTag, Way::Uri, Way::Clear] {
         check(&INVALIDATED, way, 3).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_across_an_invalidation_is_not_left_alone() {
+async fn follower_across_an_invalidation_gets_a_response() {
     for way in [Way::Tag, Way::HandlersTag, Way::Uri, Way::Clear] {
         check(&INVALIDATED_BEFORE_ALL, way, 0).await;
     }

@@ -50,7 +50,7 @@ async fn d5_of_ten_thousand_requests_behind_a_slow_handler_so_many_wait_as_may()
 }
 
 #[tokio::test(start_paused = true)]
-async fn d5_those_who_wait_for_any_key_are_bounded_together() {
+async fn d5_followers_of_all_keys_are_bounded_together() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_waiters(100, 250)), gated(&gate, &runs));
     let asked = (0..2000).map(|number| spawn_get(&app, &format!("/page?x={}", number % 20))).collect();
@@ -62,7 +62,7 @@ async fn d5_those_who_wait_for_any_key_are_bounded_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d5_who_leaves_makes_room_for_another_to_wait() {
+async fn d5_follower_that_leaves_makes_room_for_another() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_waiters(10, 10)), gated(&gate, &runs));
     let first = spawn_get(&app, "/page");
@@ -83,7 +83,7 @@ async fn d5_who_leaves_makes_room_for_another_to_wait() {
 
 /// Whoever waited has made room when it has its answer, however the fetch ended.
 #[tokio::test(start_paused = true)]
-async fn d5_a_fetch_that_ended_leaves_nobody_counted_as_waiting() {
+async fn d5_ended_fetch_leaves_no_follower_counted() {
     let ((cache, _), runs) = (cache(), Runs::default());
     let handler = {
         let runs = runs.clone();
@@ -114,7 +114,7 @@ async fn d5_a_fetch_that_ended_leaves_nobody_counted_as_waiting() {
 // Clients that leave.
 
 #[tokio::test(start_paused = true)]
-async fn d6_a_hundred_clients_that_leave_while_the_handler_runs_do_not_keep_it_from_being_stored() {
+async fn d6_hundred_leaving_clients_do_not_keep_a_response_out_of_the_store() {
     let store = Arc::new(Memory::new(1 << 20));
     let (gate, runs) = (Gate::closed(), Runs::default());
     let app = page(minute(&larder::Cache::from_arc(store.clone())), gated(&gate, &runs));
@@ -153,7 +153,7 @@ async fn d6_each_of_a_hundred_fetches_ends_that_lost_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d6_each_of_a_hundred_bodies_is_stored_whose_client_left_after_the_headers() {
+async fn d6_bodies_of_clients_that_left_after_the_headers_are_stored() {
     let ((cache, _), runs) = (cache(), Runs::default());
     let senders = Arc::new(Mutex::new(Vec::new()));
     let handler = {
@@ -187,7 +187,7 @@ async fn d6_each_of_a_hundred_bodies_is_stored_whose_client_left_after_the_heade
 // Fetches.
 
 #[tokio::test(start_paused = true)]
-async fn d12_after_a_cold_start_so_many_handlers_run_at_once_as_may_in_the_order_of_arrival() {
+async fn d12_cold_start_runs_max_fetches_in_order_of_arrival() {
     const LIMIT: usize = 10;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let begun = Arc::new(Mutex::new(Vec::new()));
@@ -232,7 +232,7 @@ async fn d12_a_miss_that_has_queued_for_too_long_runs_and_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d12_hits_and_what_is_not_stored_anyway_need_no_place() {
+async fn d12_hits_and_unstorable_requests_need_no_place() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let handler = {
         let (gate, runs) = (gate.clone(), runs.clone());
@@ -315,7 +315,7 @@ async fn d12_a_request_that_leaves_the_queue_does_not_run() {
 
 /// Clients that leave the queue do not lose the places of those who want the same.
 #[tokio::test(start_paused = true)]
-async fn d12_who_waits_for_a_request_that_leaves_the_queue_takes_its_turn() {
+async fn d12_follower_takes_the_turn_of_a_leader_that_leaves() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
     let app = page(minute(&cache.with_max_fetches(1)), gated(&gate, &runs));
     let first = spawn_get(&app, "/page?1");

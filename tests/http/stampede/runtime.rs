@@ -39,7 +39,7 @@ fn runtimes() -> [Runtime; 2] {
 }
 
 #[test]
-fn a_runtime_with_fetches_under_way_ends_and_leaves_nobody_waiting() {
+fn runtime_that_ends_during_fetches_releases_their_followers() {
     for runtime in runtimes() {
         let ((cache, clock), gate, runs) = (cache(), Gate::closed(), Runs::default());
         let handler = {
@@ -86,7 +86,7 @@ fn a_runtime_with_fetches_under_way_ends_and_leaves_nobody_waiting() {
 }
 
 #[test]
-fn who_waits_in_another_runtime_for_a_fetch_that_ended_with_its_own_fetches_anew() {
+fn follower_in_another_runtime_fetches_when_the_leaders_runtime_ends() {
     for runtime in runtimes() {
         let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());
         let handler = {
@@ -224,7 +224,7 @@ fn without_a_runtime_a_client_may_leave() {
 
 /// A fetch that began in a runtime may be given up outside of it.
 #[test]
-fn a_fetch_that_is_dropped_outside_its_runtime_leaves_nobody_waiting() {
+fn fetch_dropped_outside_its_runtime_releases_its_followers() {
     let ((cache, _), gate) = (cache(), Gate::closed());
     let (runs, door) = (Runs::default(), gate.clone());
     let service = minute(&cache).layer(service_fn(move |_: Request| {
@@ -316,7 +316,7 @@ fn telling_spans(gate: &Gate, seen: &Arc<Mutex<Vec<[Option<&'static str>; 2]>>>,
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_whose_client_left_stays_in_the_span_of_its_request() {
+async fn abandoned_fetch_stays_in_the_span_of_its_request() {
     let _guard = tracing::subscriber::set_default(Names::default());
     let (gate, seen) = (Gate::closed(), Arc::default());
     let app = telling_spans(&gate, &seen, minute(&cache().0));
@@ -346,7 +346,7 @@ async fn a_background_refresh_stays_in_the_span_of_the_request_that_began_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_answers_a_stale_request_late_stays_in_the_span_of_its_request() {
+async fn fetch_behind_a_stale_response_stays_in_the_span_of_its_request() {
     let _guard = tracing::subscriber::set_default(Names::default());
     let ((cache, clock), gate, seen) = (cache(), Gate::closed(), Arc::default());
     let layer = minute(&cache).stale_if_error(MINUTE).soft_timeout(Duration::from_millis(100));

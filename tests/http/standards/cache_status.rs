@@ -67,7 +67,7 @@ async fn s73_the_field_is_a_list_to_which_ours_is_added_at_the_end() {
 }
 
 #[tokio::test]
-async fn s73_the_field_is_sent_only_where_it_is_asked_for() {
+async fn s73_field_is_sent_only_if_the_route_enables_it() {
     for profile in PROFILES {
         let site = profile.site([fresh()]);
         for _ in 0..2 {
@@ -86,7 +86,7 @@ async fn s74_a_response_of_our_own_has_no_field() {
 }
 
 #[tokio::test]
-async fn s74_what_is_based_on_a_stored_response_has_the_field() {
+async fn s74_responses_from_a_stored_response_have_the_field() {
     for profile in PROFILES {
         let site = profile.talkative_site([fresh().with("etag", "\"a\"")]);
         site.get().await;
@@ -155,7 +155,7 @@ async fn s77_parameters_have_their_types_and_say_what_happened() {
 }
 
 #[tokio::test]
-async fn s77_what_is_not_stored_is_not_said_to_be() {
+async fn s77_unstored_response_has_no_stored_parameter() {
     for profile in PROFILES {
         for reply in [controlled("no-store"), ok(&[]), fresh().with("vary", "*"), fresh().status(206)] {
             let own = own(&profile.talkative_site([reply]).get().await);
@@ -166,7 +166,7 @@ async fn s77_what_is_not_stored_is_not_said_to_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s77_who_shared_anothers_fetch_says_so() {
+async fn s77_follower_has_the_collapsed_parameter() {
     for profile in PROFILES {
         let (gate, runs, (cache, _)) = (crate::support::Gate::closed(), crate::support::Runs::default(), crate::support::cache());
         let layer = if profile == Strict { cache.layer().strict() } else { cache.layer() };
@@ -193,7 +193,7 @@ async fn s77_who_shared_anothers_fetch_says_so() {
 }
 
 #[tokio::test]
-async fn s78_the_key_is_not_told() {
+async fn s78_key_is_not_sent() {
     for profile in PROFILES {
         let site = profile.talkative_site([fresh()]);
         for _ in 0..2 {
@@ -205,7 +205,7 @@ async fn s78_the_key_is_not_told() {
 }
 
 #[tokio::test]
-async fn s79_our_own_member_is_made_anew_and_those_of_others_stay() {
+async fn s79_own_member_is_replaced_and_others_stay() {
     for profile in PROFILES {
         let site = profile.talkative_site([fresh().with("cache-status", "upstream; fwd=uri-miss").with("date", date(0))]);
         site.get().await;

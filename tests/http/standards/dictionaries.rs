@@ -6,7 +6,7 @@ const DICTIONARY: [(&str, &str); 2] =
     [("accept-encoding", "gzip, dcb, dcz"), ("available-dictionary", ":pZGm1Av0IEBKARczz7exkNYsZb8LzaMrV7J32a2fFG4=:")];
 
 #[tokio::test]
-async fn s90_what_is_compressed_with_a_dictionary_answers_only_who_has_it() {
+async fn s90_dictionary_compressed_response_varies_by_dictionary() {
     for profile in PROFILES {
         let compressed = fresh().with("content-encoding", "dcb").with("vary", "accept-encoding, available-dictionary");
         let site = profile.site([compressed, fresh()]);
@@ -22,7 +22,7 @@ async fn s90_what_is_compressed_with_a_dictionary_answers_only_who_has_it() {
 }
 
 #[tokio::test]
-async fn s90_what_is_compressed_with_a_dictionary_and_does_not_say_so_is_not_shared() {
+async fn s90_dictionary_compressed_response_without_vary_is_not_shared() {
     for profile in PROFILES {
         for coding in ["dcb", "dcz", "DCB", "gzip, dcz"] {
             for vary in ["", "accept-encoding", "available-dictionary"] {

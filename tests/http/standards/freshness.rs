@@ -58,7 +58,7 @@ async fn s33_expires_counts_from_the_date() {
 }
 
 #[tokio::test]
-async fn s33_what_is_explicit_goes_before_a_guess() {
+async fn s33_explicit_lifetime_overrides_the_heuristic() {
     let modified = date(-100_000);
     assert_eq!(lifetime(Strict, ok(&[("last-modified", &modified)])).await, 10_000);
     for line in [("cache-control", "max-age=10"), ("expires", &date(10))] {
@@ -194,7 +194,7 @@ async fn s36_several_lines_are_one_list() {
 }
 
 #[tokio::test]
-async fn s37_what_stands_in_quotes_is_no_directive() {
+async fn s37_quoted_text_is_no_directive() {
     for profile in PROFILES {
         for directives in
             [r#"x="max-age=60", max-age=10"#, r#"max-age=10, x="a, max-age=60""#, r#"x="a, max-age=1\", b", max-age=10"#]
@@ -224,7 +224,7 @@ async fn s38_directives_are_read_without_regard_to_case() {
 }
 
 #[tokio::test]
-async fn s39_a_lifetime_may_stand_in_quotes() {
+async fn s39_lifetime_may_be_quoted() {
     for profile in PROFILES {
         for directives in [r#"max-age="10""#, r#"s-maxage="10", max-age=100"#, r#"max-age="10", x="y""#] {
             assert_eq!(lifetime(profile, controlled(directives)).await, 10, "{profile:?} {directives}");
@@ -359,7 +359,7 @@ async fn s44_the_time_that_the_answer_took_counts() {
 }
 
 #[tokio::test]
-async fn s44_the_time_that_the_answer_took_counts_without_an_age_too_in_the_strict_profile() {
+async fn s44_response_delay_counts_without_an_age_in_the_strict_profile() {
     let site = Strict.site([controlled("max-age=100").takes(10)]);
     site.get().await;
     site.pass(5);
@@ -410,7 +410,7 @@ async fn s46_public_allows_a_guess_for_any_status() {
 }
 
 #[tokio::test]
-async fn s46_the_guess_is_a_tenth_of_the_time_since_the_modification_and_a_day_at_most() {
+async fn s46_heuristic_is_a_tenth_of_the_time_since_modification_at_most_a_day() {
     for (modified, expected) in [(-50, 5), (-600, 60), (-100_000, 10_000), (-100_000_000, DAY), (0, 0), (3600, 0)] {
         assert_eq!(lifetime(Strict, ok(&[("last-modified", &date(modified))])).await, expected, "{modified}");
     }
@@ -420,7 +420,7 @@ async fn s46_the_guess_is_a_tenth_of_the_time_since_the_modification_and_a_day_a
 }
 
 #[tokio::test]
-async fn s46_nothing_is_guessed_where_a_time_is_explicit_or_the_modification_no_date() {
+async fn s46_no_heuristic_with_an_explicit_time_or_an_invalid_date() {
     let modified = date(-100_000);
     for line in [("cache-control", "max-age=0"), ("cache-control", "s-maxage=0"), ("expires", "0"), ("expires", &date(-1))] {
         assert!(!is_reused(Strict, 0, ok(&[("last-modified", &modified), line])).await, "{line:?}");
@@ -449,7 +449,7 @@ const FORBIDDING: [&str; 6] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn s47_what_forbids_stale_use_is_stronger_than_the_windows_of_the_route() {
+async fn s47_directives_against_stale_use_override_the_windows_of_the_route() {
     for profile in PROFILES {
         for directives in FORBIDDING {
             for failure in [reply(503, &[]), gone()] {
@@ -469,7 +469,7 @@ async fn s47_what_forbids_stale_use_is_stronger_than_the_windows_of_the_route() 
 }
 
 #[tokio::test]
-async fn s47_no_client_gets_stale_what_forbids_it_in_the_strict_profile() {
+async fn s47_strict_profile_serves_no_stale_response_that_forbids_it() {
     for directives in FORBIDDING {
         let site = Strict.site([controlled(directives).with("etag", "\"a\"")]);
         site.get().await;
@@ -585,7 +585,7 @@ async fn s50_pragma_counts_where_there_is_no_cache_control() {
 }
 
 #[tokio::test]
-async fn s50_a_reload_replaces_what_is_stored() {
+async fn s50_reload_replaces_the_entry() {
     for demand in [("cache-control", "no-cache"), ("cache-control", "max-age=0"), ("pragma", "no-cache")] {
         let site = Strict.site([fresh()]);
         site.get().await;
@@ -603,7 +603,7 @@ async fn s50_a_reload_within_the_first_second_is_a_reload_too() {
 }
 
 #[tokio::test]
-async fn s50_a_reload_asks_whether_what_is_stored_has_changed() {
+async fn s50_reload_revalidates_the_entry() {
     let site = Strict.site([fresh().with("etag", "\"a\""), reply(304, &[("etag", "\"a\"")])]);
     site.get().await;
     let answer = site.get_with(&[("cache-control", "no-cache")]).await;
@@ -612,7 +612,7 @@ async fn s50_a_reload_asks_whether_what_is_stored_has_changed() {
 }
 
 #[tokio::test]
-async fn s50_what_a_request_forbids_to_store_is_not_stored() {
+async fn s50_response_to_a_no_store_request_is_not_stored() {
     for profile in PROFILES {
         for demand in ["no-store", "NO-STORE", "max-age=100, no-store"] {
             let site = profile.site([fresh()]);
@@ -684,7 +684,7 @@ async fn s51_no_warning_is_made() {
 }
 
 #[tokio::test]
-async fn s51_a_lifetime_counts_whatever_the_query_is() {
+async fn s51_lifetime_counts_with_any_query() {
     for profile in PROFILES {
         let site = profile.site([fresh()]);
         for _ in 0..2 {

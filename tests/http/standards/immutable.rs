@@ -3,7 +3,7 @@
 use super::origin::{PROFILES, Strict, controlled, fresh, is_reused};
 
 #[tokio::test]
-async fn s88_what_is_immutable_and_fresh_is_not_validated() {
+async fn s88_fresh_immutable_response_is_not_validated() {
     for profile in PROFILES {
         for directives in ["max-age=60, immutable", "max-age=60, IMMUTABLE", "max-age=60, immutable=x"] {
             assert!(is_reused(profile, 59, controlled(directives).with("etag", "\"a\"")).await, "{profile:?} {directives}");
@@ -12,7 +12,7 @@ async fn s88_what_is_immutable_and_fresh_is_not_validated() {
 }
 
 #[tokio::test]
-async fn s88_a_reload_does_not_validate_what_is_immutable_unless_it_insists() {
+async fn s88_reload_does_not_validate_an_immutable_response_unless_it_insists() {
     for (demand, asked) in [("max-age=0", 1), ("max-age=5", 1), ("no-cache", 2)] {
         let site = Strict.site([controlled("max-age=60, immutable")]);
         site.get().await;
@@ -23,7 +23,7 @@ async fn s88_a_reload_does_not_validate_what_is_immutable_unless_it_insists() {
 }
 
 #[tokio::test]
-async fn s88_what_is_immutable_and_stale_is_validated() {
+async fn s88_stale_immutable_response_is_validated() {
     for profile in PROFILES {
         let site = profile.site([controlled("max-age=60, immutable").with("etag", "\"a\"")]);
         site.get().await;

@@ -107,7 +107,7 @@ async fn s67_a_location_of_a_safe_request_invalidates_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s68_what_was_invalidated_is_not_used_stale() {
+async fn s68_invalidated_response_is_not_used_stale() {
     for profile in PROFILES {
         for later in [reply(503, &[]), gone()] {
             let site = profile.site_with(
@@ -124,7 +124,7 @@ async fn s68_what_was_invalidated_is_not_used_stale() {
 }
 
 #[tokio::test]
-async fn s68_a_client_that_takes_anything_does_not_get_what_was_invalidated() {
+async fn s68_max_stale_does_not_get_an_invalidated_response() {
     let site = Strict.site([fresh(), reply(204, &[]), fresh()]);
     site.get().await;
     site.method("POST").await;

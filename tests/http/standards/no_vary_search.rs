@@ -15,7 +15,7 @@ async fn shared(profile: Profile, value: &str, first: &str, second: &str) -> boo
 }
 
 #[tokio::test]
-async fn s92_a_no_vary_search_that_cannot_be_read_lets_the_whole_query_count() {
+async fn s92_invalid_no_vary_search_leaves_the_whole_query_in_the_key() {
     for profile in PROFILES {
         for value in [
             "params",
@@ -38,7 +38,7 @@ async fn s92_a_no_vary_search_that_cannot_be_read_lets_the_whole_query_count() {
 }
 
 #[tokio::test]
-async fn s93_a_no_vary_search_never_joins_what_it_tells_apart() {
+async fn s93_no_vary_search_never_shares_uris_that_differ_otherwise() {
     for profile in PROFILES {
         for (value, first, second) in [
             ("params=(\"a\")", "/page?a=1&b=1", "/page?a=1&b=2"),
@@ -54,7 +54,7 @@ async fn s93_a_no_vary_search_never_joins_what_it_tells_apart() {
 }
 
 #[tokio::test]
-async fn s93_a_no_vary_search_joins_what_differs_only_in_what_it_ignores() {
+async fn s93_no_vary_search_shares_uris_that_differ_in_ignored_parameters() {
     for profile in PROFILES {
         for (value, first, second) in [
             ("params=(\"a\")", "/page?a=1&b=1", "/page?b=1&a=2"),

@@ -66,7 +66,7 @@ fn every_test_that_the_page_names_exists() {
 }
 
 #[test]
-fn every_test_stands_in_the_row_of_its_line() {
+fn every_test_is_in_the_row_of_its_line() {
     let page = page();
     let misplaced: Vec<_> = rows(&page)
         .flat_map(|(number, row)| tests_named(row).map(move |name| (number, name)))

@@ -36,7 +36,7 @@ async fn a_lifetime_of_more_than_a_day_is_cut_by_the_default_profile_alone() {
 }
 
 #[tokio::test]
-async fn a_response_for_one_origin_or_with_a_nonce_is_stored_by_the_strict_profile_alone() {
+async fn only_the_strict_profile_stores_one_origin_cors_and_nonces() {
     let one_origin = || fresh().with("access-control-allow-origin", "https://a.example");
     let nonce = || fresh().with("content-security-policy", "script-src 'nonce-abc'");
     for (profile, expected) in [(Default, false), (Strict, true)] {
@@ -70,7 +70,7 @@ fn streamed() -> axum::body::Body {
 }
 
 #[tokio::test]
-async fn a_response_whose_last_byte_has_left_answers_the_next_request() {
+async fn response_whose_last_byte_has_left_answers_the_next_request() {
     for profile in PROFILES {
         for reply in [fresh(), fresh().with("content-length", "8"), fresh().body(streamed).with("content-length", "8")] {
             let site = profile.site([reply]);
@@ -82,7 +82,7 @@ async fn a_response_whose_last_byte_has_left_answers_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_strict_layer_may_still_be_told_more() {
+async fn strict_layer_accepts_further_settings() {
     let site = Strict.site_with(|layer| layer.strip_set_cookie(true), [fresh().with("set-cookie", "a=1")]);
     let first: Answer = site.get().await;
     assert_eq!(first.header("set-cookie"), Some("a=1"));

@@ -94,7 +94,7 @@ async fn s19_no_cache_is_validated_before_every_use() {
 }
 
 #[tokio::test]
-async fn s19_no_cache_without_a_validator_is_asked_for_every_time() {
+async fn s19_no_cache_without_a_validator_is_fetched_every_time() {
     for profile in PROFILES {
         for directives in ["no-cache", "max-age=60, no-cache", "public, No-Cache, max-age=60"] {
             assert!(!is_reused(profile, 0, controlled(directives)).await, "{profile:?} {directives}");
@@ -103,7 +103,7 @@ async fn s19_no_cache_without_a_validator_is_asked_for_every_time() {
 }
 
 #[tokio::test]
-async fn s20_fields_that_no_cache_names_are_left_out_without_validation_in_the_strict_profile() {
+async fn s20_strict_profile_leaves_out_fields_that_no_cache_names() {
     let site = Strict.site([controlled(r#"max-age=60, no-cache="X-A, x-b""#).with("x-a", "1").with("x-b", "1").with("x-c", "1")]);
     assert_eq!(site.get().await.header("x-a"), Some("1"));
     let second = site.get().await;
@@ -117,7 +117,7 @@ async fn s20_no_cache_with_field_names_counts_as_without_in_the_default_profile(
 }
 
 #[tokio::test]
-async fn s21_what_is_fresh_is_used_and_what_is_stale_is_not() {
+async fn s21_fresh_response_is_used_and_stale_one_is_not() {
     for profile in PROFILES {
         for (seconds, expected) in [(0, true), (59, true), (60, false), (61, false), (100_000, false)] {
             assert_eq!(is_reused(profile, seconds, fresh()).await, expected, "{profile:?} {seconds}");
@@ -126,7 +126,7 @@ async fn s21_what_is_fresh_is_used_and_what_is_stale_is_not() {
 }
 
 #[tokio::test]
-async fn s21_a_fresh_response_goes_on_being_used_whatever_the_origin_would_say_by_now() {
+async fn s21_fresh_response_is_used_until_it_is_stale() {
     for profile in PROFILES {
         for later in [controlled("no-store"), controlled("private"), reply(410, &[]), reply(500, &[])] {
             let site = profile.site([fresh(), later]);
@@ -220,7 +220,7 @@ async fn s24_of_two_suitable_responses_the_newer_is_used() {
 }
 
 #[tokio::test]
-async fn s24_newer_is_what_has_the_newer_date_not_what_was_stored_later() {
+async fn s24_newer_date_selects_the_response() {
     for profile in PROFILES {
         let newer = fresh().with("vary", "x-a").with("date", date(0));
         let older = fresh().with("vary", "x-b").with("date", date(-30));
@@ -244,7 +244,7 @@ async fn s25_a_clock_that_jumps_back_makes_no_negative_age() {
 }
 
 #[tokio::test]
-async fn s26_what_may_not_be_shared_is_fetched_by_each_who_waited() {
+async fn s26_each_follower_fetches_an_unshareable_response() {
     for (name, value) in [("cache-control", "no-store"), ("cache-control", "private"), ("vary", "*"), ("vary", "x-user")] {
         for strict in [false, true] {
             let (gate, runs, (cache, _)) = (Gate::closed(), Runs::default(), cache());

@@ -44,7 +44,7 @@ async fn s96_dates_are_understood_in_every_field_in_the_three_forms() {
 }
 
 #[tokio::test]
-async fn s96_a_date_that_is_none_counts_as_absent() {
+async fn s96_invalid_date_counts_as_absent() {
     for profile in PROFILES {
         for value in ["soon", "", "0", "Mon, 02 Nov 2026 07:00:00 PST"] {
             let reply = fresh().with("date", value);

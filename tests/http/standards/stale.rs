@@ -14,7 +14,7 @@ async fn stale_site(profile: Profile, replies: impl IntoIterator<Item = Reply>) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn s69_within_its_window_a_stale_response_is_used_and_fetched_anew() {
+async fn s69_stale_response_in_its_window_is_used_and_refreshed() {
     for profile in PROFILES {
         let site = stale_site(profile, [controlled("max-age=10, stale-while-revalidate=60")]).await;
         assert_eq!(site.get().await.text(), "answer 1", "{profile:?}");
@@ -58,7 +58,7 @@ async fn s69_the_window_of_the_response_goes_before_that_of_the_route() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s69_a_refresh_in_the_background_validates_with_the_fields_of_its_request() {
+async fn s69_background_refresh_validates_with_the_fields_of_its_request() {
     for profile in PROFILES {
         let first = controlled("max-age=10, stale-while-revalidate=60").with("etag", "\"a\"");
         let site = stale_site(profile, [first, reply(304, &[("x-new", "1")])]).await;
@@ -73,7 +73,7 @@ async fn s69_a_refresh_in_the_background_validates_with_the_fields_of_its_reques
 }
 
 #[tokio::test(start_paused = true)]
-async fn s69_a_refresh_that_brings_what_must_not_be_stored_replaces_what_was_stored() {
+async fn s69_refresh_with_an_unstorable_response_ends_the_entry() {
     for profile in PROFILES {
         for directives in ["no-cache", "no-store", "private", "max-age=0"] {
             let site = stale_site(profile, [controlled("max-age=10, stale-while-revalidate=60"), controlled(directives)]).await;
@@ -99,7 +99,7 @@ async fn s69_a_refresh_that_fails_leaves_the_stale_response_within_its_window() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn s69_a_refresh_brings_the_whole_whatever_part_its_request_wanted() {
+async fn s69_refresh_fetches_the_whole_response_for_a_range_request() {
     for profile in PROFILES {
         for line in [("range", "bytes=0-1"), ("if-none-match", "\"x\""), ("if-modified-since", "Mon, 02 Nov 2026 08:00:00 GMT")] {
             let site = stale_site(profile, [controlled("max-age=10, stale-while-revalidate=60"), fresh()]).await;
@@ -123,7 +123,7 @@ async fn s69_a_head_refreshes_with_a_get() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s69_a_client_that_demands_something_fresher_gets_it_in_the_strict_profile() {
+async fn s69_strict_profile_obeys_a_client_that_demands_fresher() {
     for demand in ["no-cache", "max-age=0", "max-age=14", "min-fresh=1"] {
         let site = stale_site(Strict, [controlled("max-age=10, stale-while-revalidate=60")]).await;
         assert_eq!(site.get_with(&[("cache-control", demand)]).await.text(), "answer 2", "{demand}");
@@ -201,7 +201,7 @@ async fn s71_a_stale_response_shows_its_age() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s72_nothing_is_fetched_unless_somebody_asks() {
+async fn s72_nothing_is_fetched_without_a_request() {
     for profile in PROFILES {
         let layer = |layer: CacheLayer| layer.stale_while_revalidate(MINUTE).refresh_ahead(100.0);
         let site = profile.site_with(layer, [fresh().takes(1)]);
@@ -216,7 +216,7 @@ async fn s72_nothing_is_fetched_unless_somebody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s72_many_who_get_a_stale_response_cause_one_fetch() {
+async fn s72_many_stale_responses_cause_one_fetch() {
     for profile in PROFILES {
         let site = stale_site(profile, [controlled("max-age=10, stale-while-revalidate=60"), fresh()]).await;
         for _ in 0..10 {

@@ -43,7 +43,7 @@ async fn s3_must_understand_keeps_statuses_out_that_are_not_understood() {
 }
 
 #[tokio::test]
-async fn s3_neither_a_part_nor_an_unchanged_is_stored() {
+async fn s3_no_206_or_304_is_stored() {
     for profile in PROFILES {
         for status in [206, 304] {
             for directives in ["max-age=60", "public, s-maxage=60", "max-age=60, must-understand"] {
@@ -57,7 +57,7 @@ async fn s3_neither_a_part_nor_an_unchanged_is_stored() {
 }
 
 #[tokio::test]
-async fn s4_no_store_is_overruled_by_must_understand_where_the_status_is_understood() {
+async fn s4_must_understand_overrides_no_store_for_an_understood_status() {
     for profile in PROFILES {
         let both = || controlled("no-store, must-understand, max-age=60");
         assert!(is_reused(profile, 0, both()).await, "{profile:?}");
@@ -77,7 +77,7 @@ async fn s5_no_store_is_not_stored_in_any_spelling() {
 }
 
 #[tokio::test]
-async fn s5_what_was_stored_before_a_no_store_is_not_used_for_that_request_or_later_ones() {
+async fn s5_no_store_response_ends_the_entry_stored_before_it() {
     for profile in PROFILES {
         let site = profile.site([controlled("max-age=10").with("etag", "\"a\""), controlled("no-store"), fresh()]);
         site.get().await;
@@ -122,7 +122,7 @@ async fn s7_private_with_field_names_counts_as_without_in_the_default_profile() 
 }
 
 #[tokio::test]
-async fn s7_names_that_are_none_do_not_weaken_private() {
+async fn s7_invalid_names_do_not_weaken_private() {
     let values = [
         r#"max-age=60, private="""#,
         "max-age=60, private=",
@@ -135,7 +135,7 @@ async fn s7_names_that_are_none_do_not_weaken_private() {
 }
 
 #[tokio::test]
-async fn s8_a_response_to_an_authorized_request_is_stored_only_if_it_says_that_it_may_be() {
+async fn s8_response_to_an_authorized_request_is_stored_only_with_permission() {
     for profile in PROFILES {
         for (directives, expected) in [
             ("max-age=60", false),
@@ -201,7 +201,7 @@ async fn s9_every_final_status_with_a_lifetime_is_stored_in_the_strict_profile()
 }
 
 #[tokio::test]
-async fn s9_other_statuses_than_the_safe_ones_are_stored_by_default_only_if_the_route_names_them() {
+async fn s9_default_profile_stores_unsafe_statuses_only_if_the_route_names_them() {
     for status in [200, 203, 204, 301, 308, 404, 410] {
         let site = Default.site([fresh().status(status)]);
         site.get().await;
@@ -296,7 +296,7 @@ async fn s10_every_line_of_a_field_is_stored_in_its_order() {
 }
 
 #[tokio::test]
-async fn s10_what_describes_one_exchange_is_stored_by_the_strict_profile_alone() {
+async fn s10_only_the_strict_profile_stores_fields_of_one_exchange() {
     for (profile, expected) in [(Default, None), (Strict, Some("1"))] {
         for name in ["x-request-id", "x-correlation-id", "traceparent", "tracestate", "server-timing"] {
             let site = profile.site([fresh().with(name, "1")]);
@@ -317,7 +317,7 @@ async fn kept(profile: Profile, reply: super::origin::Reply, names: &[&'static s
 }
 
 #[tokio::test]
-async fn s11_what_belongs_to_a_connection_is_not_stored() {
+async fn s11_connection_fields_are_not_stored() {
     let names = ["connection", "keep-alive", "te", "transfer-encoding", "upgrade", "proxy-connection"];
     for profile in PROFILES {
         let reply = names.iter().fold(fresh(), |reply, name| reply.with(name, "x"));
@@ -326,7 +326,7 @@ async fn s11_what_belongs_to_a_connection_is_not_stored() {
 }
 
 #[tokio::test]
-async fn s11_what_connection_names_is_not_stored() {
+async fn s11_fields_that_connection_names_are_not_stored() {
     let names = ["connection", "x-a", "x-b", "x-c"];
     for profile in PROFILES {
         let reply = fresh().with("connection", "close, X-A").with("connection", " x-b ,").with("connection", "x-c;q, x-c");
@@ -337,7 +337,7 @@ async fn s11_what_connection_names_is_not_stored() {
 }
 
 #[tokio::test]
-async fn s12_what_belongs_to_a_proxy_is_not_stored() {
+async fn s12_proxy_fields_are_not_stored() {
     let names = ["proxy-authenticate", "proxy-authentication-info", "proxy-authorization"];
     for profile in PROFILES {
         let reply = names.iter().fold(fresh(), |reply, name| reply.with(name, "Basic realm=x"));

@@ -21,7 +21,7 @@ async fn stale_site(profile: Profile, replies: impl IntoIterator<Item = Reply>) 
 }
 
 #[tokio::test]
-async fn s52_what_is_stale_is_validated_with_all_its_validators() {
+async fn s52_stale_response_is_validated_with_all_its_validators() {
     let modified = date(-100_000);
     for profile in PROFILES {
         for (etag, last_modified) in [(Some("\"a\""), None), (None, Some(&*modified)), (Some("W/\"a\""), Some(&*modified))] {
@@ -61,7 +61,7 @@ async fn s52_a_validator_is_sent_as_it_came() {
 }
 
 #[tokio::test]
-async fn s52_a_stale_response_without_a_validator_is_asked_for_without_a_condition() {
+async fn s52_stale_response_without_a_validator_is_fetched_unconditionally() {
     for profile in PROFILES {
         let site = stale_site(profile, [fresh()]).await;
         assert_eq!(site.get().await.text(), "answer 2", "{profile:?}");
@@ -87,7 +87,7 @@ async fn s52_a_validation_carries_the_fields_of_the_request_that_caused_it() {
 }
 
 #[tokio::test]
-async fn s52_what_was_validated_is_fresh_again() {
+async fn s52_validated_response_is_fresh_again() {
     for profile in PROFILES {
         let site = stale_site(profile, [fresh().with("etag", "\"a\""), unchanged(&[])]).await;
         let validated = site.get().await;
@@ -102,7 +102,7 @@ async fn s52_what_was_validated_is_fresh_again() {
 }
 
 #[tokio::test]
-async fn s52_what_is_stale_on_arrival_is_stored_to_be_validated() {
+async fn s52_response_stale_on_arrival_is_stored_for_validation() {
     for profile in PROFILES {
         for reply in [controlled("max-age=0"), controlled("no-cache"), ok(&[("expires", "0")]), fresh().with("age", "61")] {
             let site = profile.site([reply.with("etag", "\"a\""), unchanged(&[("etag", "\"a\"")])]);
@@ -134,7 +134,7 @@ async fn s53_a_client_that_has_the_same_hears_so() {
 }
 
 #[tokio::test]
-async fn s53_a_condition_about_what_is_not_stored_is_the_origins_to_judge() {
+async fn s53_condition_on_an_unknown_validator_goes_to_the_origin() {
     for profile in PROFILES {
         let site = profile.site([unchanged(&[("etag", "\"a\"")]), fresh()]);
         let answer = site.get_with(&[("if-none-match", "\"a\"")]).await;
@@ -221,7 +221,7 @@ async fn s54_fields_that_a_304_does_not_have_stay() {
 }
 
 #[tokio::test]
-async fn s54_the_length_and_what_belongs_to_the_connection_do_not_come_from_a_304() {
+async fn s54_a_304_updates_neither_length_nor_connection_fields() {
     for profile in PROFILES {
         let first = fresh().with("etag", "\"a\"").with("x-named", "old");
         let lines = [
@@ -291,7 +291,7 @@ async fn s55_a_304_about_another_representation_updates_nothing() {
 }
 
 #[tokio::test]
-async fn s55_what_a_304_about_another_representation_did_not_validate_is_not_used() {
+async fn s55_a_304_for_another_representation_validates_nothing() {
     for profile in PROFILES {
         let first = controlled("max-age=60, must-revalidate").with("etag", "\"a\"");
         let site = stale_site(profile, [first, unchanged(&[("etag", "\"b\"")]), fresh().with("etag", "\"b\"")]).await;
@@ -314,7 +314,7 @@ async fn s55_a_weak_validator_in_a_304_may_differ_in_weakness_alone() {
 }
 
 #[tokio::test]
-async fn s56_a_full_response_to_a_validation_replaces_what_is_stored() {
+async fn s56_full_response_to_a_validation_replaces_the_entry() {
     for profile in PROFILES {
         let second = controlled("max-age=100").with("etag", "\"b\"").with("x-b", "1");
         let site = stale_site(profile, [fresh().with("etag", "\"a\"").with("x-a", "1"), second]).await;
@@ -328,7 +328,7 @@ async fn s56_a_full_response_to_a_validation_replaces_what_is_stored() {
 }
 
 #[tokio::test]
-async fn s57_a_failure_while_validating_is_forwarded_and_what_is_stored_stays() {
+async fn s57_failed_validation_is_forwarded_and_leaves_the_entry() {
     for profile in PROFILES {
         for status in [500, 502, 503, 504] {
             let site = stale_site(profile, [fresh().with("etag", "\"a\""), reply(status, &[]), unchanged(&[])]).await;
@@ -445,7 +445,7 @@ async fn s59_if_modified_since_is_answered_by_the_last_modification() {
 }
 
 #[tokio::test]
-async fn s59_without_a_last_modification_the_date_counts_and_without_one_the_receipt() {
+async fn s59_date_then_receipt_replace_a_missing_last_modified() {
     for profile in PROFILES {
         for (stored, modified) in [(&[("date", &*date(-20))][..], -20), (&[], 0), (&[("last-modified", "soon")], 0)] {
             for (since, expected) in [(modified - 1, 200), (modified, 304), (modified + 1, 304)] {
@@ -490,7 +490,7 @@ async fn s60_if_match_and_if_unmodified_since_are_left_to_the_handler() {
 const OF_A_304: [&str; 6] = ["cache-control", "content-location", "date", "etag", "expires", "vary"];
 
 #[tokio::test]
-async fn s61_a_304_has_the_fields_that_the_200_would_have_and_no_others_of_the_representation() {
+async fn s61_a_304_has_only_the_fields_that_rfc_9110_lists() {
     for profile in PROFILES {
         let stored = [
             ("content-location", "/page.en"),
@@ -564,7 +564,7 @@ async fn s62_if_range_takes_an_exact_strong_match() {
 }
 
 #[tokio::test]
-async fn s62_a_modification_in_the_second_of_the_response_is_no_strong_validator() {
+async fn s62_last_modified_in_the_second_of_date_is_no_strong_validator() {
     for profile in PROFILES {
         assert_eq!(part_if(profile, BEGINS, &[("last-modified", BEGINS), ("date", BEGINS)]).await, 200, "{profile:?}");
     }
@@ -619,7 +619,7 @@ async fn s63_a_range_beyond_the_end_cannot_be_satisfied() {
 }
 
 #[tokio::test]
-async fn s63_what_is_no_single_range_of_bytes_is_answered_with_everything() {
+async fn s63_other_than_a_single_byte_range_gets_the_whole_body() {
     for profile in PROFILES {
         for range in
             ["bytes=0-1,3-4", "bytes=4-2", "bytes=a-b", "bytes", "bytes=", "bytes=-", "bytes=1", "lines=0-1", "", "bytes=0x0-1"]
@@ -663,7 +663,7 @@ async fn s63_the_whole_that_answers_a_range_request_is_stored_as_the_whole() {
 }
 
 #[tokio::test]
-async fn s63_a_part_of_what_was_validated_is_a_part_of_what_is_stored() {
+async fn s63_range_after_validation_is_cut_from_the_stored_body() {
     for profile in PROFILES {
         let site = stale_site(profile, [fresh().with("etag", "\"a\""), unchanged(&[])]).await;
         let answer = site.get_with(&[("range", "bytes=0-1")]).await;
@@ -686,7 +686,7 @@ fn reply_503() -> Reply {
 }
 
 #[tokio::test]
-async fn s64_a_head_that_describes_something_else_makes_what_is_stored_stale() {
+async fn s64_differing_head_response_makes_the_entry_stale() {
     for profile in PROFILES {
         let stored = [("etag", "\"a\""), ("last-modified", &*date(-100))];
         for line in [("etag", "\"b\""), ("last-modified", &*date(-50)), ("content-length", "9")] {
@@ -697,7 +697,7 @@ async fn s64_a_head_that_describes_something_else_makes_what_is_stored_stale() {
 }
 
 #[tokio::test]
-async fn s64_a_head_that_describes_the_same_leaves_what_is_stored() {
+async fn s64_matching_head_response_leaves_the_entry() {
     for profile in PROFILES {
         let stored = [("etag", "\"a\""), ("last-modified", &*date(-100))];
         let same = fresh().with("etag", "\"a\"").with("last-modified", date(-100)).with("content-length", "8");
@@ -718,7 +718,7 @@ async fn s64_a_head_is_written_through_where_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn s64_a_reload_by_head_brings_down_what_is_stored_if_it_has_changed() {
+async fn s64_reload_by_head_ends_a_changed_entry() {
     let site = Strict.site([fresh().with("etag", "\"a\""), fresh().with("etag", "\"b\"")]);
     site.get().await;
     site.send(request(Method::HEAD, "/page", &[("cache-control", "no-cache")])).await;

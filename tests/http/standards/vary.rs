@@ -106,7 +106,7 @@ async fn s29_a_star_matches_nothing() {
 }
 
 #[tokio::test]
-async fn s29_a_star_is_stored_for_nobody_even_where_the_route_gives_a_lifetime() {
+async fn s29_vary_star_is_not_stored_even_with_a_route_lifetime() {
     for profile in PROFILES {
         let site = profile.site_with(|layer| layer.ttl(MINUTE), [ok(&[("vary", "*")])]);
         assert_eq!(site.get().await.reason(), Some(Reason::VaryStar), "{profile:?}");
@@ -114,7 +114,7 @@ async fn s29_a_star_is_stored_for_nobody_even_where_the_route_gives_a_lifetime()
 }
 
 #[tokio::test]
-async fn s30_field_names_are_compared_without_case_and_in_any_order_and_on_any_line() {
+async fn s30_field_names_match_in_any_case_order_and_line() {
     for profile in PROFILES {
         for vary in [&["X-A, x-b"][..], &["x-B,X-a"], &["x-a", "", "X-B"], &["", "x-a, x-b"], &["x-a,, ,x-b, "]] {
             let lines: Lines<'_> = &[("X-A", "1"), ("x-b", "2")];
@@ -162,7 +162,7 @@ async fn s30_space_in_a_quoted_string_is_never_ignored() {
 }
 
 #[tokio::test]
-async fn s30_languages_are_compared_by_what_they_mean_in_the_strict_profile() {
+async fn s30_strict_profile_compares_languages_by_meaning() {
     let language = |value| [("accept-language", value)];
     for (first, second) in [
         ("en, de", "en,de"),
@@ -176,7 +176,7 @@ async fn s30_languages_are_compared_by_what_they_mean_in_the_strict_profile() {
 }
 
 #[tokio::test]
-async fn s30_what_means_something_else_is_never_taken_for_the_same() {
+async fn s30_different_meanings_never_match() {
     for profile in PROFILES {
         for (field, first, second) in [
             ("accept-language", "en, de;q=0.5", "de, en;q=0.5"),
@@ -235,7 +235,7 @@ async fn s32_variants_by_credentials_count_against_the_limit() {
 }
 
 #[tokio::test]
-async fn s32_a_request_with_a_cookie_bypasses_unless_the_route_knows_cookies_in_the_default_profile() {
+async fn s32_default_profile_bypasses_on_a_cookie_unless_the_route_handles_it() {
     let site = Default.site([fresh().with("vary", "cookie")]);
     for _ in 0..2 {
         assert_eq!(site.get_with(&[("cookie", "a=1")]).await.reason(), Some(Reason::RequestCookie));

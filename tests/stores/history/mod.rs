@@ -346,7 +346,7 @@ async fn leave_early(response: Response) {
 const SEEDS: [u64; 4] = [1, 20, 300, 4000];
 
 #[test]
-fn no_read_is_older_than_what_was_acknowledged_before_it() {
+fn no_read_is_older_than_an_acknowledged_write() {
     for seed in SEEDS {
         let plan = Plan::new(seed);
         play(plan, Cache::in_memory(1 << 20)).assert_kept(plan);
@@ -362,7 +362,7 @@ fn no_streamed_read_is_older_or_torn() {
 }
 
 #[test]
-fn no_variant_is_older_than_what_was_acknowledged() {
+fn no_variant_is_older_than_an_acknowledged_write() {
     for seed in SEEDS {
         let plan = Plan { answers: Answers::Varied, ..Plan::new(seed) };
         play(plan, Cache::in_memory(1 << 20)).assert_kept(plan);

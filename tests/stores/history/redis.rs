@@ -279,7 +279,7 @@ async fn no_read_is_older_while_primaries_take_turns_undemoted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_read_is_older_while_primaries_take_turns_undemoted_and_a_replica_confirms() {
+async fn no_read_is_older_while_confirmed_primaries_take_turns_undemoted() {
     histories_of_hand_overs(hasty().durability(1), true).await;
 }
 

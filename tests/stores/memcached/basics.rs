@@ -7,7 +7,7 @@ use super::{Node, Server};
 use crate::support::{Gate, Runs, get, minute, numbered};
 
 #[tokio::test]
-async fn what_one_node_stores_another_answers_until_it_is_invalidated() {
+async fn nodes_share_pages_until_an_invalidation() {
     let server = Server::start();
     let runs = Runs::default();
     let (a, b) = (Node::new(&[&server], &runs).await, Node::new(&[&server], &runs).await);
@@ -32,7 +32,7 @@ async fn a_url_makes_a_cache() {
 }
 
 #[tokio::test]
-async fn memory_in_front_of_it_answers_what_no_node_has_invalidated() {
+async fn near_tier_never_answers_an_invalidated_page() {
     let server = Server::start();
     let (runs, others) = (Runs::default(), Runs::default());
     let tiered = Cache::connect(&format!("tiered+{}", server.url())).await.unwrap();
@@ -81,7 +81,7 @@ async fn tags_of_the_handler_are_looked_up_too() {
 }
 
 #[tokio::test]
-async fn what_is_expired_is_fetched_again_and_stays_usable_where_stale_is_allowed() {
+async fn expired_page_is_refetched_and_usable_within_its_window() {
     let server = Server::start();
     let runs = Runs::default();
     let cache = Cache::connect(&server.url()).await.unwrap();
@@ -146,7 +146,7 @@ async fn a_fetch_that_is_overtaken_by_an_invalidation_is_not_used() {
 }
 
 #[tokio::test]
-async fn tags_mean_only_themselves_whatever_is_in_them() {
+async fn tags_are_compared_byte_for_byte() {
     let server = Server::start();
     let runs = Runs::default();
     let node = Node::new(&[&server], &runs).await;
@@ -186,7 +186,7 @@ async fn entries_end_with_their_use_and_records_much_later() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_served_not_stored_and_counted() {
+async fn oversized_response_is_served_and_counted() {
     let server = Server::start();
     let store = Memcached::builder().compress_from(None).max_value(64 << 20).connect(&server.url()).await.unwrap();
     let small = Memcached::builder().compress_from(None).max_value(10_000).connect(&server.url()).await.unwrap();

@@ -60,7 +60,7 @@ async fn an_invalidation_outlives_the_record_of_it() {
 }
 
 #[tokio::test]
-async fn what_was_fetched_before_an_invalidation_whose_record_is_lost_is_dead() {
+async fn response_older_than_a_lost_invalidation_is_rejected() {
     let server = Server::start();
     let runs = Runs::default();
     let nodes = stored(&server, &runs).await;
@@ -86,7 +86,7 @@ async fn a_lost_clock_is_another_incarnation_and_everything_older_is_dead() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_none_begins_anew() {
+async fn invalid_clock_begins_a_new_incarnation() {
     let server = Server::start();
     let runs = Runs::default();
     let nodes = stored(&server, &runs).await;
@@ -102,7 +102,7 @@ async fn a_clock_that_is_none_begins_anew() {
 
 /// memcached reads beyond the end of such a number, and does not count it up if it finds a minus sign there.
 #[tokio::test]
-async fn a_clock_beyond_what_memcached_counts_begins_anew() {
+async fn overflowing_clock_begins_a_new_incarnation() {
     let server = Server::start();
     let runs = Runs::default();
     // With a name of this length the clock leaves some of its piece of memory as it was.

@@ -68,7 +68,7 @@ async fn c4_a_foreign_record_is_dead_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_server_that_tells_no_versions_is_not_used() {
+async fn server_without_versions_is_not_used() {
     let server = Server::start_with(&["-C"]);
     let runs = Runs::default();
     let node = Node::new(&[&server], &runs).await;

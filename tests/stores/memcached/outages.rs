@@ -40,7 +40,7 @@ async fn a_server_that_comes_back_empty_is_used_at_once() {
 }
 
 #[tokio::test]
-async fn d8_a_server_that_stands_still_holds_nobody_up() {
+async fn d8_stopped_server_delays_no_request() {
     let server = Server::start();
     let runs = Runs::default();
     let node = Node::new(&[&server], &runs).await;
@@ -112,7 +112,7 @@ async fn requests_that_are_given_up_leave_the_connection_in_order() {
 
 /// Tests and tools have one runtime after another in one process, and a cache that outlives them.
 #[test]
-fn servers_that_were_away_in_a_runtime_that_has_ended_are_found_in_the_next() {
+fn servers_lost_in_one_runtime_are_found_in_the_next() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut server = Server::start();
     server.kill();

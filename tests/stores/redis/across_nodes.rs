@@ -42,7 +42,7 @@ fn nodes_that_share_fetches_run_the_handler_once() {
 }
 
 #[tokio::test]
-async fn what_a_node_claims_and_does_not_bring_another_fetches() {
+async fn node_fetches_when_another_nodes_fetch_lock_expires() {
     let server = Server::start();
     let (runs, gate) = (Runs::default(), Gate::closed());
     let node =

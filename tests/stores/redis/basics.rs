@@ -13,7 +13,7 @@ fn app(cache: &Cache, runs: &Runs) -> Router {
 }
 
 #[test]
-fn what_one_node_stores_another_answers_until_it_is_invalidated() {
+fn nodes_share_pages_until_an_invalidation() {
     everywhere(async |site| {
         let place = site.place;
         let runs = Runs::default();

@@ -34,7 +34,7 @@ fn take_over(cluster: &Cluster, replica: &Server, primary: &Server) {
 }
 
 #[tokio::test]
-async fn a_primary_that_rules_again_knows_what_was_invalidated_meanwhile() {
+async fn primary_that_returns_knows_later_invalidations() {
     let cluster = Cluster::start().with_replicas();
     let runs = Runs::default();
     let connect = async || patient().connect(&cluster.url()).await.unwrap();

@@ -23,7 +23,7 @@ fn clock(server: &Server) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_is_on_the_replica() {
+async fn acknowledged_invalidation_is_on_the_replica() {
     let primary = Server::start();
     let replica = Server::start_replica_of(&primary);
     let node = Node::on(patient().durability(1).connect(&primary.url()).await.unwrap(), &Runs::default());
@@ -77,14 +77,14 @@ async fn assert_missed(primary: &Server, replica: &mut Server, leave: impl Fn(&m
 }
 
 #[tokio::test]
-async fn what_a_stopped_replica_misses_is_an_error_until_it_has_it() {
+async fn invalidation_missing_on_a_stopped_replica_is_an_error() {
     let primary = Server::start();
     let mut replica = Server::start_replica_of(&primary);
     assert_missed(&primary, &mut replica, |replica| replica.pause(), |replica| replica.resume()).await;
 }
 
 #[tokio::test]
-async fn what_a_dead_replica_misses_is_an_error_until_it_has_it() {
+async fn invalidation_missing_on_a_dead_replica_is_an_error() {
     let primary = Server::start();
     let mut replica = Server::start_replica_of(&primary);
     assert_missed(&primary, &mut replica, Server::kill, |replica| {

@@ -85,7 +85,7 @@ async fn assert_nothing_is_stale(what: &str, version: &Version, apps: &[Router])
 }
 
 #[tokio::test]
-async fn what_an_older_snapshot_brings_back_is_not_served() {
+async fn older_snapshot_is_not_served() {
     for place in ["single", "manager", "strict", "lease"] {
         let mut server = Server::start();
         let version = Version::default();
@@ -111,7 +111,7 @@ async fn what_an_older_snapshot_brings_back_is_not_served() {
 }
 
 #[tokio::test]
-async fn what_a_node_of_a_cluster_brings_back_from_an_older_snapshot_is_not_served() {
+async fn older_snapshot_of_a_cluster_node_is_not_served() {
     let mut cluster = Cluster::start();
     let version = Version::default();
     let mut caches = Vec::new();

@@ -129,7 +129,7 @@ fn an_invalidation_takes_as_many_commands_for_one_entry_as_for_thousands() {
 }
 
 #[test]
-fn tags_mean_only_themselves_whatever_is_in_them() {
+fn tags_are_compared_byte_for_byte() {
     everywhere(async |site| {
         let (runs, place) = (Runs::default(), site.place);
         let (a, b) = site.nodes().await;

@@ -71,7 +71,7 @@ async fn outage(what: &str, server: &mut Server, mut begin: impl FnMut(&mut Serv
 }
 
 #[tokio::test]
-async fn a_server_that_stops_or_dies_holds_nobody_up_and_brings_nothing_back() {
+async fn stopped_or_dead_server_delays_no_request_and_restores_nothing() {
     let mut server = Server::start();
     outage("stopped", &mut server, |server| server.pause(), |server| server.resume()).await;
     outage("killed", &mut server, Server::kill, Server::start_again).await;
@@ -113,7 +113,7 @@ async fn a_network_that_fails_in_any_way_brings_nothing_back() {
 
 /// Too slow to be read from, and not too slow to be told what it missed: other nodes must not wait for it to be fast again.
 #[tokio::test]
-async fn a_server_that_is_slow_is_told_what_it_missed() {
+async fn slow_server_receives_missed_invalidations() {
     let server = Server::start();
     let proxy = Proxy::start(server.port).await;
     let runs = Runs::default();
@@ -133,7 +133,7 @@ async fn a_server_that_is_slow_is_told_what_it_missed() {
 }
 
 #[test]
-fn connections_that_the_server_ends_are_made_anew() {
+fn closed_connections_are_replaced() {
     everywhere(async |site| {
         let runs = Runs::default();
         let (a, b) = (site.node().await, site.node().await);

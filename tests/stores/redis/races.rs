@@ -96,7 +96,7 @@ async fn overtaken(site: &Site<'_>, way: Way, by_another: bool) {
 }
 
 #[test]
-fn who_asks_after_an_invalidation_does_not_wait_for_an_earlier_fetch() {
+fn request_after_an_invalidation_does_not_join_an_earlier_fetch() {
     everywhere(async |site| {
         for way in WAYS {
             let site = site.apart();
@@ -124,7 +124,7 @@ fn who_asks_after_an_invalidation_does_not_wait_for_an_earlier_fetch() {
 }
 
 #[test]
-fn what_was_invalidated_is_not_served_stale_either() {
+fn invalidated_page_is_not_served_stale() {
     everywhere(async |site| {
         let place = site.place;
         let (runs, gate, clock) = (Runs::default(), Gate::closed(), ManualClock::new());
@@ -232,7 +232,7 @@ fn a_body_that_streams_across_an_invalidation_is_not_served_afterwards() {
 }
 
 #[test]
-fn what_expires_while_it_is_fetched_is_stale_afterwards() {
+fn page_expired_during_its_fetch_is_stale() {
     everywhere(async |site| {
         let place = site.place;
         let (runs, gate) = (Runs::default(), Gate::closed());

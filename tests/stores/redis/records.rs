@@ -144,7 +144,7 @@ async fn survives(site: &Site<'_>, what: &str, accident: impl Fn(&Site<'_>)) {
 }
 
 #[test]
-fn a_clock_that_is_lost_begins_anew() {
+fn lost_clock_begins_a_new_incarnation() {
     everywhere(async |site| {
         survives(site, "the clock is lost", |site| site.delete(site.clock())).await;
         survives(site, "everything is lost", |site| site.run_everywhere(&cmd("FLUSHALL"))).await;
@@ -160,7 +160,7 @@ fn set(key: impl redis::ToRedisArgs, value: &[u8]) -> Cmd {
 
 /// What another application might do by mistake.
 #[test]
-fn what_others_write_in_place_of_clock_record_or_stream_does_no_harm() {
+fn foreign_clock_record_or_stream_is_harmless() {
     everywhere(async |site| {
         for value in [&b""[..], b"hello", &[0; 24], &[0xff; 24], &[0; 80], &[0xff; 80], &[0xff; 112], &[b'x'; 1008]] {
             survives(site, "a foreign clock", |site| site.run_everywhere(&set(site.clock(), value))).await;
@@ -226,7 +226,7 @@ fn a_damaged_or_foreign_entry_is_a_miss_and_counted() {
 
 /// A clock far ahead of the time, and one that numbers can hardly express: it goes on growing.
 #[test]
-fn epochs_grow_whatever_the_clock_shows() {
+fn epochs_grow_with_any_clock() {
     everywhere(async |site| {
         for epoch in [0, 1, 1 << 40, 1 << 52, (1 << 53) - 3, 1 << 53, (1 << 53) + 2, 1 << 60, u64::MAX - 1, u64::MAX] {
             let (site, place) = (site.apart(), site.place);

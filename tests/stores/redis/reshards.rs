@@ -24,7 +24,7 @@ async fn invalidate(node: &Node) {
 }
 
 #[tokio::test]
-async fn what_was_invalidated_while_a_slot_was_elsewhere_stays_so_when_it_returns() {
+async fn invalidation_survives_the_return_of_a_moved_slot() {
     let cluster = Cluster::start();
     let nodes = nodes(&cluster).await;
     for key in [RECORD, CLOCK, RECORD] {

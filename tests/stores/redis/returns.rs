@@ -86,13 +86,13 @@ async fn a_primary_that_rules_again_undemoted_brings_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_primary_that_rules_again_undemoted_brings_nothing_back_that_a_replica_had_to_confirm() {
+async fn undemoted_primary_restores_nothing_that_a_replica_confirmed() {
     hand_over_twice(patient().invalidate_timeout(Duration::from_secs(2)).durability(1), true).await;
 }
 
 /// The other nodes come back to a primary that one node never left, because nothing told it to.
 #[tokio::test]
-async fn a_node_that_saw_nothing_of_another_primary_serves_nothing_old_when_the_first_rules_again() {
+async fn node_that_missed_a_failover_serves_nothing_old_after_the_return() {
     let sentinel = Sentinel::start_obedient();
     let (first, second) = (&sentinel.primary, &sentinel.replica);
     let runs = Runs::default();
@@ -114,7 +114,7 @@ async fn a_node_that_saw_nothing_of_another_primary_serves_nothing_old_when_the_
 }
 
 #[tokio::test]
-async fn an_acknowledged_invalidation_is_one_of_the_primary_that_the_sentinels_name() {
+async fn acknowledged_invalidation_is_on_the_primary_that_sentinels_name() {
     let sentinel = Sentinel::start_obedient();
     let runs = Runs::default();
     let nodes = nodes(&patient(), &sentinel.url(), &runs).await;
@@ -209,7 +209,7 @@ async fn an_address_that_moves_and_comes_back_brings_nothing_back() {
 
 /// An operator loads an older state into a server that runs.
 #[tokio::test]
-async fn a_running_server_whose_data_go_back_brings_nothing_back() {
+async fn running_server_with_older_data_restores_nothing() {
     let server = Server::start();
     let runs = Runs::default();
     let mut nodes = nodes(&patient(), &server.url(), &runs).await;

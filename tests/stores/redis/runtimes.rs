@@ -37,7 +37,7 @@ fn a_store_that_was_away_in_a_runtime_that_has_ended_is_found_in_the_next() {
 }
 
 #[test]
-fn an_invalidation_that_is_owed_when_its_runtime_ends_is_carried_out_in_the_next() {
+fn pending_invalidation_is_retried_in_the_next_runtime() {
     let (mut server, runs) = (Server::start(), Runs::default());
     let (node, other) = runtime().block_on(async {
         let redis = async || patient().connect(&server.url()).await.unwrap();

@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn strict_copies_are_never_older_than_what_another_node_has_invalidated() {
+async fn strict_copies_respect_invalidations_of_other_nodes() {
     let server = Server::start();
     let runs = Runs::default();
     let connect = async || patient().connect(&server.url()).await.unwrap();
@@ -79,7 +79,7 @@ enum Stream {
 }
 
 #[tokio::test]
-async fn who_has_missed_announcements_drops_its_copies() {
+async fn node_that_missed_announcements_drops_its_copies() {
     for stream in [Stream::Whole, Stream::Trimmed, Stream::Deleted, Stream::Flushed] {
         let server = Server::start();
         let proxy = Proxy::start(server.port).await;
