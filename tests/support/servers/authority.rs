@@ -4,10 +4,10 @@ use super::process::Folder;
 
 /// One that nobody knows, and that signs certificates for 127.0.0.1.
 #[derive(Debug)]
-pub struct Authority(Folder);
+pub(crate) struct Authority(Folder);
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let this = Self(Folder::new());
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         this.openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"));
@@ -18,12 +18,12 @@ impl Authority {
     }
 
     /// Its own certificate, by which others can be trusted.
-    pub fn pem(&self) -> Vec<u8> {
+    pub(crate) fn pem(&self) -> Vec<u8> {
         std::fs::read(self.0.0.join("ca.pem")).unwrap()
     }
 
     /// What `redis-server` takes to speak TLS on this port too.
-    pub fn arguments(&self, port: u16) -> Vec<String> {
+    pub(crate) fn arguments(&self, port: u16) -> Vec<String> {
         let file = |name: &str| self.0.0.join(name).display().to_string();
         let pairs = [
             ("--tls-port", port.to_string()),

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
-
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
@@ -9,20 +7,20 @@ use super::process::{Process, free_port, wait_until};
 
 /// A `memcached`.
 #[derive(Debug)]
-pub struct Memcached {
+pub(crate) struct Memcached {
     process: Process,
-    pub port: u16,
+    pub(crate) port: u16,
     arguments: Vec<String>,
 }
 
 impl Memcached {
     /// An empty server that keeps values of up to 1 MiB.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// The same, with further arguments: `&["-I", "4m"]`.
-    pub fn start_with(further: &[&str]) -> Self {
+    pub(crate) fn start_with(further: &[&str]) -> Self {
         let port = free_port();
         let port_text = port.to_string();
         // Root has to become somebody else.
@@ -33,34 +31,34 @@ impl Memcached {
         server
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         url(&[self])
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.process.pause();
     }
 
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.process.resume();
     }
 
     /// Starts again on the same port, empty.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.process = Process::start("memcached", &self.arguments);
         self.wait_until_ready();
     }
 
     /// The names of its items that begin with `prefix`, of which there is at least one: `larder:t:` are records of tags.
-    pub fn items(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn items(&self, prefix: &str) -> Vec<String> {
         let mut items = Vec::new();
         wait_until("there is such an item", || {
             items = self.listed(prefix);
@@ -70,14 +68,14 @@ impl Memcached {
     }
 
     /// The same, as the server lists them: at times it leaves one out that is there.
-    pub fn listed(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn listed(&self, prefix: &str) -> Vec<String> {
         let dump = self.ask("lru_crawler metadump all\r\n", "END");
         let names = dump.iter().filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
         names.map(|name| name.replace("%3A", ":")).filter(|name| name.starts_with(prefix)).collect()
     }
 
     /// What is stored under a name.
-    pub fn value(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn value(&self, name: &str) -> Option<Vec<u8>> {
         let mut stream = self.connection();
         stream.write_all(format!("mg {name} v\r\n").as_bytes()).unwrap();
         let mut reader = BufReader::new(stream);
@@ -89,7 +87,7 @@ impl Memcached {
         Some(value)
     }
 
-    pub fn set(&self, name: &str, value: &[u8]) {
+    pub(crate) fn set(&self, name: &str, value: &[u8]) {
         let mut stream = self.connection();
         let command = [format!("ms {name} {}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat();
         stream.write_all(&command).unwrap();
@@ -99,17 +97,17 @@ impl Memcached {
     }
 
     /// Seconds until the item is forgotten.
-    pub fn ttl(&self, name: &str) -> i64 {
+    pub(crate) fn ttl(&self, name: &str) -> i64 {
         let lines = self.ask(&format!("mg {name} t\r\n"), "HD");
         lines.last().unwrap().strip_prefix("HD t").unwrap().parse().unwrap()
     }
 
-    pub fn delete(&self, name: &str) {
+    pub(crate) fn delete(&self, name: &str) {
         self.ask(&format!("md {name} q\r\nmn\r\n"), "MN");
     }
 
     /// Forgets everything that there was until now.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.ask("flush_all\r\n", "OK");
     }
 
@@ -141,7 +139,7 @@ impl Memcached {
 }
 
 /// The URL of a store on these.
-pub fn url(servers: &[&Memcached]) -> String {
+pub(crate) fn url(servers: &[&Memcached]) -> String {
     let addresses: Vec<_> = servers.iter().map(|server| server.address()).collect();
     format!("memcached://{}", addresses.join(","))
 }

@@ -9,33 +9,27 @@ use std::{
 
 /// A server's process, which ends with its handle.
 #[derive(Debug)]
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    pub fn start(program: &str, arguments: &[String]) -> Self {
+    pub(crate) fn start(program: &str, arguments: &[String]) -> Self {
         let child =
             Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self(child.unwrap_or_else(|error| panic!("`{program}` cannot be started ({error}): install it, or run `scripts/test`")))
     }
 
     /// SIGKILL: whatever it had not written is lost.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
-    /// SIGTERM, and waits until it has ended in its own way.
-    pub fn end(&mut self) {
-        self.signal("TERM");
-        self.0.wait().unwrap();
-    }
-
     /// SIGSTOP: connections stay, answers don't come.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.signal("STOP");
     }
 
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.signal("CONT");
     }
 
@@ -51,7 +45,7 @@ impl Drop for Process {
     }
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     // Cluster nodes take a second port, 10,000 above the first.
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -62,7 +56,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until `holds`; a real server leaves no other way than to ask it again.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: not within 30 s");
@@ -70,12 +64,21 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The same for what is asynchronous.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{what}: not within a minute");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// An empty folder, removed with its handle.
 #[derive(Debug)]
-pub struct Folder(pub PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("larder-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);

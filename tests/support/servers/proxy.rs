@@ -19,15 +19,15 @@ use tokio::{
 
 /// A stretch of network in front of a server, with the faults that networks have.
 #[derive(Debug, Clone)]
-pub struct Proxy {
-    pub address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     server: Arc<AtomicU16>,
     fault: watch::Sender<Fault>,
     connections: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     None,
     /// Each piece comes so much later.
     Delay(Duration),
@@ -44,12 +44,12 @@ pub enum Fault {
 }
 
 impl Proxy {
-    pub async fn start(server: u16) -> Self {
+    pub(crate) async fn start(server: u16) -> Self {
         Self::start_at(0, server).await
     }
 
     /// The same on a port that is known beforehand.
-    pub async fn start_at(port: u16, server: u16) -> Self {
+    pub(crate) async fn start_at(port: u16, server: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, faults) = watch::channel(Fault::None);
@@ -72,7 +72,7 @@ impl Proxy {
     }
 
     /// Ends all connections; new ones lead to another server, as when an address moves.
-    pub fn lead_to(&self, server: u16) {
+    pub(crate) fn lead_to(&self, server: u16) {
         self.server.store(server, Ordering::SeqCst);
         self.set(Fault::Cut);
         // Whoever passes something on has to see it.
@@ -80,16 +80,16 @@ impl Proxy {
         self.set(Fault::None);
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
-    pub fn set(&self, fault: Fault) {
+    pub(crate) fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 
     /// How many connections have been made so far.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
     }
 }

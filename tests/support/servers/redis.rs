@@ -6,26 +6,26 @@ use super::process::{Folder, Process, free_port, wait_until};
 
 /// A `redis-server`.
 #[derive(Debug)]
-pub struct Redis {
+pub(crate) struct Redis {
     process: Process,
-    pub port: u16,
+    pub(crate) port: u16,
     arguments: Vec<String>,
     _folder: Folder,
 }
 
 impl Redis {
     /// A server that keeps nothing on disk.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// The same, with further arguments: `&["--maxmemory", "2mb"]`.
-    pub fn start_with(further: &[&str]) -> Self {
+    pub(crate) fn start_with(further: &[&str]) -> Self {
         Self::start_at_with(free_port(), further)
     }
 
     /// A replica that has everything its primary has by now.
-    pub fn start_replica_of(primary: &Self) -> Self {
+    pub(crate) fn start_replica_of(primary: &Self) -> Self {
         let replica = Self::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string(), "--replica-priority", "1"]);
         replica.wait_until_it_follows();
         // Until it has confirmed something, it is sent nothing.
@@ -42,7 +42,7 @@ impl Redis {
         replica
     }
 
-    pub fn start_at(port: u16) -> Self {
+    pub(crate) fn start_at(port: u16) -> Self {
         Self::start_at_with(port, &[])
     }
 
@@ -59,51 +59,51 @@ impl Redis {
         server
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn connection(&self) -> Connection {
+    pub(crate) fn connection(&self) -> Connection {
         Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
     /// Runs one command: `server.run::<i64>("DBSIZE")`.
-    pub fn run<T: FromRedisValue>(&self, command: &str) -> T {
+    pub(crate) fn run<T: FromRedisValue>(&self, command: &str) -> T {
         let mut words = command.split(' ');
         let mut command = cmd(words.next().unwrap());
         words.for_each(|word| _ = command.arg(word));
         self.query(&command)
     }
 
-    pub fn query<T: FromRedisValue>(&self, command: &Cmd) -> T {
+    pub(crate) fn query<T: FromRedisValue>(&self, command: &Cmd) -> T {
         command.query(&mut self.connection()).unwrap()
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.process.pause();
     }
 
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.process.resume();
     }
 
     /// Stops a replica, and hangs up on it: what has been sent to it by now it would still read when it goes on.
-    pub fn cut_off(&self, replica: &Self) {
+    pub(crate) fn cut_off(&self, replica: &Self) {
         replica.pause();
         self.run::<i64>("CLIENT KILL TYPE replica");
     }
 
     /// Starts again on the same port, with what is on disk.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.process = Process::start("redis-server", &self.arguments);
         self.wait_until_ready();
     }
 
-    pub fn wait_until_it_follows(&self) {
+    pub(crate) fn wait_until_it_follows(&self) {
         wait_until("the replica follows", || self.run::<String>("INFO replication").contains("master_link_status:up"));
     }
 
@@ -121,16 +121,16 @@ fn query_on<T: FromRedisValue>(server: &Redis, command: &Cmd) -> RedisResult<T> 
 
 /// Three primaries that share the slots.
 #[derive(Debug)]
-pub struct Cluster {
-    pub nodes: Vec<Redis>,
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Redis>,
 }
 
 impl Cluster {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    pub fn start_with(further: &[&str]) -> Self {
+    pub(crate) fn start_with(further: &[&str]) -> Self {
         let arguments = [&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"], further].concat();
         let nodes: Vec<_> = (0..3).map(|_| Redis::start_with(&arguments)).collect();
         for (node, slots) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
@@ -143,7 +143,7 @@ impl Cluster {
     }
 
     /// Adds a replica to each primary.
-    pub fn with_replicas(mut self) -> Self {
+    pub(crate) fn with_replicas(mut self) -> Self {
         for primary in 0..3 {
             let replica = Redis::start_with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
             replica.run::<()>(&format!("CLUSTER MEET 127.0.0.1 {}", self.nodes[0].port));
@@ -157,20 +157,20 @@ impl Cluster {
         self
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis+cluster://{}", hosts.join(","))
     }
 
     /// Which of the primaries has the slot of this key.
-    pub fn owner(&self, key: &[u8]) -> usize {
+    pub(crate) fn owner(&self, key: &[u8]) -> usize {
         let has = |node: &Redis| query_on::<redis::Value>(node, cmd("TYPE").arg(key)).is_ok();
         (0..self.nodes.len()).find(|node| has(&self.nodes[*node])).unwrap()
     }
 
     /// Moves the slot of a key and all that is in it to another primary, as `redis-cli --cluster reshard` does; `halfway` happens when
     /// each of both has a part of it.
-    pub fn move_slot(&self, key: &[u8], to: usize, halfway: impl FnOnce()) {
+    pub(crate) fn move_slot(&self, key: &[u8], to: usize, halfway: impl FnOnce()) {
         let (source, target) = (&self.nodes[self.owner(key)], &self.nodes[to]);
         let slot: u16 = source.query(cmd("CLUSTER").arg("KEYSLOT").arg(key));
         let [source_id, target_id]: [String; 2] = [source, target].map(|node| node.run("CLUSTER MYID"));
@@ -194,7 +194,7 @@ impl Cluster {
         }
     }
 
-    pub fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         let count = format!("cluster_known_nodes:{}", self.nodes.len());
         for node in &self.nodes {
             wait_until("the cluster is whole", || {
@@ -207,16 +207,16 @@ impl Cluster {
 
 /// A primary and a replica, watched by one sentinel.
 #[derive(Debug)]
-pub struct Sentinel {
-    pub primary: Redis,
-    pub replica: Redis,
+pub(crate) struct Sentinel {
+    pub(crate) primary: Redis,
+    pub(crate) replica: Redis,
     _sentinel: Process,
     port: u16,
     _folder: Folder,
 }
 
 impl Sentinel {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let primary = Redis::start();
         let replica = Redis::start_replica_of(&primary);
         let at = primary.port;
@@ -224,7 +224,7 @@ impl Sentinel {
     }
 
     /// A sentinel, with further arguments, to which the primary is known by this port.
-    pub fn watch(primary: Redis, replica: Redis, at: u16, further: &[String]) -> Self {
+    pub(crate) fn watch(primary: Redis, replica: Redis, at: u16, further: &[String]) -> Self {
         let (port, folder) = (free_port(), Folder::new());
         let config = folder.0.join("sentinel.conf");
         let lines = [
@@ -244,7 +244,7 @@ impl Sentinel {
 
     /// The same, for one failover after another: the primary is replaced when [`take_over`](Self::take_over) says so, and not because
     /// the machine is slow.
-    pub fn start_obedient() -> Self {
+    pub(crate) fn start_obedient() -> Self {
         let this = Self::start();
         this.tell::<()>("SET mymaster down-after-milliseconds 600000").unwrap();
         // How often it asks a primary who follows it, in milliseconds: ten seconds are the default.
@@ -252,17 +252,17 @@ impl Sentinel {
         this
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis+sentinel://127.0.0.1:{}/mymaster", self.port)
     }
 
     /// Asks the servers often who follows whom, as a hand-over in both directions needs it.
-    pub fn look_often(&self) {
+    pub(crate) fn look_often(&self) {
         self.tell::<()>("DEBUG info-period 100").unwrap();
     }
 
     /// Waits until the replica has been made the primary.
-    pub fn wait_for_failover(&self) {
+    pub(crate) fn wait_for_failover(&self) {
         // The sentinel ends all connections of whoever it promotes.
         wait_until("the replica is promoted", || {
             let Ok(mut connection) = Client::open(self.replica.url()).unwrap().get_connection() else { return false };
@@ -275,7 +275,7 @@ impl Sentinel {
     }
 
     /// Makes the replica the primary in place of the one that was killed, and starts another replica.
-    pub fn take_over(&mut self) {
+    pub(crate) fn take_over(&mut self) {
         wait_until("the sentinel begins", || self.tell::<()>("FAILOVER mymaster").is_ok());
         self.wait_for_failover();
         let replica = Redis::start_replica_of(&self.replica);
@@ -291,7 +291,7 @@ impl Sentinel {
     }
 
     /// Waits until the sentinel knows that this server follows the primary.
-    pub fn wait_for_replica(&self, replica: &Redis) {
+    pub(crate) fn wait_for_replica(&self, replica: &Redis) {
         let port = replica.port.to_string();
         wait_until("the sentinel knows the new replica", || {
             let ready = |replica: &HashMap<String, String>| {
@@ -302,7 +302,7 @@ impl Sentinel {
     }
 
     /// Makes the server at this port the primary, as an operator does: the one that was the primary is not told for some seconds.
-    pub fn hand_over_to(&self, port: u16) {
+    pub(crate) fn hand_over_to(&self, port: u16) {
         wait_until("the sentinel has handed over", || {
             let named: [String; 2] = self.tell("GET-MASTER-ADDR-BY-NAME mymaster").unwrap();
             let primary: HashMap<String, String> = self.tell("MASTER mymaster").unwrap();

@@ -1,0 +1,109 @@
+//! The order of settings.
+
+use std::time::Duration;
+
+use axum::Router;
+use larder::{CacheLayer, Reason};
+
+use super::keys::saying_its_query;
+use crate::support::{MINUTE, Runs, cache, get, get_with, minute, numbered, numbered_with, page};
+
+#[tokio::test]
+async fn repeated_lists_add_up() {
+    let app = saying_its_query(minute(&cache().0).ignore_query(["a"]).ignore_query(["b"]));
+    assert_eq!(get(&app, "/page?a=1&b=2&c=3").await.text(), "c=3");
+    let app = saying_its_query(minute(&cache().0).only_query(["a"]).only_query(["b"]));
+    assert_eq!(get(&app, "/page?a=1&b=2&c=3").await.text(), "a=1&b=2");
+    let app = page(minute(&cache().0).vary_on_cookies(["a"]).vary_on_cookies(["b"]), numbered(&Runs::default()));
+    for (cookie, run) in [("a=1; b=1", "run 1"), ("a=2; b=1", "run 2"), ("a=1; b=2", "run 3"), ("a=1; b=1; c=1", "run 1")] {
+        assert_eq!(get_with(&app, "/page", &[("cookie", cookie)]).await.text(), run, "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_choice_of_query_parameters_replaces_the_other() {
+    let app = saying_its_query(minute(&cache().0).ignore_query(["a"]).only_query(["a"]));
+    assert_eq!(get(&app, "/page?a=1&b=2").await.text(), "a=1");
+    let app = saying_its_query(minute(&cache().0).only_query(["a"]).ignore_query(["a"]));
+    assert_eq!(get(&app, "/page?a=1&b=2").await.text(), "b=2");
+}
+
+#[tokio::test]
+async fn a_switch_can_be_turned_off_again() {
+    let on = minute(&cache().0)
+        .sort_query(true)
+        .ignore_cookies(true)
+        .ignore_authorization(true)
+        .strip_set_cookie(true)
+        .auto_etag(true)
+        .status_header(true);
+    let off = on
+        .clone()
+        .sort_query(false)
+        .ignore_cookies(false)
+        .ignore_authorization(false)
+        .strip_set_cookie(false)
+        .auto_etag(false)
+        .status_header(false);
+    for (layer, is_on) in [(on, true), (off, false)] {
+        assert_eq!(get(&saying_its_query(layer.clone()), "/page?b=1&a=1").await.text() == "a=1&b=1", is_on);
+        for credential in [("cookie", "a=1"), ("authorization", "Basic x")] {
+            let app = page(layer.clone(), numbered(&Runs::default()));
+            get_with(&app, "/page", &[credential]).await;
+            assert_eq!(get_with(&app, "/page", &[credential]).await.is_hit(), is_on, "{credential:?}");
+        }
+        let app = page(layer.clone(), numbered_with(&Runs::default(), &[("set-cookie", "a=1")]));
+        get(&app, "/page").await;
+        assert_eq!(get(&app, "/page").await.is_hit(), is_on);
+        let app = page(layer, || async { "page" });
+        get(&app, "/page").await;
+        let hit = get(&app, "/page").await;
+        assert_eq!((hit.header("etag").is_some(), hit.header("cache-status").is_some()), (is_on, is_on));
+    }
+}
+
+/// A setting before and after `strict()`.
+fn around_strict(set: impl Fn(CacheLayer) -> CacheLayer) -> [Router; 2] {
+    let runs = Runs::default();
+    [set(cache().0.layer()).strict(), set(cache().0.layer().strict())]
+        .map(|layer| page(layer.ttl(MINUTE), numbered_with(&runs, &[("set-cookie", "a=1")])))
+}
+
+#[tokio::test]
+async fn strict_leaves_the_choice_of_trusted_clients_alone() {
+    for app in around_strict(|layer| layer.trusted_clients(|parts| parts.headers.contains_key("x-admin"))) {
+        get(&app, "/page").await;
+        assert!(get_with(&app, "/page", &[("cache-control", "no-cache")]).await.is_hit());
+        assert!(!get_with(&app, "/page", &[("cache-control", "no-cache"), ("x-admin", "1")]).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn strict_leaves_the_longest_lifetime_alone() {
+    for set in [|layer: CacheLayer, max| layer.max_ttl(max).strict(), |layer: CacheLayer, max| layer.strict().max_ttl(max)] {
+        let (cache, clock) = cache();
+        let app = page(set(minute(&cache), Duration::from_secs(10)), numbered(&Runs::default()));
+        get(&app, "/page").await;
+        clock.advance(Duration::from_secs(9));
+        assert!(get(&app, "/page").await.is_hit());
+        clock.advance(Duration::from_secs(1));
+        assert!(!get(&app, "/page").await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn strict_leaves_the_choice_of_cookies_alone() {
+    for app in around_strict(|layer| layer.vary_on_cookies(["theme"])) {
+        let dark = get_with(&app, "/page", &[("cookie", "theme=dark")]).await;
+        assert_ne!(get_with(&app, "/page", &[("cookie", "theme=light")]).await.text(), dark.text());
+        assert!(get_with(&app, "/page", &[("cookie", "theme=dark; sid=1")]).await.is_hit());
+    }
+    for app in around_strict(|layer| layer.strip_set_cookie(true)) {
+        get(&app, "/page").await;
+        let hit = get(&app, "/page").await;
+        assert_eq!((hit.is_hit(), hit.header("set-cookie")), (true, None));
+    }
+    for app in around_strict(|layer| layer.ignore_cookies(false)) {
+        assert_eq!(get_with(&app, "/page", &[("cookie", "a=1")]).await.reason(), Some(Reason::RequestCookie));
+    }
+}

@@ -1,0 +1,14 @@
+//! What larder offers besides the cache: kits for tests, examples; and the rules for its own source.
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[cfg(feature = "conformance")]
+mod conformance;
+#[cfg(all(feature = "axum", feature = "memory"))]
+mod examples;
+mod layering;
+#[cfg(feature = "redis")]
+#[path = "../support/servers/mod.rs"]
+#[allow(dead_code, reason = "`stores` uses all of it")]
+mod servers;
+#[cfg(feature = "testing")]
+mod testing;

@@ -1,0 +1,173 @@
+//! What larder takes of the machine stays within its limits, whatever is asked of it.
+//!
+//! Figures are printed: `cargo test --test limits -- --nocapture bounds`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::Path, routing};
+use larder::{Cache, CacheTags, ManualClock, Memory, backend::Backend};
+use tokio::sync::Mutex;
+
+use crate::support::{MINUTE, get, minute, page};
+
+const MIB: u64 = 1 << 20;
+
+/// The memory of the process is everyone's: one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// How many bytes of the process stand in memory; where that cannot be asked, always as many.
+fn resident_bytes() -> u64 {
+    const PAGE: u64 = 4096;
+    let Ok(pages) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * PAGE
+}
+
+fn shared(memory: &Arc<Memory>) -> Cache {
+    Cache::from_arc(Arc::clone(memory) as Arc<dyn Backend>)
+}
+
+/// Something tagged by its number, a kibibyte long.
+fn items(cache: &Cache) -> Router {
+    let show = |Path(item): Path<u64>| async move { (CacheTags::new([format!("item:{item}")]), "i".repeat(1024)) };
+    Router::new().route("/items/{item}", routing::get(show).layer(cache.layer().ttl(MINUTE)))
+}
+
+#[tokio::test]
+async fn a_million_invalidated_tags_take_no_more_memory_than_the_table_has() {
+    let _alone = ALONE.lock().await;
+    const CAPACITY: usize = 65_536;
+    let memory = Arc::new(Memory::new(64 * MIB));
+    let cache = shared(&memory);
+    let app = items(&cache);
+    get(&app, "/items/0").await;
+    assert!(get(&app, "/items/0").await.is_hit());
+    let before = resident_bytes();
+
+    for item in 0..1_000_000 {
+        cache.invalidate_tags([format!("item:{item}")]).await.unwrap();
+    }
+
+    assert_eq!(memory.invalidated_tags(), CAPACITY);
+    let grown = resident_bytes().saturating_sub(before);
+    println!("a million invalidated tags: {} KiB more", grown / 1024);
+    assert!(grown < 32 * MIB, "{grown} bytes more");
+    // Its record is long gone, and with it every excuse to serve it.
+    assert!(!get(&app, "/items/0").await.is_hit());
+    for fresh in ["/items/0", "/items/7", "/items/999999", "/items/1000000"] {
+        get(&app, fresh).await;
+        assert!(get(&app, fresh).await.is_hit(), "{fresh}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_keys_takes_no_more_memory_than_the_store_has() {
+    let _alone = ALONE.lock().await;
+    const STORE: u64 = 4 * MIB;
+    const KEYS: u64 = if cfg!(debug_assertions) { 300_000 } else { 1_000_000 };
+    let memory = Arc::new(Memory::new(STORE));
+    let app = items(&shared(&memory));
+    let mut settled = 0;
+
+    for item in 0..KEYS {
+        let answer = get(&app, &format!("/items/{item}")).await;
+        assert!(answer.is_stored());
+        if item == KEYS / 10 {
+            settled = resident_bytes();
+        }
+        if item % 10_000 == 0 {
+            assert!(memory.bytes() <= STORE, "{} bytes of {STORE}", memory.bytes());
+        }
+    }
+
+    assert!(memory.bytes() <= STORE);
+    assert!(memory.entries() > STORE / 4096, "{} entries are few", memory.entries());
+    let grown = resident_bytes().saturating_sub(settled);
+    println!("{KEYS} keys through a store of 4 MiB: {} KiB more after the first tenth", grown / 1024);
+    assert!(grown < 4 * MIB, "{grown} bytes more");
+}
+
+/// What a handler sends; larder adds `Content-Length`, `Date` and `Age`.
+const THREE_FIELDS: [(&str, &str); 3] = [
+    ("content-type", "application/json"),
+    ("cache-control", "max-age=60"),
+    ("etag", "\"33a64df551425fcc55e4d42a148795d9f25f89d4\""),
+];
+const SIX_FIELDS: [(&str, &str); 6] = [
+    THREE_FIELDS[0],
+    THREE_FIELDS[1],
+    THREE_FIELDS[2],
+    ("content-language", "en"),
+    ("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+    ("x-content-type-options", "nosniff"),
+];
+
+/// What one entry takes over its body, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Overhead {
+    /// By the allocator's account.
+    allocated: u64,
+    /// By the store's own, which its limit counts.
+    weighed: u64,
+}
+
+/// The average of a thousand entries with two tags and a body of `body` bytes.
+fn overhead<const N: usize>(fields: [(&'static str, &'static str); N], body: usize) -> Overhead {
+    const ENTRIES: u64 = 1000;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let memory = Arc::new(Memory::new(1024 * MIB));
+    let layer = shared(&memory).layer().ttl(MINUTE).tags(["posts", "post:{post}"]);
+    let show = move |Path(_): Path<u64>| async move { (fields, "b".repeat(body)) };
+    let app = Router::new().route("/posts/{post}", routing::get(show).layer(layer));
+    let fill = |from: u64, to: u64| {
+        for post in from..to {
+            assert!(runtime.block_on(get(&app, &format!("/posts/{post}"))).is_stored());
+        }
+        assert_eq!(memory.entries(), to);
+    };
+    // What is allocated once, and the store's first tables, are not an entry's.
+    fill(0, 100);
+    let before = memory.bytes();
+    let allocated = allocation_counter::measure(|| fill(100, 100 + ENTRIES)).bytes_current;
+    let over_the_body = |bytes: u64| bytes / ENTRIES - body as u64;
+    Overhead { allocated: over_the_body(allocated.try_into().unwrap()), weighed: over_the_body(memory.bytes() - before) }
+}
+
+#[test]
+fn an_entry_takes_at_most_one_and_a_half_kibibytes_over_its_body() {
+    let _alone = ALONE.blocking_lock();
+    for body in [64, 1024, 32 << 10] {
+        let overhead = overhead(THREE_FIELDS, body);
+        println!("six stored fields, two tags, a body of {body} bytes: {overhead:?}");
+        assert!(overhead.allocated <= 1536, "{overhead:?}");
+    }
+}
+
+#[test]
+fn estimated_size_of_an_entry_is_its_real_size() {
+    let _alone = ALONE.blocking_lock();
+    let check = |overhead: Overhead| {
+        println!("{overhead:?}");
+        assert!(overhead.allocated.abs_diff(overhead.weighed) <= overhead.allocated / 5, "{overhead:?}");
+    };
+    check(overhead([], 64));
+    check(overhead(THREE_FIELDS, 64));
+    check(overhead(SIX_FIELDS, 64));
+    check(overhead(SIX_FIELDS, 4096));
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_queries_leave_memory_where_it_was() {
+    let _alone = ALONE.lock().await;
+    const LIMIT: u64 = 1 << 20;
+    let store = Arc::new(Memory::new(LIMIT));
+    let clock = ManualClock::new();
+    let app = page(minute(&Cache::from_arc(store.clone()).with_clock(&clock)), || async { "page" });
+    for number in 0..100_000 {
+        get(&app, &format!("/page?q={number}")).await;
+        clock.advance(Duration::from_millis(10));
+        if number % 10_000 == 0 {
+            assert!(store.bytes() <= LIMIT);
+        }
+    }
+    assert!(store.bytes() <= LIMIT);
+}
