@@ -331,7 +331,7 @@ fn forget_if(state: &RwLock<State>, is_affected: impl FnOnce(&Established) -> bo
     }
 }
 
-/// Drops the connection when the sentinels name another primary, or the same one again after another. Ends with the link.
+/// Drops the connection when the sentinels report another primary, or the same one after another failover. Ends with the last handle.
 async fn watch(sentinels: Arc<Sentinels>, state: Weak<RwLock<State>>, running: Running) {
     loop {
         sleep(PERIOD).await;
