@@ -29,13 +29,9 @@ mod backend {
 mod key {
     pub(crate) use larder::backend::Key;
 }
-#[allow(unused_imports, reason = "its unit tests use the rest")]
 mod entry {
-    pub(crate) mod epoch {
-        pub(crate) use larder::backend::Epoch;
-    }
     pub(crate) mod stored {
-        pub(crate) use larder::backend::{Content, Stored};
+        pub(crate) use larder::backend::Stored;
     }
 }
 /// What larder's client says when something is wrong.

@@ -8,6 +8,8 @@ pub(crate) mod outbox;
 #[allow(dead_code, reason = "only Redis Cluster and memcached use it")]
 pub(crate) mod registers;
 pub(crate) mod shared_read;
+#[cfg(test)]
+mod tests;
 pub(crate) mod validated;
 
 use std::{
