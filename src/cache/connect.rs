@@ -1,10 +1,10 @@
-//! A cache by the URL of its store.
+//! The connection of a cache by the URL of its store.
 
 use super::Cache;
 use crate::error::Error;
 
 impl Cache {
-    /// A cache in the store that `url` names:
+    /// Connects to the store that `url` names:
     ///
     /// | URL | store | feature |
     /// |---|---|---|
@@ -12,12 +12,12 @@ impl Cache {
     /// | `redis://host`, `redis+sentinel://…`, `redis+cluster://…` | Redis, shared by all nodes | `redis` |
     /// | `memcached://a,b:11212` | memcached servers, shared by all nodes | `memcached` |
     /// | `tiered+redis://host`, `tiered+redis+cluster://…`, … | 64 MiB of memory in front of Redis, with a lease of one second | `redis` |
-    /// | `tiered+memcached://a,b:11212` | 64 MiB of memory in front of memcached, each use of which is preceded by a look at its clock | `memcached` |
+    /// | `tiered+memcached://a,b:11212` | 64 MiB of memory in front of memcached, which reads the clock of memcached before each use of a copy | `memcached` |
     ///
-    /// A remote store need not be there yet: handlers answer until it is.
+    /// A remote store need not be reachable yet: until it is, handlers answer all requests.
     ///
     /// # Errors
-    /// If the URL cannot be read, or names a store whose feature is off.
+    /// If the URL is malformed, or names a store whose feature is off.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         match url.split_once(':') {
             Some(("memory", size)) => memory(size),
@@ -44,7 +44,7 @@ async fn redis(_url: &str) -> Result<Cache, Error> {
     Err(switched_off("redis"))
 }
 
-/// The memory of tiered stores, as the documentation of `connect` says.
+/// The memory of tiered stores, as documented at `connect`.
 #[cfg(all(feature = "memory", any(feature = "redis", feature = "memcached")))]
 const NEAR: u64 = 64 << 20;
 

@@ -2,10 +2,10 @@
 
 pub(crate) mod connect;
 pub(crate) mod detached;
+pub(crate) mod fetch_slots;
 pub(crate) mod flights;
 pub(crate) mod mode;
 pub(crate) mod outage_log;
-pub(crate) mod places;
 pub(crate) mod uncacheable;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -15,9 +15,9 @@ use http::Uri;
 use crate::{
     backend::contract::{Backend, Invalidation, Receipt},
     cache::{
+        fetch_slots::{FetchLimits, FetchSlot, FetchSlots},
         flights::{Flights, WaiterLimits},
         mode::{CacheMode, ModeCell},
-        places::{FetchLimits, Place, Places},
         uncacheable::Uncacheable,
     },
     clock::{Clock, Timestamp},
@@ -56,32 +56,32 @@ pub struct Cache {
 pub(crate) struct Inner {
     pub(crate) backend: Arc<dyn Backend>,
     clock: Clock,
-    space: TagNamespace,
+    tag_namespace: TagNamespace,
     namespace: String,
     revision: String,
-    /// What keeps credentials in keys unreadable.
+    /// The key of the digests that replace credentials in cache keys.
     pub(crate) secret: Secret,
     pub(crate) flights: Arc<Flights>,
-    pub(crate) places: Arc<Places>,
+    pub(crate) fetch_slots: Arc<FetchSlots>,
     pub(crate) uncacheable: Arc<Uncacheable>,
-    switch: ModeCell,
-    /// What all keys begin with.
+    mode: ModeCell,
+    /// The beginning of all keys.
     pub(crate) prefix: Vec<u8>,
 }
 
 const FLIGHT_SHARDS: usize = 32;
 
-/// Longer than this nothing goes on; a moment that far away can still be told.
+/// The upper bound of time limits, which keeps `Instant + limit` from overflowing.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Cache {
-    /// A cache in the memory of this process, of at most `max_bytes` bytes: bodies, headers, keys and bookkeeping.
+    /// Creates a cache in the memory of this process, of at most `max_bytes` bytes: bodies, headers, keys and bookkeeping.
     #[cfg(feature = "memory")]
     pub fn in_memory(max_bytes: u64) -> Self {
         Self::new(crate::backend::memory::Memory::new(max_bytes))
     }
 
-    /// A cache in any store.
+    /// Creates a cache over any store.
     pub fn new(backend: impl Backend) -> Self {
         Self::from_arc(Arc::new(backend))
     }
@@ -91,44 +91,44 @@ impl Cache {
         let inner = Inner {
             backend,
             clock: Clock::default(),
-            space: TagNamespace::default(),
+            tag_namespace: TagNamespace::default(),
             namespace: String::new(),
             revision: String::new(),
             secret: Secret::default(),
             flights: Flights::new(FLIGHT_SHARDS, WaiterLimits::default()),
-            places: Places::new(FetchLimits::default()),
+            fetch_slots: FetchSlots::new(FetchLimits::default()),
             uncacheable: Arc::default(),
-            switch: ModeCell::default(),
+            mode: ModeCell::default(),
             prefix: prefix("", ""),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// A handle to the same store, whose keys and tags nobody else's meet.
+    /// Returns a handle to the same store whose keys and tags are separate from those of all other namespaces.
     #[must_use]
     pub fn with_namespace(&self, namespace: &str) -> Self {
         self.with(|inner| {
             inner.namespace = namespace.to_owned();
-            inner.space = TagNamespace::new(namespace);
+            inner.tag_namespace = TagNamespace::new(namespace);
         })
     }
 
-    /// A handle to the same store that does not find what an earlier revision stored; a build's identifier makes each
-    /// deployment start with an empty cache. Tags are the same in all revisions.
+    /// Returns a handle to the same store that does not find the responses of other revisions. With a build's identifier as the
+    /// revision, each deployment starts with an empty cache. Tags are the same in all revisions.
     #[must_use]
     pub fn with_revision(&self, revision: &str) -> Self {
         self.with(|inner| inner.revision = revision.to_owned())
     }
 
-    /// A handle to the same store whose keys hide credentials behind `secret`; default: one that is random in each process.
+    /// Returns a handle to the same store whose keys hide credentials behind `secret`; default: a random secret in each process.
     ///
-    /// Cookies, principals and `Authorization` select entries, by a digest that nobody can compute or undo who does not know the
-    /// secret. In a store that several nodes share, give all of them the same one, or what is stored for one user on one node
-    /// is not found on another, nor after a restart. Make it long and random (`openssl rand -hex 32`), and keep it out of the store.
-    /// It costs some hundred nanoseconds for each credential of a request that a route tells users apart by, and nothing elsewhere.
+    /// Cookies, principals and `Authorization` select entries by a digest that cannot be computed or reversed without the secret. Give
+    /// all nodes that share a store the same secret: otherwise a response that one node stored for a user is not found by
+    /// another node, nor after a restart. Make it long and random (`openssl rand -hex 32`), and keep it out of the store.
+    /// It costs some hundred nanoseconds for each credential that a route adds to its keys, and nothing elsewhere.
     ///
     /// # Panics
-    /// If `secret` is empty: a variable that was not set must not look like one.
+    /// If `secret` is empty, as when an environment variable is not set.
     #[must_use]
     pub fn with_secret(&self, secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
@@ -136,59 +136,59 @@ impl Cache {
         self.with(|inner| inner.secret = Secret::shared(secret))
     }
 
-    /// A handle to the same store with at most `max` handlers of each route at once that run to fill it; default: 1024.
+    /// Returns a handle to the same store that runs at most `max` handlers of each route concurrently to fill the cache; default: 1024.
     ///
-    /// Further requests queue in the order of arrival, for as long as a layer's [`wait_limit`](crate::CacheLayer::wait_limit) says, and run
-    /// then all the same. A route is what a router calls one (`/posts/{id}`), or else a whole layer; one whose handlers hang delays no other.
-    /// Only handlers count whose client waits, and background refreshes: not bodies that are streamed, not
-    /// [abandoned fetches](Self::with_max_abandoned_fetches), and not requests that are not stored anyway.
+    /// Further requests queue in the order of arrival, for at most a layer's [`wait_limit`](crate::CacheLayer::wait_limit); then they
+    /// run without a limit. A route is a path of the router (`/posts/{id}`), or a whole layer if there is no router; a route whose handlers
+    /// hang delays no other. The limit counts handlers whose client waits, and background refreshes. It does not count bodies that are
+    /// streamed, [abandoned fetches](Self::with_max_abandoned_fetches), and requests whose response cannot be stored.
     #[must_use]
     pub fn with_max_fetches(&self, max: usize) -> Self {
         self.limit_fetches(|limits| limits.per_route = max)
     }
 
-    /// A handle to the same store that ends a fetch when no client has waited for it for so long, a year at most; default: 30 seconds.
+    /// Returns a handle to the same store that ends a fetch `limit` after its client has left, a year at most; default: 30 seconds.
     ///
-    /// A fetch goes on when its client leaves, so that its response is stored. From that moment on, head and body together have this time;
-    /// a background refresh has it from its start. Then the handler or its body is dropped, and the next request for the key
-    /// fetches again at once.
+    /// A fetch continues when its client leaves, so that its response is stored. From then on, head and body together have this time;
+    /// a background refresh has it from its start. At the limit the handler or its body is dropped, and the next request for the key
+    /// fetches again.
     #[must_use]
     pub fn with_abandoned_fetch_limit(&self, limit: Duration) -> Self {
         self.limit_fetches(|limits| limits.abandoned_for = limit.min(LONGEST))
     }
 
-    /// A handle to the same store with at most `count` fetches at once whose clients have left, which hold at most about `bytes` bytes of
-    /// bodies; default: 256, and 16 MiB. A fetch beyond that ends when its client leaves, so that 0 ends each.
+    /// Returns a handle to the same store with at most `count` concurrent fetches whose clients have left, which buffer about `bytes` bytes
+    /// of bodies at most; default: 256, and 16 MiB. A fetch beyond that ends when its client leaves; with 0, every fetch does.
     #[must_use]
     pub fn with_max_abandoned_fetches(&self, count: usize, bytes: u64) -> Self {
         self.limit_fetches(|limits| (limits.abandoned, limits.abandoned_bytes) = (count, bytes))
     }
 
-    /// A handle to the same store that holds at most about so many bytes of bodies that it has read ahead of their clients, to
+    /// Returns a handle to the same store that buffers about `bytes` bytes at most of bodies that it reads ahead of their clients to
     /// store them; default: 64 MiB.
     ///
-    /// A body that is streamed is read as fast as it comes, whatever its client's pace, and takes up to half of what is free: a third of
-    /// all if it is alone. Beyond that it is not stored, and its client reads it at its own pace.
+    /// A streamed body is read as fast as the handler produces it, even if its client is slower. It takes up to half of the free
+    /// bytes: a third of all if it is the only one. A larger body is not stored, and is read at its client's speed.
     #[must_use]
     pub fn with_max_buffered_bytes(&self, bytes: u64) -> Self {
         self.limit_fetches(|limits| limits.buffered_bytes = bytes)
     }
 
-    /// A handle to the same store that lets at most so many requests wait for another's fetch, for one key and in total;
-    /// default: 10,000 and 100,000. Further ones ask the handler themselves.
+    /// Returns a handle to the same store that lets at most `per_key` requests wait for the fetch of one key, and `total` requests
+    /// altogether; default: 10,000 and 100,000. Further requests call the handler directly.
     #[must_use]
     pub fn with_max_waiters(&self, per_key: usize, total: usize) -> Self {
         self.with(|inner| inner.flights = Flights::new(FLIGHT_SHARDS, WaiterLimits { per_key, total }))
     }
 
-    /// A handle to the same store that reads the time from `clock`, for tests.
+    /// Returns a handle to the same store that reads the time from `clock`, for tests.
     #[must_use]
     pub fn with_clock(&self, clock: impl Into<Clock>) -> Self {
         self.with(|inner| inner.clock = clock.into())
     }
 
-    /// Switches the cache off or on while the application runs, in part or as a whole, for all handles to the same store and all
-    /// their layers. Invalidations are carried out in every mode, so that nothing is wrong when it is switched on again.
+    /// Disables or enables the cache while the application runs, for all handles to the same store and all their layers.
+    /// Invalidations are carried out in every mode, so that no outdated response is served when the cache is enabled again.
     ///
     /// ```
     /// use larder::{Cache, CacheMode};
@@ -198,21 +198,21 @@ impl Cache {
     /// assert_eq!(cache.mode(), CacheMode::Bypass);
     /// ```
     pub fn set_mode(&self, mode: CacheMode) {
-        self.inner.switch.set(mode);
+        self.inner.mode.set(mode);
     }
 
-    /// How much of the cache is at work.
+    /// Returns the mode.
     pub fn mode(&self) -> CacheMode {
-        self.inner.switch.mode()
+        self.inner.mode.mode()
     }
 
-    /// Makes everything with one of `tags` unusable, for good: after this has returned `Ok`, no request that starts later,
+    /// Invalidates every response with one of `tags`: after this has returned `Ok`, no request that starts later,
     /// within the receipt's [`scope`](Receipt::scope), is answered from a response whose handler started before the call.
     ///
     /// Call it after the write has been committed. It costs the same for one entry and for a million. A call may have any number of
-    /// tags: stores on other machines take 1,000 at a time, and the call returns when all are invalidated. Memory remembers the latest
-    /// 65,536 tags one by one, and drops every response that is older than those. For a store that cannot be reached as many tags are
-    /// kept until it answers; if there are more, everything in it is invalidated then.
+    /// tags: remote stores take 1,000 per command, and the call returns when all are invalidated. The memory store remembers the latest
+    /// 65,536 tags individually, and gives up responses that are older than those. For a remote store that is unreachable as many tags
+    /// are queued until it answers; if there are more, everything in it is invalidated then.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -225,21 +225,21 @@ impl Cache {
     /// ```
     ///
     /// # Errors
-    /// If a tag is empty or over 256 bytes, in which case nothing was invalidated; or if the backend could not
-    /// promise the above.
+    /// If a tag is empty or over 256 bytes, in which case nothing was invalidated; or if the store failed, in which case the
+    /// promise does not hold.
     pub async fn invalidate_tags<S>(&self, tags: impl IntoTags<S>) -> Result<Receipt, Error> {
         let tags = self.tags(tags)?;
         self.invalidate(Invalidation::Tags(tags)).await
     }
 
-    /// Makes everything with one of `tags` stale: it is answered by the handler again, or while the handler runs from
-    /// the stale response, where a route allows that.
+    /// Makes every response with one of `tags` stale: the handler runs again, and meanwhile the stale response is served where a route
+    /// allows that.
     ///
     /// The stale window (`stale-while-revalidate`, `stale-if-error`) begins with the expiry, or with the end of freshness if that was
-    /// before; an expiry of something that is expired already does not extend it. The time is that of this cache's
-    /// clock. Nodes compare it with their own: one that is ahead, or behind, is so for `max-age`, too.
+    /// earlier; further expiries do not extend it. The time is that of this cache's clock. Nodes compare it with their own clocks,
+    /// as they do for `max-age`.
     ///
-    /// A tag that is expired all the time leaves a thinned record of it: a window may then end early, by half of its length at most
+    /// Frequent expiries of one tag are recorded in a thinned history: a stale window may then end early, by half of its length at most
     /// if it is shorter than an hour.
     ///
     /// # Errors
@@ -249,35 +249,35 @@ impl Cache {
         self.expire(tags).await
     }
 
-    /// Makes everything unusable that is stored for `uri`, with any query and in all variants. A URI without a host,
-    /// such as `/posts/7`, means that path on every host; the query of `uri` is not looked at.
+    /// Invalidates every response for `uri`, with any query and in all variants. A URI without a host, such as `/posts/7`, means
+    /// that path on every host; the query of `uri` is ignored.
     ///
     /// # Errors
-    /// If `uri` is not a URI with a path, in which case nothing was invalidated; or if the backend could not promise it.
+    /// If `uri` is not a URI with a path, in which case nothing was invalidated; or if the store failed.
     pub async fn invalidate_uri(&self, uri: impl AsRef<str>) -> Result<Receipt, Error> {
         let tag = self.uri_tag(uri.as_ref())?;
         self.invalidate(Invalidation::Tags(vec![tag])).await
     }
 
-    /// Makes everything unusable that is stored for a route, written as the router has it: `/posts/{id}`.
+    /// Invalidates every response of a route, written as in the router: `/posts/{id}`.
     ///
     /// # Errors
-    /// If the backend could not promise it.
+    /// If the store failed.
     pub async fn invalidate_route(&self, route: impl AsRef<str>) -> Result<Receipt, Error> {
         let tag = self.space().route(route.as_ref());
         self.invalidate(Invalidation::Tags(vec![tag])).await
     }
 
-    /// Makes everything unusable that is stored now: in this handle's namespace, or in the whole store if it has none.
+    /// Invalidates every response: in this handle's namespace, or in the whole store if the handle has no namespace.
     ///
     /// # Errors
-    /// If the backend could not promise it.
+    /// If the store failed.
     pub async fn clear(&self) -> Result<Receipt, Error> {
-        let everything = self.inner.space.everything();
+        let everything = self.inner.tag_namespace.everything();
         self.invalidate(everything.map_or(Invalidation::Everything, |tag| Invalidation::Tags(vec![tag]))).await
     }
 
-    /// Makes everything with one of these tags stale from now on.
+    /// Makes every response with one of these tags stale from now on.
     pub(crate) async fn expire(&self, tags: Vec<Tag>) -> Result<Receipt, Error> {
         self.invalidate(Invalidation::ExpireTags { tags, at: self.now() }).await
     }
@@ -308,14 +308,14 @@ impl Cache {
         self.inner.clock.now()
     }
 
-    /// Where a fetch counts that a layer with these settings makes for the route with this path.
-    pub(crate) fn fetch_place(&self, settings: &Arc<Settings>, path: Option<&str>) -> Place {
+    /// Creates the slot of a fetch by a layer with these settings, for the route with this path.
+    pub(crate) fn fetch_slot(&self, settings: &Arc<Settings>, path: Option<&str>) -> FetchSlot {
         let layer = Arc::as_ptr(settings).addr();
-        self.inner.places.on_route(&self.inner.prefix, layer, path)
+        self.inner.fetch_slots.on_route(&self.inner.prefix, layer, path)
     }
 
     pub(crate) fn space(&self) -> &TagNamespace {
-        &self.inner.space
+        &self.inner.tag_namespace
     }
 
     pub(crate) fn tags<S>(&self, tags: impl IntoTags<S>) -> Result<Vec<Tag>, Error> {
@@ -344,9 +344,9 @@ impl Cache {
     }
 
     fn limit_fetches(&self, change: impl FnOnce(&mut FetchLimits)) -> Self {
-        let mut limits = self.inner.places.limits;
+        let mut limits = self.inner.fetch_slots.limits;
         change(&mut limits);
-        self.with(|inner| inner.places = Places::new(limits))
+        self.with(|inner| inner.fetch_slots = FetchSlots::new(limits))
     }
 
     fn with(&self, change: impl FnOnce(&mut Inner)) -> Self {

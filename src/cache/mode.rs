@@ -1,24 +1,24 @@
-//! Switching the cache off or to read-only at run time.
+//! The mode of the cache, which can be changed at run time.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
 };
 
-/// How much of the cache is at work; set by [`Cache::set_mode`](crate::Cache::set_mode).
+/// The parts of the cache that are enabled; set by [`Cache::set_mode`](crate::Cache::set_mode).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheMode {
-    /// All of it: the default.
+    /// Stored responses are served, and new ones are stored. The default.
     #[default]
     Enabled,
-    /// What is stored is served; nothing is stored anew.
+    /// Stored responses are served; new ones are not stored.
     ReadOnly,
     /// Every request goes to its handler, as if there were no cache.
     Bypass,
 }
 
-/// The switch that all handles to one store share.
+/// The mode that all handles to one store share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ModeCell(Arc<AtomicU8>);
 

@@ -1,4 +1,4 @@
-//! Warnings about a store that fails, one in a while.
+//! Rate-limited warnings about a store that fails.
 
 use std::{
     error::Error as StdError,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{clock::Clock, error::Error};
 
-/// What came of it that the store failed.
+/// The effect of a store failure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Effect {
     HandlerAnswers,
@@ -15,40 +15,40 @@ pub(crate) enum Effect {
     NotInvalidated,
 }
 
-/// Logs that the store failed, of each consequence at most once in a second: an outage must not flood the log.
-pub(crate) fn report(error: &Error, consequence: Effect) {
+/// Logs a store failure, at most once per second for each effect: an outage must not flood the log.
+pub(crate) fn report(error: &Error, effect: Effect) {
     static THROTTLES: [Throttle; 3] = [const { Throttle::new() }; 3];
-    let Some(unreported) = THROTTLES[consequence as usize].pass(Clock::default().now().as_millis()) else { return };
+    let Some(unreported) = THROTTLES[effect as usize].pass(Clock::default().now().as_millis()) else { return };
     let error = error as &dyn StdError;
-    match consequence {
+    match effect {
         Effect::HandlerAnswers => tracing::warn!(error, unreported, "the cache's store failed; the handler answers"),
         Effect::NotStored => tracing::warn!(error, unreported, "the cache's store failed; the response is not stored"),
-        Effect::NotInvalidated => tracing::error!(error, unreported, "an invalidation that a response asked for failed"),
+        Effect::NotInvalidated => tracing::error!(error, unreported, "an invalidation that a response requested has failed"),
     }
 }
 
-/// Lets one through in a second.
+/// A limit of one event per second.
 #[derive(Debug)]
 struct Throttle {
-    /// When the next one may pass, in milliseconds.
+    /// The time from which the next event may pass, in milliseconds.
     next: AtomicU64,
-    held_back: AtomicU64,
+    suppressed: AtomicU64,
 }
 
 impl Throttle {
     const fn new() -> Self {
-        Self { next: AtomicU64::new(0), held_back: AtomicU64::new(0) }
+        Self { next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
-    /// Whether this one may pass, and how many have not since the last that did.
+    /// Returns the number of events that were suppressed since the last one that passed; `None` if this one may not pass.
     fn pass(&self, now: u64) -> Option<u64> {
         let next = self.next.load(Ordering::Relaxed);
         let passes = now >= next && self.next.compare_exchange(next, now + 1000, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if !passes {
-            self.held_back.fetch_add(1, Ordering::Relaxed);
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        Some(self.held_back.swap(0, Ordering::Relaxed))
+        Some(self.suppressed.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_passes_in_a_second_and_tells_of_the_others() {
+    fn one_event_per_second_passes_and_counts_the_others() {
         let throttle = Throttle::new();
         assert_eq!(throttle.pass(5000), Some(0));
         assert_eq!(throttle.pass(5001), None);

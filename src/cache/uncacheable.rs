@@ -1,4 +1,4 @@
-//! Keys whose latest response could not be stored, so that requests for them do not wait for each other.
+//! Keys whose latest response could not be stored.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,9 +8,9 @@ use std::{
 
 use crate::clock::Timestamp;
 
-/// A memory of keys whose responses could not be stored ("hit-for-miss"), so that nobody waits for one of them.
+/// The keys whose responses could not be stored ("hit-for-miss"), so that requests for them do not wait for each other.
 ///
-/// It is bounded: the oldest is forgotten for the newest. To have forgotten costs one wait, no more.
+/// Bounded: the oldest key is dropped for the newest. A dropped key costs one wait.
 #[derive(Debug, Default)]
 pub(crate) struct Uncacheable {
     keys: Mutex<Keys>,
@@ -22,14 +22,14 @@ struct Keys {
     oldest_first: VecDeque<u64>,
 }
 
-/// How long a key is remembered.
+/// The time for which a key is remembered.
 const MEMORY: Duration = Duration::from_secs(120);
 
-/// How many keys are remembered.
+/// The largest number of keys.
 const CAPACITY: usize = 10_000;
 
 impl Uncacheable {
-    /// Whether the latest response for the key with this digest could not be stored.
+    /// Returns whether the latest response for the key with this digest could not be stored.
     pub(crate) fn contains(&self, key: u64, now: Timestamp) -> bool {
         self.lock().until.get(&key).is_some_and(|until| now < *until)
     }
@@ -46,9 +46,9 @@ impl Uncacheable {
         }
     }
 
-    /// The key's response was stored after all.
+    /// Removes a key, whose response was stored after all.
     pub(crate) fn forget(&self, key: u64) {
-        // Its place in the order stays, and ages out with the others.
+        // It remains in `oldest_first`, and leaves it like the others.
         if let Some(until) = self.lock().until.get_mut(&key) {
             *until = Timestamp::from_millis(0);
         }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded() {
+    fn the_number_of_keys_is_bounded() {
         let keys = Uncacheable::default();
         let now = Timestamp::from_millis(1_000);
         (0..3 * CAPACITY as u64).for_each(|key| keys.remember(key, now));

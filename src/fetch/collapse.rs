@@ -55,7 +55,7 @@ impl Role {
 pub(crate) enum Next {
     /// Run the handler.
     Fetch(Role),
-    /// Wait first: for another request's fetch, for other nodes, or for a place among the handlers that run.
+    /// Wait first: for another request's fetch, for other nodes, or for a slot of the route.
     Wait(Epoch, Joined),
 }
 
@@ -131,7 +131,7 @@ impl FetchContext {
             Joined::Leader(leader) if self.settings.across_nodes.is_none() => leader,
             joined => return Next::Wait(epoch, joined),
         };
-        match self.place.try_take() {
+        match self.slot.try_take() {
             true => Next::Fetch(Role::Leader(FetchPermit { leader, _lock: None })),
             false => Next::Wait(epoch, Joined::Leader(leader)),
         }
@@ -162,7 +162,7 @@ impl FetchContext {
                 Followed::Fetch(role) => return Waited::Fetch(role),
                 Followed::Overtaking(leader) => {
                     let deadline = Instant::now() + self.settings.wait_limit;
-                    self.place.take(deadline).await;
+                    self.slot.take(deadline).await;
                     return Waited::Fetch(Role::Leader(FetchPermit { leader, _lock: None }));
                 }
                 Followed::Retry | Followed::Waiting => {}
@@ -170,7 +170,7 @@ impl FetchContext {
         }
     }
 
-    /// Waits until this leader may run the handler: until other nodes agree, and until there is a place on the route.
+    /// Waits until this leader may run the handler: until other nodes agree, and until a slot of the route is free.
     async fn lead<B: Body>(&self, leader: LeaderGuard, miss: &mut Miss, mut epoch: Epoch, deadline: Instant) -> Waited<B> {
         let agreed = match self.settings.across_nodes {
             Some(lifetime) => self.agree_with_nodes(lifetime, miss, &mut epoch, deadline).await,
@@ -182,8 +182,8 @@ impl FetchContext {
                 Waited::Answered(response)
             }
             Agreed::Fetch(lock) => {
-                // From the deadline on it fetches without a place: it is the only fetch of this key, and its response is stored.
-                self.place.take(deadline).await;
+                // From the deadline on it fetches without a slot: it is the only fetch of this key, and its response is stored.
+                self.slot.take(deadline).await;
                 Waited::Fetch(Role::Leader(FetchPermit { leader, _lock: lock }))
             }
         }

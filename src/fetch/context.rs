@@ -10,9 +10,9 @@ use crate::{
     body::ResponseBody,
     cache::{
         Cache,
-        detached::Abandon,
+        detached::OnDisconnect,
+        fetch_slots::FetchSlot,
         outage_log::{Effect, report},
-        places::Place,
     },
     http::cache_status::Reason,
     invalidation::response_tags::RequestTags,
@@ -26,13 +26,13 @@ pub(crate) struct FetchContext {
     pub(crate) settings: Arc<Settings>,
     pub(crate) request: Box<CacheableRequest>,
     pub(crate) tags: RequestTags,
-    /// The place of this fetch among the handlers of its route.
-    pub(crate) place: Place,
+    /// The slot of this fetch on its route.
+    pub(crate) slot: FetchSlot,
 }
 
-impl Abandon for FetchContext {
-    fn abandon(&self) -> Option<Instant> {
-        self.place.abandon()
+impl OnDisconnect for FetchContext {
+    fn on_disconnect(&self) -> Option<Instant> {
+        self.slot.on_disconnect()
     }
 }
 

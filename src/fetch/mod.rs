@@ -24,7 +24,7 @@ use crate::{
     cache::{
         Cache,
         detached::{Detached, until},
-        places::Place,
+        fetch_slots::FetchSlot,
     },
     fetch::{
         collapse::{FetchPermit, Next, Role, Waited},
@@ -54,8 +54,8 @@ pub(crate) struct Fetch<S, ReqBody> {
 impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
     /// Looks up in a backend that has to wait for a reply, and fetches after a miss.
     pub(crate) async fn after_lookup(self) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
-        let place = self.place();
-        let (context, call) = self.into_context(place);
+        let slot = self.slot();
+        let (context, call) = self.into_context(slot);
         match first_answer(&context).await {
             FirstAnswer::Response(response) => Ok(response),
             FirstAnswer::ResponseToRevalidate(response, miss) => {
@@ -68,18 +68,18 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
 
     /// Fetches after a miss: from another request's fetch, or from the handler.
     pub(crate) async fn after_miss(self, miss: Miss) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
-        let place = self.place();
-        let (context, call) = self.into_context(place);
+        let slot = self.slot();
+        let (context, call) = self.into_context(slot);
         fetch(context, call, miss).await
     }
 
     /// Refreshes a response that has just been served; no client waits for it.
     pub(crate) fn refresh_in_background(self, miss: Miss) {
         let Some(permit) = self.cache.lead_in_background(&self.request, &miss) else { return };
-        let place = self.place();
-        let Some(deadline) = place.take_in_background() else { return };
+        let slot = self.slot();
+        let Some(deadline) = slot.take_in_background() else { return };
         let refreshing = async move {
-            let (context, call) = self.into_context(place);
+            let (context, call) = self.into_context(slot);
             refresh(context, call, miss, permit).await;
         };
         tokio::spawn(until(deadline, refreshing).in_current_span());
@@ -87,13 +87,13 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
 
     /// Fetches whatever is stored, and reports the outcome to a caller of [`Cache::refresh`].
     pub(crate) async fn past_the_store(self, refresh: Option<Refresh>) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
-        let place = self.place();
-        let (context, call) = self.into_context(place);
+        let slot = self.slot();
+        let (context, call) = self.into_context(slot);
         let miss = match context.lookup().await {
             Some(lookup) => Miss::validating(lookup, Forward::Request),
             None => Miss { why: Forward::Request, ..Miss::without_lookup() },
         };
-        let permit = match context.request.nested || !context.place.try_take() {
+        let permit = match context.request.nested || !context.slot.try_take() {
             true => None,
             false => context.cache.lead_in_background(&context.request, &miss),
         };
@@ -105,13 +105,13 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
         Ok(response)
     }
 
-    fn place(&self) -> Place {
-        self.cache.fetch_place(&self.settings, router::route(&self.call.parts.extensions))
+    fn slot(&self) -> FetchSlot {
+        self.cache.fetch_slot(&self.settings, router::route(&self.call.parts.extensions))
     }
 
-    fn into_context(mut self, place: Place) -> (Arc<FetchContext>, Box<Oneshot<S, ReqBody>>) {
+    fn into_context(mut self, slot: FetchSlot) -> (Arc<FetchContext>, Box<Oneshot<S, ReqBody>>) {
         let tags = RequestTags::of(&self.settings, self.cache.space(), &mut self.call.parts);
-        let context = FetchContext { cache: self.cache, settings: self.settings, request: self.request, tags, place };
+        let context = FetchContext { cache: self.cache, settings: self.settings, request: self.request, tags, slot };
         (Arc::new(context), self.call)
     }
 }
@@ -160,7 +160,7 @@ fn refresh_in_background<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     miss: Miss,
 ) {
     if let Some(permit) = context.cache.lead_in_background(&context.request, &miss)
-        && let Some(deadline) = context.place.take_in_background()
+        && let Some(deadline) = context.slot.take_in_background()
     {
         tokio::spawn(until(deadline, refresh(context, call, miss, permit)).in_current_span());
     }

@@ -22,7 +22,7 @@ use crate::{
         buffer::BufferingBody,
         tee::{FrameResult, TeeWriter, tee},
     },
-    cache::detached::Abandon as _,
+    cache::detached::OnDisconnect as _,
     http::cache_status::Reason,
 };
 
@@ -66,7 +66,7 @@ impl PendingEntry {
             if Handle::try_current().is_err() {
                 return (Err(Reason::Incomplete), forward_rest(buffering, &context));
             }
-            if !context.place.holds().may_grow() {
+            if !context.slot.held_bytes().may_grow() {
                 self.abandon_for_room();
                 return (Err(Reason::BufferLimit), forward_rest(buffering, &context));
             }
@@ -91,8 +91,8 @@ impl PendingEntry {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        self.context.place.leave_route();
-        let (writer, reader) = tee(body.size_hint(), self.context.place.holds());
+        self.context.slot.leave_route();
+        let (writer, reader) = tee(body.size_hint(), self.context.slot.held_bytes());
         let reading = async move {
             if let Err(panic) = catch_panic(pin!(BodyReader::new(self, body, &writer).run())).await {
                 writer.panicked(panic);
@@ -105,7 +105,7 @@ impl PendingEntry {
 
 /// Sends the frames that were buffered, and then the rest of the body.
 fn forward_rest<B: Body>(mut body: BufferingBody<B>, context: &FetchContext) -> ResponseBody<B> {
-    let (writer, reader) = tee(body.size_hint(), context.place.holds());
+    let (writer, reader) = tee(body.size_hint(), context.slot.held_bytes());
     body.drain_buffered().for_each(|frame| writer.push(frame));
     writer.forward_rest(body.into_rest());
     ResponseBody::teed(reader)
@@ -194,15 +194,15 @@ impl<'w, B: Body> BodyReader<'w, B> {
         Poll::Pending
     }
 
-    /// Whether the client has left and the limit for abandoned fetches is over, or there is no place among them.
+    /// Whether the client has left and the limit for abandoned fetches is over, or no slot is free for it.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         if self.deadline.is_none() {
             if self.tee.poll_left(cx).is_pending() {
                 return false;
             }
-            let place = &self.pending.context.place;
-            let Some(deadline) = place.abandon() else { return true };
-            self.tee.count_with(place.holds());
+            let slot = &self.pending.context.slot;
+            let Some(deadline) = slot.on_disconnect() else { return true };
+            self.tee.count_with(slot.held_bytes());
             self.deadline = Some(Box::pin(sleep_until(deadline)));
         }
         self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())

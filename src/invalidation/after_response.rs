@@ -1,4 +1,4 @@
-//! What a response invalidates (RFC 9111 §4.4, RFC 9875).
+//! The invalidations that follow from a response (RFC 9111 §4.4, RFC 9875).
 
 use http::{
     HeaderMap, HeaderName, Method, StatusCode,
@@ -23,23 +23,23 @@ use crate::{
     tag::Tag,
 };
 
-/// Carries out what a response implies or asks for, if its handler succeeded.
+/// Carries out the invalidations that a response implies or requests, if its handler succeeded.
 pub(crate) async fn invalidate_after(
     cache: &Cache,
     target: &TargetUri,
     method: &Method,
     response: &mut response::Parts,
 ) -> Result<(), Reason> {
-    let asked = Invalidate::take(&mut response.extensions);
+    let requested = Invalidate::take(&mut response.extensions);
     if !is_success(response.status) {
         return Ok(());
     }
     let implied = if is_safe(method) { Vec::new() } else { implied_tags(cache, target, &response.headers) };
-    if asked.is_none() && implied.is_empty() {
+    if requested.is_none() && implied.is_empty() {
         return Ok(());
     }
-    Box::pin(carry_out(cache, implied, asked)).await.map_err(|error| {
-        // The write itself is done and its client must hear so; what could not be kept is the promise of freshness.
+    Box::pin(carry_out(cache, implied, requested)).await.map_err(|error| {
+        // The write has succeeded, so that its response is returned unchanged; only the invalidation has failed.
         report(&error, Effect::NotInvalidated);
         Reason::InvalidationFailed
     })
@@ -49,36 +49,36 @@ pub(crate) fn is_success(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
-/// Carries out everything that can be, and reports the first thing that could not.
-pub(crate) async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, asked: Option<Invalidate>) -> Result<(), Error> {
+/// Carries out as many of the invalidations as possible, and returns the first error.
+pub(crate) async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, requested: Option<Invalidate>) -> Result<(), Error> {
     let mut failure = None;
-    let mut note = |outcome: Result<(), Error>| failure = failure.take().or(outcome.err());
+    let mut record = |outcome: Result<(), Error>| failure = failure.take().or(outcome.err());
     let mut expired = Vec::new();
-    if let Some(asked) = asked {
-        let mut take = |tag: Result<Tag, Error>, into: &mut Vec<Tag>| note(tag.map(|tag| into.push(tag)));
-        asked.tags.iter().for_each(|tag| take(cache.space().tag(tag), &mut tags));
-        asked.uris.iter().for_each(|uri| take(cache.uri_tag(uri), &mut tags));
-        asked.expired.iter().for_each(|tag| take(cache.space().tag(tag), &mut expired));
-        tags.extend(asked.routes.iter().map(|route| cache.space().route(route)));
-        if asked.everything {
-            note(cache.clear().await.map(drop));
+    if let Some(requested) = requested {
+        let mut take = |tag: Result<Tag, Error>, into: &mut Vec<Tag>| record(tag.map(|tag| into.push(tag)));
+        requested.tags.iter().for_each(|tag| take(cache.space().tag(tag), &mut tags));
+        requested.uris.iter().for_each(|uri| take(cache.uri_tag(uri), &mut tags));
+        requested.expired.iter().for_each(|tag| take(cache.space().tag(tag), &mut expired));
+        tags.extend(requested.routes.iter().map(|route| cache.space().route(route)));
+        if requested.everything {
+            record(cache.clear().await.map(drop));
         }
     }
     if !expired.is_empty() {
-        note(cache.expire(expired).await.map(drop));
+        record(cache.expire(expired).await.map(drop));
     }
     if !tags.is_empty() {
-        note(cache.invalidate(Invalidation::Tags(tags)).await.map(drop));
+        record(cache.invalidate(Invalidation::Tags(tags)).await.map(drop));
     }
     failure.map_or(Ok(()), Err)
 }
 
-/// The target URI itself, what `Location` and `Content-Location` name on the same origin, and the groups that the response
-/// names (RFC 9875 §3).
+/// Returns the tags of the target URI, of the URIs in `Location` and `Content-Location` on the same origin, and of the groups that the
+/// response names (RFC 9875 §3).
 fn implied_tags(cache: &Cache, target: &TargetUri, response: &HeaderMap) -> Vec<Tag> {
     let space = cache.space();
     let tag = |path: &str| match target.authority.as_str() {
-        // Without a host that is one, no host is spared.
+        // Without a valid host, invalidate the path on every host.
         "" => space.path(path),
         authority => space.uri(authority, path),
     };
@@ -91,7 +91,7 @@ fn implied_tags(cache: &Cache, target: &TargetUri, response: &HeaderMap) -> Vec<
     tags
 }
 
-/// The path that the field names, if it is one of the target's own origin; another's is none of our business.
+/// Returns the path of the URI in the field, if it has the origin of the target; only such URIs may be invalidated (RFC 9111 §4.4).
 fn same_origin_path(target: &TargetUri, response: &HeaderMap, field: &HeaderName) -> Option<String> {
     let reference = response.get(field)?.to_str().ok()?;
     let reference = reference.split(['?', '#']).next().unwrap_or(reference);
@@ -107,7 +107,7 @@ fn same_origin_path(target: &TargetUri, response: &HeaderMap, field: &HeaderName
         Some("http") => Scheme::Http,
         Some(_) => return None,
     };
-    // Over HTTP/1.1 a request does not say whether it came by TLS; then the host decides.
+    // An HTTP/1.1 request does not say whether it came over TLS. Then only the host is compared.
     let same_scheme = scheme == target.scheme || target.scheme == Scheme::Http;
     let same_authority = normal_authority(authority.as_bytes(), scheme)? == target.authority;
     (same_scheme && same_authority).then(|| resolve("/", if path.is_empty() { "/" } else { path }))
@@ -128,16 +128,16 @@ fn resolve(base: &str, reference: &str) -> String {
             segment => segments.push(segment),
         }
     }
-    // A dot at the end names the directory.
+    // A dot segment at the end names the directory.
     if matches!(reference.rsplit('/').next(), Some("." | "..")) {
         segments.push("");
     }
     format!("/{}", segments.join("/"))
 }
 
-/// Whether a method is known to change nothing (RFC 9110 §9.2.1); of an unknown one that is not assumed.
+/// Returns whether a method is known to be safe (RFC 9110 §9.2.1). Unknown methods are not.
 pub(crate) fn is_safe(method: &Method) -> bool {
-    /// Registered as safe, but without a constant in `http`.
+    /// Methods that are registered as safe, but have no constant in `http`.
     const OTHERS: [&str; 4] = ["QUERY", "PROPFIND", "REPORT", "SEARCH"];
     method.is_safe() || OTHERS.contains(&method.as_str())
 }

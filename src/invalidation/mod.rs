@@ -1,4 +1,4 @@
-//! Which tags a response has, and which tags it invalidates.
+//! The tags that a response has, and the tags that it invalidates.
 
 pub(crate) mod after_response;
 pub(crate) mod response_tags;

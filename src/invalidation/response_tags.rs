@@ -1,4 +1,4 @@
-//! Which tags a response has.
+//! The tags of a response.
 
 use http::{HeaderMap, header::CACHE_CONTROL, request};
 
@@ -15,14 +15,14 @@ use crate::{
     tag::{MAX_TAGS, Tag, deduplicate, namespace::TagNamespace},
 };
 
-/// What is known of a response before its handler has run.
+/// The facts about a response that are known before its handler has run.
 pub(crate) struct RequestTags {
     pub(crate) target: TargetUri,
-    /// Of the target's URI, path, route and namespace: whatever the response is about, they hold.
+    /// The tags of the target's URI, path, route and namespace, which every response to the request has.
     pub(crate) target_tags: Vec<Tag>,
-    /// What the route's templates make of its captures.
+    /// The tags that the route's templates give with the captures of the request.
     pub(crate) route_tags: Result<Vec<Tag>, Reason>,
-    /// The fields of the request, for those that the response's `Vary` will name.
+    /// The fields of the request, for the response's `Vary`.
     pub(crate) headers: HeaderMap,
 }
 
@@ -34,18 +34,18 @@ impl RequestTags {
         Self { target, target_tags, route_tags, headers: parts.headers.clone() }
     }
 
-    /// The tags that the response will have, whatever the handler adds.
+    /// Returns the tags that the response will have, without those that the handler adds.
     pub(crate) fn known_tags(&self) -> Vec<Tag> {
         let route_tags = self.route_tags.as_deref().unwrap_or_default();
         route_tags.iter().chain(&self.target_tags).cloned().collect()
     }
 
-    /// The one request directive that is always obeyed (RFC 9111 §5.2.1.5).
+    /// Returns whether the request has `no-store`, the one request directive that is always honored (RFC 9111 §5.2.1.5).
     pub(crate) fn says_no_store(&self) -> bool {
         self.headers.contains_key(CACHE_CONTROL) && CacheControl::parse(&self.headers, &CACHE_CONTROL).no_store
     }
 
-    /// Every tag of the response, or why it cannot be tagged: what could not be invalidated must not be stored.
+    /// Returns every tag of the response, or the reason why it cannot be tagged: a response that cannot be invalidated is not stored.
     pub(crate) fn all_tags(
         &self,
         settings: &Settings,
@@ -53,7 +53,7 @@ impl RequestTags {
         response: &ResponseView<'_>,
     ) -> Result<Vec<Tag>, Reason> {
         let mut tags = self.route_tags.clone()?;
-        let known = tags.len();
+        let from_route = tags.len();
         if let Some(from_handler) = response.parts.extensions.get::<CacheTags>() {
             for tag in from_handler.iter() {
                 tags.push(space.tag(tag).map_err(|_| refused_tag(tag))?);
@@ -63,7 +63,7 @@ impl RequestTags {
             let groups = group_names(&response.parts.headers, &CACHE_GROUPS);
             tags.extend(groups.iter().map(|group| space.group(&self.target.authority, group)));
         }
-        settings.note_handler_tags(tags.len() > known);
+        settings.note_handler_tags(tags.len() > from_route);
         deduplicate(&mut tags);
         if tags.len() > MAX_TAGS {
             tracing::warn!(
@@ -73,7 +73,7 @@ impl RequestTags {
             );
             return Err(Reason::TooManyTags);
         }
-        // No tag of larder's own is one of those above, whatever a user calls them.
+        // Not deduplicated: the tags of the target have prefixes that no user's tag can have.
         tags.reserve_exact(self.target_tags.len());
         tags.extend_from_slice(&self.target_tags);
         Ok(tags)
@@ -88,7 +88,7 @@ fn target_tags(space: &TagNamespace, target: &TargetUri, route: Option<&str>) ->
 fn route_tags(settings: &Settings, space: &TagNamespace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {
     let captures = router::captures(parts);
     let captures: Vec<(&str, &str)> = captures.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let route = router::route(&parts.extensions).unwrap_or("(no route: the layer stands outside the router)");
+    let route = router::route(&parts.extensions).unwrap_or("(no route: the layer is outside the router)");
     let expand = |template: &crate::tag::template::TagTemplate| {
         let name = template.expand(&captures).map_err(|capture| missing_capture(settings, route, capture))?;
         space.tag(&name).map_err(|_| refused_tag(&name))

@@ -1,4 +1,4 @@
-//! The URI that a request is for (RFC 9111 §2), as tags name it.
+//! The target URI of a request (RFC 9111 §2), in the form that tags use.
 
 use http::request::Parts;
 
@@ -10,7 +10,7 @@ use crate::{
     router,
 };
 
-/// What names the resource that a request is for, as it stands in tags.
+/// The target URI of a request, in the form that tags use.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetUri {
     pub(crate) scheme: Scheme,
@@ -19,7 +19,8 @@ pub(crate) struct TargetUri {
 }
 
 impl TargetUri {
-    /// A host that is missing or none is empty: such a target is invalidated only by its path.
+    /// Determines the target URI of a request. The authority is empty if the host is missing or invalid: such a target is invalidated
+    /// only by its path.
     pub(crate) fn of(parts: &Parts) -> Self {
         let scheme = Scheme::of(&parts.uri);
         let authority = RequestFields::read(&parts.headers).authority(parts).ok().flatten();
