@@ -1,4 +1,4 @@
-//! Every interleaving of those who fetch and those who wait: one fetches at a time, nobody sleeps forever, nobody is counted
+//! Every interleaving of those who fetch and those who wait: one fetches at a time, no follower sleeps forever, no follower is counted
 //! who has gone, and nothing that was invalidated is waited for.
 //!
 //! It is the real file that runs, on loom's locks and atomics, together with the real tag table where invalidation matters;
@@ -153,7 +153,7 @@ macro_rules! flights {
                 match landing {
                     $collapse::FetchOutcome::Stored => End::Stored,
                     $collapse::FetchOutcome::Failed => End::Failed,
-                    landing => panic!("nobody lands with {landing:?}"),
+                    landing => panic!("no fetch ends with {landing:?}"),
                 }
             }
         }
@@ -176,13 +176,13 @@ flights!(collapse);
 impl<F: Flights> Joined<F> {
     #[track_caller]
     fn lead(self) -> F::LeaderGuard {
-        let Self::Leader(lead) = self else { panic!("nobody leads yet") };
+        let Self::Leader(lead) = self else { panic!("there is no leader yet") };
         lead
     }
 
     #[track_caller]
     fn follow(self) -> F::Follower {
-        let Self::Follower(follow) = self else { panic!("somebody leads") };
+        let Self::Follower(follow) = self else { panic!("there is a leader") };
         follow
     }
 }
@@ -256,17 +256,17 @@ impl<F: Flights> Scene<F> {
             self.check(waiting.len() - before <= per_key, "more wait than may");
         }
         self.check(waiting.len() <= total, "more wait than may");
-        self.check(waiting.len() >= total, "somebody is counted who has gone");
+        self.check(waiting.len() >= total, "a follower is counted that has gone");
     }
 
-    /// Lets those who were woken go on until nobody is left.
+    /// Polls the followers that were woken until none is left.
     fn finish<T: Task>(&self, tasks: impl IntoIterator<Item = Option<T>>) {
         let mut asleep: Vec<T> = tasks.into_iter().flatten().collect();
         while let Some(woken) = asleep.iter().position(T::is_woken) {
             let task = asleep.remove(woken);
             asleep.extend(task.run());
         }
-        self.check(asleep.is_empty(), "somebody sleeps forever");
+        self.check(asleep.is_empty(), "a follower sleeps forever");
     }
 }
 
@@ -318,7 +318,7 @@ impl Wake for Alarm {
     }
 }
 
-/// Fetches, or waits until somebody else has, or takes their place.
+/// Fetches, or waits for the leader, or supersedes it.
 struct Request<F: Flights> {
     scene: Arc<Scene<F>>,
     epoch: u64,
@@ -431,7 +431,7 @@ fn end_of_the_superseded<F: Flights>(end: End) {
         let old = scene.join(EARLY).lead();
         let mut early = Sleep::<F>::new(scene.join(EARLY).follow());
         let polled = early.poll();
-        scene.check(polled.is_pending(), "nobody has landed");
+        scene.check(polled.is_pending(), "no fetch has ended");
         let leader = spawn(scene, move |_| F::end(old, end));
         match scene.flights.supersede(KEY, LATE) {
             Joined::Leader(new) => {
@@ -442,7 +442,7 @@ fn end_of_the_superseded<F: Flights>(end: End) {
             _ => scene.check(false, "what began later supersedes"),
         }
         leader.join().unwrap();
-        scene.check(early.is_woken(), "somebody sleeps forever");
+        scene.check(early.is_woken(), "a follower sleeps forever");
         scene.check(early.poll() == Poll::Ready(end), "the fetch did not end like this");
     });
 }
@@ -501,7 +501,7 @@ fn two_tries_after_a_failure<F: Flights>() {
         let followers = followers.map(|follower| follower.join().unwrap());
         let turns = followers.map(|follower| {
             follower.unwrap_or_else(|(mut follow, flag)| {
-                scene.check(flag.0.load(Ordering::SeqCst), "somebody sleeps forever");
+                scene.check(flag.0.load(Ordering::SeqCst), "a follower sleeps forever");
                 let polled = poll::<F>(&mut follow, Waker::noop());
                 scene.check(polled == Poll::Ready(End::Failed), "the fetch did not end like this");
                 drop(follow);
@@ -531,7 +531,7 @@ fn two_for_one_seat<F: Flights>(shards: usize, limits: WaiterLimits, keys: [&'st
         wait(scene, keys[0]);
         other.join().unwrap();
         let next = scene.flights.join(KEY, EARLY, EARLY);
-        scene.check(matches!(next, Joined::Follower(_)), "somebody is counted who has gone");
+        scene.check(matches!(next, Joined::Follower(_)), "a follower is counted that has gone");
         drop((leads, next));
     });
 }
@@ -731,7 +731,7 @@ fn a_request_that_comes_while_a_fetch_ends_leads_or_is_told() {
 }
 
 #[test]
-fn who_leaves_takes_nobody_elses_wake_up_along() {
+fn a_follower_that_leaves_takes_no_other_wake_up_along() {
     departure_while_a_fetch_ends::<Real>(End::Stored);
     departure_while_a_fetch_ends::<Real>(End::Failed);
 }
@@ -775,7 +775,7 @@ fn no_request_is_answered_from_what_was_invalidated_before_it() {
 }
 
 #[test]
-fn an_invalidation_of_something_else_leaves_nobody_behind() {
+fn an_invalidation_of_another_tag_leaves_no_follower_behind() {
     requests_and_invalidation::<Real>(Foresight::Unknown, OTHER);
     requests_and_invalidation::<Real>(Foresight::Known, OTHER);
 }
@@ -794,7 +794,7 @@ fn a_flight_of_another_incarnation_is_superseded() {
         let flights = collapse::Flights::new(1, limits);
         for (earlier, later) in [(9, 3), (3, 9), (5, 5)] {
             let (earlier, later) = (Epoch::of(1, earlier), Epoch::of(2, later));
-            let collapse::Joined::Leader(old) = flights.join(KEY, earlier, earlier) else { panic!("nobody leads yet") };
+            let collapse::Joined::Leader(old) = flights.join(KEY, earlier, earlier) else { panic!("there is no leader yet") };
             let joined = flights.join(KEY, later, later);
             assert!(matches!(joined, collapse::Joined::Outdated(epoch) if epoch == earlier), "{joined:?}");
             let collapse::Joined::Leader(new) = flights.supersede(KEY, later) else { panic!("the old one still leads") };
@@ -844,16 +844,16 @@ mod slips {
         started_beside_another: refresh_and_request(), "two fetch at a time";
         superseded_by_each: two_superseding(), "two fetch at a time";
         joined_at_any_epoch: request_after_an_invalidation(Foresight::Unknown), "waits for what began before";
-        woken_before_the_outcome: request_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
-        outcome_after_the_wakers_were_taken: request_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
+        woken_before_the_outcome: request_while_a_fetch_ends(End::Stored), "a follower sleeps forever";
+        outcome_after_the_wakers_were_taken: request_while_a_fetch_ends(End::Stored), "a follower sleeps forever";
         finished_without_leaving_the_map: request_while_a_fetch_ends(End::Stored), "a flight is left over";
         removed_whatever_flight_is_there: end_of_the_superseded(End::Stored), "two fetch at a time";
-        registered_without_checking_again: request_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
-        registered_once_only: handover_while_a_fetch_ends(), "somebody sleeps forever";
-        cancelled_with_the_wakers_of_others: departure_while_a_fetch_ends(End::Stored), "somebody sleeps forever";
-        counted_forever: two_for_one_seat_at_a_key(), "somebody is counted who has gone";
-        counted_in_total_forever: request_while_a_fetch_ends(End::Stored), "somebody is counted who has gone";
-        counted_though_refused: two_for_one_seat_at_a_key(), "somebody is counted who has gone";
+        registered_without_checking_again: request_while_a_fetch_ends(End::Stored), "a follower sleeps forever";
+        registered_once_only: handover_while_a_fetch_ends(), "a follower sleeps forever";
+        cancelled_with_the_wakers_of_others: departure_while_a_fetch_ends(End::Stored), "a follower sleeps forever";
+        counted_forever: two_for_one_seat_at_a_key(), "a follower is counted that has gone";
+        counted_in_total_forever: request_while_a_fetch_ends(End::Stored), "a follower is counted that has gone";
+        counted_though_refused: two_for_one_seat_at_a_key(), "a follower is counted that has gone";
         counted_too_late: two_for_one_seat_in_all(), "more wait than may";
         one_too_many_for_a_key: two_for_one_seat_at_a_key(), "more wait than may";
         one_too_many_in_total: two_for_one_seat_in_all(), "more wait than may";

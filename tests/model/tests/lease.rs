@@ -35,7 +35,7 @@ struct Node<L> {
     stream: Vec<Item>,
     /// How many of them the stream no longer has.
     trimmed: u8,
-    /// A stream that is lost begins anew with another.
+    /// A stream that is lost starts again with another incarnation.
     incarnation: u8,
     /// When the poll that waits at the stream came there.
     arrived_at: u8,

@@ -184,7 +184,7 @@ struct Connection {
 
 /// Where a command is sent, and what the node had observed before.
 #[derive(Debug, Clone, Copy, Hash, PartialEq, Eq)]
-struct Stand {
+struct SentOn {
     connection: Connection,
     seen: u64,
 }
@@ -216,26 +216,26 @@ enum Accident {
 #[derive(Debug, Clone)]
 enum Op {
     /// A command begins, on the connection that the node has, or with a handshake.
-    Stand(usize),
+    Connect(usize),
     /// A handshake with the primary, which is passed the latest clock.
     Handshake(usize, [u8; 24]),
     /// The reply of a command was compared with what was observed before it was sent. What a script has written counts only if the
     /// node is still connected to that server.
     Note {
         node: usize,
-        stand: Stand,
+        sent_on: SentOn,
         /// The clock in the reply, unless it has gone back.
         reading: Option<Reading>,
         is_script: bool,
     },
     /// A lookup: one `MGET`, which no script checks.
-    Read(Stand),
-    Prepare(Stand, [u8; 24]),
-    Put(Stand, [u8; 24], Entry),
+    Read(SentOn),
+    Prepare(SentOn, [u8; 24]),
+    Put(SentOn, [u8; 24], Entry),
     /// A writer changes the data, and invalidates.
-    Invalidate(Stand, [u8; 24]),
+    Invalidate(SentOn, [u8; 24]),
     /// The sentinels are asked whether the server is still the primary.
-    Confirm(usize, Stand),
+    Confirm(usize, SentOn),
     Return,
     Load,
     Began,
@@ -244,7 +244,7 @@ enum Op {
 #[derive(Debug, Clone, Copy, Hash)]
 enum Reply {
     /// The connection; without one, what a handshake passes: the term and the number.
-    Stand(Result<Stand, (Option<u64>, u64)>),
+    Connected(Result<SentOn, (Option<u64>, u64)>),
     Reading(Reading),
     Values(Option<Reading>, Option<Entry>, Option<Record>),
     Data(u8),
@@ -266,34 +266,34 @@ impl World for Redis {
 
     fn perform(&mut self, actor: usize, op: &Op) -> Reply {
         match *op {
-            Op::Stand(node) => Reply::Stand(self.stand(node)),
+            Op::Connect(node) => Reply::Connected(self.connect(node)),
             Op::Handshake(node, seen) => self.handshake(node, seen),
-            Op::Note { node, stand, reading, is_script } => Reply::Yes(self.note(node, stand, reading, is_script)),
-            Op::Read(stand) => {
-                let Store { clock, record, entry } = &self.servers[stand.connection.server].store;
+            Op::Note { node, sent_on, reading, is_script } => Reply::Yes(self.note(node, sent_on, reading, is_script)),
+            Op::Read(sent_on) => {
+                let Store { clock, record, entry } = &self.servers[sent_on.connection.server].store;
                 Reply::Values(clock.as_ref().map(Clock::reading), *entry, *record)
             }
-            Op::Prepare(stand, seen) => {
-                let clock = self.clock_here(stand.connection.server, seen);
-                let store = &mut self.servers[stand.connection.server].store;
+            Op::Prepare(sent_on, seen) => {
+                let clock = self.clock_here(sent_on.connection.server, seen);
+                let store = &mut self.servers[sent_on.connection.server].store;
                 if !store.record.is_some_and(|record| record.incarnation == clock.incarnation) {
                     store.record = Some(Record { incarnation: clock.incarnation, hard: clock.epoch });
                 }
                 Reply::Reading(clock.reading())
             }
-            Op::Put(stand, seen, entry) => {
-                self.put(stand.connection.server, seen, entry);
+            Op::Put(sent_on, seen, entry) => {
+                self.put(sent_on.connection.server, seen, entry);
                 Reply::Done
             }
-            Op::Invalidate(stand, seen) => {
+            Op::Invalidate(sent_on, seen) => {
                 if self.changes[actor] == 0 {
                     self.data += 1;
                     self.changes[actor] = self.data;
                 }
-                Reply::Reading(self.invalidate(stand.connection.server, seen))
+                Reply::Reading(self.invalidate(sent_on.connection.server, seen))
             }
-            Op::Confirm(node, stand) => {
-                let Connection { server, config_epoch, number, .. } = stand.connection;
+            Op::Confirm(node, sent_on) => {
+                let Connection { server, config_epoch, number, .. } = sent_on.connection;
                 let is_primary = self.primary == server && self.config_epoch == config_epoch;
                 let is_current = self.nodes[node].connection.is_some_and(|current| current.number == number);
                 Reply::Yes(!self.sentinels || is_primary && is_current)
@@ -316,7 +316,7 @@ impl World for Redis {
     fn lets(&self, op: &Op) -> bool {
         match *op {
             Op::Began => self.returned > 0,
-            Op::Stand(node) => !self.nodes[node].is_greeting,
+            Op::Connect(node) => !self.nodes[node].is_greeting,
             _ => true,
         }
     }
@@ -375,13 +375,13 @@ impl Redis {
         self.nodes.iter_mut().for_each(|node| node.connection = None);
     }
 
-    fn stand(&mut self, node: usize) -> Result<Stand, (Option<u64>, u64)> {
+    fn connect(&mut self, node: usize) -> Result<SentOn, (Option<u64>, u64)> {
         let node = &mut self.nodes[node];
         let Some(connection) = node.connection else {
             node.is_greeting = true;
             return Err((node.term, node.seen));
         };
-        Ok(Stand { connection, seen: node.seen })
+        Ok(SentOn { connection, seen: node.seen })
     }
 
     fn handshake(&mut self, node: usize, seen: [u8; 24]) -> Reply {
@@ -395,13 +395,13 @@ impl Redis {
         node.is_greeting = false;
         let connection = Connection { number: node.connections, server, config_epoch, term: clock.term };
         (node.connection, node.term, node.seen) = (Some(connection), Some(clock.term), node.seen.max(clock.epoch));
-        Reply::Stand(Ok(Stand { connection, seen: node.seen }))
+        Reply::Connected(Ok(SentOn { connection, seen: node.seen }))
     }
 
     /// Remembers what was observed if the reply counts; otherwise the connection is given up.
-    fn note(&mut self, node: usize, stand: Stand, reading: Option<Reading>, is_script: bool) -> bool {
+    fn note(&mut self, node: usize, sent_on: SentOn, reading: Option<Reading>, is_script: bool) -> bool {
         let node = &mut self.nodes[node];
-        let is_current = node.connection.is_some_and(|current| current.number == stand.connection.number);
+        let is_current = node.connection.is_some_and(|current| current.number == sent_on.connection.number);
         let counts = reading.filter(|_| is_current || !is_script || self.counts_left_servers);
         match counts {
             Some(reading) => node.seen = node.seen.max(reading.epoch.get()),
@@ -450,7 +450,7 @@ impl Redis {
         clock
     }
 
-    /// `anew`.
+    /// `anew` of `lua/clock.lua`.
     fn restart(&mut self, clock: &mut Clock) {
         clock.incarnation = self.draw();
         clock.epoch += 1;
@@ -497,7 +497,7 @@ impl Clock {
         self.past.iter().find(|(past, _)| *past == term).is_some_and(|(_, up_to)| epoch <= *up_to)
     }
 
-    /// `continue`.
+    /// `continue` of `lua/clock.lua`.
     fn continue_after(&mut self, term: u64, epoch: u64) {
         self.epoch = self.epoch.max(epoch);
         if term != self.term {
@@ -516,36 +516,36 @@ fn numbers(bytes: [u8; 24]) -> [u64; 3] {
 const ATTEMPTS: usize = 3;
 
 /// The connection of a node, after a handshake if there is none.
-async fn stand<M: Memory>(port: &Port, node: usize) -> Stand {
-    let Reply::Stand(stand) = port.ask(Op::Stand(node)).await else { unreachable!() };
-    let (term, number) = match stand {
-        Ok(stand) => return stand,
+async fn connect<M: Memory>(port: &Port, node: usize) -> SentOn {
+    let Reply::Connected(sent_on) = port.ask(Op::Connect(node)).await else { unreachable!() };
+    let (term, number) = match sent_on {
+        Ok(sent_on) => return sent_on,
         Err(last) => last,
     };
     let seen = term.map_or(M::nothing(), |term| M::new(Term(term.to_be_bytes()), number));
     // The world fills in the config epoch, if it is passed at all.
-    let Reply::Stand(Ok(stand)) = port.ask(Op::Handshake(node, seen.to_bytes(u64::MAX))).await else { unreachable!() };
-    stand
+    let Reply::Connected(Ok(sent_on)) = port.ask(Op::Handshake(node, seen.to_bytes(u64::MAX))).await else { unreachable!() };
+    sent_on
 }
 
-fn seen<M: Memory>(stand: Stand) -> M {
-    M::new(Term(stand.connection.term.to_be_bytes()), stand.seen)
+fn seen<M: Memory>(sent_on: SentOn) -> M {
+    M::new(Term(sent_on.connection.term.to_be_bytes()), sent_on.seen)
 }
 
 /// Returns whether the reply of a command counts.
-async fn note<M: Memory>(port: &Port, node: usize, stand: Stand, reading: Option<Reading>, is_script: bool) -> bool {
-    let reading = reading.filter(|reading| seen::<M>(stand).is_before(reading));
-    let Reply::Yes(counts) = port.ask(Op::Note { node, stand, reading, is_script }).await else { unreachable!() };
+async fn note<M: Memory>(port: &Port, node: usize, sent_on: SentOn, reading: Option<Reading>, is_script: bool) -> bool {
+    let reading = reading.filter(|reading| seen::<M>(sent_on).is_before(reading));
+    let Reply::Yes(counts) = port.ask(Op::Note { node, sent_on, reading, is_script }).await else { unreachable!() };
     counts
 }
 
 /// Runs a script on the server until its reply counts.
-async fn script<M: Memory>(port: &Port, node: usize, op: impl Fn(Stand, [u8; 24]) -> Op) -> Option<(Stand, Reading)> {
+async fn script<M: Memory>(port: &Port, node: usize, op: impl Fn(SentOn, [u8; 24]) -> Op) -> Option<(SentOn, Reading)> {
     for _ in 0..ATTEMPTS {
-        let stand = stand::<M>(port, node).await;
-        let Reply::Reading(reading) = port.ask(op(stand, seen::<M>(stand).to_bytes(0))).await else { unreachable!() };
-        if note::<M>(port, node, stand, Some(reading), true).await {
-            return Some((stand, reading));
+        let sent_on = connect::<M>(port, node).await;
+        let Reply::Reading(reading) = port.ask(op(sent_on, seen::<M>(sent_on).to_bytes(0))).await else { unreachable!() };
+        if note::<M>(port, node, sent_on, Some(reading), true).await {
+            return Some((sent_on, reading));
         }
     }
     None
@@ -553,8 +553,8 @@ async fn script<M: Memory>(port: &Port, node: usize, op: impl Fn(Stand, [u8; 24]
 
 async fn write<M: Memory>(port: Port, node: usize) -> End {
     for _ in 0..ATTEMPTS {
-        let Some((stand, _)) = script::<M>(&port, node, Op::Invalidate).await else { return End::Done };
-        let Reply::Yes(true) = port.ask(Op::Confirm(node, stand)).await else { continue };
+        let Some((sent_on, _)) = script::<M>(&port, node, Op::Invalidate).await else { return End::Done };
+        let Reply::Yes(true) = port.ask(Op::Confirm(node, sent_on)).await else { continue };
         port.ask(Op::Return).await;
         return End::Done;
     }
@@ -564,18 +564,18 @@ async fn write<M: Memory>(port: Port, node: usize) -> End {
 async fn fetch<M: Memory>(port: Port, node: usize) -> End {
     let Some((_, reading)) = script::<M>(&port, node, Op::Prepare).await else { return End::Done };
     let Reply::Data(data) = port.ask(Op::Load).await else { unreachable!() };
-    let stand = stand::<M>(&port, node).await;
+    let sent_on = connect::<M>(&port, node).await;
     let entry = Entry { born: reading.epoch, data };
-    port.ask(Op::Put(stand, seen::<M>(stand).to_bytes(0), entry)).await;
+    port.ask(Op::Put(sent_on, seen::<M>(sent_on).to_bytes(0), entry)).await;
     End::Done
 }
 
 async fn read<M: Memory>(port: Port, node: usize, reports_hits: bool) -> End {
     let Reply::Data(returned) = port.ask(Op::Began).await else { unreachable!() };
     for _ in 0..ATTEMPTS {
-        let stand = stand::<M>(&port, node).await;
-        let Reply::Values(reading, entry, record) = port.ask(Op::Read(stand)).await else { unreachable!() };
-        if !note::<M>(&port, node, stand, reading, false).await {
+        let sent_on = connect::<M>(&port, node).await;
+        let Reply::Values(reading, entry, record) = port.ask(Op::Read(sent_on)).await else { unreachable!() };
+        if !note::<M>(&port, node, sent_on, reading, false).await {
             continue;
         }
         let (Some(reading), Some(entry)) = (reading, entry) else { return End::Unnoticed };

@@ -1,5 +1,5 @@
 //! Every order of the steps of those who fetch, invalidate and read, in a store whose records change one by one and may be lost
-//! at any moment: nobody is answered with data that was changed before an invalidation which had returned when he asked.
+//! at any moment: no read is answered with data that was changed before an invalidation that had returned when the read began.
 //!
 //! It is the real file that runs, on a store in memory of which each call, and each part of a call, is one step; `build.rs` writes
 //! copies with one slip each, and the last tests show that these scenes notice every one of them.
@@ -81,7 +81,7 @@ struct Store {
     comparison: Comparison,
 }
 
-/// What stands at the place of a tag: the bytes, and which writing it was where the store counts them.
+/// The value at the place of a tag: the bytes, and the number of the write if the store counts writes.
 #[derive(Debug, Clone, Hash, PartialEq, Eq)]
 struct Cell(Bytes, u64);
 
@@ -245,7 +245,7 @@ impl World for Store {
         matches!(op, Op::Load | Op::Return(_) | Op::GiveUp)
     }
 
-    /// Before anything has returned, nobody was promised anything.
+    /// Before anything has returned, nothing was promised.
     fn lets(&self, op: &Op) -> bool {
         self.returned != Returned::default() || !matches!(op, Op::Begin(_) | Op::CacheableRequest)
     }
@@ -446,7 +446,7 @@ fn place(tag: &Tag) -> usize {
     tag.as_str().parse().unwrap()
 }
 
-/// Who is there, what stands there, what may happen.
+/// The actors, the values at the beginning, and the accidents.
 #[derive(Debug, Clone, Copy)]
 struct Scene {
     /// Which tags the entry has.
@@ -465,7 +465,7 @@ struct Scene {
 enum Reader {
     /// Entry and records, each time.
     SharedStore,
-    /// A copy of the entry, as long as the clock stands.
+    /// A copy of the entry, as long as the clock does not advance.
     Near,
 }
 
@@ -492,7 +492,7 @@ async fn fetch<A: Algorithm>(port: Port, memory: Memory, Fetch { knows, captures
     match memory {
         Memory::Made(entry) if A::admit(&port, entry.born, &tags(scene.tags)).await.is_none() => {
             match port.ask(Op::GiveUp).await {
-                Reply::GivenUp(fetches) if fetches > scene.may_give_up() => End::Broken("nobody's entry is kept".to_owned()),
+                Reply::GivenUp(fetches) if fetches > scene.may_give_up() => End::Broken("no entry is stored".to_owned()),
                 _ => End::Done,
             }
         }
@@ -544,7 +544,7 @@ async fn read<A: Algorithm>(port: Port, all: &[usize]) -> End {
 /// Takes a copy, and serves it as long as the epoch is the one at which it was last found alive.
 async fn near<A: Algorithm>(port: Port, memory: Memory, all: &[usize]) -> End {
     let Memory::Copied(entry, alive_at) = memory else {
-        // Before the records: whoever raises them later advances the clock after it.
+        // Before the records: an invalidation that raises them later advances the clock afterwards.
         let clock = port.ask(Op::Clock).await.epoch();
         let Reply::Entry(Some(entry), _) = port.ask(Op::Entry).await else { return End::Unnoticed };
         return keep(entry, clock, judged::<A>(&port, entry, clock, all).await);
@@ -712,7 +712,7 @@ const CLEARED: Scene = EVICTED.writes(&[CLEAR]);
 const LOST: Scene = EVICTED.losses(1);
 const NEAR: Scene = EVICTED.near();
 const TWO_TAGS: Scene = EVICTED.tags(TWO).fetches(&[KNOWS]);
-const NOBODY_WRITES: Scene = PLAIN.writes(&[]).missing();
+const UNWRITTEN: Scene = PLAIN.writes(&[]).missing();
 
 /// More of what makes scenes large.
 fn soak() -> bool {
@@ -800,12 +800,12 @@ fn a_store_that_counts_writings() {
 }
 
 #[test]
-fn where_nobody_writes_an_entry_is_kept() {
-    NOBODY_WRITES.holds();
-    NOBODY_WRITES.fetches(&[KNOWS]).holds();
-    NOBODY_WRITES.fetches(&[LEARNS, LEARNS]).holds();
-    NOBODY_WRITES.fetches(&[KNOWS, LEARNS]).holds();
-    NOBODY_WRITES.fetches(&[KNOWS, KNOWS]).holds();
+fn without_writes_an_entry_is_stored() {
+    UNWRITTEN.holds();
+    UNWRITTEN.fetches(&[KNOWS]).holds();
+    UNWRITTEN.fetches(&[LEARNS, LEARNS]).holds();
+    UNWRITTEN.fetches(&[KNOWS, LEARNS]).holds();
+    UNWRITTEN.fetches(&[KNOWS, KNOWS]).holds();
 }
 
 #[test]
@@ -851,7 +851,7 @@ mod slips {
     slips! {
         created_with_born: EVICTED, "served";
         created_with_an_epoch_read_before: EVICTED, "served";
-        created_too_late_for_its_fetch: NOBODY_WRITES, "nobody";
+        created_too_late_for_its_fetch: UNWRITTEN, "no entry";
         missing_is_alive: EVICTED, "served";
         pending_is_alive: EVICTED, "served";
         expired_is_alive: EXPIRED, "served";

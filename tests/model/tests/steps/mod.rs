@@ -117,7 +117,7 @@ impl<W: World> Port<W> {
         self.call(vec![op]).await.remove(0)
     }
 
-    /// A number that nobody else comes up with, and that is the same when the actor comes to this point again.
+    /// A number that is unique, and that is the same when the actor comes to this point again.
     pub fn nonce(&self) -> u64 {
         let mut line = self.line();
         line.nonces += 1;
@@ -271,7 +271,7 @@ impl<W: World> State<W> {
 }
 
 impl<W: World> Validity<W> {
-    /// Where the actor stands when it was told so much.
+    /// The position of the actor after these replies.
     fn reach(actor: &Actor<W>, at: usize, memory: W::Memory, told: Told<W>, hash: u64) -> (Self, Option<End<W::Memory>>) {
         let stage = FixedState::default().hash_one((at, &memory));
         let port = Port(Arc::new(Mutex::new(Line { stage, told, next: 0, asked: Vec::new(), nonces: 0 })));
