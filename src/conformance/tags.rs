@@ -213,6 +213,6 @@ pub(super) async fn receipts(subject: &BackendUnderTest<'_>) -> Verdict {
     if !same_clock {
         return Err(Finding::Broken("the incarnation of the clock changed between two invalidations".to_owned()));
     }
-    ensure!(later.epoch > receipt.epoch, "a later invalidation took {:?} after {:?}", later.epoch, receipt.epoch);
+    ensure!(later.epoch.get() > receipt.epoch.get(), "a later invalidation took {:?} after {:?}", later.epoch, receipt.epoch);
     Ok(())
 }
