@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-/// The key of an item: at most 250 bytes of printable ASCII without spaces, whatever it was made from.
+/// The key of an item: at most 250 bytes of printable ASCII without spaces, for any input.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ItemKey {
     text: [u8; MAX_PREFIX + DIGEST],

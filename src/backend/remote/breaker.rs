@@ -10,7 +10,7 @@ use std::sync::{
 pub(super) struct Breaker {
     open: AtomicBool,
     failures: AtomicU32,
-    /// Held where the breaker changes its state, so that opening and closing do not cross.
+    /// Held while the breaker opens or closes, so that the two do not interleave.
     change: Mutex<()>,
 }
 
@@ -24,6 +24,7 @@ impl Breaker {
         self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= limit
     }
 
+    /// Counts a success.
     pub(super) fn worked(&self) {
         // Usually there is nothing to write.
         if self.failures.load(Ordering::Relaxed) != 0 {
@@ -34,7 +35,7 @@ impl Breaker {
     pub(super) fn open(&self) {
         let _changing = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.open.swap(true, Ordering::AcqRel) {
-            tracing::warn!("the cache's store failed and is not asked until it answers again; handlers answer meanwhile");
+            tracing::warn!("the cache's store failed and is not used until it answers again; handlers answer meanwhile");
         }
     }
 

@@ -44,19 +44,19 @@ impl Default for Timeouts {
     }
 }
 
-/// Gives up after `limit`.
-pub(crate) fn with_deadline<F: Future>(limit: Duration, what: F) -> WithDeadline<F> {
-    WithDeadline { limit, timed: timeout(limit, what) }
+/// Returns an error if the operation takes longer than `limit`.
+pub(crate) fn with_deadline<F: Future>(limit: Duration, operation: F) -> WithDeadline<F> {
+    WithDeadline { limit, timed: timeout(limit, operation) }
 }
 
-/// Gives up when `limit` has passed since `began`.
+/// Returns an error if the operation has not ended when `limit` has passed since `began`.
 #[cfg(feature = "redis")]
-pub(crate) fn with_deadline_since<F: Future>(began: Instant, limit: Duration, what: F) -> WithDeadline<F> {
-    WithDeadline { limit, timed: timeout(limit.saturating_sub(began.elapsed()), what) }
+pub(crate) fn with_deadline_since<F: Future>(began: Instant, limit: Duration, operation: F) -> WithDeadline<F> {
+    WithDeadline { limit, timed: timeout(limit.saturating_sub(began.elapsed()), operation) }
 }
 
 pin_project! {
-    /// An async function that awaits its argument would hold it twice.
+    /// An operation with a deadline. Not an async function, whose future would contain its argument twice.
     pub(crate) struct WithDeadline<F> {
         limit: Duration,
         #[pin]

@@ -9,10 +9,10 @@ use std::{
 
 use crate::{backend::contract::Invalidation, clock::Timestamp, tag::Tag};
 
-/// The invalidations that a store is owed because it could not be told in time.
+/// The invalidations that failed, and must be carried out before the store is used again.
 ///
-/// Their order does not matter, since each concerns everything that was stored before it is carried out. When there are too many
-/// tags to remember, everything is owed.
+/// Their order does not matter, since each invalidates everything that is stored before it is carried out. If there are too many tags
+/// to remember, they are replaced by an invalidation of everything.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Mutex<Owed>);
 
@@ -20,20 +20,20 @@ pub(super) struct Outbox(Mutex<Owed>);
 struct Owed {
     everything: bool,
     hard: HashSet<Tag>,
-    /// With the time of the first expiry.
+    /// The time of the first expiry of each tag.
     soft: HashMap<Tag, Timestamp>,
 }
 
-/// An invalidation that is being carried out; owed again if that fails, or ends with its runtime.
+/// An invalidation that is being carried out. If it is dropped before it is settled, it returns to the outbox.
 #[derive(Debug)]
 pub(super) struct Taken<'o> {
     outbox: &'o Outbox,
-    /// `None` once it is settled.
+    /// `None` after it was settled.
     invalidation: Option<Invalidation>,
 }
 
 const CAPACITY: usize = 65_536;
-/// As many tags as are carried out together.
+/// The number of tags that are carried out together.
 const BATCH: usize = 128;
 
 impl Outbox {
@@ -45,7 +45,9 @@ impl Outbox {
             Invalidation::Everything => owed.everything = true,
         }
         if owed.hard.len() + owed.soft.len() > CAPACITY {
-            tracing::warn!("more than {CAPACITY} invalidated tags wait for the cache's store: everything will be invalidated");
+            tracing::warn!(
+                "more than {CAPACITY} tags wait to be invalidated in the cache's store: everything will be invalidated"
+            );
             owed.everything = true;
         }
         if owed.everything {
@@ -54,9 +56,9 @@ impl Outbox {
         }
     }
 
-    /// Takes what is to be carried out first; unless it is settled, it is owed again.
+    /// Removes some of the invalidations, to be carried out.
     ///
-    /// It is taken before it is carried out: the same tag, invalidated again meanwhile, is owed again.
+    /// They are removed first: if a tag is invalidated again while they are carried out, it is added again.
     pub(super) fn take(&self) -> Option<Taken<'_>> {
         let mut owed = self.lock();
         let invalidation = match () {
@@ -88,7 +90,7 @@ impl Owed {
         self.soft.entry(tag).and_modify(|first| *first = at.min(*first)).or_insert(at);
     }
 
-    /// What is carried out together counts as expired at the earliest time of all, which costs some of the others' stale window.
+    /// Tags that are carried out together expire at the earliest time of all, which shortens the stale windows of the others.
     fn take_expired(&mut self) -> Invalidation {
         let batch: Vec<_> = self.soft.iter().take(BATCH).map(|(tag, at)| (tag.clone(), *at)).collect();
         batch.iter().for_each(|(tag, _)| _ = self.soft.remove(tag));
@@ -98,7 +100,7 @@ impl Owed {
 }
 
 impl Taken<'_> {
-    /// Notes that the store has it.
+    /// Marks the invalidation as carried out.
     pub(super) fn settle(mut self) {
         self.invalidation = None;
     }
@@ -108,7 +110,7 @@ impl Deref for Taken<'_> {
     type Target = Invalidation;
 
     fn deref(&self) -> &Invalidation {
-        self.invalidation.as_ref().expect("it is there until it is settled, which takes it")
+        self.invalidation.as_ref().expect("`settle` consumes the value")
     }
 }
 
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_again_while_it_is_carried_out_stays_owed() {
+    fn a_tag_that_is_added_while_it_is_carried_out_stays() {
         let outbox = Outbox::default();
         outbox.add(Invalidation::Tags(vec![tag("a")]));
         let taken = outbox.take().unwrap();
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_twice_was_expired_when_it_was_owed_first() {
+    fn the_first_expiry_of_a_tag_is_kept() {
         let outbox = Outbox::default();
         for at in [7, 5, 9].map(Timestamp::from_millis) {
             outbox.add(Invalidation::ExpireTags { tags: vec![tag("a")], at });
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_and_not_settled_stays_owed() {
+    fn an_invalidation_that_is_not_settled_returns() {
         let expired = Invalidation::ExpireTags { tags: vec![tag("a")], at: Timestamp::from_millis(5) };
         for owed in [Invalidation::Tags(vec![tag("a")]), expired, Invalidation::Everything] {
             let outbox = Outbox::default();

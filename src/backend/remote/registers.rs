@@ -1,17 +1,17 @@
-//! The clock and the invalidations of tags in a store in which one record changes atomically and several do not, such as Redis
-//! Cluster and memcached.
+//! Tag records by compare-and-swap, for stores in which single records change atomically and several do not, such as Redis Cluster
+//! and memcached.
 //!
-//! What the promise rests on, in a world where every record may be evicted at any moment and the clock may be lost:
+//! The promise follows from these rules, although every record may be evicted at any time and the clock may be lost:
 //!
-//! 1. The epoch is read before the handler runs. What has no record, or one that is pending, is dead.
-//! 2. A fetch creates a missing record as pending, *then* reads the clock, *then* sets the record to what it read, if it is
-//!    still its own pending one. A pending record that was left behind may be taken over.
-//! 3. An invalidation takes the next epoch, raises each record that is there, and never creates one. What it cannot raise,
-//!    such as a pending record, it replaces by a pending one of its own, so that rule 2 fails for whoever was about to set it.
-//! 4. It then advances the clock once more, for those who judged by a record before it was raised and noted the epoch.
-//! 5. A clock that is found missing begins as another incarnation. What is known of an incarnation says nothing about another.
+//! 1. The epoch is read before the handler runs. An entry is dead if one of its tags has no record, or a pending one.
+//! 2. A fetch creates a missing record as pending, *then* reads the clock, *then* replaces the record by the epoch that it read,
+//!    if the record is still its own pending one. Another fetch may take over a pending record that was abandoned.
+//! 3. An invalidation takes the next epoch, raises each existing record, and never creates one. A record that it cannot raise, such
+//!    as a pending one, it replaces by a pending one of its own, so that rule 2 fails for the fetch that was about to settle it.
+//! 4. It then advances the clock again, for near tiers that validated an entry at the first epoch by a record that was raised later.
+//! 5. A missing clock starts as another incarnation. Epochs of different incarnations are not comparable.
 //!
-//! `tests/model` searches every order of the steps of this very file, and shows that it would notice each rule's absence.
+//! `tests/model` searches every order of the steps of this file, and shows that it would notice the absence of each rule.
 
 use std::fmt;
 
@@ -29,23 +29,23 @@ use crate::{
     tag::Tag,
 };
 
-/// What is asked of a store: the clock and each record change atomically, by themselves. No two do so together, not even
-/// within one call, whose parts may take effect and be read in any order.
+/// The clock and the tag records of a store. The clock and each record change atomically, but never together: the parts of one call
+/// may take effect, and be read, in any order.
 ///
-/// Every record may be lost at any moment, the clock included, but none may become again what it was before: a store that can go
-/// back, by a failover or from its disk, has to know what it wrote before, and count it as lost.
+/// The store may lose any record at any time, and the clock. But no record may return to an earlier state: a store that can go back,
+/// by a failover or from its disk, must recognize what it wrote before, and treat it as lost.
 ///
-/// An `Err` says that anything may have happened, or not.
+/// After an `Err`, the call may have taken effect, in part or not at all.
 #[async_trait]
 pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
-    /// Reads the clock. One that is missing is created, with an incarnation that never was.
+    /// Reads the clock. A missing clock is created, with an incarnation that was never used.
     async fn clock(&self) -> Result<Epoch, Error>;
 
     /// Takes the next epoch, greater than all before it in its incarnation. A missing clock is created as by
     /// [`clock`](Self::clock).
     async fn advance(&self) -> Result<Epoch, Error>;
 
-    /// Begins a new incarnation: everything that is stored is dead.
+    /// Starts a new incarnation: all stored entries are dead.
     async fn renew(&self) -> Result<Epoch, Error>;
 
     /// Reads the record of each tag.
@@ -54,62 +54,63 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     /// Reads the clock and the record of each tag, in one round trip and any order.
     async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error>;
 
-    /// Makes each change whose tag still has what was seen; returns what is there now, or `None` where something else was.
+    /// Makes each change whose tag still has the expected record; returns the new record of each tag, or `None` for a change that was
+    /// not made.
     ///
-    /// A pending record is to live for some seconds, longer than a fetch takes to settle it; any other for longer than
-    /// every entry. One that has expired counts as evicted: who was about to replace it sees that it is gone.
+    /// A pending record must live for some seconds, longer than a fetch takes to settle it; any other record for longer than every
+    /// entry. An expired record counts as evicted: a change that expects it is not made.
     async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error>;
 
-    /// Advances the clock, and tells near tiers, where there are any, what was invalidated at `at`.
+    /// Advances the clock, and publishes the invalidation of the epoch `at` to near tiers, if the store has a feed for them.
     async fn publish(&self, at: Epoch, invalidation: &Invalidation) -> Result<(), Error>;
 
-    /// A number that nobody else comes up with.
+    /// Draws a number that no other node draws.
     fn nonce(&self) -> u64 {
         fastrand::u64(..)
     }
 }
 
-/// One record, to be written if what its tag has is still what was seen.
+/// The change of one record, made if its tag still has the expected one.
 #[derive(Debug)]
 pub(crate) struct CompareAndSwap<'t> {
     pub(crate) tag: &'t Tag,
-    /// What is to be replaced; `None` if there must be no record.
+    /// The expected record; `None` if there must be none.
     pub(crate) seen: Option<Versioned>,
     pub(crate) record: Record,
 }
 
-/// The clock and the records of some tags in their order, each as it was at some moment of the same call.
+/// The clock and the records of some tags, in order. Each was read during the same call, but not at the same time.
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
     pub(crate) clock: Epoch,
     pub(crate) records: Vec<Option<Versioned>>,
 }
 
-/// What stood at a tag's place, kept so that it can be replaced if it is still the same.
+/// The value of a record as it was read, so that it can be replaced if it is still the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Versioned {
     bytes: Bytes,
     version: u64,
 }
 
-/// What is known of one tag.
+/// The record of one tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// Somebody is about to find out: whatever has the tag is dead.
+    /// A fetch is about to settle it: all entries with the tag are dead.
     Pending { nonce: u64 },
     /// The invalidations of the tag in one incarnation of the clock.
     Settled { incarnation: u64, record: TagRecord },
 }
 
-/// How often records are raised that somebody else replaces at the same time, before the invalidation fails: of many who do so at
-/// once, half are done after each round.
+/// The maximum number of attempts to raise records that concurrent calls replace, before the invalidation fails. Of many concurrent
+/// invalidations, half succeed in each round.
 const MAX_CAS_ROUNDS: usize = 64;
 
-/// Creates the records that `reading` lacks, so that what is fetched next can be used; returns what is known then.
+/// Creates the records that `reading` lacks, so that the response of the next fetch can be used; returns the reading afterwards.
 ///
-/// Its clock is what the next fetch is born at: no record that was created is later, and the handler has not been called yet.
-/// Costs nothing if all records are there, else three round trips, and one more if others do the same at the same time. The
-/// last of them creates the record; one that an invalidation has interfered with is left to the next fetch.
+/// Its clock is the epoch at which the fetch is born: no created record is later, and the handler has not been called yet. This costs
+/// nothing if all records exist, else three round trips, and one more if concurrent fetches create the same records. The last of
+/// them settles the record; a record that an invalidation has replaced is left to the next fetch.
 pub(crate) async fn ensure_records(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
     if reading.unsettled().is_empty() {
         return Ok(reading);
@@ -118,7 +119,7 @@ pub(crate) async fn ensure_records(registers: &dyn Registers, tags: &[Tag], read
     if settled.unsettled().is_empty() {
         return Ok(settled);
     }
-    // Whoever has taken over what is lacking is done by now, most likely.
+    // A concurrent fetch has taken over the other records, and has probably settled them by now.
     registers.read_with_clock(tags).await
 }
 
@@ -136,11 +137,11 @@ pub(crate) async fn validity(registers: &dyn Registers, born: Epoch, tags: &[Tag
     Ok(registers.read_with_clock(tags).await?.validity(born))
 }
 
-/// Invalidates, and returns the epoch of it.
+/// Carries out an invalidation, and returns its epoch.
 ///
 /// # Errors
-/// If the store fails, or if others replace a record all the time. The invalidation may have taken effect in part; it has to be
-/// repeated from its beginning.
+/// If the store fails, or if concurrent calls keep replacing a record. The invalidation may have taken effect in part, and must be
+/// repeated from the beginning.
 pub(crate) async fn invalidate(registers: &dyn Registers, invalidation: &Invalidation) -> Result<Epoch, Error> {
     let (tags, force) = match invalidation {
         Invalidation::Tags(tags) => (tags, Strength::Hard),
@@ -159,7 +160,7 @@ async fn invalidate_everything(registers: &dyn Registers) -> Result<Epoch, Error
     Ok(at)
 }
 
-/// Creates the records that `reading` lacks; those that somebody else has replaced meanwhile are still lacking afterwards.
+/// Creates the records that `reading` lacks, except those that a concurrent call replaces meanwhile.
 async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
     let unsettled = reading.unsettled();
     let mut records = reading.records;
@@ -169,7 +170,7 @@ async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: Readin
     });
     let claims: Vec<_> = claims.collect();
     let claimed = registers.write(&claims).await?;
-    // Read after the claims: an invalidation that has found no record to raise has taken an epoch that is in this one.
+    // Read after the records were claimed: an invalidation that found no record to raise has an epoch that this clock includes.
     let clock = registers.clock().await?;
     let claimed = unsettled.iter().zip(claimed).filter_map(|(&at, seen)| Some((at, seen?)));
     let (unsettled, changes): (Vec<_>, Vec<_>) = claimed
@@ -181,15 +182,16 @@ async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: Readin
     Ok(Reading { clock, records })
 }
 
-/// Makes sure that whatever has one of the tags and was born before `at` is not used.
+/// Raises the records of the tags, so that no entry with one of them that was born before `at` is used.
 async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Strength) -> Result<(), Error> {
     let mut tags = tags.to_vec();
     for again in (0..MAX_CAS_ROUNDS).map(|round| round > 0) {
         let records = registers.read(&tags).await?;
         let changes = tags.iter().zip(records).filter_map(|(tag, seen)| {
-            // No record: whatever has the tag is dead. Creating one now could undo a later invalidation.
+            // Without a record, all entries with the tag are dead. Creating one now could undo a later invalidation.
             let seen = seen?;
-            // Written since this epoch was taken, or it would not have been in the way: who settles it reads a later clock.
+            // It was written after this epoch was taken, since it prevented the first attempt: the fetch that settles it reads a later
+            // clock.
             if again && seen.is_pending() {
                 return None;
             }
@@ -216,10 +218,10 @@ impl Reading {
         tag_record::validity(born, self.clock, 0, self.records.iter().map(|seen| self.known(seen.as_ref()?)))
     }
 
-    /// Which of the records say nothing, by their places.
+    /// Returns the positions of the records that are missing, pending, malformed, or of another incarnation.
     fn unsettled(&self) -> Vec<usize> {
-        let says_nothing = |at: &usize| self.records[*at].as_ref().and_then(|seen| self.known(seen)).is_none();
-        (0..self.records.len()).filter(says_nothing).collect()
+        let is_unsettled = |at: &usize| self.records[*at].as_ref().and_then(|seen| self.known(seen)).is_none();
+        (0..self.records.len()).filter(is_unsettled).collect()
     }
 
     fn known(&self, seen: &Versioned) -> Option<TagRecord> {
@@ -231,7 +233,7 @@ impl Reading {
 }
 
 impl Versioned {
-    /// What the store has, byte for byte; `version` is for stores that tell which writing of it this was.
+    /// Creates the value from its bytes; `version` is for stores that number the writes of a record.
     pub(crate) fn new(bytes: Bytes, version: u64) -> Self {
         Self { bytes, version }
     }
@@ -244,7 +246,7 @@ impl Versioned {
         self.version
     }
 
-    /// `None` for bytes that mean nothing here: they count as no record, and can be replaced like one.
+    /// Returns `None` for malformed bytes: they count as no record, but are replaced like one.
     fn record(&self) -> Option<Record> {
         Record::parse(&self.bytes)
     }
@@ -253,7 +255,7 @@ impl Versioned {
         matches!(self.record(), Some(Record::Pending { .. }))
     }
 
-    /// The record that has to replace this one when its tag is invalidated at `at`; `None` if nothing has to.
+    /// Returns the record that replaces this one when its tag is invalidated at `at`; `None` if it stays.
     fn raised(&self, at: Epoch, force: Strength, nonce: u64) -> Option<Record> {
         let present = self.record();
         let record = match &present {
@@ -278,7 +280,7 @@ impl Record {
         Self::Settled { incarnation: at.incarnation(), record: TagRecord::invalidated_at(at.get()) }
     }
 
-    /// A mark, the numbers, the least significant byte first, and a checksum. Of each expiry the epoch and the milliseconds.
+    /// Encodes the record: a mark, the numbers in little-endian order, of each expiry the epoch and the milliseconds, and a checksum.
     pub(crate) fn to_bytes(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(30);
         match self {
@@ -292,7 +294,7 @@ impl Record {
         bytes.into()
     }
 
-    /// The record in these bytes; `None` if they are not one, whole and sound.
+    /// Decodes a record; returns `None` if the bytes are malformed.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (bytes, sum) = bytes.split_last_chunk()?;
         if u32::from_le_bytes(*sum) != checksum(bytes) {
@@ -314,7 +316,7 @@ fn write(bytes: &mut Vec<u8>, mark: [u8; 2], number: u64) {
     bytes.extend(number.to_le_bytes());
 }
 
-/// FNV-1a: against bytes that were damaged, not against those who would write their own.
+/// FNV-1a: detects damaged bytes, but not forged ones.
 fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |sum, &byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_comes_back_from_its_bytes() {
+    fn a_record_is_decoded_from_its_bytes() {
         for record in [settled(u64::MAX, 1 << 63, &[]), settled(1, 7, &[9, 17]), Record::Pending { nonce: 0x0123_4567_89ab_cdef }]
         {
             assert_eq!(Record::parse(&record.to_bytes()), Some(record));
@@ -356,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_bytes_are_no_record() {
+    fn damaged_bytes_are_malformed() {
         for record in [settled(1, 7, &[9]), Record::Pending { nonce: 7 }] {
             let whole = record.to_bytes();
             for length in 0..whole.len() {
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_born_when_its_record_was_settled_is_alive() {
+    fn a_response_born_when_its_record_was_settled_is_alive() {
         let read = reading(vec![Some(seen(settled(1, 7, &[])))]);
         assert_eq!(read.validity(Epoch::of(1, 7)), Some(Validity::Valid));
         assert_eq!(read.validity(Epoch::of(1, 6)), None);
@@ -396,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_expired_by_several_tags_is_stale_since_the_first() {
+    fn a_response_is_stale_since_the_first_expiry_of_its_tags() {
         let read = reading(vec![Some(seen(settled(1, 2, &[8]))), Some(seen(settled(1, 2, &[4, 9])))]);
         assert_eq!(read.validity(Epoch::of(1, 3)), stale_since(4));
         assert_eq!(read.validity(Epoch::of(1, 5)), stale_since(8));
@@ -404,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_dead() {
+    fn a_response_with_an_unsettled_record_is_dead() {
         let of_another = settled(2, 7, &[]);
         let foreign = Versioned::new(Bytes::from_static(b"7"), 0);
         for unknown in [None, Some(seen(Record::Pending { nonce: 7 })), Some(seen(of_another)), Some(foreign)] {
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_raised_becomes_pending_anew() {
+    fn a_record_that_cannot_be_raised_becomes_pending() {
         let of_another = settled(2, 7, &[]);
         let foreign = Versioned::new(Bytes::from_static(b"7"), 0);
         for seen in [seen(Record::Pending { nonce: 1 }), seen(of_another), foreign] {

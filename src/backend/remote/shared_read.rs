@@ -99,7 +99,7 @@ impl<K, R> SharedRead<K, R> {
 }
 
 impl<K, R> PendingRead<K, R> {
-    /// Returns whether a caller still waits for the reply. Ask this only after the read was closed to further callers.
+    /// Returns whether a caller still waits for the reply. Meaningful only after the read was closed to further callers.
     pub(crate) fn is_wanted(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
