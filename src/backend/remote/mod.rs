@@ -7,9 +7,11 @@ pub(crate) mod options;
 pub(crate) mod outbox;
 #[allow(dead_code, reason = "only Redis Cluster and memcached use it")]
 pub(crate) mod registers;
+#[allow(dead_code, reason = "Redis and memcached use different parts of it")]
 pub(crate) mod shared_read;
 #[cfg(test)]
 mod tests;
+#[allow(dead_code, reason = "only memcached uses all of it")]
 pub(crate) mod validated;
 
 use std::{
