@@ -387,7 +387,7 @@ async fn each_wait_limit_begins_one_more_run_while_all_hang() {
     gate.open(1);
     let answered = timeout(WAIT_LIMIT / 2, async {
         while runs.count() < 6 {
-            sleep(Duration::from_millis(1)).await
+            sleep(Duration::from_millis(1)).await;
         }
     })
     .await;

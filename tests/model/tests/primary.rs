@@ -9,6 +9,7 @@
 //! scripts are modeled after `lua/clock.lua`, each as one step. `build.rs` writes copies of the file with one slip each, and the last
 //! tests show that these scenes notice every one of them.
 
+#![allow(clippy::unnecessary_min_or_max, clippy::semicolon_if_nothing_returned, reason = "the slips are edits of text")]
 #![allow(clippy::unwrap_used, reason = "an actor that panics has failed its model")]
 
 mod steps;
@@ -276,7 +277,7 @@ impl World for Redis {
             Op::Prepare(sent_on, seen) => {
                 let clock = self.clock_here(sent_on.connection.server, seen);
                 let store = &mut self.servers[sent_on.connection.server].store;
-                if !store.record.is_some_and(|record| record.incarnation == clock.incarnation) {
+                if store.record.is_none_or(|record| record.incarnation != clock.incarnation) {
                     store.record = Some(Record { incarnation: clock.incarnation, hard: clock.epoch });
                 }
                 Reply::Reading(clock.reading())
