@@ -44,7 +44,7 @@ mod assertions {
 
     #[tokio::test]
     #[should_panic(expected = "asked with a cookie: expected a hit, but the response (200 OK) has `larder; fwd=bypass; \
-                    detail=request-cookie`. The request has a `Cookie` and the route does not say which cookies matter")]
+                    detail=request-cookie`. The request has a `Cookie`, and the route does not declare which cookies matter")]
     async fn tell_the_whole_status_and_what_its_reason_means() {
         let request = Request::get("/hello").header("cookie", "a=b").body(Body::empty()).unwrap();
         let response = hello(&Cache::in_memory(1 << 20)).oneshot(request).await.unwrap();
