@@ -34,6 +34,7 @@ enum Kind {
     InvalidInput,
     Timeout,
     Unavailable,
+    Unconfirmed,
 }
 
 impl Error {
@@ -50,6 +51,12 @@ impl Error {
     /// Creates an error for a backend that is unreachable or refuses to work.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Unavailable, message)
+    }
+
+    /// Creates an error for an invalidation that was carried out, and that fewer replicas confirmed than required.
+    #[cfg(feature = "redis")]
+    pub(crate) fn unconfirmed(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Unconfirmed, message)
     }
 
     /// Sets the cause of the error.
@@ -69,9 +76,15 @@ impl Error {
         self.kind == Kind::Timeout
     }
 
-    /// Returns whether the backend was unreachable or refused to work.
+    /// Returns whether the backend was unreachable or refused to work, or whether replicas of it were.
     pub fn is_unavailable(&self) -> bool {
-        self.kind == Kind::Unavailable
+        matches!(self.kind, Kind::Unavailable | Kind::Unconfirmed)
+    }
+
+    /// Returns whether an invalidation was carried out, and fewer replicas confirmed it than `RedisBuilder::durability` requires: it
+    /// holds unless the server fails before its replicas have received it.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.kind == Kind::Unconfirmed
     }
 
     fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {

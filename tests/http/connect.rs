@@ -35,7 +35,7 @@ async fn invalid_store_url_names_a_valid_form() {
         ("memory:64tb", "memory:64mb"),
         ("memory:99999999999999999999", "memory:64mb"),
         ("memory:99999999999gb", "memory:64mb"),
-        ("nosuchstore://localhost", "nosuchstore"),
+        ("nosuchstore://localhost", "unknown scheme"),
     ] {
         let error = Cache::connect(url).await.unwrap_err();
         assert!(error.is_invalid_input() && error.to_string().contains(hint), "{url}: {error}");

@@ -156,10 +156,10 @@ impl RedisBuilder {
     /// node notices in time loses no acknowledged invalidation.
     ///
     /// If fewer replicas confirm it, an invalidation returns an error after four fifths of
-    /// [`invalidate_timeout`](Self::invalidate_timeout). Like every failed invalidation, it is repeated until it succeeds, and until then
-    /// this node uses nothing from Redis. While Redis waits for replicas, all other commands on the same connection wait, including those
-    /// of the application with [`from_connection`](Redis::from_connection): lookups that exceed [`read_timeout`](Self::read_timeout) are
-    /// answered by the handler.
+    /// [`invalidate_timeout`](Self::invalidate_timeout), of which [`Error::is_unconfirmed`] is true: it has been carried out on the server,
+    /// and holds unless that fails before its replicas have received it. Hits go on. While Redis waits for replicas, all other commands on
+    /// the same connection wait, including those of the application with [`from_connection`](Redis::from_connection): lookups that exceed
+    /// [`read_timeout`](Self::read_timeout) are answered by the handler.
     pub fn durability(mut self, replicas: u32) -> Self {
         self.replicas = (replicas > 0).then_some(replicas);
         self

@@ -261,9 +261,9 @@ impl Single {
     /// Returns whether the write has reached the number of replicas that the options require.
     fn check_replicas(&self, replies: &[Value]) -> Result<(), Error> {
         match (replies.get(1), self.options.replicas) {
-            (Some(Value::Int(had)), Some(wanted)) if *had < i64::from(wanted) => Err(Error::unavailable(format!(
-                "only {had} of {wanted} replicas have confirmed the invalidation, which is repeated until they do: \
-                 check the replicas, or set `durability` to fewer"
+            (Some(Value::Int(had)), Some(wanted)) if *had < i64::from(wanted) => Err(Error::unconfirmed(format!(
+                "the invalidation was carried out, but only {had} of {wanted} replicas have confirmed it: check the replicas, or set \
+                 `durability` to fewer"
             ))),
             _ => Ok(()),
         }
@@ -346,8 +346,8 @@ impl RemoteStore for Single {
         let keys = [self.names.clock.as_str(), self.names.stream.as_str()];
         for _ in 0..ATTEMPTS {
             let outcome = self.run_script(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
-            self.check_replicas(&outcome.replies)?;
             if self.connection.is_still_primary(outcome.sent_on).await.map_err(primary_unconfirmed)? {
+                self.check_replicas(&outcome.replies)?;
                 return Ok(Receipt::new(outcome.reading.epoch, tags.len(), Scope::Nodes, self.durability()));
             }
         }

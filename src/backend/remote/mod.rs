@@ -236,7 +236,7 @@ impl<R: RemoteStore> Inner<R> {
             return false;
         }
         while let Some(owed) = self.outbox.take() {
-            if self.carry_out(&owed).await.is_err() {
+            if self.carry_out(&owed).await.is_err_and(|error| !error.is_unconfirmed()) {
                 return false;
             }
             owed.settle();
@@ -249,13 +249,20 @@ impl<R: RemoteStore> Inner<R> {
         self.breaker.close(|| self.outbox.is_empty())
     }
 
-    /// Invalidates part by part, each within the limit. After a failure, some parts may have taken effect, and all must be repeated.
+    /// Invalidates part by part, each within the limit. After a failure, some parts may have taken effect, and all must be repeated;
+    /// all parts have taken effect if the error is that replicas did not confirm one.
     async fn carry_out(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
-        let mut first = None;
+        let (mut first, mut unconfirmed) = (None, None);
         for part in invalidation.parts(MAX_TAGS_PER_PART) {
-            let receipt = with_deadline(self.timeouts.invalidate, self.remote.invalidate(&part)).await?;
-            // The receipt with the earliest epoch is kept: it is the one that holds for the tags of every part.
-            first.get_or_insert(receipt);
+            match with_deadline(self.timeouts.invalidate, self.remote.invalidate(&part)).await {
+                // The receipt with the earliest epoch is kept: it is the one that holds for the tags of every part.
+                Ok(receipt) => _ = first.get_or_insert(receipt),
+                Err(error) if error.is_unconfirmed() => unconfirmed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = unconfirmed {
+            return Err(error);
         }
         let receipt = first.ok_or_else(|| Error::unavailable("an invalidation has at least one part"))?;
         Ok(Receipt { tag_count: invalidation.tags().len(), ..receipt })
@@ -266,7 +273,9 @@ impl<R: RemoteStore> Inner<R> {
             true => Err(Error::unavailable("the store is unreachable: the invalidation is carried out when it answers again")),
             false => inner.carry_out(&invalidation).await,
         };
-        if outcome.as_ref().is_err_and(|error| !error.is_invalid_input()) {
+        // An unconfirmed invalidation holds on this server. If another server takes over without it, that one's clock is behind the
+        // epoch that this node has seen, and begins a new incarnation.
+        if outcome.as_ref().is_err_and(|error| !error.is_invalid_input() && !error.is_unconfirmed()) {
             inner.outbox.add(invalidation);
             Self::trip(&inner);
         }
