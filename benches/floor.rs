@@ -18,7 +18,7 @@ use tower::Service;
 
 use crate::{Handler, made, now};
 
-/// The least that a cache on moka can do: a key of host and path, one look-up, a copy of what is prepared, `Age`.
+/// The least that a cache on moka can do: a key of host and path, one lookup, a copy of the prepared response, `Age`.
 ///
 /// It knows nothing of HTTP's rules, of tags or of time: what larder takes beyond this is what those cost.
 #[derive(Debug, Clone)]

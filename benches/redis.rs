@@ -131,7 +131,7 @@ async fn filled(server: &RedisServer, body: Bytes, pages: usize, of_route: bool)
     }
     // The epoch moves on, so that nothing is judged by having been born just now.
     cache.invalidate_tags(["other"]).await.expect("a store that works");
-    let puts = std::mem::take(&mut *puts.lock().expect("nobody panics"));
+    let puts = std::mem::take(&mut *puts.lock().expect("no thread panics"));
     let all: Arc<[_]> =
         puts.into_iter().map(|(key, tags, entry)| Page { key, known: if of_route { tags } else { Vec::new() }, entry }).collect();
     assert_eq!(all.len(), pages);
@@ -191,7 +191,7 @@ impl Backend for Recorder {
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let entry = stored.to_bytes(key).expect("a small entry");
-        self.puts.lock().expect("nobody panics").push((key.clone(), stored.tags().to_vec(), entry));
+        self.puts.lock().expect("no thread panics").push((key.clone(), stored.tags().to_vec(), entry));
         self.inner.put(key, stored).await
     }
 

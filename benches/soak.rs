@@ -84,7 +84,7 @@ async fn page(Path((kind, number)): Path<(String, u32)>, RawQuery(query): RawQue
     }
 }
 
-/// A body in two pieces of which nobody knows the length.
+/// A body in two pieces without a length.
 fn tokio_stream(
     pieces: [Result<Bytes, std::convert::Infallible>; 2],
 ) -> impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> {
@@ -209,7 +209,7 @@ async fn valid(address: &str, random: &mut fastrand::Rng) -> Result<&'static str
     })
 }
 
-/// What no client should send: no answer is owed, but none may be somebody else's and the proxy must go on.
+/// What no client should send: no response is required, but none may belong to another request, and the proxy must continue.
 async fn hostile(address: &str, random: &mut fastrand::Rng) -> Result<&'static str, Failure> {
     let length = random.usize(..200);
     let noise: String = std::iter::repeat_with(|| char::from(random.u8(1..))).take(length).collect();

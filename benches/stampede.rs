@@ -43,9 +43,9 @@ fn main() {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Page {
-    /// Nobody has asked for it before.
+    /// No request has been made for it before.
     Cold,
-    /// Nobody has asked for it before, and it says `no-store`.
+    /// No request has been made for it before, and it has `no-store`.
     NewlyUncacheable,
     /// It says `no-store`, as it said before.
     Uncacheable,

@@ -21,7 +21,7 @@ pub fn stored(size: usize) -> Entry {
     let witness = Witness { memory: Arc::new(Memory::new(4 * MIB as u64)), last: Arc::default() };
     let layer = Cache::new(witness.clone()).layer().ttl(HOUR).max_body(MIB as u64).tags(["tag-0", "tag-1"]);
     ask(&mut layer.layer(Handler::new(size)), Requests::for_one().get(0));
-    witness.last.lock().expect("nobody panicked").take().expect("it was stored")
+    witness.last.lock().expect("no thread panicked").take().expect("it was stored")
 }
 
 /// Sees what is stored.
@@ -38,7 +38,7 @@ impl Backend for Witness {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        *self.last.lock().expect("nobody panicked") = Some((key.clone(), Arc::clone(&stored)));
+        *self.last.lock().expect("no thread panicked") = Some((key.clone(), Arc::clone(&stored)));
         self.memory.put(key, stored).await
     }
 

@@ -58,7 +58,7 @@ async fn show(Path(id): Path<u32>, State(db): State<Db>) -> Result<(CacheTags, J
     Ok((CacheTags::new([format!("author:{}", post.author)]), Json(post)))
 }
 
-/// Commits first, invalidates after: from then on nobody is answered from what was there before.
+/// Commits first, then invalidates: no later request is answered from a response computed before.
 async fn update(
     Path(id): Path<u32>,
     State(db): State<Db>,

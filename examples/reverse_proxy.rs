@@ -223,7 +223,7 @@ fn prepare(request: Request<Incoming>) -> Result<Request<Body>, Response<Upstrea
         return Err(failure(StatusCode::BAD_REQUEST, "a request is for one host\n"));
     }
     let (mut parts, body) = request.into_parts();
-    // What is in the target goes before what is in `Host` (RFC 9112 §3.2.2); over HTTP/2 it stands there alone.
+    // The target's authority takes precedence over `Host` (RFC 9112 §3.2.2); HTTP/2 has only the former.
     let host = parts.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str())).transpose();
     let host = host.map_err(|_| failure(StatusCode::BAD_REQUEST, "the host is none\n"))?;
     let to_websocket = asks_for_websocket(&parts);

@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let minute = cache.layer().ttl(Duration::from_secs(60)).status_header(true);
     let app = Router::new()
-        // The same for everybody: whoever has a session is answered from the cache, too.
+        // The same for all: requests with a session are answered from the cache as well.
         .route("/news", get(news).layer(minute.ignore_cookies(true).tags(["news"])))
         .route("/news/new", post(publish))
         .route("/login/{user}", post(login))

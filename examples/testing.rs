@@ -56,7 +56,7 @@ mod posts {
     /// A function of the cache, so that tests can bring their own.
     pub(crate) fn app(cache: Cache) -> Router {
         let minute = cache.layer().ttl(Duration::from_secs(60)).tags(["post:{id}"]);
-        // Without it the first reader's language would be everybody's: the probe below finds that.
+        // Without it all readers would get the first one's language: the probe below finds that.
         let minute = minute.vary_on([ACCEPT_LANGUAGE]).normalize(ACCEPT_LANGUAGE, LanguageMatcher::new(["en", "de"]));
         let posts = BTreeMap::from([(7, "old".to_owned())]);
         Router::new()

@@ -1,6 +1,6 @@
 //! Entries as a store hands them back: nothing panics, and what is taken for an entry is written and read as the same one.
 //!
-//! Whoever can write to the store can compute checksums, so they are right here; otherwise nothing would get past them.
+//! A writer of the store can compute checksums, so they are right here; otherwise nothing would get past them.
 #![no_main]
 
 use larder::backend::{Key, Stored};

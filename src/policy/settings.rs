@@ -1,7 +1,6 @@
 //! The settings of one layer.
 
 use std::{
-    borrow::Cow,
     collections::HashSet,
     fmt,
     sync::{
@@ -11,24 +10,13 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Uri, request::Parts};
+use http::request::Parts;
 
-use super::cacheable_request::{CacheableMethod, CacheableRequest, QuerySpan};
 use super::rules::{Profile, SetCookie, StoreRules};
 use crate::{
-    body::request_content::Content,
-    http::{
-        cache_control::RequestDirectives,
-        cache_status::{Forward, Reason, StatusField},
-        request_fields::{MAX_FIELDS_SIZE, RequestFields},
-    },
-    key::{
-        Key,
-        query::MAX_QUERY,
-        rules::{Cookies, KeyRules},
-    },
+    http::cache_status::StatusField,
+    key::rules::{Cookies, KeyRules},
     lists::IntoNames,
-    router,
     tag::template::TagTemplate,
 };
 
@@ -143,76 +131,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Makes the key of a request that may be answered from the cache, or says why it must bypass.
-    ///
-    /// Inlined: the request is large, and would be copied on return.
-    #[inline(always)]
-    pub(crate) fn classify(
-        &self,
-        key_prefix: &[u8],
-        parts: &Parts,
-        content: Content,
-    ) -> Result<CacheableRequest, (Forward, Reason)> {
-        let method = match parts.method {
-            Method::GET => CacheableMethod::Get,
-            Method::HEAD => CacheableMethod::Head,
-            _ => return Err((Forward::Method, Reason::Method)),
-        };
-        let fields = RequestFields::read(&parts.headers);
-        if fields.size > MAX_FIELDS_SIZE {
-            return Err((Forward::Bypass, Reason::RequestFieldsTooLarge));
-        }
-        if self.reads_parameters() && [router::original_uri(parts), &parts.uri].into_iter().any(has_long_query) {
-            return Err((Forward::Bypass, Reason::QueryTooLong));
-        }
-        let principal = self.key.principal.as_ref().and_then(|principal| principal(parts));
-        self.check(&fields, content, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
-        let mut request = CacheableRequest {
-            key: Key::new(),
-            query_span: None,
-            authorized: fields.authorization && self.authorization == Authorization::Matters && principal.is_none(),
-            conditional: fields.conditional,
-            nested: false,
-            directives: fields.directives.then(|| Box::new(self.directives(parts))),
-            method,
-        };
-        request.key.extend(key_prefix);
-        let span = self.key.push(&mut request.key, parts, &fields, principal.as_deref());
-        let span = span.map_err(|reason| (Forward::Bypass, reason))?;
-        request.query_span = self.no_vary_search.then(|| {
-            let query = self.key.query.apply(router::original_uri(parts).query()).map(Cow::into_owned);
-            Box::new(QuerySpan { query, span })
-        });
-        Ok(request)
-    }
-
-    /// Whether a rule reads the parameters of the query one by one.
-    fn reads_parameters(&self) -> bool {
-        self.no_vary_search || !self.key.query.is_exact()
-    }
-
-    /// The request's cache directives; of an untrusted client only those that cause no fetch.
-    fn directives(&self, parts: &Parts) -> RequestDirectives {
-        let directives = RequestDirectives::parse(&parts.headers);
-        if self.trusted.as_ref().is_some_and(|trusted| trusted(parts)) { directives } else { directives.untrusted() }
-    }
-
-    /// Returns an error for a request that no shared response can answer.
-    fn check(&self, fields: &RequestFields<'_>, content: Content, known_principal: bool) -> Result<(), Reason> {
-        let cookie = fields.cookie && self.key.cookies == Cookies::Unknown && !known_principal;
-        let content = fields.content || content != Content::Absent;
-        match fields {
-            RequestFields { repeated_host: true, .. } => Err(Reason::InvalidHost),
-            RequestFields { overridden: true, .. } => Err(Reason::RequestOverride),
-            _ if content => Err(Reason::RequestBody),
-            RequestFields { precondition: true, .. } => Err(Reason::Precondition),
-            RequestFields { upgrade: true, .. } => Err(Reason::Upgrade),
-            RequestFields { connection_options: true, .. } => Err(Reason::ConnectionOptions),
-            _ if cookie => Err(Reason::RequestCookie),
-            _ => Ok(()),
-        }
-    }
-
     /// Records whether a handler has added tags of its own.
     pub(crate) fn note_handler_tags(&self, added: bool) {
         match self.handler_tags.load(Ordering::Relaxed) {
@@ -266,8 +184,4 @@ impl fmt::Debug for Settings {
             .field("key", &self.key)
             .finish_non_exhaustive()
     }
-}
-
-fn has_long_query(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.len() > MAX_QUERY)
 }

@@ -80,7 +80,7 @@ enum Flaw {
     Trusts,
     /// Forgets a tag's record as if it had never been.
     ForgetsRecords,
-    /// Begins anew with the same clock.
+    /// Starts again with the same clock.
     SameClock,
     /// Nodes keep their records to themselves.
     Unheard,
@@ -481,7 +481,7 @@ const NOTICED: [(Flaw, &[&str]); 34] = [
 async fn every_flaw_is_noticed_by_name() {
     let mut unnoticed = Vec::new();
     for (flaw, cases) in NOTICED {
-        // One of them is noticed by waiting for ever.
+        // One of them is noticed because it waits indefinitely.
         let waits = flaw == Flaw::LeaksLock;
         let limit = Duration::from_secs(if waits { 1 } else { 60 });
         let report = suite(flaw).only(cases.iter().copied()).time_limit(limit).run().await;

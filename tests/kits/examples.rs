@@ -218,7 +218,7 @@ async fn reverse_proxy_drops_request_trailers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reverse_proxy_answers_502_for_an_upstream_that_is_gone() {
-    // Bound and let go: nobody listens there.
+    // Bound and released: no server listens there.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let proxy = Example::start("reverse_proxy", &["--listen", "127.0.0.1:0", "--upstream", &format!("http://{gone}")]);
     assert_eq!(proxy.get("/page").await.status, StatusCode::BAD_GATEWAY);

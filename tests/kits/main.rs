@@ -1,6 +1,7 @@
 //! What larder offers besides the cache: kits for tests, examples; and the rules for its own source.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+mod architecture;
 #[cfg(feature = "conformance")]
 mod conformance;
 #[cfg(all(feature = "axum", feature = "memory"))]

@@ -1,4 +1,4 @@
-//! What a hit allocates, one by one: each number is an upper limit and a lower one, so that whoever adds an allocation, or
+//! What a hit allocates, one by one: each number is an upper limit and a lower one, so that a change that adds an allocation, or
 //! saves one, has to say so here.
 //!
 //! Requests are built before anything is counted; dropping them is part of what is counted, as it is of every service.

@@ -114,7 +114,7 @@ mod redis {
         .assert();
     }
 
-    /// The suite for the store of that URL, which the servers hold and nobody else uses.
+    /// The suite for the store of that URL, on servers that no other test uses.
     fn suite<'a>(url: &'a str, servers: &'a [&'a servers::Redis]) -> Suite<'a, Redis> {
         suite_of(servers, move || connected(url)).peer(move |_| connected(url)).forgets_expired().corrupt_with(
             move |_, _| async move {
@@ -194,7 +194,7 @@ mod memcached {
         servers::Memcached::start_with(&["-I", "4m"])
     }
 
-    /// Each backend is empty because nobody has used its namespace before.
+    /// Each backend is empty because its namespace is new.
     fn suite<B: Backend>(servers: &[servers::Memcached], of: fn(Memcached) -> B) -> Suite<'_, B> {
         let url = servers::url(&servers.iter().collect::<Vec<_>>());
         let namespace = std::sync::Arc::new(AtomicU32::new(0));

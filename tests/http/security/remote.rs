@@ -28,7 +28,7 @@ impl Bytewise {
         Self { entries: Arc::default(), clock: Arc::new(Memory::new(1 << 20)) }
     }
 
-    /// Everything that somebody with access to the store can read.
+    /// Everything that a reader of the store can see.
     fn text(&self) -> Vec<u8> {
         self.entries.lock().unwrap().iter().flat_map(|(key, value)| [key, &**value].concat()).collect()
     }

@@ -1,6 +1,6 @@
-//! A stale response is served where, and for as long as, somebody allowed it; and never what was invalidated.
+//! A stale response is served where a directive or the layer allows it, and for that long; an invalidated one never.
 //!
-//! Tokio's clock is paused: it moves on only when nobody has anything left to do, so that `settled` takes no time. The
+//! Tokio's clock is paused: it advances only when no task is runnable, so that `settled` takes no time. The
 //! cache has a clock of its own.
 
 mod expired;

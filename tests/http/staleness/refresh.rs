@@ -43,7 +43,7 @@ fn named(act: &Act) -> String {
     }
 }
 
-// Whoever began it.
+// The cause of the refresh does not matter.
 
 #[tokio::test(start_paused = true)]
 async fn refresh_with_an_unstorable_response_ends_the_entry() {

@@ -110,7 +110,7 @@ async fn refreshes_are_among_the_fetches_that_are_bounded() {
     }
     settled().await;
     assert_eq!(script.runs(), 20 + 3);
-    // None queues up: whoever comes next will see to it, should it still be due.
+    // No refresh is queued: the next request starts one if it is still due.
     gate.open(3);
     settled().await;
     assert_eq!(script.runs(), 20 + 3);

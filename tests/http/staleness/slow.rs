@@ -14,7 +14,7 @@ use crate::support::{
 
 const SOFT: Duration = Duration::from_millis(100);
 
-/// A layer that allows stale responses on errors alone: where they are allowed anyway, nobody would wait.
+/// A layer that allows stale responses on errors alone: where they are always allowed, no request would wait.
 fn impatient(cache: &Cache) -> CacheLayer {
     minute(cache).stale_if_error(MINUTE).soft_timeout(SOFT)
 }

@@ -66,7 +66,7 @@ impl Drop for Guard {
     }
 }
 
-/// A body of a line every ten seconds, for ever.
+/// An endless body with a line every ten seconds.
 struct Endless {
     ticks: Interval,
     _guard: Guard,
@@ -261,7 +261,7 @@ const CHUNK: usize = 64 << 10;
 /// A body of so many chunks, which counts what is taken of it and what of it exists.
 struct Chunks {
     left: usize,
-    /// Whether it waits for ever when all are taken.
+    /// Whether it waits indefinitely when all are taken.
     stalls: bool,
     taken: Arc<AtomicUsize>,
     _guard: Guard,
@@ -337,7 +337,7 @@ async fn slow_client_gets_the_whole_body_from_the_store() {
     let (app, _, live) = chunked(minute(&cache), 8, false);
     let response = head(&app, "/page").await;
     settled().await;
-    // The handler's body is gone, and nobody has read yet.
+    // The handler's body is dropped, and no client has read yet.
     assert_eq!(live.count(), 0);
     assert!(get(&app, "/page").await.is_hit());
     cache.clear().await.unwrap();

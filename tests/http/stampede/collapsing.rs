@@ -83,12 +83,12 @@ fn slow(runs: &Runs) -> impl Handler<((),), ()> + use<> {
 
 // What cannot be shared.
 
-/// A page that nobody stores, whose handlers end only when so many of them run at once.
+/// A page that is not stored, whose handlers end only when so many of them run at once.
 fn meeting(runs: &Runs, together: usize) -> impl Handler<((),), ()> + use<> {
     let (runs, barrier) = (runs.clone(), Arc::new(Barrier::new(together)));
     move || async move {
         let run = runs.begin();
-        // The first is alone: nobody can know yet what it will say.
+        // The first runs alone: its response is not known to be uncacheable yet.
         if run > 1 {
             barrier.wait().await;
         }
@@ -221,7 +221,7 @@ fn streams() -> (Bodies, impl Handler<((),), ()>) {
     (bodies, handler)
 }
 
-/// It is stored, to be validated or to be used while it is fetched anew, but it answers nobody who waits.
+/// It is stored, to be validated or to be used during a refresh, but it answers no follower.
 #[tokio::test(start_paused = true)]
 async fn followers_of_a_response_stale_on_arrival_do_not_fetch_in_turn() {
     let stale: [&[(&str, &str)]; 3] = [
@@ -462,7 +462,7 @@ async fn request_after_a_soft_expiry_does_not_join_an_older_fetch() {
     assert_eq!(get(&app, "/slow").await.text(), "run 2");
 }
 
-// Whoever leads may fail.
+// Leaders that fail.
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_followed_by_exactly_one_more_run() {

@@ -38,7 +38,7 @@ enum Leader {
     Uncacheable,
     /// It takes longer than anybody waits.
     Slow,
-    /// It varies by language, and everybody who waits speaks another one.
+    /// It varies by language, and all followers request another one.
     Varies,
     /// It answers 500, as do all after it.
     ServerError,
@@ -48,7 +48,7 @@ enum Leader {
     BodyBreaks,
 }
 
-/// What somebody gets.
+/// The response of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gets {
     /// The answer of that run, as do others.
@@ -101,7 +101,7 @@ const UNDISTURBED: [Row; 9] = [
     row(BodyBreaks, Broken, Own, Own, StoredByAny),
 ];
 
-/// The page was invalidated while the first handler ran: what that one read is for nobody who came later, and not to be stored.
+/// The page was invalidated while the first handler ran: its response answers no later request, and is not stored.
 /// Those who came later had their answer before it ended.
 const INVALIDATED: [Row; 9] = [
     row(Succeeds, Run(1), Run(2), Run(2), Stored(2)),
@@ -115,7 +115,7 @@ const INVALIDATED: [Row; 9] = [
     row(BodyBreaks, Broken, Run(2), Run(2), Stored(2)),
 ];
 
-/// The page was invalidated while the first handler ran, and nobody came afterwards: one of those who wait fetches for all.
+/// The page was invalidated while the first handler ran, and no request came afterwards: one of the followers fetches for all.
 const INVALIDATED_BEFORE_ALL: [Row; 9] = [
     row(Succeeds, Run(1), Run(2), Left, Stored(2)),
     row(Panics, Panic, Run(2), Left, Stored(2)),
@@ -227,7 +227,7 @@ impl Seen {
         compare(&format!("the first should get {:?}", row.gets), self.leader == row.gets);
         for (who, gets, got) in [("before", row.before, &self.before), ("after", row.after, &self.after)] {
             let same = match gets {
-                // Each of them has a run that nobody else has.
+                // Each of them has a run of its own.
                 Own => got.iter().all(|one| one.run().is_some_and(|run| run > shared) && self.times(*one) == 1),
                 shared => got.iter().all(|one| *one == shared),
             };

@@ -81,7 +81,7 @@ async fn d5_follower_that_leaves_makes_room_for_another() {
     assert_eq!(first.await.unwrap().text(), "run 1");
 }
 
-/// Whoever waited has made room when it has its answer, however the fetch ended.
+/// A follower is no longer counted after its response, however the fetch ended.
 #[tokio::test(start_paused = true)]
 async fn d5_ended_fetch_leaves_no_follower_counted() {
     let ((cache, _), runs) = (cache(), Runs::default());
@@ -295,7 +295,7 @@ async fn d12_a_place_is_given_back_however_the_fetch_ends() {
     clock.advance(MINUTE);
 }
 
-/// Its client is gone, and nobody waits for what it would fetch.
+/// Its client has left, and no other request waits for its response.
 #[tokio::test(start_paused = true)]
 async fn d12_a_request_that_leaves_the_queue_does_not_run() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());

@@ -1,6 +1,6 @@
 //! A popular key costs one run of its handler, whatever clients, handlers and the clock do.
 //!
-//! Tokio's clock is paused: it moves on only when nobody has anything left to do, so that `settled` takes no time.
+//! Tokio's clock is paused: it advances only when no task is runnable, so that `settled` takes no time.
 
 mod abandoned;
 mod collapsing;

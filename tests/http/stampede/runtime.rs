@@ -142,7 +142,7 @@ fn without_a_runtime_the_cache_stores_and_answers() {
     for text in ["run 1", "run 1"] {
         assert_eq!(without_runtime(get(&app, "/page")).text(), text);
     }
-    // Nobody can fetch anew in the background.
+    // Without tokio there is no refresh in the background.
     clock.advance(MINUTE);
     assert_eq!(without_runtime(get(&app, "/page")).text(), "run 1");
     clock.advance(MINUTE);
@@ -203,7 +203,7 @@ fn without_a_runtime_a_streamed_body_is_forwarded() {
     }
 }
 
-/// Dropped there, it cannot go on; but nobody must wait for it.
+/// Dropped there, it cannot continue, but no request may wait for it.
 #[test]
 fn without_a_runtime_a_client_may_leave() {
     let ((cache, _), gate) = (cache(), Gate::closed());

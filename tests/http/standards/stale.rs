@@ -1,4 +1,4 @@
-//! RFC 5861: stale responses while one is fetched anew, and where that failed.
+//! RFC 5861: stale responses during a refresh, and after a failed one.
 
 use larder::{CacheLayer, Reason};
 

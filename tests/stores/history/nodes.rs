@@ -59,6 +59,12 @@ impl Outcome {
         assert!(*acknowledged > reads / 100, "{acknowledged} acknowledged writes beside {reads} reads show little");
     }
 
+    /// For the record of a soak.
+    pub(crate) fn print(&self, topology: &str) {
+        let Self { reads: Report { reads, hits, .. }, acknowledged, failed } = self;
+        println!("{topology}: {reads} reads, {hits} of them hits, {acknowledged} acknowledged writes, {failed} failed writes");
+    }
+
     pub(crate) fn assert_kept(&self, plan: Plan) {
         let violations = &self.reads.violations;
         assert!(violations.is_empty(), "{plan:?}: {} violations, such as {:?}", violations.len(), violations[0]);

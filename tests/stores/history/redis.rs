@@ -110,6 +110,7 @@ async fn histories<A: FnMut(&Chance) + Send + 'static>(
         outcome.assert_kept(plan);
         all.add(outcome);
     }
+    all.print(std::thread::current().name().unwrap_or("history"));
     all.assert_lively();
     assert_ne!(all.failed(), 0, "no invalidation failed: the accidents were harmless");
 }
@@ -132,7 +133,7 @@ async fn no_read_is_older_while_a_cluster_has_accidents() {
         let nodes = nodes(hasty(), &cluster.url()).await;
         let accident = move |chance: &Chance| {
             accident(&mut cluster.nodes, chance);
-            // It serves nobody until its nodes have found each other again; then there is something to keep.
+            // The Cluster serves no request until its nodes have found each other again.
             cluster.wait_until_ready();
             pass(chance, 800);
         };
@@ -221,7 +222,7 @@ fn fail_over(sentinel: &mut Sentinel, chance: &Chance) {
 }
 
 async fn histories_under_a_sentinel(builder: RedisBuilder) {
-    // Longer than nobody rules.
+    // Longer than the time without a primary.
     let respite = Duration::from_secs(2);
     let plans = plans(5).map(|plan| Plan { registers: 24, readers: 4, respite, ..plan });
     histories(plans, async || {
@@ -263,7 +264,7 @@ async fn histories_of_hand_overs(builder: RedisBuilder, has_third: bool) {
             pass(chance, 900);
             turn += 1;
             sentinel.hand_over_to([sentinel.primary.port, sentinel.replica.port][turn % 2]);
-            // Whoever has not noticed yet is told by its connection, or is not.
+            // A node that has not noticed yet may learn it from its connection.
             if chance.below(2) == 0 {
                 attempt([&sentinel.replica, &sentinel.primary][turn % 2], cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal"));
             }

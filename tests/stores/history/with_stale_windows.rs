@@ -337,7 +337,7 @@ fn planned<T>(panic: Box<dyn Any + Send>) -> Visited<T> {
     }
 }
 
-/// What nobody planned happened on a thread of these histories; it need not be a task that anybody waits for.
+/// An unplanned panic on a thread of these histories, whether or not a task waits for it.
 static UNPLANNED_PANICS: AtomicUsize = AtomicUsize::new(0);
 const THREADS: &str = "rough weather";
 
@@ -528,7 +528,7 @@ impl Client {
         request(method, &format!("/registers/{register}"), &[(READER.as_str(), &reader)])
     }
 
-    /// Without it there would be nothing to hit, or nobody to miss.
+    /// Without it there would be no hits, or no misses.
     async fn rest(&self) {
         for _ in 0..self.chance.below(16) {
             yield_now().await;
@@ -552,7 +552,7 @@ async fn leave_early(response: Response) {
     let _ = response.into_body().frame().await;
 }
 
-/// When all have gone: no handler runs, no flight is joined that nobody leads, and everybody has given back their place.
+/// After the last request: no handler runs, no flight is without a leader, and every place has been released.
 async fn assert_nothing_is_left(plan: Plan, world: &World, app: &Router) {
     while world.running.load(Ordering::SeqCst) > 0 {
         yield_now().await;
@@ -605,7 +605,7 @@ async fn assert_all_may_wait(plan: Plan, world: &World, app: &Router) {
     }
     for follower in followers {
         let collapsed = follower.await.cache.is_some_and(|status| status.is_collapsed());
-        assert!(collapsed, "{plan:?}: somebody is counted as waiting who has gone");
+        assert!(collapsed, "{plan:?}: a request that has ended is counted as waiting");
     }
     assert_eq!(refused.await.reason(), Some(Reason::WaitLimit), "{plan:?}: more wait than may");
 }

@@ -13,12 +13,12 @@ async fn stored(server: &Server, runs: &Runs) -> [Node; 2] {
     nodes
 }
 
-/// It is fetched anew, and is a hit on both nodes then.
+/// It is fetched again, and is then a hit on both nodes.
 async fn assert_fetched_anew(nodes: &[Node; 2], runs: &Runs) {
     let before = runs.count();
-    let anew = nodes[1].get("/pages/1").await;
-    assert_eq!(anew.text(), format!("run {}", before + 1));
-    assert!(anew.is_stored(), "{anew:?}");
+    let refetched = nodes[1].get("/pages/1").await;
+    assert_eq!(refetched.text(), format!("run {}", before + 1));
+    assert!(refetched.is_stored(), "{refetched:?}");
     assert!(nodes[0].get("/pages/1").await.is_hit());
 }
 
@@ -32,8 +32,8 @@ async fn a_lost_record_of_a_tag_is_a_miss() {
         server.delete(&record);
         // Nothing was invalidated since this one has looked.
         assert!(nodes[0].get("/pages/1").await.is_hit());
-        let anew = Node::new(&[&server], &runs).await.get("/pages/1").await;
-        assert!(anew.is_stored() && anew.text() == format!("run {run}"), "{anew:?}");
+        let refetched = Node::new(&[&server], &runs).await.get("/pages/1").await;
+        assert!(refetched.is_stored() && refetched.text() == format!("run {run}"), "{refetched:?}");
     }
 }
 

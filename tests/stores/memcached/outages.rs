@@ -50,7 +50,7 @@ async fn d8_stopped_server_delays_no_request() {
     for run in 2..102 {
         assert_eq!(node.get("/pages/1").await.text(), format!("run {run}"));
     }
-    // Five look-ups of 50 ms until the breaker opens; each miss before that also waits to be stored.
+    // Five lookups of 50 ms until the breaker opens; each miss before that also waits to be stored.
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert!(node.store.is_suspended());
     server.resume();

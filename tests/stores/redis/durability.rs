@@ -29,7 +29,7 @@ async fn acknowledged_invalidation_is_on_the_replica() {
     let node = Node::on(patient().durability(1).connect(&primary.url()).await.unwrap(), &Runs::default());
     for _ in 0..100 {
         let receipt = node.cache.invalidate_tags(["post:1"]).await.unwrap();
-        // Nobody else writes, so what the replica has now it had when the invalidation was acknowledged, or it never will.
+        // There is no other writer: the replica had this state when the invalidation was acknowledged, or it never will.
         assert_eq!(clock(&replica), clock(&primary));
         assert_eq!(receipt.durability, Durability::Durable);
     }

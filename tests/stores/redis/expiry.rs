@@ -10,7 +10,7 @@ use crate::support::expired_page::{self, windows_begin_with_the_expiry};
 fn stale_windows_begin_with_the_expiry() {
     everywhere(async |site| {
         let clock = ManualClock::new();
-        // The first look-up of a cold page must not fail for a busy machine.
+        // The first lookup of a cold page must not fail on a busy machine.
         let (reader, writer) = (site.node_with(patient()).await.cache, site.node_with(patient()).await.cache);
         let (reader, writer) = (reader.with_clock(&clock), writer.with_clock(&clock));
         let writer = if site.place == Place::TieredLease { reader.clone() } else { writer };

@@ -1,4 +1,4 @@
-//! What an outage tells whoever reads the logs.
+//! What the logs say about an outage.
 
 use std::{
     sync::{

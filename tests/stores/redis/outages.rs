@@ -45,7 +45,7 @@ async fn assert_it_does_without(what: &str, cache: &Cache, redis: &Redis, app: &
         get(app, "/posts/1").await;
         assert_eq!(runs.count(), before + 1, "{what}");
     }
-    // 200 times the limit of a look-up would be 10 s.
+    // 200 times the limit of a lookup would be 10 s.
     assert!(began.elapsed() < Duration::from_secs(5), "{what}: {:?} for 200 requests", began.elapsed());
     let error = cache.invalidate_tags(["post:1"]).await.unwrap_err();
     assert!(error.is_unavailable() || error.is_timeout(), "{what}: {error:?}");
@@ -131,7 +131,7 @@ async fn slow_server_receives_missed_invalidations() {
     a.invalidate_tags(["post:1"]).await.unwrap_err();
     proxy.set(Fault::Delay(Duration::from_millis(200)));
     eventually("it is told", async || get(&app_b, "/posts/1").await.text() != old).await;
-    assert!(slow.is_suspended(), "look-ups would wait for it");
+    assert!(slow.is_suspended(), "lookups would wait for it");
     proxy.set(Fault::None);
     eventually("it is fast again", async || !slow.is_suspended()).await;
 }

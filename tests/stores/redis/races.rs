@@ -157,7 +157,7 @@ fn invalidated_page_is_not_served_stale() {
             let answer = get(app, "/posts/1").await;
             assert_eq!((answer.text(), answer.is_hit()), ("run 3", true), "{place:?}: {answer:?}");
         }
-        // What has expired only is served stale, once, while it is fetched anew.
+        // An expired response is served stale, once, while it is fetched again.
         b.expire_tags(["posts"]).await.unwrap();
         site.lease_ends().await;
         let stale = get(&app_a, "/posts/1").await;

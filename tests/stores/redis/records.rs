@@ -64,7 +64,7 @@ fn a_record_that_is_lost_while_its_page_lives_costs_a_miss_at_most() {
     everywhere(async |site| {
         let pair = Pair::warm(site).await;
         site.delete(site.record("author:7"));
-        // Something else moves the clock, so that nobody can go by what they knew before.
+        // Another invalidation advances the clock, so that earlier validations are out of date.
         pair.b.cache.invalidate_tags(["elsewhere"]).await.unwrap();
         site.lease_ends().await;
         let fresh = site.node().await;
@@ -205,7 +205,7 @@ fn a_damaged_or_foreign_entry_is_a_miss_and_counted() {
             let answer = get(&app(&node.cache, &pair.runs), "/posts/1").await;
             assert_eq!(answer.text(), format!("run {}", before + 1), "{place:?} {number}: {answer:?}");
             assert!(answer.is_stored(), "{place:?} {number}: it is replaced: {answer:?}");
-            // Some bits decide only whether the bytes are alive, and another incarnation is nobody's fault.
+            // Some bits decide only whether the bytes are alive, and another incarnation is not an error.
             if number >= 24 {
                 assert!(node.redis.corrupt_values() > 0, "{place:?} {number}: {value:?}");
             }

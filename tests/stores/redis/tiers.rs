@@ -64,7 +64,7 @@ async fn copies_are_used_until_their_lease_has_ended_and_no_longer() {
     server.pause();
     assert_eq!(nodes[0].text(1).await, old, "without asking the server, which stands still");
     sleep(span).await;
-    assert_ne!(nodes[0].text(1).await, old, "nobody knows what was invalidated meanwhile");
+    assert_ne!(nodes[0].text(1).await, old, "the node cannot know what was invalidated meanwhile");
     server.resume();
     nodes[0].recovered().await;
 }

@@ -1,4 +1,4 @@
-//! Redis by TLS, with a certificate of an authority that nobody knows.
+//! Redis by TLS, with a certificate of an unknown authority.
 
 use std::sync::{Arc, Mutex};
 
@@ -95,7 +95,7 @@ async fn the_promise_holds_under_a_sentinel_by_tls_and_across_a_failover() {
         nodes[0].recovered().await;
     }
     resumes_without(&nodes, 1, &old).await;
-    assert!(patient().connect(&url).await.unwrap().is_suspended(), "whoever signs the certificates is trusted");
+    assert!(patient().connect(&url).await.unwrap().is_suspended(), "a certificate of an unknown authority is trusted");
 }
 
 #[tokio::test]

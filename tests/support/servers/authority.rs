@@ -2,7 +2,7 @@ use std::process::{Command, Stdio};
 
 use super::process::Folder;
 
-/// One that nobody knows, and that signs certificates for 127.0.0.1.
+/// An unknown authority, which signs certificates for 127.0.0.1.
 #[derive(Debug)]
 pub(crate) struct Authority(Folder);
 

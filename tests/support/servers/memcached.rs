@@ -23,7 +23,7 @@ impl Memcached {
     pub(crate) fn start_with(further: &[&str]) -> Self {
         let port = free_port();
         let port_text = port.to_string();
-        // Root has to become somebody else.
+        // memcached refuses to run as root.
         let own = ["-l", "127.0.0.1", "-p", &port_text, "-U", "0", "-u", "nobody", "-m", "64", "-t", "2"];
         let arguments: Vec<String> = own.iter().chain(further).map(ToString::to_string).collect();
         let server = Self { process: Process::start("memcached", &arguments), port, arguments };

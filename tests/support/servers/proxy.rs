@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// So many bytes pass in a second, in each direction of each connection.
     Slow(u32),
-    /// Nothing passes, and nobody is told.
+    /// Nothing passes, without an error.
     Silence,
     /// Requests pass, answers don't: whatever was asked for happens.
     Deaf,
@@ -75,7 +75,7 @@ impl Proxy {
     pub(crate) fn lead_to(&self, server: u16) {
         self.server.store(server, Ordering::SeqCst);
         self.set(Fault::Cut);
-        // Whoever passes something on has to see it.
+        // Every task that forwards bytes must see it.
         std::thread::sleep(Duration::from_millis(20));
         self.set(Fault::None);
     }
@@ -114,7 +114,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut faults: watch
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read,
-            // Whoever holds the proxy has gone, or has changed its mind.
+            // The proxy's handle was dropped, or the mode has changed again.
             changed = faults.changed() => match changed {
                 Ok(()) if matches!(*faults.borrow(), Fault::Cut) => return,
                 Ok(()) if *faults.borrow() == Fault::HalfClosed && direction == Direction::Asking => {

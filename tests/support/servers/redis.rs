@@ -263,7 +263,7 @@ impl Sentinel {
 
     /// Waits until the replica has been made the primary.
     pub(crate) fn wait_for_failover(&self) {
-        // The sentinel ends all connections of whoever it promotes.
+        // The sentinel closes all connections of the server that it promotes.
         wait_until("the replica is promoted", || {
             let Ok(mut connection) = Client::open(self.replica.url()).unwrap().get_connection() else { return false };
             cmd("INFO").arg("replication").query::<String>(&mut connection).is_ok_and(|info| info.contains("role:master"))

@@ -60,7 +60,7 @@ pub enum End<M> {
 
 type Script<M> = Pin<Box<dyn Future<Output = End<M>>>>;
 
-/// Somebody who takes steps: a name, and what to do at each stage.
+/// An actor that takes steps: a name, and an action for each stage.
 pub struct Actor<W: World> {
     name: String,
     start: Box<Start<W>>,
