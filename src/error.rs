@@ -54,7 +54,7 @@ impl Error {
     }
 
     /// Creates an error for an invalidation that was carried out, and that fewer replicas confirmed than required.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "only Redis confirms by its replicas")]
     pub(crate) fn unconfirmed(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Unconfirmed, message)
     }

@@ -67,7 +67,7 @@ const TAG_TABLE_SLIPS: [Slip; 7] = [
     },
 ];
 
-const COLLAPSE_SLIPS: [Slip; 18] = [
+const COLLAPSE_SLIPS: [Slip; 19] = [
     Slip {
         name: "checked_and_started_apart",
         edits: &[(
@@ -83,6 +83,15 @@ const COLLAPSE_SLIPS: [Slip; 18] = [
     Slip {
         name: "superseded_by_each",
         edits: &[("Some(flight) if flight.epoch >= epoch =>", "Some(flight) if flight.epoch > epoch =>")],
+    },
+    Slip {
+        name: "overtaken_by_each",
+        edits: &[(
+            "let flight = shard.get(key)?;
+        if !Arc::ptr_eq(flight, &follower.flight) && flight.epoch >= epoch {",
+            "let flight = shard.get(key).unwrap_or(&follower.flight);
+        if !Arc::ptr_eq(flight, &follower.flight) && flight.epoch > epoch {",
+        )],
     },
     Slip {
         name: "joined_at_any_epoch",

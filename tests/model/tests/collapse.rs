@@ -108,6 +108,9 @@ trait Flights: Send + Sync + 'static {
     fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Joined<Self>
     where
         Self: Sized;
+    fn overtake(self: &Arc<Self>, key: &[u8], epoch: u64, follower: &Self::Follower) -> Option<Joined<Self>>
+    where
+        Self: Sized;
     fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Self::LeaderGuard>;
     fn end(lead: Self::LeaderGuard, end: End);
     fn ended(landing: Self::FetchOutcome) -> End;
@@ -136,6 +139,10 @@ macro_rules! flights {
 
             fn supersede(self: &Arc<Self>, key: &[u8], epoch: u64) -> Joined<Self> {
                 self.supersede(key, Epoch::new(epoch)).into()
+            }
+
+            fn overtake(self: &Arc<Self>, key: &[u8], epoch: u64, follower: &Self::Follower) -> Option<Joined<Self>> {
+                Some(self.overtake(key, Epoch::new(epoch), follower)?.into())
             }
 
             fn lead(self: &Arc<Self>, key: &[u8], epoch: u64) -> Option<Self::LeaderGuard> {
@@ -231,6 +238,21 @@ impl<F: Flights> Scene<F> {
         match self.join(epoch) {
             Joined::Outdated(_) => self.flights.supersede(KEY, epoch),
             turn => turn,
+        }
+    }
+
+    /// Whether a follower overtakes its fetch, and not another one; its own fetch ends at once.
+    fn overtakes(&self, follower: &F::Follower) -> bool {
+        match self.flights.overtake(KEY, EARLY, follower) {
+            Some(Joined::Leader(lead)) => {
+                F::end(lead, End::Stored);
+                true
+            }
+            Some(Joined::Follower(_)) | None => false,
+            Some(Joined::Outdated(_) | Joined::Full) => {
+                self.check(false, "a follower neither overtakes nor follows");
+                false
+            }
         }
     }
 
@@ -455,6 +477,19 @@ fn two_superseding<F: Flights>() {
         let one = Request::new(scene, LATE, End::Stored).run();
         scene.finish([one, other.join().unwrap()]);
         F::end(old, End::Stored);
+    });
+}
+
+/// Two followers overtake a fetch that takes long, while it ends.
+fn two_overtaking<F: Flights>() {
+    play_with::<F>(SOME, 1, WaiterLimits { per_key: 4, total: 4 }, |scene| {
+        let slow = scene.join(EARLY).lead();
+        let (one, other) = (scene.join(EARLY).follow(), scene.join(EARLY).follow());
+        let other = spawn(scene, move |scene| scene.overtakes(&other));
+        let leader = spawn(scene, move |_| F::end(slow, End::Stored));
+        let (one, other) = (scene.overtakes(&one), other.join().unwrap());
+        scene.check(!(one && other), "two overtake the same fetch");
+        leader.join().unwrap();
     });
 }
 
@@ -748,6 +783,11 @@ fn a_superseded_fetch_tells_its_own_and_leaves_the_newer_one_alone() {
 }
 
 #[test]
+fn one_of_two_overtakes_a_slow_fetch() {
+    two_overtaking::<Real>();
+}
+
+#[test]
 fn one_of_two_supersedes_and_the_other_follows() {
     two_superseding::<Real>();
 }
@@ -843,6 +883,7 @@ mod slips {
         checked_and_started_apart: two_requests(End::Stored), "two fetch at a time";
         started_beside_another: refresh_and_request(), "two fetch at a time";
         superseded_by_each: two_superseding(), "two fetch at a time";
+        overtaken_by_each: two_overtaking(), "two overtake the same fetch";
         joined_at_any_epoch: request_after_an_invalidation(Foresight::Unknown), "waits for what began before";
         woken_before_the_outcome: request_while_a_fetch_ends(End::Stored), "a follower sleeps forever";
         outcome_after_the_wakers_were_taken: request_while_a_fetch_ends(End::Stored), "a follower sleeps forever";
