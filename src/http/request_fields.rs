@@ -93,9 +93,10 @@ impl<'r> RequestFields<'r> {
         let mut fields = Self::default();
         for (name, value) in headers {
             count(1);
-            fields.size += name.as_str().len() + value.len() + FIELD_OVERHEAD;
-            if FILTER.passes(name.as_str()) {
-                fields.set_flag(name.as_str(), value);
+            let name = name.as_str();
+            fields.size += name.len() + value.len() + FIELD_OVERHEAD;
+            if FILTER.passes(name) {
+                fields.set_flag(name, value);
             }
         }
         fields

@@ -109,6 +109,9 @@ fn may_read_first_frame(parts: &request::Parts) -> bool {
 
 impl<S> CacheService<S> {
     /// Answers a GET or HEAD, or forwards another safe method.
+    ///
+    /// Inlined: the request would be copied on the way.
+    #[inline(always)]
     fn answer<ReqBody>(
         &mut self,
         parts: request::Parts,
