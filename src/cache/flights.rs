@@ -1,4 +1,4 @@
-//! Collapsed forwarding: one fetch per key, whose followers wait for its outcome.
+//! The fetches in progress, by key: each has one leader, and its followers.
 //!
 //! The file imports its locks and atomics from `crate::sync`, so that the model checker can run it unchanged (`tests/model`).
 

@@ -140,7 +140,8 @@ impl FetchContext {
     /// Waits until another fetch has stored the response, or until this request may fetch.
     ///
     /// After each `wait_limit` without an outcome, one of the waiting requests runs the handler as well, and the others wait for
-    /// either run. If a fetch has failed, a request waits for `wait_limit` in all.
+    /// either run. Once a fetch has failed, a request does not extend its wait: at its present deadline it fetches for itself, and stores
+    /// nothing.
     ///
     /// Each further lookup updates `miss`.
     pub(crate) async fn wait<B: Body>(&self, miss: &mut Miss, mut epoch: Epoch, joined: Joined) -> Waited<B> {

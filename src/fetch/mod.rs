@@ -85,8 +85,9 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
         tokio::spawn(until(deadline, refreshing).in_current_span());
     }
 
-    /// Fetches whatever is stored, and reports the outcome to a caller of [`Cache::refresh`].
-    pub(crate) async fn past_the_store(self, refresh: Option<Refresh>) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
+    /// Runs the handler regardless of the stored response, which it may validate, and reports the outcome to a caller of
+    /// [`Cache::refresh`].
+    pub(crate) async fn fetch_regardless(self, refresh: Option<Refresh>) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
         let slot = self.slot();
         let (context, call) = self.into_context(slot);
         let miss = match context.lookup().await {

@@ -139,6 +139,8 @@ reasons! {
     Private = "private",
     /// The response sets a cookie.
     SetCookie = "set-cookie",
+    /// The response has a field that contains a credential, such as `X-CSRF-Token` or `Authorization`: see `strip_set_cookie`.
+    Credential = "credential",
     /// The response has `Vary: *`.
     VaryStar = "vary-star",
     /// The URL already has the maximum number of variants (`max_variants`).
@@ -199,12 +201,13 @@ impl Reason {
     /// Returns whether the cause is the response itself: then the next response for the same key will most likely not be stored either.
     pub(crate) fn is_the_response(self) -> bool {
         use Reason::{
-            CorsOrigin, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness, NoStore, Nonce,
-            Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VariantLimit, VaryStar,
+            CorsOrigin, Credential, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness,
+            NoStore, Nonce, Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VariantLimit, VaryStar,
         };
         matches!(
             self,
             CorsOrigin
+                | Credential
                 | Dictionary
                 | EventStream
                 | InnerLayer

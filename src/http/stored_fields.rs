@@ -125,9 +125,56 @@ fn is_connection_specific(name: &HeaderName) -> bool {
     FILTER.passes(name.as_str()) && NAMES.contains(&name.as_str())
 }
 
-/// Returns whether a field describes the request that filled the cache, and is wrong for every later request.
+/// Returns whether a field describes the request that filled the cache, and is wrong for every later request: identifiers, traces,
+/// durations and the client's quota.
 pub(crate) fn is_request_specific(name: &HeaderName) -> bool {
-    const NAMES: [&str; 5] = ["x-request-id", "x-correlation-id", "traceparent", "tracestate", "server-timing"];
+    const NAMES: [&str; 24] = [
+        "x-request-id",
+        "x-correlation-id",
+        "traceparent",
+        "tracestate",
+        "server-timing",
+        "retry-after",
+        "ratelimit",
+        "ratelimit-policy",
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "request-id",
+        "x-trace-id",
+        "x-runtime",
+        "x-response-time",
+        "x-amzn-trace-id",
+        "x-amzn-requestid",
+        "x-amz-request-id",
+        "x-amz-cf-id",
+        "x-azure-ref",
+        "x-cloud-trace-context",
+        "x-vercel-id",
+        "fly-request-id",
+        "cf-ray",
+    ];
+    const PREFIXES: [&str; 3] = ["x-ratelimit-", "x-rate-limit-", "x-b3-"];
+    static FILTER: NameFilter = NameFilter::of(&NAMES);
+    let name = name.as_str();
+    (FILTER.passes(name) && NAMES.contains(&name)) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Returns whether a field gives its receiver a credential, as `Set-Cookie` does: a token, or the result of an authentication
+/// (RFC 9110 §11.6.3).
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
+    const NAMES: [&str; 10] = [
+        "authorization",
+        "authentication-info",
+        "x-csrf-token",
+        "csrf-token",
+        "x-xsrf-token",
+        "x-auth-token",
+        "x-access-token",
+        "x-session-token",
+        "x-amz-security-token",
+        "x-refresh-token",
+    ];
     static FILTER: NameFilter = NameFilter::of(&NAMES);
     FILTER.passes(name.as_str()) && NAMES.contains(&name.as_str())
 }

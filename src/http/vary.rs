@@ -1,4 +1,4 @@
-//! `Vary` (RFC 9110 §12.5.5).
+//! `Vary` (RFC 9111 §4.1): which request fields select a variant. `lookup/mod.rs` finds the variant; `key/normalizers.rs` compares fields.
 
 use http::{HeaderMap, HeaderName, header::VARY};
 

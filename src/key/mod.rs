@@ -1,4 +1,4 @@
-//! Cache keys (RFC 9111 §2), in an unambiguous encoding.
+//! The cache key and its encoding. `key/rules.rs` says what it consists of.
 
 pub(crate) mod normalizers;
 pub(crate) mod query;

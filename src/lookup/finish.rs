@@ -1,4 +1,4 @@
-//! The one exit: every response leaves the layer through here, with the decision that was made about it.
+//! The one exit for decisions: every response that the layer returns has its decision attached here.
 
 use http::response;
 

@@ -47,7 +47,7 @@ pub(crate) struct Miss {
     pub(crate) epoch: Option<Epoch>,
     /// The key of the variant that is missing or stale; `None` for the request's own key.
     pub(crate) variant_key: Option<Box<Key>>,
-    /// The stored response that may be validated, and that must not be used as it is.
+    /// The stored response that the fetch may validate.
     pub(crate) stored: Option<Arc<Stored>>,
 }
 
@@ -86,16 +86,16 @@ impl PresentedRequest<'_> {
     /// Decides whether the lookup answers this request (RFC 9111 §4).
     #[inline]
     pub(crate) fn reuse<'l>(&self, lookup: &'l Lookup) -> Reuse<'l> {
-        let Some((stored, validity)) = &lookup.found else { return self.fetch(lookup.why) };
-        let Content::Response(response) = stored.content() else { return self.fetch(lookup.why) };
+        let Some((stored, validity)) = &lookup.found else { return self.must_fetch(lookup.why) };
+        let Content::Response(response) = stored.content() else { return self.must_fetch(lookup.why) };
         if !self.may_share(response) {
-            return self.fetch(Forward::Request);
+            return self.must_fetch(Forward::Request);
         }
         let freshness = self.freshness(response, *validity);
         let ttl = freshness.ttl();
         if freshness.is_fresh() {
             if self.request.directives.as_ref().is_some_and(|directives| !satisfies(directives, response, self.now, ttl)) {
-                return self.validate(Forward::Request);
+                return self.must_validate(Forward::Request);
             }
             let status = CacheStatus::hit(ttl);
             let due = self.is_due_for_early_refresh(response);
@@ -105,11 +105,12 @@ impl PresentedRequest<'_> {
         if freshness.is_usable_while_revalidating() && directives.accept_fresh(response.age(self.now), ttl) {
             return Reuse::ServeAndRevalidate(response, CacheStatus::hit(ttl));
         }
+        // `max-stale` (RFC 9111 §5.2.1.2); it does not extend to a response whose tag was expired.
         if *validity == Validity::Valid && !response.must_not_serve_stale && directives.accept_stale(response.age(self.now), ttl)
         {
             return Reuse::Serve(response, CacheStatus::hit(ttl));
         }
-        self.validate(Forward::Stale)
+        self.must_validate(Forward::Stale)
     }
 
     /// Answers from the response that another request's fetch has stored.
@@ -157,15 +158,15 @@ impl PresentedRequest<'_> {
         }
     }
 
-    fn fetch(&self, why: Forward) -> Reuse<'static> {
+    fn must_fetch(&self, why: Forward) -> Reuse<'static> {
         if self.request.directives().only_if_cached { Reuse::OnlyIfCached(why) } else { Reuse::Fetch(why) }
     }
 
-    fn validate(&self, why: Forward) -> Reuse<'static> {
+    fn must_validate(&self, why: Forward) -> Reuse<'static> {
         if self.request.directives().only_if_cached { Reuse::OnlyIfCached(why) } else { Reuse::Validate(why) }
     }
 
-    /// Whether a fresh response is refreshed already. The probability rises towards the end of its lifetime, earlier for a slower
+    /// Whether a fresh response is due for a refresh before it becomes stale. The probability rises towards the end of its lifetime, earlier for a slower
     /// handler (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, 2015).
     fn is_due_for_early_refresh(&self, response: &StoredResponse) -> bool {
         let Some(eagerness) = self.settings.refresh_ahead else { return false };

@@ -34,7 +34,7 @@ pin_project! {
     where
         B: Body,
     {
-        Hit { response: Option<Response<ResponseBody<B>>> },
+        Ready { response: Option<Response<ResponseBody<B>>> },
         Bypassing { #[pin] inner: F, cache: Cache, settings: Arc<Settings>, status: CacheStatus },
         Waiting { future: Boxed<B, E> },
         Failed { error: Option<E> },
@@ -42,8 +42,8 @@ pin_project! {
 }
 
 impl<F, B: Body, E> ResponseFuture<F, B, E> {
-    pub(crate) fn hit(response: Response<ResponseBody<B>>) -> Self {
-        Self { state: State::Hit { response: Some(response) } }
+    pub(crate) fn ready(response: Response<ResponseBody<B>>) -> Self {
+        Self { state: State::Ready { response: Some(response) } }
     }
 
     pub(crate) fn bypassing(inner: F, cache: Cache, settings: Arc<Settings>, status: CacheStatus) -> Self {
@@ -70,7 +70,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let next = match self.as_mut().project().state.project() {
-            Projected::Hit { response } => return Poll::Ready(Ok(response.take().expect("polled after it was ready"))),
+            Projected::Ready { response } => return Poll::Ready(Ok(response.take().expect("polled after it was ready"))),
             Projected::Waiting { future } => return future.as_mut().poll(cx),
             Projected::Failed { error } => return Poll::Ready(Err(error.take().expect("polled after it was ready"))),
             Projected::Bypassing { inner, cache, settings, status } => {
@@ -87,7 +87,7 @@ where
 impl<F, B: Body, E> fmt::Debug for ResponseFuture<F, B, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.state {
-            State::Hit { .. } => "ResponseFuture::Hit",
+            State::Ready { .. } => "ResponseFuture::Ready",
             State::Bypassing { .. } => "ResponseFuture::Bypassing",
             State::Waiting { .. } => "ResponseFuture::Waiting",
             State::Failed { .. } => "ResponseFuture::Failed",

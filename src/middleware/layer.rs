@@ -28,7 +28,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// | chapter | setters |
 /// |---|---|
-/// | lifetimes | [`ttl`](Self::ttl), [`negative_ttl`](Self::negative_ttl), [`ttl_for`](Self::ttl_for), [`max_ttl`](Self::max_ttl), [`max_body`](Self::max_body), [`store_if`](Self::store_if), [`strip_set_cookie`](Self::strip_set_cookie) |
+/// | lifetimes | [`ttl`](Self::ttl), [`negative_ttl`](Self::negative_ttl), [`ttl_for`](Self::ttl_for), [`max_ttl`](Self::max_ttl), [`max_body`](Self::max_body), [`store_if`](Self::store_if), [`strip_set_cookie`](Self::strip_set_cookie), [`drop_fields`](Self::drop_fields) |
 /// | HTTP to the letter | [`strict`](Self::strict), [`trusted_clients`](Self::trusted_clients), [`auto_etag`](Self::auto_etag) |
 /// | staleness and stampedes | [`stale_while_revalidate`](Self::stale_while_revalidate), [`stale_if_error`](Self::stale_if_error), [`soft_timeout`](Self::soft_timeout), [`refresh_ahead`](Self::refresh_ahead), [`jitter`](Self::jitter), [`wait_limit`](Self::wait_limit), [`collapse`](Self::collapse), [`collapse_across_nodes`](Self::collapse_across_nodes) |
 /// | tags and status | [`tags`](Self::tags), [`status_header`](Self::status_header) |
@@ -116,9 +116,28 @@ impl CacheLayer {
     }
 
     /// Stores responses that set a cookie, without the cookie; default: they are not stored. The client whose request filled the
-    /// cache still receives its cookie.
+    /// cache still receives its cookie. The same applies to other fields that contain a credential, such as `X-CSRF-Token`,
+    /// `X-Auth-Token` and `Authorization`.
     pub fn strip_set_cookie(self, on: bool) -> Self {
         self.edit(|settings| settings.choices.strip_set_cookie = on)
+    }
+}
+
+/// Fields that are not stored.
+impl CacheLayer {
+    /// Drops these response fields when a response is stored; the client whose request filled the cache still receives them. Further
+    /// calls add fields.
+    ///
+    /// By default, larder drops the fields that are wrong for every later request: request and trace identifiers (`X-Request-Id`,
+    /// `traceparent`, `CF-Ray`, …), durations (`Server-Timing`, `X-Runtime`) and quotas (`RateLimit-*`, `X-RateLimit-*`, `Retry-After`).
+    /// [`strict`](Self::strict) keeps them.
+    ///
+    /// # Panics
+    /// If a name is not that of a header field.
+    #[track_caller]
+    pub fn drop_fields<S>(self, fields: impl IntoNames<S>) -> Self {
+        let mut names = field_names(fields);
+        self.edit(|settings| settings.store.dropped.append(&mut names))
     }
 }
 
@@ -275,13 +294,7 @@ impl CacheLayer {
     /// If a name is not that of a header field.
     #[track_caller]
     pub fn vary_on<S>(self, fields: impl IntoNames<S>) -> Self {
-        let mut given = Vec::new();
-        fields.for_each_name(|field| given.push(field.to_owned()));
-        let mut names = Vec::with_capacity(given.len());
-        for field in &given {
-            // Not within the closure above, where a panic would not name the caller's line.
-            names.push(field_name(field));
-        }
+        let mut names = field_names(fields);
         self.edit(|settings| settings.key.vary_on.append(&mut names))
     }
 
@@ -369,6 +382,18 @@ impl CacheLayer {
         settings.seal();
         self
     }
+}
+
+#[track_caller]
+fn field_names<S>(fields: impl IntoNames<S>) -> Vec<HeaderName> {
+    let mut given = Vec::new();
+    fields.for_each_name(|field| given.push(field.to_owned()));
+    let mut names = Vec::with_capacity(given.len());
+    for field in &given {
+        // Not within a closure, where a panic would not name the caller's line.
+        names.push(field_name(field));
+    }
+    names
 }
 
 /// Panics on an invalid name: a misspelled field would silently merge responses that differ.

@@ -101,7 +101,8 @@ where
     }
 }
 
-/// Whether only the body shows if there is content, and reading its first frame does not make the client send it.
+/// Whether the fields leave open if the request has content, and the first frame can be read without prompting a client that waits
+/// for `100 Continue`.
 fn may_read_first_frame(parts: &request::Parts) -> bool {
     let cacheable = matches!(parts.method, Method::GET | Method::HEAD);
     cacheable && !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
@@ -135,7 +136,7 @@ impl<S> CacheService<S> {
         let refresh = parts.extensions.get::<Refresh>().filter(|refresh| refresh.is_of(&self.cache)).cloned();
         request.nested = parts.extensions.get::<OuterFetch>().is_some_and(|outer| outer.is_of(&self.cache, &request.key));
         if request.nested || refresh.is_some() {
-            return ResponseFuture::waiting(self.fetch(request, parts, body).past_the_store(refresh));
+            return ResponseFuture::waiting(self.fetch(request, parts, body).fetch_regardless(refresh));
         }
         let Some(lookup) = self.cache.lookup_now(&self.settings, &request, &parts.headers) else {
             return ResponseFuture::waiting(self.fetch(request, parts, body).after_lookup());
@@ -143,12 +144,13 @@ impl<S> CacheService<S> {
         let presented =
             PresentedRequest { request: &request, headers: &parts.headers, settings: &self.settings, now: self.cache.now() };
         match presented.reuse(&lookup) {
-            Reuse::Serve(stored, status) => ResponseFuture::hit(presented.respond(stored, status)),
+            Reuse::Serve(stored, status) => ResponseFuture::ready(presented.respond(stored, status)),
             Reuse::ServeAndRevalidate(stored, status) => {
                 let response = presented.respond(stored, status);
+                // An early refresh counts as stale, too.
                 let miss = Miss::validating(lookup, Forward::Stale);
                 self.fetch(request, parts, body).refresh_in_background(miss);
-                ResponseFuture::hit(response)
+                ResponseFuture::ready(response)
             }
             Reuse::Validate(why) => {
                 let miss = Miss::validating(lookup, why);
@@ -158,7 +160,7 @@ impl<S> CacheService<S> {
                 let miss = Miss::fetching(lookup, why);
                 ResponseFuture::waiting(self.fetch(request, parts, body).after_miss(miss))
             }
-            Reuse::OnlyIfCached(why) => ResponseFuture::hit(only_if_cached(why)),
+            Reuse::OnlyIfCached(why) => ResponseFuture::ready(only_if_cached(why)),
         }
     }
 

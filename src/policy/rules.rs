@@ -24,6 +24,8 @@ pub(crate) struct StoreRules {
     /// In bytes.
     pub(crate) max_body: u64,
     pub(crate) set_cookie: SetCookie,
+    /// Fields that are not stored.
+    pub(crate) dropped: Vec<HeaderName>,
     pub(crate) store_if: Option<Predicate>,
 }
 
@@ -37,14 +39,14 @@ pub(crate) enum Profile {
     Strict,
 }
 
-/// The treatment of responses with `Set-Cookie`.
+/// The treatment of responses with `Set-Cookie` or another field that contains a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetCookie {
     /// Stored like any other response (RFC 9111 §7.3).
     Keep,
     /// Not stored.
     Refuse,
-    /// Stored without the cookie.
+    /// Stored without these fields.
     Strip,
 }
 
@@ -61,6 +63,7 @@ impl Default for StoreRules {
             stale_if_error: Duration::ZERO,
             max_body: 1 << 20,
             set_cookie: SetCookie::Refuse,
+            dropped: Vec::new(),
             store_if: None,
         }
     }

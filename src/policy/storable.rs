@@ -19,7 +19,7 @@ use crate::{
     http::{
         cache_control::{CacheControl, named_fields},
         cache_status::{CacheStatus, Reason},
-        stored_fields::is_request_specific,
+        stored_fields::{is_credential, is_request_specific},
         vary::Vary,
     },
 };
@@ -100,7 +100,8 @@ pub(crate) fn excluded_fields<'r>(rules: &'r StoreRules, response: &response::Pa
     move |name| {
         *name == LARDER_CACHE_CONTROL
             || (rules.profile == Profile::Safe && is_request_specific(name))
-            || (rules.set_cookie == SetCookie::Strip && *name == SET_COOKIE)
+            || (rules.set_cookie == SetCookie::Strip && (*name == SET_COOKIE || is_credential(name)))
+            || rules.dropped.contains(name)
             || named.contains(name)
     }
 }
@@ -144,6 +145,9 @@ fn check_privacy(
     }
     if rules.set_cookie == SetCookie::Refuse && response.has(&SET_COOKIE) {
         return Err(Reason::SetCookie);
+    }
+    if rules.set_cookie == SetCookie::Refuse && response.parts.headers.keys().any(is_credential) {
+        return Err(Reason::Credential);
     }
     if request.authorized && !control.allows_authorized() {
         return Err(Reason::Authorization);

@@ -120,3 +120,73 @@ async fn extensions_and_captures_survive_the_layer() {
         assert_eq!(read(response).await.text(), "7 alice");
     }
 }
+
+#[tokio::test]
+async fn fields_of_one_exchange_are_not_stored() {
+    let dropped = [
+        "retry-after",
+        "ratelimit",
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "ratelimit-policy",
+        "request-id",
+        "x-trace-id",
+        "x-runtime",
+        "x-response-time",
+        "x-amzn-trace-id",
+        "x-amzn-requestid",
+        "x-amz-request-id",
+        "x-amz-cf-id",
+        "x-azure-ref",
+        "x-cloud-trace-context",
+        "x-vercel-id",
+        "fly-request-id",
+        "cf-ray",
+        "x-ratelimit-remaining",
+        "x-rate-limit-reset",
+        "x-b3-traceid",
+        "x-of-this-application",
+    ];
+    let lines = dropped.map(|name| (name, "1"));
+    let runs = Runs::default();
+    let app = page(minute(&cache().0).drop_fields("X-Of-This-Application"), numbered_with(&runs, &lines));
+    let first = get(&app, "/page").await;
+    let hit = get(&app, "/page").await;
+    assert!(hit.is_hit());
+    for name in dropped {
+        assert_eq!((first.header(name), hit.header(name)), (Some("1"), None), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn response_with_a_credential_is_not_stored_unless_it_is_stripped() {
+    for name in [
+        "authorization",
+        "authentication-info",
+        "x-csrf-token",
+        "csrf-token",
+        "x-xsrf-token",
+        "x-auth-token",
+        "x-access-token",
+        "x-session-token",
+        "x-amz-security-token",
+        "x-refresh-token",
+    ] {
+        let app = page(minute(&cache().0), numbered_with(&Runs::default(), &[(name, "secret")]));
+        let refused = get(&app, "/page").await;
+        assert_eq!((refused.reason(), refused.header(name)), (Some(larder::Reason::Credential), Some("secret")), "{name}");
+        assert!(!get(&app, "/page").await.is_hit(), "{name}");
+
+        let app = page(minute(&cache().0).strip_set_cookie(true), numbered_with(&Runs::default(), &[(name, "secret")]));
+        assert_eq!(get(&app, "/page").await.header(name), Some("secret"), "{name}");
+        let hit = get(&app, "/page").await;
+        assert_eq!((hit.is_hit(), hit.header(name)), (true, None), "{name}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "not the name of a header field")]
+fn invalid_name_of_a_dropped_field_stops_the_start() {
+    let _ = minute(&cache().0).drop_fields("not a name");
+}
