@@ -16,7 +16,8 @@ use tower::{Layer as _, Service};
 
 /// Each is larder's or what it is compared with; `request` and `new-request` are what the others do besides.
 const CASES: &str = "request new-request moka floor floor-1m hit-1k hit-64k hit-1m hit-8-tags hit-in-router hit-around-router \
-                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full encode-1k decode-1k redis-hit";
+                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full encode-1k decode-1k redis-hit hostile-query \
+                     hostile-fields";
 
 const STORE: usize = 1024 * MIB;
 /// For `…-full`: so small that every miss evicts.
@@ -63,6 +64,8 @@ fn run(case: &str, times: usize) -> Option<()> {
         "encode-1k" => encode(times),
         "decode-1k" => decode(times),
         "redis-hit" => redis_hit(times),
+        "hostile-query" => hostile(&format!("/items/1?{}", "%41=&".repeat(1590)), "", times),
+        "hostile-fields" => hostile("/items/1", &"\"\\".repeat(200_000), times),
         _ => return None,
     }
     Some(())
@@ -87,6 +90,16 @@ fn decode(times: usize) {
     let (key, stored) = stored(KIB);
     let bytes = stored.to_bytes(&key).expect("a small entry");
     (0..times).for_each(|_| drop(Stored::from_bytes(black_box(&key), Bytes::copy_from_slice(&bytes))));
+}
+
+/// A hostile request: as many short parameters as a query may have, under every rule for queries, or 400 KB of one field.
+fn hostile(uri: &str, field: &str, times: usize) {
+    let layer = layer(STORE, 0).ignore_query(["utm_*", "fbclid"]).sort_query(true).no_vary_search(true).trusted_clients(|_| true);
+    let mut service = layer.layer(Handler::new(KIB));
+    for _ in 0..times {
+        let request = Request::get(uri).header("host", "www.example.com").header("cache-control", field);
+        black_box(ask(&mut service, request.body(Body::empty()).expect("a valid request")));
+    }
 }
 
 /// Hits in a real Redis, one after the other.
