@@ -160,12 +160,10 @@ pub(crate) fn is_request_specific(name: &HeaderName) -> bool {
     (FILTER.passes(name) && NAMES.contains(&name)) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Returns whether a field gives its receiver a credential, as `Set-Cookie` does: a token, or the result of an authentication
-/// (RFC 9110 §11.6.3).
+/// Returns whether a field gives its receiver a credential, as `Set-Cookie` does.
 pub(crate) fn is_credential(name: &HeaderName) -> bool {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 9] = [
         "authorization",
-        "authentication-info",
         "x-csrf-token",
         "csrf-token",
         "x-xsrf-token",

@@ -190,7 +190,8 @@ fn old_and_new(name: &str) -> (String, String) {
 #[tokio::test]
 async fn s54_every_field_of_a_304_replaces_the_stored_one() {
     for profile in PROFILES {
-        for name in UPDATED {
+        // The default profile does not store `Retry-After`, which describes one exchange.
+        for name in UPDATED.into_iter().filter(|name| profile == Profile::Strict || *name != "retry-after") {
             let (old, new) = old_and_new(name);
             let first = match name {
                 "cache-control" | "expires" => ok(&[]),
