@@ -89,6 +89,13 @@ list! {
     IntoNames for_each_name
 }
 
+/// Returns the names as owned strings.
+pub(crate) fn owned<S>(names: impl IntoNames<S>) -> Vec<String> {
+    let mut owned = Vec::new();
+    names.for_each_name(|name| owned.push(name.to_owned()));
+    owned
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::field::scan::{count, split, trim};
-use crate::lists::IntoNames;
+use crate::lists::{IntoNames, owned};
 
 /// Normalizes `Accept-Encoding`, so that fields with equal preferences become equal: known codings only, in order of preference.
 ///
@@ -121,8 +121,7 @@ impl LanguageMatcher {
     /// # Panics
     /// If `available` has none.
     pub fn new<S>(available: impl IntoNames<S>) -> Self {
-        let mut languages = Vec::new();
-        available.for_each_name(|language| languages.push(language.to_owned()));
+        let languages = owned(available);
         assert!(!languages.is_empty(), "a language matcher needs at least one language, its default");
         Self(languages.into())
     }

@@ -99,11 +99,6 @@ fn describe_part(headers: &mut HeaderMap, range: &str, length: u64) {
     headers.remove(CONTENT_DIGEST);
 }
 
-/// A 504 that larder itself generates.
-pub(crate) fn gateway_timeout<B: Body>(status: CacheStatus) -> Response<ResponseBody<B>> {
-    error_response(StatusCode::GATEWAY_TIMEOUT, status)
-}
-
 /// A response that larder itself generates.
 pub(crate) fn error_response<B: Body>(code: StatusCode, status: CacheStatus) -> Response<ResponseBody<B>> {
     let mut head = Response::new(()).into_parts().0;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 
 use super::{
     Lookup,
-    respond::{gateway_timeout, respond},
+    respond::{error_response, respond},
 };
 use crate::{
     backend::validity::Validity,
@@ -178,7 +178,7 @@ impl PresentedRequest<'_> {
 
 /// The response to a request that only the cache may answer, if it cannot (RFC 9111 §5.2.1.7).
 pub(crate) fn only_if_cached<B: Body>(why: Forward) -> Response<ResponseBody<B>> {
-    gateway_timeout(CacheStatus::not_stored(why, Reason::OnlyIfCached))
+    error_response(StatusCode::GATEWAY_TIMEOUT, CacheStatus::not_stored(why, Reason::OnlyIfCached))
 }
 
 /// Whether a fresh response satisfies the client's directives. An immutable response is revalidated only on `no-cache`

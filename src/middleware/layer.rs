@@ -10,7 +10,7 @@ use crate::{
     cache::Cache,
     http::cache_status::StatusField,
     key::normalizers::Normalize,
-    lists::{IntoNames, IntoTags},
+    lists::{IntoNames, IntoTags, owned},
     policy::{
         rules::Profile,
         settings::{Authorization, Collapsing, Settings},
@@ -386,10 +386,9 @@ impl CacheLayer {
 
 #[track_caller]
 fn field_names<S>(fields: impl IntoNames<S>) -> Vec<HeaderName> {
-    let mut given = Vec::new();
-    fields.for_each_name(|field| given.push(field.to_owned()));
-    let mut names = Vec::with_capacity(given.len());
-    for field in &given {
+    let fields = owned(fields);
+    let mut names = Vec::with_capacity(fields.len());
+    for field in &fields {
         // Not within a closure, where a panic would not name the caller's line.
         names.push(field_name(field));
     }

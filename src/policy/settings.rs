@@ -16,7 +16,7 @@ use super::rules::{Profile, SetCookie, StoreRules};
 use crate::{
     http::cache_status::StatusField,
     key::rules::{Cookies, KeyRules},
-    lists::IntoNames,
+    lists::{IntoNames, owned},
     tag::template::TagTemplate,
 };
 
@@ -98,7 +98,7 @@ impl Choices {
             Some(Cookies::Named(present)) => present,
             _ => Vec::new(),
         };
-        names.for_each_name(|name| all.push(name.to_owned()));
+        all.extend(owned(names));
         self.cookies = Some(Cookies::Named(all));
     }
 }

@@ -1,17 +1,8 @@
 //! The paths and names in ARCHITECTURE.md exist: a rename that forgets the page fails here.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
-/// All source files of a folder, one after the other.
-fn sources(folder: &Path, all: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => sources(&path, all),
-            false => all.push_str(&fs::read_to_string(&path).unwrap_or_default()),
-        }
-    }
-}
+use crate::layering::rust_files;
 
 /// The text between backticks, outside of code blocks.
 fn quoted(page: &str) -> Vec<&str> {
@@ -28,8 +19,8 @@ fn paths_and_names_of_the_page_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
     let mut code = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    sources(&root.join("src"), &mut code);
-    let words: std::collections::HashSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    rust_files(&root.join("src")).iter().for_each(|file| code.push_str(&fs::read_to_string(file).unwrap()));
+    let words: HashSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     let mut missing = Vec::new();
     let quoted = quoted(&page);
     assert!(quoted.len() > 50, "the page has changed its form");
