@@ -1,0 +1,6 @@
+//! Requests that are repeated after an invalidation: which ones, and when.
+
+pub(crate) mod layers;
+mod removed;
+pub(crate) mod repeat;
+pub(crate) mod requests;
