@@ -1,17 +1,20 @@
 //! Tags: names by which stored responses are invalidated.
 
+pub(crate) mod escape;
 pub(crate) mod namespace;
+pub(crate) mod path;
+mod shared;
+mod target;
 pub(crate) mod template;
+#[cfg(feature = "typed-tags")]
+pub(crate) mod typed;
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
 use crate::error::Error;
 
-/// The longest tag, in bytes of UTF-8.
+/// The longest tag, in bytes of UTF-8. Not a setting: a tag that is valid on one node has to be valid on all, and in every store.
 pub(crate) const MAX_TAG_BYTES: usize = 256;
-
-/// The most tags that a stored response may carry, without those that larder adds.
-pub(crate) const MAX_TAGS: usize = 128;
 
 /// A name by which stored responses are invalidated together.
 ///
@@ -61,7 +64,16 @@ impl fmt::Debug for Tag {
 
 /// Removes duplicates; the first of each tag keeps its place.
 pub(crate) fn deduplicate(tags: &mut Vec<Tag>) {
-    if tags.len() < 2 {
+    /// Up to so many tags, comparing each with all costs less than a set.
+    const FEW: usize = 8;
+    if tags.len() <= FEW {
+        let mut at = 1;
+        while at < tags.len() {
+            match tags[..at].contains(&tags[at]) {
+                true => drop(tags.remove(at)),
+                false => at += 1,
+            }
+        }
         return;
     }
     let mut seen = HashSet::with_capacity(tags.len());
@@ -71,19 +83,24 @@ pub(crate) fn deduplicate(tags: &mut Vec<Tag>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::router::captures::{Captures, Unresolved};
     use crate::tag::namespace::TagNamespace;
     use crate::tag::template::TagTemplate;
+
+    fn captures(all: &[(&str, &str)]) -> Captures {
+        Captures::new(all.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(), "")
+    }
 
     #[test]
     fn template_takes_captures_and_escaped_braces() {
         let template = TagTemplate::parse("post:{id}/{*rest}/{{x}}");
-        assert_eq!(template.expand(&[("rest", "a/b"), ("id", "7")]), Ok("post:7/a/b/{x}".to_owned()));
+        assert_eq!(template.expand(&captures(&[("rest", "a/b"), ("id", "7")])), Ok("post:7/a/b/{x}".to_owned()));
     }
 
     #[test]
     fn template_names_the_capture_that_is_missing() {
-        assert_eq!(TagTemplate::parse("post:{slug}").expand(&[("id", "7")]), Err("slug"));
-        assert_eq!(TagTemplate::parse("post:{id").expand(&[("id", "7")]), Err("{id"));
+        assert_eq!(TagTemplate::parse("post:{slug}").expand(&captures(&[("id", "7")])), Err(("slug", Unresolved::Missing)));
+        assert_eq!(TagTemplate::parse("post:{id").expand(&captures(&[("id", "7")])), Err(("{id", Unresolved::Missing)));
     }
 
     #[test]

@@ -1,10 +1,18 @@
 //! Tag templates with captures of the route: `post:{id}`.
 
-use crate::http::field::scan::count;
+use super::escape::escaped;
+use crate::{
+    http::field::scan::count,
+    router::captures::{Captures, Unresolved},
+};
 
 /// A tag that contains captures of the route, such as `post:{id}`; `{{` and `}}` are literal braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TagTemplate(Vec<Part>);
+pub(crate) struct TagTemplate {
+    parts: Vec<Part>,
+    /// Whether captures are encoded as the fields of typed tags are.
+    encodes: bool,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -35,22 +43,28 @@ impl TagTemplate {
         }
         text.push_str(rest);
         parts.push(Part::Text(text));
-        Self(parts)
+        Self { parts, encodes: false }
     }
 
-    /// Returns the tag for a request, or the name of the first capture that `captures` does not contain.
-    pub(crate) fn expand<'t>(&'t self, captures: &[(&str, &str)]) -> Result<String, &'t str> {
+    /// Encodes captures, or takes them as they are.
+    pub(crate) fn encoding(self, encodes: bool) -> Self {
+        Self { encodes, ..self }
+    }
+
+    /// Returns the tag for a request, or the name of the first capture without a value.
+    pub(crate) fn expand(&self, captures: &Captures) -> Result<String, (&str, Unresolved)> {
         let mut tag = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Text(text) => tag.push_str(text),
-                Part::Capture(name) => match captures.iter().find(|(capture, _)| capture == name) {
-                    Some((_, value)) => {
-                        count(value.len());
-                        tag.push_str(value);
+                Part::Capture(name) => {
+                    let value = captures.get(name).map_err(|unresolved| (name.as_str(), unresolved))?;
+                    count(value.len());
+                    match self.encodes {
+                        true => tag.push_str(&escaped(value)),
+                        false => tag.push_str(value),
                     }
-                    None => return Err(name),
-                },
+                }
             }
         }
         Ok(tag)

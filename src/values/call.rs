@@ -1,0 +1,206 @@
+//! One call for a value: its lookup, and what the lookup means.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{computation::Computation, form::Form, key::value_key, policy::ValuePolicy};
+use crate::{
+    backend::{contract::ReadOutcome, validity::Validity},
+    cache::{
+        Cache,
+        fetch_slots::FetchSlot,
+        outage_log::{Effect, report},
+    },
+    clock::Timestamp,
+    dependencies::{Dependencies, UsedValue},
+    entry::{
+        epoch::Epoch,
+        stored::{Content, FreshnessState, Stored},
+        value::StoredValue,
+    },
+    http::cache_status::{CacheStatus, Forward},
+    key::Key,
+    policy::refresh_ahead::is_due,
+    stats::{fill_result::Trigger, route_table::RouteId},
+    tag::Tag,
+};
+
+/// A call that the first lookup did not answer at once; shared with the computation, which may outlive it.
+pub(super) struct ValueCall<T> {
+    pub(super) cache: Cache,
+    pub(super) name: Box<str>,
+    pub(super) key: Key,
+    pub(super) policy: ValuePolicy,
+    pub(super) form: Form<T>,
+    /// Its place in the statistics.
+    pub(super) label: RouteId,
+}
+
+/// What a lookup has found.
+pub(super) enum Found<'r, T> {
+    Value(FoundValue<'r, T>),
+    /// A value of another type, with the name of that type.
+    OtherType(&'r str),
+    Nothing,
+}
+
+/// A value that was found, and may be used as far as its tags are concerned.
+pub(super) struct FoundValue<'r, T> {
+    stored: &'r Stored,
+    held: &'r StoredValue,
+    value: &'r T,
+    epoch: Option<Epoch>,
+    pub(super) freshness: FreshnessState,
+    now: Timestamp,
+}
+
+/// Returns the value that was read.
+#[inline]
+pub(super) fn find<'r, T: Send + Sync + 'static>(cache: &Cache, read: &'r ReadOutcome, form: Form<T>) -> Found<'r, T> {
+    let Some((stored, validity)) = &read.found else { return Found::Nothing };
+    let Content::Value(held) = stored.content() else { return Found::Nothing };
+    let Some(value) = held.data.get(form.decode) else { return Found::OtherType(held.data.type_name()) };
+    let now = cache.now();
+    let freshness = FreshnessState::of_value(held, now);
+    let freshness = match validity {
+        Validity::Valid => freshness,
+        Validity::Stale { since } => freshness.expired(*since),
+    };
+    Found::Value(FoundValue { stored, held, value, epoch: read.epoch, freshness, now })
+}
+
+impl<T: Clone> FoundValue<'_, T> {
+    /// Whether a fresh value is to be computed again before it becomes stale.
+    #[inline]
+    pub(super) fn is_due(&self, policy: &ValuePolicy) -> bool {
+        policy
+            .refresh_ahead
+            .is_some_and(|eagerness| is_due(eagerness, self.held.compute_millis, self.held.fresh_until.since(self.now)))
+    }
+
+    /// Returns the value as a hit.
+    #[inline]
+    pub(super) fn hit(&self, cache: &Cache, label: RouteId) -> T {
+        self.answer(cache, label, CacheStatus::hit(self.freshness.ttl()))
+    }
+
+    /// Returns the value, counts the call, and lets the run in which it takes place depend on the value.
+    #[inline]
+    pub(super) fn answer(&self, cache: &Cache, label: RouteId, status: CacheStatus) -> T {
+        let status = status.answered_from(self.held.age(self.now), self.held.compute_millis);
+        cache.inner.statistics.value_returned(label, &status);
+        if Dependencies::is_collecting() {
+            self.add_to_run(cache);
+        }
+        self.value.clone()
+    }
+
+    #[inline(never)]
+    fn add_to_run(&self, cache: &Cache) {
+        let Some(run) = Dependencies::current() else { return };
+        let read_at = self.epoch.filter(|_| cache.inner.backend.reads_are_exact());
+        run.add_value(UsedValue {
+            store: cache.store_address(),
+            tags: self.stored.tags(),
+            valid_at: Some(read_at.unwrap_or(self.stored.born())),
+            fresh_until: self.freshness.until(),
+            is_stale: !self.freshness.is_fresh(),
+        });
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
+    pub(super) fn new(cache: &Cache, name: &str, policy: &ValuePolicy, form: Form<T>) -> Self {
+        let label = cache.inner.statistics.value_label(&policy.label);
+        Self { cache: cache.clone(), name: name.into(), key: value_key(cache, name), policy: policy.clone(), form, label }
+    }
+
+    /// Looks up in a store that has to wait for a reply, and computes after a miss.
+    pub(super) async fn look_up<E: Send + 'static>(self: Arc<Self>, compute: impl Computation<T, E>) -> Result<T, E> {
+        match self.read().await {
+            Some(read) => self.after_read(read, compute).await,
+            None => self.compute_alone(None, Forward::UriMiss, compute).await,
+        }
+    }
+
+    /// Answers from what was read, or computes.
+    pub(super) async fn after_read<E: Send + 'static>(
+        self: Arc<Self>,
+        read: ReadOutcome,
+        compute: impl Computation<T, E>,
+    ) -> Result<T, E> {
+        let epoch = read.epoch;
+        let why = match self.find(&read) {
+            Some(found) if found.freshness.is_fresh() => {
+                let value = found.hit(&self.cache, self.label);
+                if found.is_due(&self.policy) {
+                    self.refresh_in_background(epoch, Trigger::Ahead, compute);
+                }
+                return Ok(value);
+            }
+            Some(found) if found.freshness.is_usable_while_revalidating() => {
+                let value = found.answer(&self.cache, self.label, CacheStatus::stale_hit(found.freshness.ttl()));
+                self.refresh_in_background(epoch, Trigger::Refresh, compute);
+                return Ok(value);
+            }
+            Some(_) => Forward::Stale,
+            None => Forward::UriMiss,
+        };
+        drop(read);
+        self.fetch(epoch, why, compute).await
+    }
+
+    /// Reads the entry; `None` if the store failed.
+    pub(super) async fn read(&self) -> Option<ReadOutcome> {
+        if let Some(read) = self.cache.read_now(&self.key) {
+            return Some(read);
+        }
+        match self.cache.read(&self.key, &self.known_tags()).await {
+            Ok(read) => Some(read),
+            Err(error) => {
+                report(&error, Effect::HandlerAnswers);
+                None
+            }
+        }
+    }
+
+    /// Returns the value that was read, whether it is fresh or not.
+    pub(super) fn find<'r>(&self, read: &'r ReadOutcome) -> Option<FoundValue<'r, T>> {
+        match find(&self.cache, read, self.form) {
+            Found::Value(found) => Some(found),
+            Found::OtherType(present) => {
+                warn_of_other_type(&self.name, std::any::type_name::<T>(), present);
+                None
+            }
+            Found::Nothing => None,
+        }
+    }
+
+    /// Returns the tags that the value will have, without those that its computation adds.
+    pub(super) fn known_tags(&self) -> Vec<Tag> {
+        let space = self.cache.space();
+        self.policy.tags.iter().filter_map(|tag| space.tag(tag).ok()).chain(space.everything()).collect()
+    }
+
+    pub(super) fn slot(&self) -> Arc<FetchSlot> {
+        let inner = &self.cache.inner;
+        Arc::new(inner.fetch_slots.on_route(&inner.prefix.built, 0, Some(&self.policy.label)))
+    }
+}
+
+/// Logs once that an entry is no value of the expected type.
+#[cold]
+fn warn_of_other_type(name: &str, expected: &str, present: &str) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            name,
+            expected,
+            present,
+            "the cached value `{name}` of the type `{present}` cannot be used as `{expected}`, and is computed again: two calls use the same name \
+             for different types, or the type has changed. Logged once."
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! The keys of values.
+
+use crate::{cache::Cache, dependencies::Dependencies, key::Key};
+
+/// Returns the key of a value. In a handler run that fills the cache for a prepared revision, it is that of the value of that revision.
+#[inline]
+pub(super) fn value_key(cache: &Cache, name: &str) -> Key {
+    /// What follows the prefix in the key of a response is 0 or 1.
+    const VALUE: u8 = 2;
+    let prefix = &cache.inner.prefix;
+    let mut key = match Dependencies::prepared_prefix(prefix) {
+        Some(prepared) => Key::from_bytes(&prepared),
+        None => Key::from_bytes(&prefix.current().built),
+    };
+    key.push_byte(VALUE);
+    key.push(name.as_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KEY_VERSION;
+
+    #[cfg(feature = "memory")]
+    #[test]
+    fn keys_of_values_are_pinned() {
+        let cache = Cache::in_memory(1 << 20).with_namespace("shop");
+        let expected = [&[KEY_VERSION, 4, 0, 0, 0][..], b"shop", &[0, 0, 0, 0, 2, 5, 0, 0, 0], b"top10"].concat();
+        assert_eq!(value_key(&cache, "top10").as_bytes(), expected);
+    }
+}
