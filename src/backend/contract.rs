@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::time::{Instant, timeout_at};
 
-use super::validity::Validity;
+use super::{cache_mode::CacheMode, health::Health, store_stats::StoreStats, validity::Validity};
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
@@ -64,7 +65,7 @@ use crate::{
 /// backend; it also enables the features `testing` and `memory`.
 ///
 /// Provided methods may be added in minor versions. Of the types in its signatures, [`ReadOutcome`], [`PutOutcome`], [`Receipt`],
-/// [`Scope`] and [`Durability`] may grow and are `non_exhaustive`; [`Invalidation`], [`Validity`] and [`FetchLock`] do not grow, so that
+/// [`Scope`], [`Durability`] and [`Health`] may grow and are `non_exhaustive`; [`Invalidation`], [`Validity`] and [`FetchLock`] do not grow, so that
 /// a backend that handles every case keeps handling every case.
 #[async_trait]
 pub trait Backend: Send + Sync + fmt::Debug + 'static {
@@ -90,6 +91,18 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// withdraws responses this way that must not be used, not even stale.
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error>;
 
+    /// Stores an entry in place of `present`, if that is still stored under the key and [the same response](Stored::is_same_response);
+    /// otherwise it returns [`Invalidated`](PutOutcome::Invalidated). The cache adds content codings to a response in this way.
+    ///
+    /// Provided: it reads the present entry and stores the other. What another node stores between the two is lost: a newer response, which is
+    /// replaced by an earlier one that is as valid as it was, or a [tombstone](Self::put), without which a withdrawn response comes back. So a
+    /// backend that others write to compares and stores in one step: memory under a lock, Redis by a script that compares the beginning
+    /// of the entry that was read (with a random id and its epoch), memcached by its CAS number. A backend that only one process uses may
+    /// leave it as it is, if nothing else writes between its two steps.
+    async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        replace_in_two_steps(self, key, present, stored).await
+    }
+
     /// Returns whether a read would find a response [`Valid`](Validity::Valid) that was born at `born` with these tags; `false` if
     /// in doubt.
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error>;
@@ -97,6 +110,42 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Makes everything unusable that `invalidation` names and whose handler started before now. The cost does not depend on
     /// the number of entries.
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error>;
+
+    /// Returns the valid copy of an entry that may answer although the store cannot be reached; called after a lookup has failed, and must not
+    /// wait. Provided: there is none, and the handler answers.
+    fn copy_in_outage(&self, key: &Key) -> Option<Arc<Stored>> {
+        let _ = key;
+        None
+    }
+
+    /// Returns whether a read that reports an epoch takes every invalidation with that epoch or an earlier one into account, also one that has
+    /// not returned yet.
+    ///
+    /// It is asked where a handler reads cached values ([`Cache::get_or_compute`](crate::Cache)). If it is `false`, as provided, a response that
+    /// is made of them counts as born when the oldest of them was: it is always safe, and costs a miss if one of the response's
+    /// own tags was invalidated since then.
+    fn reads_are_exact(&self) -> bool {
+        false
+    }
+
+    /// Returns the time that all reads of one lookup may take together; `None` without a limit. A lookup reads several entries if its
+    /// response has a `Vary`. Provided: a backend without limits has none. A backend with a limit also keeps it within each read.
+    fn lookup_limit(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Reads the time from `clock` wherever the backend compares it with the times of entries, for tests: called by
+    /// [`Cache::with_clock`](crate::Cache::with_clock), the last call wins. Provided: most backends leave such comparisons to the cache.
+    fn use_clock(&self, clock: &Clock) {
+        let _ = clock;
+    }
+
+    /// Returns the number of tags that the store has yet to invalidate, because it has failed or has not replied yet; an invalidation of
+    /// everything counts as one. [`Cache::drain`](crate::Cache::drain) calls it again and again until it is 0. Provided: a backend that
+    /// does not repeat failed invalidations owes none.
+    fn owed(&self) -> usize {
+        0
+    }
 
     /// Acquires the lock that makes this node the only one that fetches `key`, for at most `life`. Provided: without it, every node
     /// fetches for itself.
@@ -109,6 +158,72 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     async fn unlock_fetch(&self, key: &Key) {
         let _ = key;
     }
+
+    /// Asks the store for a sign of life, by its cheapest operation and within a time limit. Provided: a store that cannot fail answers
+    /// immediately.
+    async fn health(&self) -> Health {
+        Health::answers(Duration::ZERO)
+    }
+
+    /// Returns what this store has counted since it was created, and the stores behind it, the nearest first. Provided: it has counted
+    /// nothing. It must not wait: metrics are read often.
+    fn stats(&self) -> Vec<StoreStats> {
+        Vec::new()
+    }
+
+    /// Returns the mode that all nodes share, as this node has read it last; `Enabled` before. It is called for each request, and must not wait.
+    ///
+    /// A backend that keeps the mode in a shared store reads it there with every lookup, and finds nothing from the lookup on that reads
+    /// [`Bypass`](CacheMode::Bypass). Since no lookups follow then, this method makes sure that the mode is read again. Provided: there is no
+    /// shared mode.
+    fn shared_mode(&self) -> CacheMode {
+        CacheMode::Enabled
+    }
+
+    /// Sets the mode of all nodes, and returns the nodes that will follow. Provided: it does nothing, and returns [`Scope::Process`], upon
+    /// which the cache sets the mode of this process.
+    async fn set_shared_mode(&self, mode: CacheMode) -> Result<Scope, Error> {
+        let _ = mode;
+        Ok(Scope::Process)
+    }
+
+    /// Registers a function by which other programs invalidate tags, as documented at
+    /// [`Cache::install_function`](crate::Cache::install_function). Provided: it returns an error.
+    async fn install_function(&self) -> Result<(), Error> {
+        Err(Error::invalid_input(
+            "only a cache over Redis, with or without a near tier, can install a function: let other programs call a route of the application",
+        ))
+    }
+}
+
+/// Reads the present entry, and stores the other if it is the expected one.
+pub(crate) async fn replace_in_two_steps(
+    backend: &(impl Backend + ?Sized),
+    key: &Key,
+    present: &Stored,
+    stored: Arc<Stored>,
+) -> Result<PutOutcome, Error> {
+    match backend.get(key, &[]).await?.found {
+        Some((found, _)) if found.is_same_response(present) => backend.put(key, stored).await,
+        _ => Ok(PutOutcome::Invalidated),
+    }
+}
+
+/// Runs the reads of a lookup that follow its first one until `limit` has passed since it began. The first read needs no timer here, since the
+/// store limits each read; and most lookups have only one.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    began: Instant,
+    reads: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some((limit, deadline)) = limit.and_then(|limit| Some((limit, began.checked_add(limit)?))) else { return reads.await };
+    timeout_at(deadline, reads).await.unwrap_or_else(|elapsed| {
+        let millis = limit.as_millis();
+        Err(Error::timeout(format!(
+            "the store did not answer the reads of a lookup within {millis} ms: raise `read_timeout` if it is only slow"
+        ))
+        .with_source(elapsed))
+    })
 }
 
 /// The result of acquiring a fetch lock. It has no further cases.
@@ -232,6 +347,9 @@ pub enum Durability {
 }
 
 /// The nodes that an invalidation reaches once it has returned. It may grow.
+///
+/// A node that cannot reach the store is an exception if it has an `outage_grace` (`Tiered::outage_grace`): the invalidation reaches it when
+/// it reaches the store again, or when that grace has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scope {
@@ -239,4 +357,25 @@ pub enum Scope {
     Process,
     /// Every node that uses the same store.
     Nodes,
+    /// Every node that uses the same store: nodes that answer from copies under a lease (`Tiered::lease`) after this time at the
+    /// latest, all others immediately. It is the longest lease that a node has announced in the store.
+    ///
+    /// Redis may lose an announcement, by eviction or by a failover to a replica without it. A receipt may then say
+    /// [`Nodes`](Self::Nodes) until the nodes with a lease have announced it again, 10 seconds later at most.
+    NodesWithin(Duration),
+}
+
+impl Scope {
+    /// Returns the weaker of two promises.
+    #[cfg_attr(
+        not(any(feature = "memory", feature = "redis", feature = "memcached")),
+        allow(dead_code, reason = "one store only")
+    )]
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Process, _) | (_, Self::Process) => Self::Process,
+            (Self::NodesWithin(one), Self::NodesWithin(other)) => Self::NodesWithin(one.max(other)),
+            (within @ Self::NodesWithin(_), Self::Nodes) | (Self::Nodes, within) => within,
+        }
+    }
 }

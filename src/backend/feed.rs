@@ -1,5 +1,7 @@
 //! The traits of a store in front of which a near tier can be placed.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::contract::{Backend, Invalidation};
@@ -13,6 +15,13 @@ use crate::{entry::epoch::Epoch, error::Error};
 pub trait SharedStore: Backend {
     /// Returns the current epoch. This is the cheapest operation of a store.
     async fn epoch(&self) -> Result<Epoch, Error>;
+
+    /// Returns whether the store is not used at present, because it failed: a lookup finds nothing then, and returns no error. A near tier
+    /// calls it before a lookup, if its copies may answer during an outage. Provided: a store that returns an error for each lookup that
+    /// fails is never suspended.
+    fn is_suspended(&self) -> bool {
+        false
+    }
 }
 
 /// A store that publishes its invalidations, so that copies of its entries can be used without contacting it.
@@ -23,6 +32,15 @@ pub trait InvalidationFeed: SharedStore {
     ///
     /// Every invalidation that returned before this call has been published.
     async fn invalidations_since(&self, last: Option<u64>) -> Result<FeedBatch, Error>;
+
+    /// Announces that this node may use copies for up to `span` after an invalidation, during the time `hold` from now on. Until then, the
+    /// [`Scope`](super::contract::Scope) of each receipt should be [`NodesWithin`](super::contract::Scope::NodesWithin) that span at least.
+    ///
+    /// Provided: nothing is announced, and nodes without copies do not state the leases of others.
+    async fn announce_lease(&self, span: Duration, hold: Duration) -> Result<(), Error> {
+        let _ = (span, hold);
+        Ok(())
+    }
 }
 
 /// A batch of published invalidations.

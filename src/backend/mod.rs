@@ -3,26 +3,35 @@
 //! To write a backend, implement [`Backend`]. [`validity`] and [`TagRecord`] implement its rule about invalidated entries, and the feature
 //! `conformance` has a suite of tests for it.
 
+pub(crate) mod cache_mode;
 pub(crate) mod contract;
 mod expiries;
 pub(crate) mod feed;
+pub(crate) mod health;
 #[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
 pub(crate) mod lone_task;
 #[cfg(feature = "memcached")]
 pub(crate) mod memcached;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+pub(crate) mod memory_curve;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod remote;
+pub(crate) mod store_stats;
 pub(crate) mod tag_record;
 #[cfg(feature = "memory")]
 pub(crate) mod tiered;
+#[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
+pub(crate) mod url;
 pub(crate) mod validity;
 
 pub use contract::{Backend, Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope};
 pub use feed::{FeedBatch, InvalidationFeed, SharedStore};
+pub use health::Health;
+pub use memory_curve::{MemoryCurve, MemoryPoint};
+pub use store_stats::{OperationStats, StoreServer, StoreStats};
 pub use tag_record::{TagRecord, validity};
 pub use validity::Validity;
 

@@ -86,6 +86,15 @@ impl Connection {
         }
     }
 
+    /// Returns whether the server has replied on this connection, and it is open; `None` before a reply.
+    pub(crate) fn is_connected(&self) -> Option<bool> {
+        let queue = self.shared.queue();
+        match (&queue.closed, queue.answered) {
+            (None, 0) => None,
+            (closed, _) => Some(closed.is_none()),
+        }
+    }
+
     /// Returns the id of this connection, unique among the last 65,536.
     pub(crate) fn id(&self) -> u16 {
         self.shared.id

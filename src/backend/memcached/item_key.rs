@@ -15,12 +15,12 @@ pub(crate) struct ItemKey {
     hash: u64,
 }
 
-/// The item keys of one namespace.
+/// The item keys with one prefix.
 ///
-/// Each key begins with the namespace if that is printable and short. Its digest always includes the namespace, so that two
-/// namespaces never share a key.
+/// Each key begins with the key prefix if that is printable and short. Its digest always includes the key prefix, so that two
+/// key prefixes never share a key.
 pub(crate) struct ItemKeys {
-    namespace: Box<str>,
+    key_prefix: Box<str>,
     digests: [Sha256; KINDS],
 }
 
@@ -41,13 +41,13 @@ const MAX_PREFIX: usize = 64;
 const DIGEST: usize = 32;
 
 impl ItemKeys {
-    pub(crate) fn new(namespace: &str) -> Self {
+    pub(crate) fn new(key_prefix: &str) -> Self {
         let digests = [Kind::Clock, Kind::Tag, Kind::Entry].map(|kind| {
-            let length = u64::try_from(namespace.len()).unwrap_or(u64::MAX).to_le_bytes();
-            Sha256::new().chain_update(length).chain_update(namespace).chain_update([kind.letter()])
+            let length = u64::try_from(key_prefix.len()).unwrap_or(u64::MAX).to_le_bytes();
+            Sha256::new().chain_update(length).chain_update(key_prefix).chain_update([kind.letter()])
         });
-        let is_printable = namespace.len() <= MAX_PREFIX - ":t:".len() && namespace.bytes().all(|byte| byte.is_ascii_graphic());
-        Self { namespace: if is_printable { namespace.into() } else { "".into() }, digests }
+        let is_printable = key_prefix.len() <= MAX_PREFIX - ":t:".len() && key_prefix.bytes().all(|byte| byte.is_ascii_graphic());
+        Self { key_prefix: if is_printable { key_prefix.into() } else { "".into() }, digests }
     }
 
     /// Returns the key of the clock.
@@ -68,11 +68,11 @@ impl ItemKeys {
     fn key(&self, kind: Kind, of: &[u8]) -> ItemKey {
         let digest: [u8; 32] = self.digests[kind as usize].clone().chain_update(of).finalize().into();
         let mut text = [0; MAX_PREFIX + DIGEST];
-        let namespace = self.namespace.len();
-        text[..namespace].copy_from_slice(self.namespace.as_bytes());
-        text[namespace..][..3].copy_from_slice(&[b':', kind.letter(), b':']);
-        let length = namespace + 3 + DIGEST;
-        base64(&digest[..24], &mut text[namespace + 3..length]);
+        let key_prefix = self.key_prefix.len();
+        text[..key_prefix].copy_from_slice(self.key_prefix.as_bytes());
+        text[key_prefix..][..3].copy_from_slice(&[b':', kind.letter(), b':']);
+        let length = key_prefix + 3 + DIGEST;
+        base64(&digest[..24], &mut text[key_prefix + 3..length]);
         let length = u8::try_from(length).expect("at most 96");
         let hash = u64::from_le_bytes(digest[24..].try_into().expect("the last 8 of 32 bytes"));
         ItemKey { text, length, hash }
@@ -81,7 +81,7 @@ impl ItemKeys {
 
 impl fmt::Debug for ItemKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ItemKeys").field(&self.namespace).finish()
+        f.debug_tuple("ItemKeys").field(&self.key_prefix).finish()
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_printable_namespace_begins_each_key() {
+    fn a_printable_key_prefix_begins_each_key() {
         let key = format!("{:?}", ItemKeys::new("shop").tag("posts"));
         assert!(key.starts_with("shop:t:"), "{key}");
         assert_eq!(key.len(), "shop:t:".len() + 32);
@@ -153,8 +153,8 @@ mod tests {
     fn keys_are_safe_and_differ_for_hostile_names() {
         let hostile = ["", "a", "a b", "a\r\nflush_all\r\n", "*", "ä\0", &"long".repeat(200), &"x".repeat(61), &"x".repeat(62)];
         let mut seen = HashSet::new();
-        for namespace in hostile {
-            let keys = ItemKeys::new(namespace);
+        for key_prefix in hostile {
+            let keys = ItemKeys::new(key_prefix);
             for of in hostile {
                 for key in [keys.tag(of), keys.entry(of.as_bytes())] {
                     assert!(key.as_bytes().len() <= 250);

@@ -9,8 +9,8 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 /// The reply of a server to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// The value, and its CAS number if that was requested, else 0.
-    Value { data: Bytes, cas: u64 },
+    /// The value, its CAS number if that was requested, else 0, and the number that clients store beside a value.
+    Value { data: Bytes, cas: u64, flags: u32 },
     /// The command was carried out; with the CAS number of the new value if that was requested, else 0.
     Done { cas: u64 },
     /// There is no value under the key.
@@ -33,6 +33,14 @@ pub(crate) enum Condition {
     Absent,
     /// The value under the key has this CAS number.
     Unchanged(u64),
+}
+
+/// A value to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'v> {
+    pub(crate) data: &'v [u8],
+    /// A number beside the value, which an increment leaves as it is.
+    pub(crate) flags: u32,
 }
 
 /// Whether the reply to [`get`] contains the CAS number.
@@ -67,7 +75,7 @@ impl Reply {
     pub(crate) fn scoped_to(self, connection: u16) -> Self {
         let scoped = |cas| if cas == 0 { 0 } else { cas & ((1 << CAS_BITS) - 1) | u64::from(connection) << CAS_BITS };
         match self {
-            Self::Value { data, cas } => Self::Value { data, cas: scoped(cas) },
+            Self::Value { data, cas, flags } => Self::Value { data, cas: scoped(cas), flags },
             Self::Done { cas } => Self::Done { cas: scoped(cas) },
             reply => reply,
         }
@@ -102,20 +110,24 @@ const MIN_SLICE: usize = 8 << 10;
 pub(crate) fn get(into: &mut BytesMut, key: &[u8], cas: Cas) {
     begin(into, b"mg ", key);
     into.put_slice(match cas {
-        Cas::Wanted => b" c v\r\n",
-        Cas::Omitted => b" v\r\n",
+        Cas::Wanted => b" c f v\r\n",
+        Cas::Omitted => b" f v\r\n",
     });
 }
 
-/// Writes `ms`, which stores a value for `ttl` seconds, at most [`MAX_TTL`], or indefinitely if it is 0. With a condition, the reply
-/// contains the new CAS number.
-pub(crate) fn set(into: &mut BytesMut, key: &[u8], data: &[u8], ttl: u32, condition: Condition) {
+/// Writes `ms`, which stores a value for `ttl` seconds, at most [`MAX_TTL`], or indefinitely if it is 0, with `flags` beside it. With a
+/// condition, the reply contains the new CAS number.
+pub(crate) fn set(into: &mut BytesMut, key: &[u8], Value { data, flags }: Value<'_>, ttl: u32, condition: Condition) {
     debug_assert!(ttl <= MAX_TTL, "the server would take it for a date");
     begin(into, b"ms ", key);
+    put(into, format_args!(" {} T{ttl}", data.len()));
+    if flags != 0 {
+        put(into, format_args!(" F{flags}"));
+    }
     match condition {
-        Condition::Always => put(into, format_args!(" {} T{ttl}\r\n", data.len())),
-        Condition::Absent => put(into, format_args!(" {} T{ttl} c ME\r\n", data.len())),
-        Condition::Unchanged(cas) => put(into, format_args!(" {} T{ttl} c C{cas}\r\n", data.len())),
+        Condition::Always => into.put_slice(b"\r\n"),
+        Condition::Absent => into.put_slice(b" c ME\r\n"),
+        Condition::Unchanged(cas) => put(into, format_args!(" c C{cas}\r\n")),
     }
     into.put_slice(data);
     into.put_slice(b"\r\n");
@@ -151,8 +163,8 @@ pub(crate) fn take_reply(received: &mut BytesMut) -> Result<Decoded, Desynchroni
     let reply = match code {
         b"VA" => {
             let (value, flags) = parse_length(rest)?;
-            let cas = parse_cas(flags)?;
-            return take_value(received, length, value, cas);
+            let numbers = (parse_cas(flags)?, parse_client_flags(flags)?);
+            return take_value(received, length, value, numbers);
         }
         b"HD" | b"MN" => Reply::Done { cas: parse_cas(rest)? },
         b"EN" | b"NF" => Reply::Miss,
@@ -193,7 +205,16 @@ fn parse_cas(flags: &[u8]) -> Result<u64, Desynchronized> {
     parse_number(cas).ok_or(Desynchronized("a CAS number is not a number"))
 }
 
-fn take_value(received: &mut BytesMut, line: usize, length: usize, cas: u64) -> Result<Decoded, Desynchronized> {
+/// Returns the number beside the value; 0 if there is none.
+fn parse_client_flags(flags: &[u8]) -> Result<u32, Desynchronized> {
+    let mut words = flags.split(|byte| *byte == b' ');
+    let Some(number) = words.find_map(|word| word.strip_prefix(b"f")) else { return Ok(0) };
+    let number = parse_number(number).and_then(|number| u32::try_from(number).ok());
+    number.ok_or(Desynchronized("the flags of a value are not a number"))
+}
+
+/// Takes a value of this length after a line of this length; `numbers` are its CAS number and its flags.
+fn take_value(received: &mut BytesMut, line: usize, length: usize, numbers: (u64, u32)) -> Result<Decoded, Desynchronized> {
     let whole = line + length + b"\r\n".len();
     if let Some(missing) = whole.checked_sub(received.len()).filter(|missing| *missing > 0) {
         return Ok(Decoded::NeedMore(missing));
@@ -207,7 +228,8 @@ fn take_value(received: &mut BytesMut, line: usize, length: usize, cas: u64) -> 
         MIN_SLICE.. => received.split_to(length).freeze(),
     };
     received.advance(b"\r\n".len());
-    Ok(Decoded::Reply(Reply::Value { data, cas }))
+    let (cas, flags) = numbers;
+    Ok(Decoded::Reply(Reply::Value { data, cas, flags }))
 }
 
 /// Parses a decimal number of digits only.

@@ -19,7 +19,7 @@ mod store;
 mod tests;
 pub(crate) mod url;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -31,12 +31,18 @@ use super::{
         options::{RemoteOptions, remote_setters},
     },
 };
-use crate::{entry::epoch::Epoch, error::Error, key::Key};
+use crate::{
+    backend::url::{options::UrlOptions, value::SIZE},
+    entry::epoch::Epoch,
+    error::Error,
+    key::Key,
+    timer,
+};
 use registers::MemcachedRegisters;
 use store::Store;
 
 /// A store on memcached servers, version 1.6 or later, shared by every node that uses the same list of servers and the same
-/// namespace.
+/// key prefix.
 ///
 /// The promise holds across all nodes that have the same list of servers. A hit takes one round trip if nothing was invalidated
 /// since this node read the entry last, or if the node knows the entry's tags: from the route, or because it read or stored the
@@ -48,7 +54,7 @@ use store::Store;
 /// answer; until then this node uses no entry from them.
 ///
 /// A value that is not an entry of larder is a miss, and is counted. However, a client that can write to the servers can store
-/// responses there: make the servers reachable for your nodes only. The protocol has no encryption, and larder does not
+/// responses there, unless the cache has a [secret](crate::Cache::with_secret), and can change the records of invalidations: make the servers reachable for your nodes only. The protocol has no encryption, and larder does not
 /// authenticate itself.
 ///
 /// # Several servers
@@ -60,7 +66,7 @@ use store::Store;
 /// Adding or removing a server moves only the keys that it holds, about one in as many as there are servers. But while nodes disagree
 /// about the list, one may read a tag's record on another server than the one on which an invalidation changed it; and a server that
 /// returns to the list has the records of the time when it left. So change the list together with the
-/// [`namespace`](MemcachedBuilder::namespace): nodes with the old and the new namespace share nothing, as after a
+/// [`key_prefix`](MemcachedBuilder::key_prefix): nodes with the old and the new key prefix share nothing, as after a
 /// [`clear`](crate::Cache::clear), and no earlier entry of a returning server is used. While both kinds of nodes are in service, an
 /// invalidation reaches only the nodes of its own kind: invalidate on both, or replace all nodes together.
 ///
@@ -97,6 +103,9 @@ use store::Store;
 #[derive(Clone)]
 pub struct Memcached {
     store: Resilient<Store>,
+    key_prefix: Arc<str>,
+    /// The number of servers.
+    servers: usize,
 }
 
 /// The settings of a store on memcached servers; created by [`Memcached::builder`].
@@ -111,10 +120,11 @@ impl Memcached {
     /// Creates a store on the servers of a URL, `memcached://a,b:11212`, with the default settings of [`MemcachedBuilder`]. The
     /// default port is 11211.
     ///
-    /// The servers need not be reachable yet: handlers answer until they are.
+    /// The query may have the options of [`Cache::connect`](crate::Cache::connect). The servers need not be reachable yet: handlers
+    /// answer until they are.
     ///
     /// # Errors
-    /// If the URL is invalid.
+    /// If the URL is invalid, or if the timer of the runtime is off.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
@@ -142,7 +152,7 @@ impl Memcached {
 
 remote_setters!(
     MemcachedBuilder,
-    namespace: "Keys begin with the namespace if it is printable and not longer than 61 bytes. Any other namespace is part of their \
+    key_prefix: "It begins each key if it is printable and not longer than 61 bytes. Any other prefix is part of their \
                 digest only."
 );
 
@@ -154,13 +164,23 @@ impl MemcachedBuilder {
         self
     }
 
-    /// Connects; see [`Memcached::connect`].
+    /// Connects; see [`Memcached::connect`]. Options in the URL take precedence over the builder.
     ///
     /// # Errors
-    /// If the URL is invalid.
+    /// If the URL is invalid, or if the timer of the runtime is off.
     pub async fn connect(self, url: &str) -> Result<Memcached, Error> {
-        let RemoteOptions { namespace, connect_timeout, timeouts, compression } = self.remote;
-        let registers = MemcachedRegisters::new(&url::addresses(url)?, &namespace, connect_timeout);
+        let (address, options) = UrlOptions::split(url)?;
+        self.connect_to(address, options).await
+    }
+
+    /// Connects to the servers of a URL whose options are split off.
+    pub(crate) async fn connect_to(mut self, address: &str, mut options: UrlOptions) -> Result<Memcached, Error> {
+        let addresses = url::addresses(address)?;
+        self.read_url(&mut options)?;
+        options.finish()?;
+        timer::check()?;
+        let RemoteOptions { key_prefix, connect_timeout, timeouts, compression } = self.remote;
+        let registers = MemcachedRegisters::new(&addresses, &key_prefix, connect_timeout);
         let store = Resilient::new(Store::new(registers, compression, self.max_value), timeouts);
         if let Err(error) = store.read(store.remote().epoch()).await {
             tracing::warn!(
@@ -169,7 +189,16 @@ impl MemcachedBuilder {
             );
             store.trip();
         }
-        Ok(Memcached { store })
+        Ok(Memcached { store, key_prefix: key_prefix.into(), servers: addresses.len() })
+    }
+
+    /// Takes the options of the setters from a URL.
+    fn read_url(&mut self, url: &mut UrlOptions) -> Result<(), Error> {
+        self.remote.read_url(url)?;
+        if let Some(bytes) = url.take("max_value", SIZE)? {
+            self.max_value = bytes.try_into().unwrap_or(usize::MAX);
+        }
+        Ok(())
     }
 }
 
@@ -179,6 +208,10 @@ forward_backend!(Memcached {
     }
 
     async fn unlock_fetch(&self, _key: &Key) {}
+
+    async fn install_function(&self) -> Result<(), Error> {
+        Err(Error::invalid_input("memcached has no functions: let other programs call a route of the application"))
+    }
 });
 
 #[async_trait]
@@ -186,10 +219,18 @@ impl SharedStore for Memcached {
     async fn epoch(&self) -> Result<Epoch, Error> {
         self.store.read(self.store.remote().clock()).await
     }
+
+    fn is_suspended(&self) -> bool {
+        self.store.is_open()
+    }
 }
 
 impl fmt::Debug for Memcached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.store, f)
+        f.debug_struct("Memcached")
+            .field("servers", &self.servers)
+            .field("key_prefix", &self.key_prefix)
+            .field("suspended", &self.is_suspended())
+            .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,8 @@
 //! The number stays below 2⁶³: in a greater one memcached (at least 1.6.18) looks for a minus sign, reads past the end of the
 //! number, and refuses to increment it if an earlier item has left one there.
 //! Wall clocks are not used, since those of several nodes may differ.
+//!
+//! The flags of the clock's item are the mode of all nodes: every read of the clock returns them, and an increment leaves them as they are.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -17,13 +19,17 @@ use bytes::Bytes;
 
 use super::{
     item_key::{ItemKey, ItemKeys},
-    meta_protocol::{Cas, Condition, MAX_TTL, Reply, parse_number},
+    meta_protocol::{Cas, Condition, MAX_TTL, Reply, Value, parse_number},
     servers::{Command, Servers},
 };
 use crate::{
     backend::{
+        cache_mode::CacheMode,
         contract::Invalidation,
-        remote::registers::{CompareAndSwap, Reading, Record, Registers, Versioned},
+        remote::{
+            registers::{ClockAndRecords, CompareAndSwap, Record, Registers, Versioned},
+            shared_mode::SharedMode,
+        },
     },
     entry::epoch::Epoch,
     error::Error,
@@ -36,6 +42,7 @@ pub(crate) struct MemcachedRegisters {
     pub(crate) servers: Servers,
     pub(crate) keys: ItemKeys,
     clock: ItemKey,
+    mode: SharedMode,
 }
 
 /// How long a record stays pending if the fetch that created it does not settle it, in seconds.
@@ -52,9 +59,9 @@ const INCARNATION_BITS: u32 = 31;
 const MAX_CLOCK_ATTEMPTS: usize = 8;
 
 impl MemcachedRegisters {
-    pub(crate) fn new(addresses: &[Arc<str>], namespace: &str, connect_limit: Duration) -> Self {
-        let keys = ItemKeys::new(namespace);
-        Self { servers: Servers::new(addresses, connect_limit), clock: keys.clock(), keys }
+    pub(crate) fn new(addresses: &[Arc<str>], key_prefix: &str, connect_limit: Duration) -> Self {
+        let keys = ItemKeys::new(key_prefix);
+        Self { servers: Servers::new(addresses, connect_limit), clock: keys.clock(), keys, mode: SharedMode::default() }
     }
 
     /// Returns the keys of the records of these tags.
@@ -68,15 +75,38 @@ impl MemcachedRegisters {
 
     /// Returns the epoch from the reply to a read of the clock; starts the clock if it is missing or malformed.
     pub(crate) async fn epoch_in(&self, reply: &Reply) -> Result<Epoch, Error> {
-        let clock = match reply {
-            Reply::Value { data, .. } => parse_clock(data),
-            Reply::Miss => None,
+        let (clock, flags) = match reply {
+            Reply::Value { data, flags, .. } => (parse_clock(data), *flags),
+            Reply::Miss => (None, 0),
             reply => return Err(refusal(reply)),
         };
+        self.mode.observe(u8::try_from(flags).ok().and_then(CacheMode::from_number));
         match clock {
             Some(epoch) => Ok(epoch),
             None => self.start_clock().await,
         }
+    }
+
+    /// Returns the mode of all nodes, as of the last read of the clock.
+    pub(crate) const fn mode(&self) -> &SharedMode {
+        &self.mode
+    }
+
+    /// Sets the mode of all nodes: stores the clock as it is with other flags, unless it has changed meanwhile.
+    pub(crate) async fn set_mode(&self, mode: CacheMode) -> Result<(), Error> {
+        for _ in 0..MAX_CLOCK_ATTEMPTS {
+            let reply = self.servers.send_one(Command::Get { key: &self.clock, cas: Cas::Wanted }).await?;
+            let Some((data, cas)) = value(reply)?.filter(|(data, _)| parse_clock(data).is_some()) else {
+                self.start_clock().await?;
+                continue;
+            };
+            let value = Value { data: data.trim_ascii_end(), flags: mode.number().into() };
+            let condition = Condition::Unchanged(checked(cas)?);
+            if is_stored(&self.servers.send_one(Command::Set { key: &self.clock, value, ttl: 0, condition }).await?)? {
+                return Ok(());
+            }
+        }
+        Err(Error::unavailable("the clock kept changing while the mode of all nodes was set: try again"))
     }
 
     /// Starts the clock if it is missing or malformed; returns its epoch.
@@ -90,7 +120,8 @@ impl MemcachedRegisters {
                     None => Condition::Unchanged(checked(cas)?),
                 },
             };
-            if let Some(epoch) = self.set_clock(condition).await? {
+            // The mode was lost with the clock.
+            if let Some(epoch) = self.set_clock(condition, CacheMode::Enabled).await? {
                 return Ok(epoch);
             }
         }
@@ -98,10 +129,11 @@ impl MemcachedRegisters {
     }
 
     /// Starts a new incarnation; returns `None` if the condition was not met.
-    async fn set_clock(&self, condition: Condition) -> Result<Option<Epoch>, Error> {
+    async fn set_clock(&self, condition: Condition, mode: CacheMode) -> Result<Option<Epoch>, Error> {
         let number = new_incarnation() << 32 | 1;
         let digits = number.to_string();
-        let set = Command::Set { key: &self.clock, data: digits.as_bytes(), ttl: 0, condition };
+        let value = Value { data: digits.as_bytes(), flags: mode.number().into() };
+        let set = Command::Set { key: &self.clock, value, ttl: 0, condition };
         let is_stored = is_stored(&self.servers.send_one(set).await?)?;
         Ok(is_stored.then(|| epoch(number)).flatten())
     }
@@ -130,7 +162,7 @@ impl Registers for MemcachedRegisters {
     }
 
     async fn renew(&self) -> Result<Epoch, Error> {
-        let started = self.set_clock(Condition::Always).await?;
+        let started = self.set_clock(Condition::Always, self.mode.get()).await?;
         started.ok_or_else(|| Error::unavailable("memcached did not store the new clock"))
     }
 
@@ -140,11 +172,11 @@ impl Registers for MemcachedRegisters {
         records_in(&keys, replies)
     }
 
-    async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error> {
+    async fn read_with_clock(&self, tags: &[Tag]) -> Result<ClockAndRecords, Error> {
         let keys = self.record_keys(tags);
         let commands: Vec<_> = keys.iter().map(get_record).collect();
         let (clock, replies) = self.servers.send_after(&self.clock, &commands).await?;
-        Ok(Reading { clock: self.epoch_in(&clock).await?, records: records_in(&keys, replies)? })
+        Ok(ClockAndRecords { clock: self.epoch_in(&clock).await?, records: records_in(&keys, replies)? })
     }
 
     async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error> {
@@ -186,7 +218,8 @@ impl MemcachedRegisters {
 
 impl RecordItem {
     fn command(&self) -> Command<'_> {
-        Command::Set { key: &self.key, data: &self.data, ttl: self.ttl, condition: self.condition }
+        let value = Value { data: &self.data, flags: 0 };
+        Command::Set { key: &self.key, value, ttl: self.ttl, condition: self.condition }
     }
 
     /// Returns the record as it is now, or `None` if its condition was not met.
@@ -218,7 +251,7 @@ fn record_in(key: &ItemKey, reply: Reply) -> Result<Option<Versioned>, Error> {
 /// Returns the value and its CAS number from the reply to a read, if there is a value.
 pub(crate) fn value(reply: Reply) -> Result<Option<(Bytes, u64)>, Error> {
     match reply {
-        Reply::Value { data, cas } => Ok(Some((data, cas))),
+        Reply::Value { data, cas, .. } => Ok(Some((data, cas))),
         Reply::Miss => Ok(None),
         reply => Err(refusal(&reply)),
     }
@@ -233,8 +266,8 @@ fn is_stored(reply: &Reply) -> Result<bool, Error> {
     }
 }
 
-/// Returns an error for a server without CAS numbers: records would be replaced unconditionally.
-fn checked(cas: u64) -> Result<u64, Error> {
+/// Returns an error for a server without CAS numbers: values would be replaced unconditionally.
+pub(crate) fn checked(cas: u64) -> Result<u64, Error> {
     match cas {
         0 => Err(Error::unavailable("memcached sends no CAS numbers, which larder needs: start it without `-C`")),
         cas => Ok(cas),

@@ -10,10 +10,10 @@ use bytes::BytesMut;
 use super::{
     connection::{Connection, ItemRead, Pending, SharedReads, Status},
     item_key::ItemKey,
-    meta_protocol::{self, Cas, Condition, Reply},
+    meta_protocol::{self, Cas, Condition, Reply, Value},
     rendezvous::Rendezvous,
 };
-use crate::error::Error;
+use crate::{backend::store_stats::StoreServer, error::Error};
 
 /// All servers, each with a connection once it is needed.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Servers {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Command<'c> {
     Get { key: &'c ItemKey, cas: Cas },
-    Set { key: &'c ItemKey, data: &'c [u8], ttl: u32, condition: Condition },
+    Set { key: &'c ItemKey, value: Value<'c>, ttl: u32, condition: Condition },
     Increment { key: &'c ItemKey },
 }
 
@@ -116,6 +116,15 @@ impl Servers {
         Ok(())
     }
 
+    /// Returns the servers, each with the state of its connection.
+    pub(crate) fn known(&self) -> Vec<StoreServer> {
+        let known = |server: &Server| {
+            let connected = server.slot().connection.as_ref().and_then(|connection| connection.is_connected());
+            StoreServer::new(&*server.address, "server", connected)
+        };
+        self.servers.iter().map(known).collect()
+    }
+
     /// Closes all connections; the next commands open new ones.
     pub(crate) fn reset(&self) {
         self.servers.iter().for_each(Server::reset);
@@ -137,8 +146,8 @@ impl<'c> Command<'c> {
     fn write(&self, into: &mut BytesMut, connection: u16) {
         match *self {
             Self::Get { key, cas } => meta_protocol::get(into, key.as_bytes(), cas),
-            Self::Set { key, data, ttl, condition } => {
-                meta_protocol::set(into, key.as_bytes(), data, ttl, condition.scoped_to(connection));
+            Self::Set { key, value, ttl, condition } => {
+                meta_protocol::set(into, key.as_bytes(), value, ttl, condition.scoped_to(connection));
             }
             Self::Increment { key } => meta_protocol::increment(into, key.as_bytes()),
         }

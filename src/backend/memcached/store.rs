@@ -11,20 +11,23 @@ use std::{
 use super::{
     connection::ItemRead,
     item_key::ItemKey,
-    meta_protocol::{Cas, Condition, MAX_TTL, Reply},
-    registers::{MemcachedRegisters, get_record, records_in, refusal, value},
+    meta_protocol::{Cas, Condition, MAX_TTL, Reply, Value},
+    registers::{MemcachedRegisters, checked, get_record, records_in, refusal, value},
     servers::{Command, missing_reply},
 };
 use crate::{
     backend::{
+        cache_mode::CacheMode,
         contract::{Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
-            RemoteStore,
-            registers::{self, Reading, Registers as _},
+            RemoteStore, TimeLimit,
+            registers::{self, ClockAndRecords, Registers as _},
+            shared_mode::SharedMode,
             shared_read::DecodedEntry,
             validated::{ValidAt, Validation, ValidationCache},
             with_deadline,
         },
+        store_stats::StoreServer,
         validity::{Validity, worst},
     },
     clock::Clock,
@@ -114,7 +117,7 @@ impl Store {
         self.validated.observe_epoch(epoch);
         let mut replies = replies.into_iter();
         let entry = self.entry_in(key, asked, replies.next().ok_or_else(missing_reply)?)?;
-        let reading = Reading { clock: epoch, records: records_in(&records, replies)? };
+        let reading = ClockAndRecords { clock: epoch, records: records_in(&records, replies)? };
         if let Some(DecodedEntry { stored, id }) = entry {
             let validity = self.validity(&stored, asked, &reading).await?;
             // The clock had reached this epoch before the records were read: with several servers, in any order, only if it had
@@ -129,7 +132,7 @@ impl Store {
     }
 
     /// Prepares a fetch: the records that decide about its response must exist before the handler runs.
-    async fn missing(&self, known: &[Tag], reading: Option<Reading>) -> Result<ReadOutcome, Error> {
+    async fn missing(&self, known: &[Tag], reading: Option<ClockAndRecords>) -> Result<ReadOutcome, Error> {
         let reading = match reading {
             Some(reading) => reading,
             None => self.registers.read_with_clock(known).await?,
@@ -140,7 +143,7 @@ impl Store {
 
     /// Returns the validity of an entry by the records of the tags `asked`, and by those of its other tags, which are read if
     /// necessary; `None` if it is dead.
-    async fn validity(&self, stored: &Stored, asked: &[Tag], reading: &Reading) -> Result<Option<Validity>, Error> {
+    async fn validity(&self, stored: &Stored, asked: &[Tag], reading: &ClockAndRecords) -> Result<Option<Validity>, Error> {
         if stored.tags() == asked {
             return Ok(reading.validity(stored.born()));
         }
@@ -179,17 +182,20 @@ impl Store {
         Ok(decoded.ok())
     }
 
-    /// Stores the entry, unless it is too large.
-    async fn set(&self, key: &Key, stored: &Stored) -> Result<PutOutcome, Error> {
+    /// Stores the entry, unless it is too large, or the condition is not met.
+    async fn set(&self, key: &Key, stored: &Stored, condition: Condition) -> Result<PutOutcome, Error> {
         let data = encode_whole(key, stored, self.compression).filter(|data| data.len() <= self.max_value);
         let Some(data) = data else { return Ok(self.refuse()) };
         let item = self.registers.keys.entry(key.as_bytes());
-        let set = Command::Set { key: &item, data: &data, ttl: ttl(stored), condition: Condition::Always };
+        let value = Value { data: &data, flags: 0 };
+        let set = Command::Set { key: &item, value, ttl: ttl(stored), condition };
         match self.registers.servers.send_one(set).await? {
             Reply::Done { .. } => {
                 self.validated.remember(item.hash(), stored.tags(), None);
                 Ok(PutOutcome::Stored)
             }
+            // Another entry is there, or none.
+            Reply::Changed | Reply::Miss => Ok(PutOutcome::Invalidated),
             // The server has deleted the previous value.
             Reply::Refused(_) => Ok(self.refuse()),
             reply => Err(refusal(&reply)),
@@ -212,7 +218,7 @@ impl Store {
 
 impl RemoteStore for Store {
     async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
-        with_deadline(limit, self.lookup(key, known)).await
+        with_deadline(TimeLimit::of_reads(limit), self.lookup(key, known)).await
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
@@ -220,8 +226,23 @@ impl RemoteStore for Store {
             None => Ok(PutOutcome::Invalidated),
             // A response that expired before it was stored must not replace a newer one.
             Some(Validity::Stale { .. }) if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
-            Some(_) => self.set(key, &stored).await,
+            Some(_) => self.set(key, &stored, Condition::Always).await,
         }
+    }
+
+    async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        let item = self.registers.keys.entry(key.as_bytes());
+        let reply = self.registers.servers.send_one(Command::Get { key: &item, cas: Cas::Wanted }).await?;
+        let cas = match &reply {
+            Reply::Value { cas, .. } => checked(*cas)?,
+            Reply::Miss => return Ok(PutOutcome::Invalidated),
+            reply => return Err(refusal(reply)),
+        };
+        let found = self.entry_in(key, present.tags(), reply)?;
+        if !found.is_some_and(|found| found.stored.is_same_response(present)) {
+            return Ok(PutOutcome::Invalidated);
+        }
+        self.set(key, &stored, Condition::Unchanged(cas)).await
     }
 
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
@@ -240,15 +261,32 @@ impl RemoteStore for Store {
         self.registers.clock().await
     }
 
+    async fn set_mode(&self, mode: CacheMode) -> Result<(), Error> {
+        self.registers.set_mode(mode).await
+    }
+
+    fn mode(&self) -> &SharedMode {
+        self.registers.mode()
+    }
+
     fn reset(&self) {
         self.registers.servers.reset();
+    }
+
+    fn servers(&self) -> Vec<StoreServer> {
+        self.registers.servers.known()
+    }
+
+    /// An invalidation takes its epoch before it raises the records.
+    fn reads_are_exact(&self) -> bool {
+        false
     }
 }
 
 /// Returns the records of `tags` out of those that were read for the tags `asked`; `None` if one was not read.
-fn part(reading: &Reading, asked: &[Tag], tags: &[Tag]) -> Option<Reading> {
+fn part(reading: &ClockAndRecords, asked: &[Tag], tags: &[Tag]) -> Option<ClockAndRecords> {
     let record = |tag| Some(reading.records.get(asked.iter().position(|asked| asked == tag)?)?.clone());
-    Some(Reading { clock: reading.clock, records: tags.iter().map(record).collect::<Option<_>>()? })
+    Some(ClockAndRecords { clock: reading.clock, records: tags.iter().map(record).collect::<Option<_>>()? })
 }
 
 /// Returns the time to live of an entry in seconds: up to a twentieth shorter than the entry is usable, so that entries that were

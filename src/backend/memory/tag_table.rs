@@ -4,10 +4,15 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
 };
 
-use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use foldhash::fast::RandomState;
+
+use super::{
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    tag_counts::TagCounts,
+};
 use crate::backend::{
     tag_record::TagRecord,
     validity::{Strength, Validity, worst},
@@ -22,10 +27,24 @@ pub(crate) struct TagTable {
     epoch: AtomicU64,
     /// Entries that were born before it are dead.
     floor: AtomicU64,
-    shards: Box<[RwLock<HashMap<u64, TagRecord>>]>,
+    /// Entries that were born before it and are not stored yet are dead, too.
+    fetch_floor: AtomicU64,
+    /// The tags of stored entries.
+    counts: Arc<TagCounts>,
+    shards: Box<[RwLock<Records>]>,
     /// Locked by writers only: the order in which they take the lock is the order of epochs.
-    by_age: Mutex<ByAge>,
-    capacity: usize,
+    by_age: Mutex<Ages>,
+    pub(super) capacity: usize,
+}
+
+/// The record of each invalidated tag.
+type Records = HashMap<u64, TagRecord, RandomState>;
+
+/// The records by age. Those of tags that no stored entry carries concern only entries that are being fetched.
+#[derive(Debug, Default)]
+struct Ages {
+    of_stored: ByAge,
+    of_fetched: ByAge,
 }
 
 /// The latest epoch and the tag of every record, the oldest first.
@@ -33,13 +52,16 @@ pub(crate) struct TagTable {
 struct ByAge(BTreeSet<(u64, u64)>);
 
 impl TagTable {
-    /// Creates a table for at most `capacity` tags, in `shards` parts that are locked independently.
-    pub(crate) fn new(capacity: usize, shards: usize) -> Self {
+    /// Creates a table for at most `capacity` tags of stored entries and as many others, in `shards` parts that are locked
+    /// independently.
+    pub(crate) fn new(capacity: usize, shards: usize, counts: Arc<TagCounts>) -> Self {
         Self {
             epoch: AtomicU64::new(1),
             floor: AtomicU64::new(0),
-            shards: (0..shards).map(|_| RwLock::new(HashMap::new())).collect(),
-            by_age: Mutex::new(ByAge::default()),
+            fetch_floor: AtomicU64::new(0),
+            counts,
+            shards: (0..shards).map(|_| RwLock::new(Records::default())).collect(),
+            by_age: Mutex::new(Ages::default()),
             capacity,
         }
     }
@@ -56,6 +78,47 @@ impl TagTable {
         // The floor is read after the tags: dropping a record raises the floor first.
         let floor = self.floor.load(Ordering::Acquire);
         by_tags.filter(|_| floor <= born)
+    }
+
+    /// Returns the validity of an entry that is not stored yet.
+    pub(crate) fn validity_of_fetched(&self, born: u64, tags: impl Iterator<Item = u64>) -> Option<Validity> {
+        let validity = self.validity(born, tags);
+        // Read after the tags, as the other floor is.
+        let floor = self.fetch_floor.load(Ordering::Acquire);
+        validity.filter(|_| floor <= born)
+    }
+
+    /// Returns the same for an entry that is about to be stored, whose tags have been counted.
+    pub(crate) fn validity_to_store(&self, born: u64, tags: impl Iterator<Item = u64> + Clone) -> Option<Validity> {
+        // An invalidation writes its record before it reads the counts, so that a record is found here, or the count is found there.
+        if tags.clone().any(|tag| read(self.shard(tag)).contains_key(&tag)) {
+            self.keep_records(tags.clone());
+            return self.validity_of_fetched(born, tags);
+        }
+        let floor = self.floor.load(Ordering::Acquire).max(self.fetch_floor.load(Ordering::Acquire));
+        (floor <= born).then_some(Validity::Valid)
+    }
+
+    /// Returns whether no record was dropped since `epoch` that an entry which is being fetched might need.
+    pub(crate) fn remembers_since(&self, epoch: u64) -> bool {
+        self.fetch_floor.load(Ordering::Acquire) <= epoch
+    }
+
+    /// Keeps the records of tags that a stored entry now carries as long as those of other stored entries.
+    pub(crate) fn keep_records(&self, tags: impl Iterator<Item = u64>) {
+        for tag in tags {
+            if !read(self.shard(tag)).contains_key(&tag) {
+                continue;
+            }
+            let mut by_age = lock(&self.by_age);
+            let latest = read(self.shard(tag)).get(&tag).map(TagRecord::latest);
+            if let Some(latest) = latest
+                && by_age.of_fetched.0.remove(&(latest, tag))
+            {
+                by_age.of_stored.0.insert((latest, tag));
+                self.drop_oldest(&mut by_age);
+            }
+        }
     }
 
     /// Invalidates the tags, and returns the epoch of the invalidation.
@@ -78,9 +141,15 @@ impl TagTable {
         epoch
     }
 
+    /// Returns whether a further tag would replace the oldest record.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
     /// Returns the number of tags that have a record.
     pub(crate) fn len(&self) -> usize {
-        lock(&self.by_age).0.len()
+        let by_age = lock(&self.by_age);
+        by_age.of_stored.0.len() + by_age.of_fetched.0.len()
     }
 
     fn next_epoch(&self) -> u64 {
@@ -91,25 +160,33 @@ impl TagTable {
         self.epoch.store(epoch, Ordering::Release);
     }
 
-    fn record(&self, by_age: &mut ByAge, tags: &[u64], strength: Strength, epoch: u64) {
+    fn record(&self, by_age: &mut Ages, tags: &[u64], strength: Strength, epoch: u64) {
         for &tag in tags {
             let mut shard = write(self.shard(tag));
             let record = shard.entry(tag).or_default();
-            by_age.0.remove(&(record.latest(), tag));
-            by_age.0.insert((epoch, tag));
+            let before = (record.latest(), tag);
             record.raise(epoch, strength);
+            drop(shard);
+            by_age.of_stored.0.remove(&before);
+            by_age.of_fetched.0.remove(&before);
+            // Read after the record is written: see `validity_of_fetched`.
+            let list = if self.counts.has(tag) { &mut by_age.of_stored } else { &mut by_age.of_fetched };
+            list.0.insert((epoch, tag));
         }
-        while by_age.0.len() > self.capacity {
-            self.drop_oldest(by_age);
-        }
+        self.drop_oldest(by_age);
     }
 
-    /// Raises the floor to the record's latest epoch before it removes the record, so that every reader finds one of the two.
-    fn drop_oldest(&self, by_age: &mut ByAge) {
-        let Some((_, tag)) = by_age.0.pop_first() else { return };
-        let latest = read(self.shard(tag)).get(&tag).map_or(0, TagRecord::latest);
-        raise(&self.floor, latest);
-        write(self.shard(tag)).remove(&tag);
+    /// Drops the oldest records beyond the capacity. Raises the floor to a record's latest epoch before it removes the record, so that
+    /// every reader finds one of the two.
+    fn drop_oldest(&self, by_age: &mut Ages) {
+        for (list, floor) in [(&mut by_age.of_stored, &self.floor), (&mut by_age.of_fetched, &self.fetch_floor)] {
+            while list.0.len() > self.capacity {
+                let Some((_, tag)) = list.0.pop_first() else { break };
+                let latest = read(self.shard(tag)).get(&tag).map_or(0, TagRecord::latest);
+                raise(floor, latest);
+                write(self.shard(tag)).remove(&tag);
+            }
+        }
     }
 
     /// A tag without a record was never invalidated, or not after the floor.
@@ -117,7 +194,7 @@ impl TagTable {
         read(self.shard(tag)).get(&tag).map_or(Some(Validity::Valid), |record| record.validity(born))
     }
 
-    fn shard(&self, tag: u64) -> &RwLock<HashMap<u64, TagRecord>> {
+    fn shard(&self, tag: u64) -> &RwLock<Records> {
         &self.shards[usize::try_from(tag % self.shards.len() as u64).unwrap_or(0)]
     }
 }

@@ -19,14 +19,16 @@ use tokio::{
 };
 
 use super::{
-    clock::Reading,
+    clock::ClockReading,
     connection::Connection,
     error::{from_redis, malformed_reply, primary_keeps_changing},
+    key_names::KeyNames,
     snapshot::Snapshot,
 };
 use crate::{
     backend::remote::{
-        deadline_exceeded,
+        TimeLimit, deadline_exceeded,
+        shared_mode::SharedMode,
         shared_read::{AnsweredRead, JoinableReads, PendingRead, SharedRead},
     },
     error::Error,
@@ -38,7 +40,7 @@ pub(super) type Keys = SmallVec<[String; 1]>;
 /// What a read returns, shared with the callers that read the same keys at the same time.
 pub(super) type Read = AnsweredRead<Keys, Snapshot>;
 
-/// Reads keys together with the clock. Concurrent reads are sent in one command, and equal reads only once.
+/// Reads keys together with the clock and the mode of all nodes. Concurrent reads are sent in one command, and equal reads only once.
 ///
 /// Each command passes through the client, the kernel and the server; one more key costs a fraction of that. Reads that are ready
 /// at the same time are sent as one batch; a read is never delayed to fill it. A full batch is sent immediately, so that the
@@ -47,6 +49,8 @@ pub(super) type Read = AnsweredRead<Keys, Snapshot>;
 pub(super) struct ReadBatcher {
     connection: Arc<Connection>,
     clock: String,
+    mode_name: String,
+    mode: SharedMode,
     limit: Duration,
     batch: Mutex<ReadBatch>,
     /// The moving average of the reply size per read, in bytes.
@@ -76,9 +80,22 @@ const MAX_REPLY_BYTES: usize = 64 << 10;
 pub(super) const ATTEMPTS: usize = 4;
 
 impl ReadBatcher {
-    /// Creates a batcher; `clock` is the key of the clock, and `limit` applies to each command.
-    pub(super) fn new(connection: Arc<Connection>, clock: &str, limit: Duration) -> Arc<Self> {
-        Arc::new(Self { connection, clock: clock.to_owned(), limit, batch: Mutex::default(), typical: AtomicUsize::new(1) })
+    /// Creates a batcher; `limit` applies to each command.
+    pub(super) fn new(connection: Arc<Connection>, names: &KeyNames, limit: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            clock: names.clock.clone(),
+            mode_name: names.mode.clone(),
+            mode: SharedMode::default(),
+            limit,
+            batch: Mutex::default(),
+            typical: AtomicUsize::new(1),
+        })
+    }
+
+    /// Returns the mode of all nodes, as of the last read.
+    pub(super) fn mode(&self) -> &SharedMode {
+        &self.mode
     }
 
     /// Reads the keys with these names. The read starts after this call, and fails if it takes longer than the limit.
@@ -129,7 +146,7 @@ impl ReadBatcher {
             }
             Ok(Err(error)) => fail(reads, &error),
             Err(elapsed) => {
-                fail(reads, &deadline_exceeded(self.limit, elapsed));
+                fail(reads, &deadline_exceeded(TimeLimit::of_reads(self.limit), elapsed));
                 // Awaited even so: later reads use the connection that it may be establishing.
                 let _ = reading.await;
             }
@@ -137,25 +154,27 @@ impl ReadBatcher {
     }
 
     /// Reads the clock alone, without a time limit. This is the cheapest command that larder sends to Redis.
-    pub(super) async fn clock(&self) -> Result<Reading, Error> {
+    pub(super) async fn clock(&self) -> Result<ClockReading, Error> {
         Ok(self.read_together(&self.command(iter::empty())).await?.0)
     }
 
     fn command<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Cmd {
         let (count, length) = names.clone().fold((0, 0), |(count, length), name| (count + 1, length + name.len()));
-        let mut command = Cmd::with_capacity(count + 2, length + self.clock.len() + 4);
-        command.arg("MGET").arg(&self.clock);
+        let mut command = Cmd::with_capacity(count + 3, length + self.clock.len() + self.mode_name.len() + 4);
+        command.arg("MGET").arg(&self.clock).arg(&self.mode_name);
         names.for_each(|name| _ = command.arg(name));
         command
     }
 
-    async fn read_together(&self, command: &Cmd) -> Result<(Reading, Vec<Option<Bytes>>), Error> {
+    async fn read_together(&self, command: &Cmd) -> Result<(ClockReading, Vec<Option<Bytes>>), Error> {
         for _ in 0..ATTEMPTS {
             let (value, sent_on) = self.connection.send(command).await.map_err(from_redis)?;
             let Value::Array(values) = value else { return Err(malformed_reply()) };
             let mut values = values.into_iter().map(bytes);
-            let clock = values.next().flatten().and_then(|clock| Some(Reading::split(&clock)?.0));
+            let clock = values.next().flatten().and_then(|clock| Some(ClockReading::split(&clock)?.0));
+            let mode = values.next().flatten();
             if let Some(clock) = self.connection.accept_read(sent_on, clock) {
+                self.mode.observe_name(mode.as_deref());
                 return Ok((clock, values.collect()));
             }
         }
@@ -222,7 +241,7 @@ fn names(read: &PendingRead<Keys, Snapshot>) -> impl Iterator<Item = &str> + Clo
 }
 
 /// Takes this read's values and sends them to its callers.
-fn answer(read: PendingRead<Keys, Snapshot>, clock: Reading, values: &mut impl Iterator<Item = Option<Bytes>>) {
+fn answer(read: PendingRead<Keys, Snapshot>, clock: ClockReading, values: &mut impl Iterator<Item = Option<Bytes>>) {
     let values = values.take(read.key().len()).collect();
     read.answer(Snapshot { clock, values });
 }
@@ -253,7 +272,7 @@ mod tests {
     fn batcher() -> Arc<ReadBatcher> {
         let nowhere = Source::Client(Box::new(Client::open("redis://127.0.0.1:1").unwrap()));
         let limit = Duration::from_secs(1);
-        ReadBatcher::new(Arc::new(Connection::new(nowhere, "clock", limit)), "clock", limit)
+        ReadBatcher::new(Arc::new(Connection::new(nowhere, "clock", limit)), &KeyNames::new("larder").unwrap(), limit)
     }
 
     fn join(batcher: &ReadBatcher, number: usize) -> (SharedRead<Keys, Snapshot>, Enqueued) {
@@ -276,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_read_receives_the_values_of_its_own_keys() {
-        const CLOCK: Reading = Reading { term: Term([0; 8]), epoch: Epoch::new(7), sequence: 0 };
+        const CLOCK: ClockReading = ClockReading { term: Term([0; 8]), epoch: Epoch::new(7), sequence: 0 };
         let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
         let mut batch = ReadBatch::default();
         let (first, number_of_first) = batch.join(keys(&["entry", "tag"]));

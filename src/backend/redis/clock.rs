@@ -11,14 +11,14 @@ pub(super) struct Term(pub(super) [u8; 8]);
 
 /// The clock as read by a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct ClockReading {
     pub(super) term: Term,
     pub(super) epoch: Epoch,
     /// The number of invalidations that were published.
     pub(super) sequence: u64,
 }
 
-impl Reading {
+impl ClockReading {
     /// Decodes the clock that a script puts in front of its reply, and returns it with the rest.
     pub(super) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (term, rest) = bytes.split_first_chunk()?;
@@ -30,18 +30,19 @@ impl Reading {
     }
 }
 
-/// Returns the server's version from the reply of the handshake.
+/// Returns the server's version, which follows the clock in the reply of a handshake.
 pub(super) fn version(reply: &Value) -> Option<Version> {
     match reply {
-        Value::BulkString(bytes) => Version::parse(Reading::split(bytes)?.1),
+        Value::BulkString(bytes) => Version::parse(ClockReading::split(bytes)?.1),
+        Value::Array(parts) => version(parts.first()?),
         _ => None,
     }
 }
 
 /// Returns the clock from the beginning of a script's reply.
-pub(super) fn of(reply: &Value) -> Option<Reading> {
+pub(super) fn of(reply: &Value) -> Option<ClockReading> {
     match reply {
-        Value::BulkString(bytes) => Some(Reading::split(bytes)?.0),
+        Value::BulkString(bytes) => Some(ClockReading::split(bytes)?.0),
         Value::Array(parts) => of(parts.first()?),
         _ => None,
     }

@@ -6,15 +6,21 @@ use bytes::Bytes;
 use futures_util::future::join;
 use redis::{Value, cmd};
 
-use super::{cluster_registers::ClusterRegisters, error::from_redis, fetch_lock::FetchLockCommands, options::Options};
+use super::{
+    cluster_registers::ClusterRegisters, error::from_redis, fetch_lock::FetchLockCommands, mode::set_mode, options::Options,
+    replace::ReplaceCommands, shards,
+};
 use crate::{
     backend::{
-        contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        cache_mode::CacheMode,
+        contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
         remote::{
-            FetchLocks, RemoteStore,
+            FetchLocks, RemoteStore, TimeLimit,
             registers::{self, Registers as _},
+            shared_mode::SharedMode,
             with_deadline,
         },
+        store_stats::StoreServer,
         validity::Validity,
     },
     codec,
@@ -28,11 +34,12 @@ use crate::{
 pub(super) struct Cluster {
     registers: ClusterRegisters,
     fetch_locks: FetchLockCommands,
+    replacing: ReplaceCommands,
 }
 
 impl Cluster {
     pub(super) fn new(registers: ClusterRegisters) -> Self {
-        Self { registers, fetch_locks: FetchLockCommands::default() }
+        Self { registers, fetch_locks: FetchLockCommands::default(), replacing: ReplaceCommands::default() }
     }
 
     pub(super) fn registers(&self) -> &ClusterRegisters {
@@ -78,7 +85,7 @@ impl Cluster {
 
 impl RemoteStore for Cluster {
     async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
-        with_deadline(limit, self.lookup(key, known)).await
+        with_deadline(TimeLimit::of_reads(limit), self.lookup(key, known)).await
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
@@ -99,13 +106,35 @@ impl RemoteStore for Cluster {
         Ok(PutOutcome::Stored)
     }
 
+    async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        let name = self.registers.names.entry(&key.storage_digest());
+        let read = match self.registers.send(self.replacing.read(&name)).await {
+            Ok(read) => read,
+            // The key has a value of another type.
+            Err(error) if error.code() == Some("WRONGTYPE") => return Ok(PutOutcome::Invalidated),
+            Err(error) => return Err(from_redis(error)),
+        };
+        match self.replacing.swap((key, &name), read, present, &stored, self.options()) {
+            Ok(swap) => self.replacing.outcome(&self.registers.send(swap).await.map_err(from_redis)?),
+            Err(outcome) => Ok(outcome),
+        }
+    }
+
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         Ok(registers::validity(&self.registers, born, tags).await? == Some(Validity::Valid))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let epoch = registers::invalidate(&self.registers, invalidation).await?;
-        Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, Durability::Volatile))
+        Ok(Receipt::new(epoch, invalidation.tags().len(), self.registers.scope(), Durability::Volatile))
+    }
+
+    async fn set_mode(&self, mode: CacheMode) -> Result<(), Error> {
+        self.registers.send(set_mode(&self.registers.names, mode)).await.map(drop).map_err(from_redis)
+    }
+
+    fn mode(&self) -> &SharedMode {
+        self.registers.mode()
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {
@@ -114,6 +143,20 @@ impl RemoteStore for Cluster {
 
     fn reset(&self) {
         self.registers.reset();
+    }
+
+    fn servers(&self) -> Vec<StoreServer> {
+        self.registers.shards.known()
+    }
+
+    async fn find_servers(&self) -> Result<(), Error> {
+        self.registers.shards.note(&self.registers.send(shards::command()).await.map_err(from_redis)?);
+        Ok(())
+    }
+
+    /// An invalidation takes its epoch before it raises the records.
+    fn reads_are_exact(&self) -> bool {
+        false
     }
 }
 
@@ -124,9 +167,8 @@ impl FetchLocks for Cluster {
         Ok(self.fetch_locks.outcome(&reply))
     }
 
-    async fn unlock_fetch(&self, key: &Key) {
+    async fn unlock_fetch(&self, key: &Key) -> Result<(), Error> {
         let command = self.fetch_locks.unlock_fetch(&self.registers.names.fetch_lock(&key.storage_digest()));
-        // An error is ignored: a lock that cannot be released expires.
-        let _ = self.registers.send(command).await;
+        self.registers.send(command).await.map(drop).map_err(from_redis)
     }
 }

@@ -21,15 +21,21 @@ use super::{
     error::{from_redis, malformed_reply, primary_keeps_changing},
     feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
     key_names::KeyNames,
+    leases::{LatestScope, millis},
+    mode::mode_in,
     options::Options,
     script::{Script, ScriptForm, kind_of},
     seen::Latest,
+    shards::Shards,
 };
 use crate::{
     backend::{
         FeedBatch,
-        contract::Invalidation,
-        remote::registers::{CompareAndSwap, Reading, Record, Registers, Versioned},
+        contract::{Invalidation, Scope},
+        remote::{
+            registers::{ClockAndRecords, CompareAndSwap, Record, Registers, Versioned},
+            shared_mode::SharedMode,
+        },
     },
     entry::epoch::Epoch,
     error::Error,
@@ -40,38 +46,53 @@ use crate::{
 pub(super) struct ClusterRegisters {
     client: ClusterClient,
     connection: Mutex<Option<(u64, ClusterConnection)>>,
+    pub(super) shards: Shards,
     pub(super) names: KeyNames,
     pub(super) options: Options,
     scripts: Scripts,
     seen: Latest,
+    mode: SharedMode,
+    scope: LatestScope,
 }
 
 #[derive(Debug)]
 struct Scripts {
-    handshake: Script,
+    read_clock: Script,
     advance: Script,
     renew: Script,
     publish: Script,
     record: Script,
     swap: Script,
     poll: Script,
+    announce: Script,
 }
 
 /// The time after which a pending record expires if its fetch does not settle it.
 const PENDING: Duration = Duration::from_secs(5);
 
 impl ClusterRegisters {
-    pub(super) fn new(client: ClusterClient, names: KeyNames, options: Options) -> Self {
+    pub(super) fn new(client: ClusterClient, shards: Shards, names: KeyNames, options: Options) -> Self {
         let scripts = Scripts {
-            handshake: Script::handshake(),
+            read_clock: Script::read_clock(),
             advance: Script::advance(),
             renew: Script::renew(),
             publish: Script::publish(),
             record: Script::record(),
             swap: Script::swap(),
             poll: Script::poll(),
+            announce: Script::announce(),
         };
-        Self { client, connection: Mutex::default(), names, options, scripts, seen: Latest::default() }
+        Self {
+            client,
+            connection: Mutex::default(),
+            shards,
+            names,
+            options,
+            scripts,
+            seen: Latest::default(),
+            mode: SharedMode::default(),
+            scope: LatestScope::default(),
+        }
     }
 
     /// Sends one command to the node that has its key, and once more if the connection was broken. Every command may be repeated: a
@@ -88,16 +109,35 @@ impl ClusterRegisters {
         }
     }
 
-    pub(super) async fn reading(&self) -> Result<clock::Reading, Error> {
-        let (reading, reply) = self.with_clock(&self.scripts.handshake, &[&self.names.clock], |_| {}).await?;
+    pub(super) async fn reading(&self) -> Result<clock::ClockReading, Error> {
+        let keys = [self.names.clock.as_str(), &self.names.mode];
+        let (reading, reply) = self.with_clock(&self.scripts.read_clock, &keys, |_| {}).await?;
+        self.mode.observe_name(mode_in(&reply));
         clock::version(&reply).ok_or_else(malformed_reply)?.check().map_err(from_redis)?;
         Ok(reading)
     }
 
     pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(POLL_BYTES).arg(STREAM_BYTES);
-        let keys = [self.names.clock.as_str(), &self.names.stream];
-        parse_poll(last, &self.with_clock(&self.scripts.poll, &keys, arguments).await?.1)
+        let keys = [self.names.clock.as_str(), &self.names.stream, &self.names.mode];
+        let (_, reply) = self.with_clock(&self.scripts.poll, &keys, arguments).await?;
+        self.mode.observe_name(mode_in(&reply));
+        parse_poll(last, &reply)
+    }
+
+    pub(super) async fn announce_lease(&self, span: Duration, hold: Duration) -> Result<(), Error> {
+        let arguments = |command: &mut Cmd| _ = command.arg(millis(span)).arg(millis(hold));
+        self.with_clock(&self.scripts.announce, &[&self.names.clock, &self.names.leases], arguments).await.map(drop)
+    }
+
+    /// Returns the scope of an invalidation that has just been published.
+    pub(super) fn scope(&self) -> Scope {
+        self.scope.get()
+    }
+
+    /// Returns the mode of all nodes, as of the last read of the clock.
+    pub(super) fn mode(&self) -> &SharedMode {
+        &self.mode
     }
 
     /// Reads the position of the end of the invalidation stream.
@@ -152,7 +192,7 @@ impl ClusterRegisters {
         script: &Script,
         keys: &[&str],
         arguments: impl Fn(&mut Cmd),
-    ) -> Result<(clock::Reading, Value), Error> {
+    ) -> Result<(clock::ClockReading, Value), Error> {
         for _ in 0..ATTEMPTS {
             let sent = self.seen.get();
             let answer = self
@@ -214,9 +254,9 @@ impl Registers for ClusterRegisters {
         try_join_all(tags.iter().map(|tag| self.record(tag))).await
     }
 
-    async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error> {
+    async fn read_with_clock(&self, tags: &[Tag]) -> Result<ClockAndRecords, Error> {
         let (clock, records) = join(self.clock(), self.read(tags)).await;
-        Ok(Reading { clock: clock?, records: records? })
+        Ok(ClockAndRecords { clock: clock?, records: records? })
     }
 
     async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error> {
@@ -228,7 +268,10 @@ impl Registers for ClusterRegisters {
             command.arg(kind_of(invalidation)).arg(STREAM_BYTES).arg(self.options.stream_life().as_secs());
             invalidation.tags().iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
-        self.with_clock(&self.scripts.publish, &[&self.names.clock, &self.names.stream], arguments).await.map(drop)
+        let keys = [self.names.clock.as_str(), &self.names.stream, &self.names.leases];
+        let (reading, reply) = self.with_clock(&self.scripts.publish, &keys, arguments).await?;
+        self.scope.note(&reading, &reply);
+        Ok(())
     }
 }
 

@@ -17,13 +17,16 @@ use redis::{
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
-    clock::{Reading, Term},
+    clock::{ClockReading, Term},
     script::{Script, ScriptForm},
     seen::Seen,
     sentinels::{PERIOD, Primary, Sentinels},
     version::Version,
 };
-use crate::backend::lone_task::{LoneTask, Running};
+use crate::backend::{
+    lone_task::{LoneTask, Running},
+    store_stats::StoreServer,
+};
 
 /// The shared connection to one primary. It is established when it is first needed, and replaced when it breaks.
 ///
@@ -123,7 +126,7 @@ impl Connection {
 
     /// Returns the clock if the values that were read with it may be used: its term is that of the handshake, and it has not gone back.
     /// Otherwise, the next command begins with a new handshake.
-    pub(super) fn accept_read(&self, sent_on: SentOn, reading: Option<Reading>) -> Option<Reading> {
+    pub(super) fn accept_read(&self, sent_on: SentOn, reading: Option<ClockReading>) -> Option<ClockReading> {
         let usable = reading.filter(|reading| sent_on.seen.is_before(reading));
         match &usable {
             Some(reading) => self.observe(reading),
@@ -133,7 +136,7 @@ impl Connection {
     }
 
     /// Returns whether a script's writes count: this node still considers the server that ran it the primary.
-    pub(super) fn accept_write(&self, sent_on: SentOn, reading: &Reading) -> bool {
+    pub(super) fn accept_write(&self, sent_on: SentOn, reading: &ClockReading) -> bool {
         // Under the lock, so that the handshake with another server passes this reading.
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let is_current = state.current.as_ref().is_some_and(|current| current.number == sent_on.number);
@@ -166,6 +169,17 @@ impl Connection {
             Source::Client(_) => "single",
             Source::Sentinel(_) => "sentinel",
             Source::Manager(_) => "connection of the application",
+        }
+    }
+
+    /// Returns the server of the connection, and the sentinels; nothing of a connection of the application, which does not say.
+    pub(super) fn servers(&self) -> Vec<StoreServer> {
+        let current = self.current();
+        let primary = |address: String| StoreServer::new(address, "primary", Some(current.is_some()));
+        match &self.source {
+            Source::Client(client) => vec![primary(client.get_connection_info().addr().to_string())],
+            Source::Sentinel(sentinels) => sentinels.reported().map(primary).into_iter().chain(sentinels.servers()).collect(),
+            Source::Manager(_) => Vec::new(),
         }
     }
 
@@ -214,7 +228,7 @@ impl Connection {
         SentOn { number, seen: Seen { term, number: self.seen.load(Ordering::Acquire) } }
     }
 
-    fn observe(&self, reading: &Reading) {
+    fn observe(&self, reading: &ClockReading) {
         let number = Seen::of(reading).number;
         // Usually there is nothing to write.
         if self.seen.load(Ordering::Relaxed) < number {
@@ -274,7 +288,7 @@ impl Connection {
         let seen = last.map_or(Seen::NOTHING, |term| Seen { term, number: self.seen.load(Ordering::Acquire) });
         let mut handshake = self.handshake.command(ScriptForm::Source, &[&self.clock]);
         let answer: Vec<u8> = handshake.arg(&seen.to_bytes(rule)[..]).query_async(connection).await?;
-        let decoded = Reading::split(&answer).and_then(|(reading, version)| Some((reading, Version::parse(version)?)));
+        let decoded = ClockReading::split(&answer).and_then(|(reading, version)| Some((reading, Version::parse(version)?)));
         let Some((reading, version)) = decoded else {
             return Err((ErrorKind::UnexpectedReturnType, "the clock is malformed").into());
         };

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use redis::RedisError;
+use redis::{ErrorKind, RedisError};
 
 use super::version;
 use crate::error::Error;
@@ -22,7 +22,32 @@ pub(super) fn from_redis(error: RedisError) -> Error {
         )
         .with_source(error);
     }
-    Error::unavailable("Redis from_redis").with_source(error)
+    if let Some(words) = refusal(&error) {
+        return Error::unavailable(format!("Redis refused a command: {words}{}", hint(&words)));
+    }
+    // On a Cluster, the error has no kind of its own.
+    if error.kind() == ErrorKind::AuthenticationFailed || error.to_string().contains("Password authentication failed") {
+        return Error::unavailable("Redis rejected the user and the password: check those in the URL");
+    }
+    Error::unavailable("the connection to Redis failed").with_source(error)
+}
+
+/// Returns the words of a server that refused a command, such as `NOPERM this user has no permissions to run the 'mget' command`.
+fn refusal(error: &RedisError) -> Option<String> {
+    let code = error.code()?;
+    Some(match error.detail() {
+        Some(detail) => format!("{code} {detail}"),
+        None => code.to_owned(),
+    })
+}
+
+/// Returns what to do about a missing right. Redis words it differently at a connection's start and inside a script.
+fn hint(words: &str) -> &'static str {
+    const SIGNS: [&str; 3] = ["NOPERM", "has no permissions", "The user executing the script can't"];
+    match SIGNS.iter().any(|sign| words.contains(sign)) {
+        true => "; the documentation of `larder::Redis` lists the rights that its user needs",
+        false => "",
+    }
 }
 
 /// Returns whether larder refused the server because of its version.

@@ -4,7 +4,7 @@ use std::{iter, time::Duration};
 
 use redis::Value;
 
-use super::{clock::Reading, error::malformed_reply};
+use super::{clock::ClockReading, error::malformed_reply};
 use crate::{
     backend::{FeedBatch, contract::Invalidation},
     error::Error,
@@ -26,15 +26,15 @@ pub(super) const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 const OVERHEAD: u64 = 64;
 
 /// Returns the position of the end of the stream.
-pub(super) fn position(reading: Reading) -> FeedBatch {
+pub(super) fn position(reading: ClockReading) -> FeedBatch {
     FeedBatch::new(reading.epoch, reading.sequence, Vec::new())
 }
 
 /// Decodes the reply of the polling script for the messages after `last`.
 pub(super) fn parse_poll(last: u64, reply: &Value) -> Result<FeedBatch, Error> {
     let Value::Array(parts) = reply else { return Err(malformed_reply()) };
-    let [Value::BulkString(clock), Value::Array(messages)] = &parts[..] else { return Err(malformed_reply()) };
-    let (reading, _) = Reading::split(clock).ok_or_else(malformed_reply)?;
+    let [Value::BulkString(clock), Value::Array(messages), _mode] = &parts[..] else { return Err(malformed_reply()) };
+    let (reading, _) = ClockReading::split(clock).ok_or_else(malformed_reply)?;
     let messages = messages.iter().map(|message| Message::parse(message).ok_or_else(malformed_reply));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let invalidations = if are_gapless(last, &messages) { messages } else { Vec::new() };
@@ -102,7 +102,7 @@ mod tests {
     fn read(ends: &[u64]) -> Vec<u64> {
         let fields = || Value::Array(vec![bulk(b"w"), bulk(b"hard"), bulk(b"t"), bulk(b"\0\x01a")]);
         let message = |end: &u64| Value::Array(vec![bulk(format!("{end}-0").as_bytes()), fields()]);
-        let reply = Value::Array(vec![bulk(&[0; 32]), Value::Array(ends.iter().map(message).collect())]);
+        let reply = Value::Array(vec![bulk(&[0; 32]), Value::Array(ends.iter().map(message).collect()), Value::Nil]);
         parse_poll(100, &reply).unwrap().invalidations.into_iter().map(|(end, _)| end).collect()
     }
 

@@ -2,14 +2,18 @@
 
 use crate::{error::Error, tag::Tag};
 
-/// The names of larder's keys in one namespace.
+/// The names of larder's keys with one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct KeyNames {
-    pub(super) namespace: String,
+    pub(super) key_prefix: String,
     /// The logical clock. The braces place it in the slot of the stream.
     pub(super) clock: String,
+    /// The mode of all nodes, by its name. In the slot of the clock, with which it is read.
+    pub(super) mode: String,
     /// The stream of invalidations, for near tiers.
     pub(super) stream: String,
+    /// The leases of near tiers.
+    pub(super) leases: String,
     /// The prefix of the name of each tag's record.
     pub(super) record: String,
     entry: String,
@@ -17,19 +21,21 @@ pub(super) struct KeyNames {
 }
 
 impl KeyNames {
-    pub(super) fn new(namespace: &str) -> Result<Self, Error> {
-        if namespace.is_empty() || namespace.contains(['{', '}']) {
+    pub(super) fn new(key_prefix: &str) -> Result<Self, Error> {
+        if key_prefix.is_empty() || key_prefix.contains(['{', '}']) {
             return Err(Error::invalid_input(format!(
-                "`{namespace}` is not a valid namespace in Redis: use a name without braces"
+                "`{key_prefix}` is not a valid key prefix in Redis: use a name without braces"
             )));
         }
         Ok(Self {
-            namespace: namespace.to_owned(),
-            clock: format!("{{{namespace}}}:clock"),
-            stream: format!("{{{namespace}}}:stream"),
-            record: format!("{namespace}:t:"),
-            entry: format!("{namespace}:e:"),
-            fetch_lock: format!("{namespace}:c:"),
+            key_prefix: key_prefix.to_owned(),
+            clock: format!("{{{key_prefix}}}:clock"),
+            mode: format!("{{{key_prefix}}}:mode"),
+            stream: format!("{{{key_prefix}}}:stream"),
+            leases: format!("{{{key_prefix}}}:leases"),
+            record: format!("{key_prefix}:t:"),
+            entry: format!("{key_prefix}:e:"),
+            fetch_lock: format!("{key_prefix}:c:"),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The store in Redis, shared by all nodes that use the same server and namespace.
+//! The store in Redis, shared by all nodes that use the same server and key prefix.
 
 pub(crate) mod batch;
 pub(crate) mod clock;
@@ -9,13 +9,19 @@ pub(crate) mod error;
 pub(crate) mod feed;
 pub(crate) mod fetch_lock;
 pub(crate) mod key_names;
+mod leases;
+mod mode;
 mod options;
-pub(crate) mod script;
+pub(crate) mod replace;
+mod script;
 mod seen;
 mod sentinels;
+mod shards;
 mod single;
 pub(crate) mod snapshot;
 pub(crate) mod tag_record;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod url;
 mod version;
@@ -27,21 +33,26 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{aio::ConnectionManager, cluster::ClusterClient};
+use redis::{ConnectionInfo, aio::ConnectionManager, cluster::ClusterClient};
 
 use super::{
     FeedBatch, InvalidationFeed, SharedStore,
+    cache_mode::CacheMode,
     contract::{FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
     remote::{
         FetchLocks, RemoteStore, Resilient, forward_backend,
         options::{RemoteOptions, remote_setters},
+        shared_mode::SharedMode,
     },
+    store_stats::StoreServer,
 };
 use crate::{
+    backend::url::{options::UrlOptions, value::COUNT},
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
     tag::Tag,
+    timer,
 };
 use cluster::Cluster;
 use cluster_registers::ClusterRegisters;
@@ -49,14 +60,15 @@ use connection::{Connection, Source};
 use key_names::KeyNames;
 use options::Options;
 use sentinels::Sentinels;
+use shards::Shards;
 use single::Single;
 use tls::TlsRoots;
 use url::RedisUrl;
 
-/// A store in Redis, shared by every node that uses the same server and namespace.
+/// A store in Redis, shared by every node that uses the same server and key prefix.
 ///
 /// The promise holds across all nodes. A hit and an invalidation take one round trip each, independent of the number of entries. larder
-/// uses neither `KEYS`, `SCAN` nor sets of keys, and every key but the clock has a time to live. Redis may evict any key: that costs
+/// uses neither `KEYS`, `SCAN` nor sets of keys, and every key but the clock and the mode has a time to live. Redis may evict any key: that costs
 /// misses, never a stale answer. The same is true of a failover to a replica that lacks acknowledged writes, the return of a former
 /// primary, a restart from an older snapshot, and `FLUSHALL`.
 ///
@@ -65,6 +77,31 @@ use url::RedisUrl;
 ///
 /// Redis 6.2 or later is required, or Valkey. An older server is refused. Version 7 is recommended: with 6.2, each hit over
 /// [`from_connection`](Self::from_connection) costs a few microseconds more on the server.
+///
+/// # Least rights
+///
+/// A user for larder on one server, or on each server that sentinels monitor, with the default [key prefix](RedisBuilder::key_prefix):
+///
+/// ```text
+/// ACL SETUSER larder reset on >PASSWORD ~larder:* ~{larder}:*
+///     +eval +evalsha +mget +get +getrange +set +del +pttl +pexpire +expire +xadd +xrange +time +info
+/// ```
+///
+/// On each node of a Cluster:
+///
+/// ```text
+/// ACL SETUSER larder reset on >PASSWORD ~larder:* ~{larder}:*
+///     +eval +evalsha +get +set +del +expire +xadd +xrange +time +info +cluster|slots +asking +ping
+/// ```
+///
+/// Some settings need further rights: [`durability`](RedisBuilder::durability) `+wait`, a database other than 0 `+select`, and
+/// [`install_function`](Self::install_function) `+function|load` (`+function` covers it, and more); programs that call the function need
+/// `+fcall`, `+exists` and all of the above. `+client|setinfo` (Redis 7.2) lets the client report its name; without it, nothing but an entry in
+/// `ACL LOG` for each connection is different. `INFO` is in the class `@dangerous`, and cannot be avoided: no other command identifies the
+/// run of the server and its replication history, by which larder notices restarts and failovers.
+///
+/// If a right is missing, errors, logs and [`Cache::health`](crate::Cache::health) have the words of the server (`NOPERM …`). larder
+/// sends no user and no password to sentinels.
 #[derive(Clone)]
 pub struct Redis {
     store: Resilient<Topology>,
@@ -92,6 +129,10 @@ impl Redis {
     /// | `redis://user:password@host:6379/0` | one server |
     /// | `redis+sentinel://user:password@a:26379,b:26379/mymaster/0` | the primary that sentinels report; list all of them, since a majority must agree |
     /// | `redis+cluster://user:password@a:6379,b:6379` | a Redis Cluster |
+    /// | `redis+unix://user:password@/run/redis.sock?db=0` | one server, by its Unix socket |
+    ///
+    /// User, password and database may be left out; a password alone is written `:password@`. Characters such as `/`, `@` and `:` in a user
+    /// or a password must be percent-encoded. The query may have the options of [`Cache::connect`](crate::Cache::connect).
     ///
     /// With `rediss` instead of `redis`, and the feature `redis-tls`, connections use TLS; `RedisBuilder::root_certificates` sets a private
     /// authority.
@@ -99,13 +140,13 @@ impl Redis {
     /// Redis need not be running yet: handlers answer until it is.
     ///
     /// # Errors
-    /// If the URL is malformed, or if the server is older than Redis 6.2.
+    /// If the URL is malformed, if the server is older than Redis 6.2, or if the timer of the runtime is off.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
 
     /// Creates a store over an existing connection of the application, for example that of its sessions. larder uses only keys of its own
-    /// namespace, and leaves reconnecting to the manager.
+    /// key prefix, and leaves reconnecting to the manager.
     pub fn from_connection(connection: ConnectionManager) -> Self {
         Self::builder().from_connection(connection)
     }
@@ -115,20 +156,10 @@ impl Redis {
         RedisBuilder { remote: RemoteOptions::default(), tls_roots: TlsRoots::default(), replicas: None }
     }
 
-    /// Registers a function on the server by which any other program can invalidate tags safely:
-    ///
-    /// ```sh
-    /// redis-cli FCALL larder_invalidate 0 larder posts post:7
-    /// ```
-    ///
-    /// The arguments after the number of keys, 0, are the [namespace](RedisBuilder::namespace) and the tags as written in the application.
-    /// After the call has returned, no node uses an entry with one of the tags; a tiered node with a lease may do so until its lease
-    /// ends. Registering once is enough: functions are stored and replicated like data. Redis 7 is required. A call with thousands of
-    /// tags blocks the server for milliseconds; use several calls with 1,000 tags each.
+    /// Registers a function for other programs; see [`Cache::install_function`](crate::Cache::install_function).
     ///
     /// # Errors
-    /// If the server cannot be reached or has no functions. On a Cluster, a function reaches only one node: let other programs call a route
-    /// of the application instead.
+    /// If the server cannot be reached, has no functions, or is a Cluster.
     pub async fn install_function(&self) -> Result<(), Error> {
         match self.store.remote() {
             Topology::Single(single) => self.store.read(single.install_function()).await,
@@ -149,7 +180,7 @@ impl Redis {
     }
 }
 
-remote_setters!(RedisBuilder, namespace: "It must not be empty or contain braces: [`connect`](Self::connect) returns an error.");
+remote_setters!(RedisBuilder, key_prefix: "It must not be empty or contain braces: [`connect`](Self::connect) returns an error.");
 
 impl RedisBuilder {
     /// Sets the number of replicas that must confirm an invalidation before it returns (`WAIT`); default: 0. Then even a failover that no
@@ -165,28 +196,37 @@ impl RedisBuilder {
         self
     }
 
-    /// Connects; see [`Redis::connect`].
+    /// Connects; see [`Redis::connect`]. Options in the URL take precedence over the builder.
     ///
     /// # Errors
-    /// If the URL or the namespace is not valid, or if the server is older than Redis 6.2.
+    /// If the URL or the key prefix is not valid, if the server is older than Redis 6.2, or if the timer of the runtime is off.
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
-        let names = KeyNames::new(&self.remote.namespace)?;
-        let redis_url = RedisUrl::parse(url)?;
-        self.tls_roots.prepare(url)?;
+        let (address, options) = UrlOptions::split(url)?;
+        self.connect_to(address, options).await
+    }
+
+    /// Connects to the server of a URL whose options are split off.
+    pub(crate) async fn connect_to(mut self, address: &str, mut options: UrlOptions) -> Result<Redis, Error> {
+        let redis_url = RedisUrl::parse(address, &mut options)?;
+        self.read_url(&mut options)?;
+        options.finish()?;
+        timer::check()?;
+        let names = KeyNames::new(&self.remote.key_prefix)?;
+        self.tls_roots.prepare(address)?;
         let topology = match redis_url {
             RedisUrl::Single(client) => self.single(Source::Client(Box::new(self.tls_roots.single(*client)?)), names),
             RedisUrl::Sentinel(sentinel_url) => {
                 let sentinels = Sentinels::new(*sentinel_url, self.tls_roots.clone(), self.remote.connect_timeout)?;
                 self.single(Source::Sentinel(Arc::new(sentinels)), names)
             }
-            RedisUrl::Cluster(urls) => self.cluster(urls, names)?,
+            RedisUrl::Cluster(nodes) => self.cluster(nodes, names)?,
         };
         let redis = self.resilient(topology);
         if let Err(error) = redis.store.read(redis.store.remote().clock()).await {
             if error::is_too_old(&error) {
                 return Err(error);
             }
-            tracing::warn!(error = &error as &dyn std::error::Error, "Redis is not reachable yet; handlers answer until it is");
+            tracing::warn!(error = &error as &dyn std::error::Error, "Redis cannot be used yet; handlers answer until it can");
             redis.store.trip();
         }
         Ok(redis)
@@ -195,9 +235,9 @@ impl RedisBuilder {
     /// Uses an existing connection; see [`Redis::from_connection`].
     ///
     /// # Panics
-    /// If the namespace is empty or has braces.
+    /// If the key prefix is empty or has braces.
     pub fn from_connection(self, connection: ConnectionManager) -> Redis {
-        let names = KeyNames::new(&self.remote.namespace).expect("the namespace is not empty and has no braces");
+        let names = KeyNames::new(&self.remote.key_prefix).expect("the key prefix is not empty and has no braces");
         let topology = self.single(Source::Manager(connection), names);
         self.resilient(topology)
     }
@@ -210,16 +250,26 @@ impl RedisBuilder {
         )))
     }
 
-    fn cluster(&self, urls: Vec<String>, names: KeyNames) -> Result<Topology, Error> {
+    fn cluster(&self, nodes: Vec<ConnectionInfo>, names: KeyNames) -> Result<Topology, Error> {
         if self.replicas.is_some() {
             return Err(Error::invalid_input(
                 "`durability` is not supported on a Cluster, whose keys have different replicas: use one server or sentinels",
             ));
         }
-        let builder = ClusterClient::builder(urls).connection_timeout(self.remote.connect_timeout).retries(2);
+        let shards = Shards::named(&nodes);
+        let builder = ClusterClient::builder(nodes).connection_timeout(self.remote.connect_timeout).retries(2);
         let client = self.tls_roots.cluster(builder).build();
         let client = client.map_err(|error| Error::invalid_input("the URL is not that of a Cluster").with_source(error))?;
-        Ok(Topology::Cluster(Box::new(Cluster::new(ClusterRegisters::new(client, names, self.options())))))
+        Ok(Topology::Cluster(Box::new(Cluster::new(ClusterRegisters::new(client, shards, names, self.options())))))
+    }
+
+    /// Takes the options of the setters from a URL.
+    fn read_url(&mut self, url: &mut UrlOptions) -> Result<(), Error> {
+        self.remote.read_url(url)?;
+        if let Some(replicas) = url.take("durability", COUNT)? {
+            *self = self.clone().durability(replicas);
+        }
+        self.tls_roots.read_url(url)
     }
 
     fn options(&self) -> Options {
@@ -254,6 +304,13 @@ impl Topology {
         }
     }
 
+    async fn announce_lease(&self, span: Duration, hold: Duration) -> Result<(), Error> {
+        match self {
+            Self::Single(single) => single.announce_lease(span, hold).await,
+            Self::Cluster(cluster) => cluster.registers().announce_lease(span, hold).await,
+        }
+    }
+
     async fn position(&self) -> Result<FeedBatch, Error> {
         match self {
             Self::Single(single) => single.position().await,
@@ -281,6 +338,10 @@ impl RemoteStore for Topology {
         either!(self, remote => remote.put(key, stored))
     }
 
+    async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        either!(self, remote => remote.replace(key, present, stored))
+    }
+
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         either!(self, remote => remote.is_alive(born, tags))
     }
@@ -293,11 +354,40 @@ impl RemoteStore for Topology {
         either!(self, remote => remote.epoch())
     }
 
+    fn reads_are_exact(&self) -> bool {
+        match self {
+            Self::Single(single) => single.reads_are_exact(),
+            Self::Cluster(cluster) => cluster.reads_are_exact(),
+        }
+    }
+
+    async fn set_mode(&self, mode: CacheMode) -> Result<(), Error> {
+        either!(self, remote => remote.set_mode(mode))
+    }
+
+    fn mode(&self) -> &SharedMode {
+        match self {
+            Self::Single(single) => single.mode(),
+            Self::Cluster(cluster) => cluster.mode(),
+        }
+    }
+
     fn reset(&self) {
         match self {
             Self::Single(single) => single.reset(),
             Self::Cluster(cluster) => cluster.reset(),
         }
+    }
+
+    fn servers(&self) -> Vec<StoreServer> {
+        match self {
+            Self::Single(single) => single.servers(),
+            Self::Cluster(cluster) => cluster.servers(),
+        }
+    }
+
+    async fn find_servers(&self) -> Result<(), Error> {
+        either!(self, remote => remote.find_servers())
     }
 }
 
@@ -306,8 +396,8 @@ impl FetchLocks for Topology {
         either!(self, remote => remote.lock_fetch(key, life))
     }
 
-    async fn unlock_fetch(&self, key: &Key) {
-        either!(self, remote => remote.unlock_fetch(key));
+    async fn unlock_fetch(&self, key: &Key) -> Result<(), Error> {
+        either!(self, remote => remote.unlock_fetch(key))
     }
 }
 
@@ -319,12 +409,20 @@ forward_backend!(Redis {
     async fn unlock_fetch(&self, key: &Key) {
         self.store.unlock_fetch(key).await;
     }
+
+    async fn install_function(&self) -> Result<(), Error> {
+        Redis::install_function(self).await
+    }
 });
 
 #[async_trait]
 impl SharedStore for Redis {
     async fn epoch(&self) -> Result<Epoch, Error> {
         self.store.read(self.store.remote().clock()).await
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.store.is_open()
     }
 }
 
@@ -337,6 +435,10 @@ impl InvalidationFeed for Redis {
             None => self.store.read(topology.position()).await,
         }
     }
+
+    async fn announce_lease(&self, span: Duration, hold: Duration) -> Result<(), Error> {
+        self.store.read_in_background(feed::POLL_TIMEOUT, self.store.remote().announce_lease(span, hold)).await
+    }
 }
 
 impl fmt::Debug for Redis {
@@ -347,7 +449,7 @@ impl fmt::Debug for Redis {
         };
         f.debug_struct("Redis")
             .field("topology", &topology)
-            .field("namespace", &names.namespace)
+            .field("key_prefix", &names.key_prefix)
             .field("suspended", &self.is_suspended())
             .finish_non_exhaustive()
     }

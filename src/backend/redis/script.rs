@@ -7,9 +7,12 @@ use redis::{Cmd, cmd};
 use super::clock::Term;
 use crate::backend::contract::Invalidation;
 
-const CLOCK: &str = include_str!("lua/clock.lua");
+const CLOCK: &str = concat!(include_str!("lua/get_string.lua"), include_str!("lua/clock.lua"));
+/// The beginning of the scripts of a Cluster that do not use the clock.
+const PRIMARY_ID: &str = concat!(include_str!("lua/get_string.lua"), include_str!("lua/primary_id.lua"));
 /// Removes the first argument, which precedes the script's own arguments.
 const SEEN: &str = "local seen = table.remove(ARGV, 1)\n";
+const LEASES: &str = include_str!("lua/leases.lua");
 const INVALIDATE: &str = include_str!("lua/invalidate.lua");
 
 /// Returns the source of a Redis library with a function that other programs can call.
@@ -47,6 +50,10 @@ impl Script {
         Self::with_clock(include_str!("lua/handshake.lua"))
     }
 
+    pub(super) fn read_clock() -> Self {
+        Self::with_clock(include_str!("lua/read_clock.lua"))
+    }
+
     pub(super) fn prepare() -> Self {
         Self::with_clock(include_str!("lua/prepare.lua"))
     }
@@ -56,7 +63,7 @@ impl Script {
     }
 
     pub(super) fn invalidate() -> Self {
-        Self::with_clock(&[INVALIDATE, include_str!("lua/invalidate_now.lua")].concat())
+        Self::with_clock(&[LEASES, INVALIDATE, include_str!("lua/invalidate_now.lua")].concat())
     }
 
     pub(super) fn advance() -> Self {
@@ -68,7 +75,11 @@ impl Script {
     }
 
     pub(super) fn publish() -> Self {
-        Self::with_clock(include_str!("lua/publish.lua"))
+        Self::with_clock(&[LEASES, include_str!("lua/publish.lua")].concat())
+    }
+
+    pub(super) fn announce() -> Self {
+        Self::with_clock(&[LEASES, include_str!("lua/announce.lua")].concat())
     }
 
     pub(super) fn release() -> Self {
@@ -87,6 +98,11 @@ impl Script {
         Self::per_node(include_str!("lua/swap.lua"))
     }
 
+    /// Replaces an entry by compare-and-swap. The only script that needs neither the clock nor the server's id.
+    pub(super) fn replace() -> Self {
+        Self::new([include_str!("lua/get_string.lua"), include_str!("lua/replace.lua")].concat())
+    }
+
     /// Returns the guard of one term. Each term has a guard with a different digest, so a server never has it by accident.
     pub(super) fn guard(term: Term) -> Self {
         let guard = include_str!("lua/guard.lua").replace("@TERM@", &format!("{term:?}"));
@@ -98,7 +114,7 @@ impl Script {
     }
 
     fn per_node(body: &str) -> Self {
-        Self::new([include_str!("lua/primary_id.lua"), body].concat())
+        Self::new([PRIMARY_ID, body].concat())
     }
 
     fn new(source: String) -> Self {

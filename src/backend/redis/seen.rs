@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::clock::{Reading, Term};
+use super::clock::{ClockReading, Term};
 
 /// The latest clock that this node observed on any server.
 ///
@@ -32,12 +32,12 @@ impl Seen {
     }
 
     /// Returns whether the clock has not gone back since.
-    pub(super) fn is_before(self, reading: &Reading) -> bool {
+    pub(super) fn is_before(self, reading: &ClockReading) -> bool {
         reading.term == self.term && (self.number..END).contains(&reading.epoch.get())
     }
 
     /// Returns what this reading shows.
-    pub(super) fn of(reading: &Reading) -> Self {
+    pub(super) fn of(reading: &ClockReading) -> Self {
         let number = reading.epoch.get();
         Self { term: reading.term, number: if number < FAR { number } else { 0 } }
     }
@@ -54,7 +54,7 @@ impl Latest {
 
     /// Records the reply of a script that was passed `sent`. Returns `false` if a concurrent caller observed a clock whose invalidations
     /// this server may lack.
-    pub(super) fn observe(&self, sent: Seen, reading: &Reading) -> bool {
+    pub(super) fn observe(&self, sent: Seen, reading: &ClockReading) -> bool {
         let mut seen = self.lock();
         if seen.term != reading.term && *seen != sent {
             return false;
@@ -80,8 +80,8 @@ mod tests {
     use super::*;
     use crate::entry::epoch::Epoch;
 
-    fn reading(term: u8, number: u64) -> Reading {
-        Reading { term: Term([term; 8]), epoch: Epoch::of(1, number), sequence: 0 }
+    fn reading(term: u8, number: u64) -> ClockReading {
+        ClockReading { term: Term([term; 8]), epoch: Epoch::of(1, number), sequence: 0 }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use redis::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{tls::TlsRoots, url::SentinelUrl};
-use crate::error::Error;
+use crate::{backend::store_stats::StoreServer, error::Error};
 
 /// The sentinels of a primary.
 pub(super) struct Sentinels {
@@ -108,6 +108,19 @@ impl Sentinels {
         let client = Client::open(self.server.clone().set_addr(address))?;
         let invalid = |error: Error| RedisError::from((ErrorKind::InvalidClientConfig, "TLS", error.to_string()));
         self.tls_roots.single(client).map_err(invalid)
+    }
+
+    /// Returns the address of the latest primary that was reported.
+    pub(super) fn reported(&self) -> Option<String> {
+        self.found().as_ref().map(|(primary, _)| format!("{}:{}", primary.host, primary.port))
+    }
+
+    /// Returns the sentinels themselves.
+    pub(super) fn servers(&self) -> impl Iterator<Item = StoreServer> {
+        self.sentinels.iter().map(|sentinel| {
+            let address = sentinel.client.get_connection_info().addr().to_string();
+            StoreServer::new(address, "sentinel", Some(sentinel.connection().is_some()))
+        })
     }
 
     fn find(&self, primary: Primary) -> Arc<Primary> {

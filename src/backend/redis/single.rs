@@ -8,26 +8,32 @@ use tokio::time::Instant;
 
 use super::{
     batch::{ATTEMPTS, Keys, Read, ReadBatcher},
-    clock::{self, Reading},
+    clock::{self, ClockReading},
     connection::{Connection, SentOn},
     error::{from_redis, malformed_reply, primary_keeps_changing, primary_unconfirmed},
     feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
     fetch_lock::FetchLockCommands,
     key_names::KeyNames,
+    leases::{self, millis},
+    mode::{mode_in, set_mode},
     options::Options,
+    replace::ReplaceCommands,
     script::{Script, ScriptForm, kind_of, library},
     tag_record::{covers, validity_among, validity_by},
 };
 use crate::{
     backend::{
         FeedBatch,
-        contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        cache_mode::CacheMode,
+        contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
         remote::{
-            FetchLocks, RemoteStore,
+            FetchLocks, RemoteStore, TimeLimit,
+            shared_mode::SharedMode,
             shared_read::DecodedEntry,
             validated::{ValidAt, Validation, ValidationCache},
             with_deadline_since,
         },
+        store_stats::StoreServer,
         validity::Validity,
     },
     codec::{self, Head},
@@ -49,6 +55,7 @@ pub(super) struct Single {
     options: Options,
     validated: ValidationCache,
     fetch_locks: FetchLockCommands,
+    replacing: ReplaceCommands,
     scripts: Scripts,
 }
 
@@ -57,11 +64,12 @@ struct Scripts {
     put: Script,
     invalidate: Script,
     poll: Script,
+    announce: Script,
 }
 
 /// The reply of a script on the server of the handshake.
 struct ScriptOutcome {
-    reading: Reading,
+    reading: ClockReading,
     replies: Vec<Value>,
     sent_on: SentOn,
 }
@@ -77,11 +85,12 @@ enum ValidatedRead {
 impl Single {
     pub(super) fn new(connection: Connection, names: KeyNames, options: Options) -> Self {
         let (prepare, put) = (Script::prepare(), Script::put());
-        let scripts = Scripts { prepare, put, invalidate: Script::invalidate(), poll: Script::poll() };
+        let (poll, announce) = (Script::poll(), Script::announce());
+        let scripts = Scripts { prepare, put, invalidate: Script::invalidate(), poll, announce };
         let connection = Arc::new(connection);
-        let batcher = ReadBatcher::new(Arc::clone(&connection), &names.clock, options.limits.read);
-        let (validated, fetch_locks) = Default::default();
-        Self { connection, batcher, names, options, validated, fetch_locks, scripts }
+        let batcher = ReadBatcher::new(Arc::clone(&connection), &names, options.limits.read);
+        let (validated, fetch_locks, replacing) = Default::default();
+        Self { connection, batcher, names, options, validated, fetch_locks, replacing, scripts }
     }
 
     /// Replicas that have confirmed an invalidation keep it over a failover.
@@ -241,8 +250,16 @@ impl Single {
 
     pub(super) async fn invalidations_since(&self, last: u64) -> Result<FeedBatch, Error> {
         let arguments = |command: &mut Cmd| _ = command.arg(last).arg(POLL_BYTES).arg(STREAM_BYTES);
-        let outcome = self.run_script(&self.scripts.poll, &[&self.names.clock, &self.names.stream], arguments, None).await?;
-        parse_poll(last, outcome.replies.first().ok_or_else(malformed_reply)?)
+        let keys = [self.names.clock.as_str(), &self.names.stream, &self.names.mode];
+        let outcome = self.run_script(&self.scripts.poll, &keys, arguments, None).await?;
+        let reply = outcome.replies.first().ok_or_else(malformed_reply)?;
+        self.mode().observe_name(mode_in(reply));
+        parse_poll(last, reply)
+    }
+
+    pub(super) async fn announce_lease(&self, span: Duration, hold: Duration) -> Result<(), Error> {
+        let arguments = |command: &mut Cmd| _ = command.arg(millis(span)).arg(millis(hold));
+        self.run_script(&self.scripts.announce, &[&self.names.clock, &self.names.leases], arguments, None).await.map(drop)
     }
 
     /// Reads the position of the end of the invalidation stream.
@@ -294,7 +311,7 @@ fn expired_at(invalidation: &Invalidation) -> u64 {
 
 impl RemoteStore for Single {
     async fn get(&self, key: &Key, known: &[Tag], limit: Duration) -> Result<ReadOutcome, Error> {
-        let began = Instant::now();
+        let (began, limit) = (Instant::now(), TimeLimit::of_reads(limit));
         let digest = key.storage_digest();
         let validation = self.validated.get(hash(&digest));
         let outcome = match validation.as_ref().filter(|validation| self.validated.maybe_current(validation)) {
@@ -332,6 +349,27 @@ impl RemoteStore for Single {
         }
     }
 
+    async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        let digest = key.storage_digest();
+        let name = self.names.entry(&digest);
+        let read = match self.connection.send(&self.replacing.read(&name)).await {
+            Ok((read, _)) => read,
+            // The key has a value of another type.
+            Err(error) if error.code() == Some("WRONGTYPE") => return Ok(PutOutcome::Invalidated),
+            Err(error) => return Err(from_redis(error)),
+        };
+        let swap = match self.replacing.swap((key, &name), read, present, &stored, &self.options) {
+            Ok(swap) => swap,
+            Err(outcome) => return Ok(outcome),
+        };
+        let (reply, _) = self.connection.send(&swap).await.map_err(from_redis)?;
+        let outcome = self.replacing.outcome(&reply)?;
+        if outcome == PutOutcome::Stored {
+            self.validated.remember(hash(&digest), stored.tags(), None);
+        }
+        Ok(outcome)
+    }
+
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         Ok(self.validity(born, tags).await? == Some(Validity::Valid))
     }
@@ -343,15 +381,24 @@ impl RemoteStore for Single {
             command.arg(STREAM_BYTES).arg(self.options.stream_life().as_secs());
             tags.iter().for_each(|tag| _ = command.arg(tag.as_str()));
         };
-        let keys = [self.names.clock.as_str(), self.names.stream.as_str()];
+        let keys = [self.names.clock.as_str(), self.names.stream.as_str(), self.names.leases.as_str()];
         for _ in 0..ATTEMPTS {
             let outcome = self.run_script(&self.scripts.invalidate, &keys, arguments, self.confirmation()).await?;
             if self.connection.is_still_primary(outcome.sent_on).await.map_err(primary_unconfirmed)? {
                 self.check_replicas(&outcome.replies)?;
-                return Ok(Receipt::new(outcome.reading.epoch, tags.len(), Scope::Nodes, self.durability()));
+                let scope = outcome.replies.first().and_then(leases::scope).ok_or_else(malformed_reply)?;
+                return Ok(Receipt::new(outcome.reading.epoch, tags.len(), scope, self.durability()));
             }
         }
         Err(primary_keeps_changing())
+    }
+
+    async fn set_mode(&self, mode: CacheMode) -> Result<(), Error> {
+        self.connection.send(&set_mode(&self.names, mode)).await.map(drop).map_err(from_redis)
+    }
+
+    fn mode(&self) -> &SharedMode {
+        self.batcher.mode()
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {
@@ -360,6 +407,15 @@ impl RemoteStore for Single {
 
     fn reset(&self) {
         self.connection.reset();
+    }
+
+    fn servers(&self) -> Vec<StoreServer> {
+        self.connection.servers()
+    }
+
+    /// A script takes the epoch and writes the records in one step.
+    fn reads_are_exact(&self) -> bool {
+        true
     }
 }
 
@@ -370,9 +426,8 @@ impl FetchLocks for Single {
         Ok(self.fetch_locks.outcome(&reply))
     }
 
-    async fn unlock_fetch(&self, key: &Key) {
+    async fn unlock_fetch(&self, key: &Key) -> Result<(), Error> {
         let command = self.fetch_locks.unlock_fetch(&self.names.fetch_lock(&key.storage_digest()));
-        // An error is ignored: a lock that cannot be released expires.
-        let _ = self.connection.send(&command).await.map(|(reply, _)| reply);
+        self.connection.send(&command).await.map(drop).map_err(from_redis)
     }
 }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::clock::Reading;
+use super::clock::ClockReading;
 
 /// The clock and the values of some keys, read atomically.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub(super) clock: Reading,
+    pub(super) clock: ClockReading,
     /// Usually one: the entry.
     pub(super) values: SmallVec<[Option<Bytes>; 1]>,
 }

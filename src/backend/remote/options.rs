@@ -3,12 +3,19 @@
 use std::time::Duration;
 
 use super::deadline::Timeouts;
-use crate::codec::compression::Compression;
+use crate::{
+    backend::url::{
+        options::UrlOptions,
+        value::{DURATION, FAILURES, NAME, SIZE_OR_OFF, TAGS},
+    },
+    codec::compression::Compression,
+    error::Error,
+};
 
 /// The settings of a remote store, set by the methods that [`remote_setters`] adds to its builder.
 #[derive(Debug, Clone)]
 pub(crate) struct RemoteOptions {
-    pub(crate) namespace: String,
+    pub(crate) key_prefix: String,
     pub(crate) connect_timeout: Duration,
     pub(crate) timeouts: Timeouts,
     pub(crate) compression: Compression,
@@ -17,7 +24,7 @@ pub(crate) struct RemoteOptions {
 impl Default for RemoteOptions {
     fn default() -> Self {
         Self {
-            namespace: "larder".to_owned(),
+            key_prefix: "larder".to_owned(),
             connect_timeout: Duration::from_secs(1),
             timeouts: Timeouts::default(),
             compression: Compression { threshold: Some(4 << 10), level: 1 },
@@ -25,21 +32,46 @@ impl Default for RemoteOptions {
     }
 }
 
-/// Adds the setters of [`RemoteOptions`] to a builder that has them in its field `remote`; `namespace` documents which names the store
+impl RemoteOptions {
+    /// Takes the options of the setters from a URL.
+    pub(crate) fn read_url(&mut self, url: &mut UrlOptions) -> Result<(), Error> {
+        url.set("key_prefix", NAME, &mut self.key_prefix)?;
+        url.set("read_timeout", DURATION, &mut self.timeouts.read)?;
+        url.set("store_timeout", DURATION, &mut self.timeouts.store)?;
+        url.set("invalidate_timeout", DURATION, &mut self.timeouts.invalidate)?;
+        url.set("connect_timeout", DURATION, &mut self.connect_timeout)?;
+        url.set("failures", FAILURES, &mut self.timeouts.failures)?;
+        url.set("max_owed_tags", TAGS, &mut self.timeouts.owed_tags)?;
+        if let Some(threshold) = url.take("compress_from", SIZE_OR_OFF)? {
+            self.compression.threshold = threshold;
+            if !cfg!(feature = "zstd") {
+                return Err(Error::invalid_input(
+                    "the option `compress_from` needs larder's feature `zstd`: add it to the features in Cargo.toml",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the setters of [`RemoteOptions`] to a builder that has them in its field `remote`; `key_prefix` documents which names the store
 /// accepts.
 macro_rules! remote_setters {
-    ($builder:ty, namespace: $namespace:literal) => {
+    ($builder:ty, key_prefix: $key_prefix:literal) => {
         impl $builder {
-            /// The namespace of larder's keys; default: `larder`. Caches with different namespaces share neither entries nor
+            /// The prefix of larder's keys in the store; default: `larder`. Caches with different prefixes share neither entries nor
             /// invalidations.
             ///
-            #[doc = $namespace]
-            pub fn namespace(mut self, namespace: &str) -> Self {
-                namespace.clone_into(&mut self.remote.namespace);
+            /// To separate caches that share one connection, see [`Cache::with_namespace`](crate::Cache::with_namespace).
+            ///
+            #[doc = $key_prefix]
+            pub fn key_prefix(mut self, key_prefix: &str) -> Self {
+                key_prefix.clone_into(&mut self.remote.key_prefix);
                 self
             }
 
-            /// The time limit of a lookup, after which the handler answers; default: 50 ms.
+            /// The time limit of a lookup, after which the handler answers; default: 50 ms. All reads of one lookup share it, also those of
+            /// variants.
             pub fn read_timeout(mut self, limit: ::std::time::Duration) -> Self {
                 self.remote.timeouts.read = limit;
                 self
@@ -66,6 +98,13 @@ macro_rules! remote_setters {
             /// The number of consecutive failures after which larder stops using the store until it answers again; default: 5.
             pub fn failures(mut self, failures: u32) -> Self {
                 self.remote.timeouts.failures = failures.max(1);
+                self
+            }
+
+            /// The number of tags whose invalidation failed that are remembered until the store answers again; default: 65,536. If there are
+            /// more, everything in the store is invalidated then.
+            pub fn max_owed_tags(mut self, tags: usize) -> Self {
+                self.remote.timeouts.owed_tags = tags;
                 self
             }
 

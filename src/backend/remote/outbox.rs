@@ -13,8 +13,12 @@ use crate::{backend::contract::Invalidation, clock::Timestamp, tag::Tag};
 ///
 /// Their order does not matter, since each invalidates everything that is stored before it is carried out. If there are too many tags
 /// to remember, they are replaced by an invalidation of everything.
-#[derive(Debug, Default)]
-pub(super) struct Outbox(Mutex<Owed>);
+#[derive(Debug)]
+pub(super) struct Outbox {
+    /// The largest number of tags.
+    capacity: usize,
+    owed: Mutex<Owed>,
+}
 
 #[derive(Debug, Default)]
 struct Owed {
@@ -22,6 +26,8 @@ struct Owed {
     hard: HashSet<Tag>,
     /// The time of the first expiry of each tag.
     soft: HashMap<Tag, Timestamp>,
+    /// The number of tags that are being carried out; one for everything.
+    taken: usize,
 }
 
 /// An invalidation that is being carried out. If it is dropped before it is settled, it returns to the outbox.
@@ -30,13 +36,17 @@ pub(super) struct Taken<'o> {
     outbox: &'o Outbox,
     /// `None` after it was settled.
     invalidation: Option<Invalidation>,
+    count: usize,
 }
 
-const CAPACITY: usize = 65_536;
 /// The number of tags that are carried out together.
 const BATCH: usize = 128;
 
 impl Outbox {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, owed: Mutex::default() }
+    }
+
     pub(super) fn add(&self, invalidation: Invalidation) {
         let mut owed = self.lock();
         match invalidation {
@@ -44,9 +54,10 @@ impl Outbox {
             Invalidation::ExpireTags { tags, at } => tags.into_iter().for_each(|tag| owed.expire(tag, at)),
             Invalidation::Everything => owed.everything = true,
         }
-        if owed.hard.len() + owed.soft.len() > CAPACITY {
+        if !owed.everything && owed.hard.len() + owed.soft.len() > self.capacity {
             tracing::warn!(
-                "more than {CAPACITY} tags wait to be invalidated in the cache's store: everything will be invalidated"
+                "more than {} tags wait to be invalidated in the cache's store: everything will be invalidated (`max_owed_tags`)",
+                self.capacity
             );
             owed.everything = true;
         }
@@ -66,26 +77,38 @@ impl Outbox {
             () if !owed.hard.is_empty() => Some(Invalidation::Tags(batch(&mut owed.hard))),
             () if !owed.soft.is_empty() => Some(owed.take_expired()),
             () => None,
-        };
+        }?;
+        let count = owed_tags(&invalidation);
+        owed.taken += count;
         drop(owed);
-        Some(Taken { outbox: self, invalidation: Some(invalidation?) })
+        Some(Taken { outbox: self, invalidation: Some(invalidation), count })
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Returns the number of tags that wait; one for everything.
     pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Returns the number of tags that wait or are being carried out; one for everything.
+    pub(super) fn owed(&self) -> usize {
         let owed = self.lock();
-        owed.hard.len() + owed.soft.len() + usize::from(owed.everything)
+        owed.len() + owed.taken
     }
 
     fn lock(&self) -> MutexGuard<'_, Owed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Owed {
+    fn len(&self) -> usize {
+        self.hard.len() + self.soft.len() + usize::from(self.everything)
+    }
+
     fn expire(&mut self, tag: Tag, at: Timestamp) {
         self.soft.entry(tag).and_modify(|first| *first = at.min(*first)).or_insert(at);
     }
@@ -119,7 +142,13 @@ impl Drop for Taken<'_> {
         if let Some(invalidation) = self.invalidation.take() {
             self.outbox.add(invalidation);
         }
+        self.outbox.lock().taken -= self.count;
     }
+}
+
+/// Returns the number of tags of an invalidation; one for everything.
+pub(super) fn owed_tags(invalidation: &Invalidation) -> usize {
+    invalidation.tags().len().max(1)
 }
 
 fn batch(tags: &mut HashSet<Tag>) -> Vec<Tag> {
@@ -138,20 +167,21 @@ mod tests {
 
     #[test]
     fn a_tag_that_is_added_while_it_is_carried_out_stays() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new(1000);
         outbox.add(Invalidation::Tags(vec![tag("a")]));
         let taken = outbox.take().unwrap();
         assert!(matches!(&*taken, Invalidation::Tags(tags) if *tags == [tag("a")]));
         outbox.add(Invalidation::Tags(vec![tag("a")]));
+        assert_eq!((outbox.len(), outbox.owed()), (1, 2));
         taken.settle();
-        assert_eq!(outbox.len(), 1);
+        assert_eq!((outbox.len(), outbox.owed()), (1, 1));
         outbox.take().unwrap().settle();
-        assert!(outbox.is_empty());
+        assert!(outbox.is_empty() && outbox.owed() == 0);
     }
 
     #[test]
     fn the_first_expiry_of_a_tag_is_kept() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new(1000);
         for at in [7, 5, 9].map(Timestamp::from_millis) {
             outbox.add(Invalidation::ExpireTags { tags: vec![tag("a")], at });
         }
@@ -165,17 +195,17 @@ mod tests {
     fn an_invalidation_that_is_not_settled_returns() {
         let expired = Invalidation::ExpireTags { tags: vec![tag("a")], at: Timestamp::from_millis(5) };
         for owed in [Invalidation::Tags(vec![tag("a")]), expired, Invalidation::Everything] {
-            let outbox = Outbox::default();
+            let outbox = Outbox::new(1000);
             outbox.add(owed);
             drop(outbox.take());
-            assert_eq!(outbox.len(), 1);
+            assert_eq!((outbox.len(), outbox.owed()), (1, 1));
         }
     }
 
     #[test]
     fn too_many_tags_become_everything() {
-        let outbox = Outbox::default();
-        for number in 0..=CAPACITY {
+        let outbox = Outbox::new(1000);
+        for number in 0..=1000 {
             outbox.add(Invalidation::ExpireTags { tags: vec![tag(number.to_string())], at: Timestamp::from_millis(0) });
         }
         assert_eq!(outbox.len(), 1);

@@ -52,7 +52,7 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     async fn read(&self, tags: &[Tag]) -> Result<Vec<Option<Versioned>>, Error>;
 
     /// Reads the clock and the record of each tag, in one round trip and any order.
-    async fn read_with_clock(&self, tags: &[Tag]) -> Result<Reading, Error>;
+    async fn read_with_clock(&self, tags: &[Tag]) -> Result<ClockAndRecords, Error>;
 
     /// Makes each change whose tag still has the expected record; returns the new record of each tag, or `None` for a change that was
     /// not made.
@@ -81,7 +81,7 @@ pub(crate) struct CompareAndSwap<'t> {
 
 /// The clock and the records of some tags, in order. Each was read during the same call, but not at the same time.
 #[derive(Debug, Clone)]
-pub(crate) struct Reading {
+pub(crate) struct ClockAndRecords {
     pub(crate) clock: Epoch,
     pub(crate) records: Vec<Option<Versioned>>,
 }
@@ -111,7 +111,11 @@ const MAX_CAS_ROUNDS: usize = 64;
 /// Its clock is the epoch at which the fetch is born: no created record is later, and the handler has not been called yet. This costs
 /// nothing if all records exist, else three round trips, and one more if concurrent fetches create the same records. The last of
 /// them settles the record; a record that an invalidation has replaced is left to the next fetch.
-pub(crate) async fn ensure_records(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+pub(crate) async fn ensure_records(
+    registers: &dyn Registers,
+    tags: &[Tag],
+    reading: ClockAndRecords,
+) -> Result<ClockAndRecords, Error> {
     if reading.unsettled().is_empty() {
         return Ok(reading);
     }
@@ -161,7 +165,7 @@ async fn invalidate_everything(registers: &dyn Registers) -> Result<Epoch, Error
 }
 
 /// Creates the records that `reading` lacks, except those that a concurrent call replaces meanwhile.
-async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: Reading) -> Result<Reading, Error> {
+async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: ClockAndRecords) -> Result<ClockAndRecords, Error> {
     let unsettled = reading.unsettled();
     let mut records = reading.records;
     let claims = unsettled.iter().map(|&at| {
@@ -179,7 +183,7 @@ async fn settle_missing(registers: &dyn Registers, tags: &[Tag], reading: Readin
     for (at, seen) in unsettled.into_iter().zip(registers.write(&changes).await?) {
         records[at] = seen;
     }
-    Ok(Reading { clock, records })
+    Ok(ClockAndRecords { clock, records })
 }
 
 /// Raises the records of the tags, so that no entry with one of them that was born before `at` is used.
@@ -212,7 +216,7 @@ async fn raise(registers: &dyn Registers, tags: &[Tag], at: Epoch, force: Streng
     Err(Error::unavailable("the records of the tags kept changing while they were invalidated: try again"))
 }
 
-impl Reading {
+impl ClockAndRecords {
     /// Returns the validity of a response with these tags that was born at `born`; `None` if it is dead.
     pub(crate) fn validity(&self, born: Epoch) -> Option<Validity> {
         tag_record::validity(born, self.clock, 0, self.records.iter().map(|seen| self.known(seen.as_ref()?)))
@@ -345,8 +349,8 @@ mod tests {
         Versioned::new(record.to_bytes(), 0)
     }
 
-    fn reading(records: Vec<Option<Versioned>>) -> Reading {
-        Reading { clock: Epoch::of(1, 9), records }
+    fn reading(records: Vec<Option<Versioned>>) -> ClockAndRecords {
+        ClockAndRecords { clock: Epoch::of(1, 9), records }
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     backend::{
-        contract::Invalidation,
+        contract::{Backend as _, Invalidation},
         memory::Memory,
+        store_stats::StoreStats,
         validity::{Strength, Validity},
     },
+    clock::{Clock, Timestamp},
     entry::{epoch::Epoch, stored::Stored},
     key::Key,
 };
@@ -19,12 +21,24 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct NearCopies(Memory);
 
+/// The epoch of no clock.
+pub(super) const NEVER_VALIDATED: Epoch = Epoch::new(0);
+
 /// The maximum number of tags that are invalidated one by one. Each takes about a microsecond, during which other threads wait.
 const MOST_TAGS: usize = 1000;
 
 impl NearCopies {
     pub(super) fn new(memory: Memory) -> Self {
         Self(memory)
+    }
+
+    /// Measures by `clock` when copies have expired.
+    pub(super) fn use_clock(&self, clock: &Clock) {
+        self.0.use_clock(clock);
+    }
+
+    pub(super) fn stats(&self) -> StoreStats {
+        self.0.counted("near")
     }
 
     /// Returns the copy, whether it is valid or not.
@@ -38,13 +52,25 @@ impl NearCopies {
         let copy = self.any(key)?;
         let validated_at = Epoch::new(copy.validated_at().get());
         if validated_at == epoch {
+            self.0.answered(key, &copy);
             return Some(copy);
         }
         if self.0.validity(validated_at, copy.tags()) != Some(Validity::Valid) {
             return None;
         }
         copy.set_validated_at(epoch);
+        self.0.answered(key, &copy);
         Some(copy)
+    }
+
+    /// Returns whether no invalidation that this node has applied after `epoch` concerns the copy; `false` if in doubt.
+    pub(super) fn is_untouched_since(&self, epoch: Epoch, copy: &Stored) -> bool {
+        self.0.validity_of_fetched(epoch, copy.tags()) == Some(Validity::Valid)
+    }
+
+    /// Counts a lookup that a copy has answered which is valid by the far store's clock.
+    pub(super) fn answered(&self, key: &Key, copy: &Stored) {
+        self.0.answered(key, copy);
     }
 
     /// Returns this node's own epoch. A copy that is read from the far store later takes all invalidations up to it into account.
@@ -52,10 +78,14 @@ impl NearCopies {
         Epoch::new(self.0.table.epoch())
     }
 
-    /// Keeps a copy of an entry that was read as valid after `epoch`.
-    pub(super) fn keep(&self, key: &Key, stored: &Arc<Stored>, epoch: Epoch) {
-        stored.set_validated_at(epoch);
-        self.0.insert(key, Arc::clone(stored));
+    /// Keeps a copy of an entry that was read as valid after `epoch`, when this node's clock shows `now`; returns the copy.
+    pub(super) fn keep(&self, key: &Key, stored: &Arc<Stored>, epoch: Epoch, now: Timestamp) -> Arc<Stored> {
+        let present = self.any(key).filter(|present| present.is_aged_copy_of(stored));
+        let copy = present.unwrap_or_else(|| stored.copied_at(now));
+        copy.set_validated_at(epoch);
+        let validated = (epoch != NEVER_VALIDATED).then_some(epoch);
+        self.0.keep(key, Arc::clone(&copy), validated);
+        copy
     }
 
     pub(super) fn forget(&self, key: &Key) {

@@ -46,6 +46,17 @@ impl Lease {
         now < self.valid_until
     }
 
+    /// Returns whether copies may still be used at `now` because the store cannot be reached: until `grace` has passed since the poll
+    /// that renewed the lease last was sent. With a grace that is shorter than the span, the lease alone counts.
+    pub(crate) fn is_in_grace(&self, grace: Duration, now: Timestamp) -> bool {
+        self.agreed_at().is_some_and(|agreed_at| now < agreed_at + grace)
+    }
+
+    /// Returns the latest time at which copies agreed with the store for sure; `None` before the first complete poll and after a gap.
+    pub(crate) fn agreed_at(&self) -> Option<Timestamp> {
+        (self.valid_until > Timestamp::from_millis(0)).then(|| self.valid_until - self.span)
+    }
+
     /// Returns the time at which the lease ends, unless a poll renews it.
     pub(crate) fn valid_until(&self) -> Timestamp {
         self.valid_until
@@ -95,6 +106,23 @@ mod tests {
         let lease = lease_after(PollResult::All);
         assert!(lease.is_valid(at(1999)));
         assert!(!lease.is_valid(at(2000)));
+    }
+
+    #[test]
+    fn grace_counts_from_the_poll_and_not_from_the_end_of_the_lease() {
+        let lease = lease_after(PollResult::All);
+        assert!(lease.is_in_grace(5 * SECOND, at(5999)) && !lease.is_in_grace(5 * SECOND, at(6000)));
+        assert!(!lease.is_in_grace(Duration::ZERO, at(1000)));
+        assert!(lease.is_in_grace(Duration::MAX, at(u64::MAX - 1)));
+    }
+
+    #[test]
+    fn there_is_no_grace_without_a_complete_poll_or_after_a_gap() {
+        assert!(!Lease::new(SECOND).is_in_grace(Duration::MAX, at(0)));
+        assert!(!lease_after(PollResult::Part).is_in_grace(Duration::MAX, at(1000)));
+        let mut lease = lease_after(PollResult::All);
+        lease.record(at(1100), PollResult::Gap);
+        assert!(!lease.is_in_grace(Duration::MAX, at(1100)));
     }
 
     #[test]

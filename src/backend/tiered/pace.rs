@@ -17,7 +17,9 @@ pub(super) struct Pace {
 impl Pace {
     /// Creates a pace whose pause is `usual` while the follower keeps up.
     pub(super) fn new(usual: Duration) -> Self {
-        Self { usual, failures: 0, began_again: false }
+        /// A lease of almost nothing must not make a node poll without a pause.
+        const SHORTEST: Duration = Duration::from_millis(5);
+        Self { usual: usual.max(SHORTEST), failures: 0, began_again: false }
     }
 
     /// Returns whether the last poll failed.

@@ -52,7 +52,7 @@ async fn replies<const N: usize>(reads: SharedReads<N>) -> Vec<Reply> {
 }
 
 fn value(data: &'static str) -> Vec<Reply> {
-    vec![Reply::Value { data: data.into(), cas: 0 }]
+    vec![Reply::Value { data: data.into(), cas: 0, flags: 0 }]
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn replies_reach_their_callers_when_another_caller_was_dropped() {
     let connection = server.connect();
     let (first, second, third) = (send(&connection, "a"), send(&connection, "b"), send(&connection, "c"));
     drop(second);
-    let _stream = server.serve("mg a v\r\nmg b v\r\nmg c v\r\n", "VA 1\r\na\r\nVA 1\r\nb\r\nVA 1\r\nc\r\n").await;
+    let _stream = server.serve("mg a f v\r\nmg b f v\r\nmg c f v\r\n", "VA 1\r\na\r\nVA 1\r\nb\r\nVA 1\r\nc\r\n").await;
     assert_eq!(third.replies().await.unwrap(), value("c"));
     assert_eq!(first.replies().await.unwrap(), value("a"));
     assert_eq!(connection.status(), Status::Open);
@@ -77,7 +77,7 @@ async fn concurrent_reads_of_an_item_are_sent_once() {
     let (clock_of_a, a) = after("a");
     let [first, second] = [(); 2].map(|()| connection.read([&clock, &entry]).unwrap());
     let (clock_of_b, b) = after("b");
-    let commands = format!("mg {clock:?} v\r\nmg a v\r\nmg {entry:?} v\r\nmg b v\r\n");
+    let commands = format!("mg {clock:?} f v\r\nmg a f v\r\nmg {entry:?} f v\r\nmg b f v\r\n");
     let mut stream = server.serve(&commands, "VA 1\r\n1\r\nVA 1\r\na\r\nVA 1\r\ne\r\nVA 1\r\nb\r\n").await;
     drop(first);
     assert_eq!(replies(second).await, [value("1"), value("e")].concat());
@@ -85,7 +85,7 @@ async fn concurrent_reads_of_an_item_are_sent_once() {
     assert_eq!((replies(clock_of_a).await, replies(clock_of_b).await), (value("1"), value("1")));
 
     let later = connection.read([&clock, &entry]).unwrap();
-    expect(&mut stream, &format!("mg {clock:?} v\r\nmg {entry:?} v\r\n")).await;
+    expect(&mut stream, &format!("mg {clock:?} f v\r\nmg {entry:?} f v\r\n")).await;
     stream.write_all(b"VA 1\r\n2\r\nEN\r\n").await.unwrap();
     assert_eq!(replies(later).await, [value("2"), vec![Reply::Miss]].concat());
 }
@@ -95,7 +95,7 @@ async fn a_read_is_not_joined_after_it_was_sent() {
     let server = Server::new().await;
     let connection = server.connect();
     let entry = ItemKeys::new("x").entry(b"a");
-    let command = format!("mg {entry:?} v\r\n");
+    let command = format!("mg {entry:?} f v\r\n");
     let early = connection.read([&entry]).unwrap();
     let mut stream = server.serve(&command, "").await;
     let late = connection.read([&entry]).unwrap();
@@ -111,7 +111,7 @@ async fn every_caller_of_a_read_receives_the_error_of_the_connection() {
     let connection = server.connect();
     let entry = ItemKeys::new("x").entry(b"a");
     let reads = [(); 3].map(|()| connection.read([&entry]).unwrap());
-    let command = format!("mg {entry:?} v\r\n");
+    let command = format!("mg {entry:?} f v\r\n");
     drop(server.serve(&command, "VA 5\r\nhal").await);
     for read in reads {
         let error = read.answered().await.unwrap_err();
@@ -128,7 +128,7 @@ async fn an_invalid_reply_ends_the_connection_for_all_callers() {
         let server = Server::new().await;
         let connection = server.connect();
         let (first, second) = (send(&connection, "a"), send(&connection, "b"));
-        drop(server.serve("mg a v\r\nmg b v\r\n", sent).await);
+        drop(server.serve("mg a f v\r\nmg b f v\r\n", sent).await);
         // A reply before the invalid one is valid.
         drop(first.replies().await);
         let error = second.replies().await.unwrap_err();
@@ -143,7 +143,7 @@ async fn a_reply_without_a_command_ends_the_connection() {
     let server = Server::new().await;
     let connection = server.connect();
     let pending = send(&connection, "a");
-    let _stream = server.serve("mg a v\r\n", "EN\r\nVA 1\r\nx\r\n").await;
+    let _stream = server.serve("mg a f v\r\n", "EN\r\nVA 1\r\nx\r\n").await;
     assert_eq!(pending.replies().await.unwrap(), [Reply::Miss]);
     while connection.status() == Status::Open {
         yield_now().await;
@@ -156,7 +156,7 @@ async fn a_stalled_connection_is_closed() {
     let server = Server::new().await;
     let connection = server.connect();
     let pending = send(&connection, "a");
-    let _stream = server.serve("mg a v\r\n", "").await;
+    let _stream = server.serve("mg a f v\r\n", "").await;
     let error = pending.replies().await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("timed out"), "{source}");

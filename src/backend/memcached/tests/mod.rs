@@ -3,4 +3,5 @@
 
 mod connection;
 mod server;
+mod settings;
 mod wire;

@@ -12,7 +12,7 @@ use crate::{
     backend::memcached::{
         connection::Status,
         item_key::ItemKeys,
-        meta_protocol::{Cas, Condition, Reply},
+        meta_protocol::{Cas, Condition, Reply, Value},
         servers::{Command, FIRST_BACKOFF, Servers},
     },
     error::Error,
@@ -72,7 +72,7 @@ async fn a_cas_number_of_an_earlier_connection_matches_no_value() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let servers = Servers::new(&[listener.local_addr().unwrap().to_string().into()], SECOND);
     let key = ItemKeys::new("").tag("a");
-    let set = |condition| servers.send_one(Command::Set { key: &key, data: b"", ttl: 0, condition });
+    let set = |condition| servers.send_one(Command::Set { key: &key, value: Value { data: b"", flags: 0 }, ttl: 0, condition });
 
     let (reply, (mut stream, command)) = tokio::join!(set(Condition::Absent), accept(&listener, b"HD c5\r\n"));
     assert!(command.ends_with(" ME\r\n\r\n"), "{command}");

@@ -13,11 +13,21 @@ fn written(write: impl FnOnce(&mut BytesMut)) -> String {
 
 #[test]
 fn commands_follow_the_protocol() {
-    assert_eq!(written(|into| get(into, b"k", Cas::Omitted)), "mg k v\r\n");
-    assert_eq!(written(|into| get(into, b"k", Cas::Wanted)), "mg k c v\r\n");
-    assert_eq!(written(|into| set(into, b"k", b"a\r\nb", 60, Condition::Always)), "ms k 4 T60\r\na\r\nb\r\n");
-    assert_eq!(written(|into| set(into, b"k", b"", 0, Condition::Absent)), "ms k 0 T0 c ME\r\n\r\n");
-    assert_eq!(written(|into| set(into, b"k", b"v", 9, Condition::Unchanged(7))), "ms k 1 T9 c C7\r\nv\r\n");
+    assert_eq!(written(|into| get(into, b"k", Cas::Omitted)), "mg k f v\r\n");
+    assert_eq!(written(|into| get(into, b"k", Cas::Wanted)), "mg k c f v\r\n");
+    assert_eq!(
+        written(|into| set(into, b"k", Value { data: b"a\r\nb", flags: 0 }, 60, Condition::Always)),
+        "ms k 4 T60\r\na\r\nb\r\n"
+    );
+    assert_eq!(written(|into| set(into, b"k", Value { data: b"", flags: 0 }, 0, Condition::Absent)), "ms k 0 T0 c ME\r\n\r\n");
+    assert_eq!(
+        written(|into| set(into, b"k", Value { data: b"v", flags: 0 }, 9, Condition::Unchanged(7))),
+        "ms k 1 T9 c C7\r\nv\r\n"
+    );
+    assert_eq!(
+        written(|into| set(into, b"k", Value { data: b"7", flags: 2 }, 0, Condition::Unchanged(7))),
+        "ms k 1 T0 F2 c C7\r\n7\r\n"
+    );
     assert_eq!(written(|into| increment(into, b"k")), "ma k v\r\n");
     assert_eq!(written(no_op), "mn\r\n");
 }
@@ -25,10 +35,11 @@ fn commands_follow_the_protocol() {
 /// A reply as bytes and as parsed.
 fn reply() -> impl Strategy<Value = (Vec<u8>, Reply)> {
     let text = |reply: &str| format!("{reply}\r\n").into_bytes();
-    let value = (vec(any::<u8>(), 0..300), any::<Option<u64>>()).prop_map(move |(data, cas)| {
-        let flags = cas.map(|cas| format!(" c{cas}")).unwrap_or_default();
-        let bytes = [&text(&format!("VA {}{flags}", data.len())), &data[..], b"\r\n"].concat();
-        (bytes, Reply::Value { data: data.into(), cas: cas.unwrap_or(0) })
+    let value = (vec(any::<u8>(), 0..300), any::<Option<u64>>(), any::<Option<u32>>()).prop_map(move |(data, cas, flags)| {
+        let words = [cas.map(|cas| format!(" c{cas}")), flags.map(|flags| format!(" f{flags}"))];
+        let words: String = words.into_iter().flatten().collect();
+        let bytes = [&text(&format!("VA {}{words}", data.len())), &data[..], b"\r\n"].concat();
+        (bytes, Reply::Value { data: data.into(), cas: cas.unwrap_or(0), flags: flags.unwrap_or(0) })
     });
     let done = any::<u64>().prop_map(move |cas| (text(&format!("HD c{cas}")), Reply::Done { cas }));
     let message = "[ -~]{0,60}".prop_map(|message| message.trim().to_owned());

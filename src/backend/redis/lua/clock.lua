@@ -5,12 +5,6 @@
 -- then the config epoch by which the sentinels directed the node to this server (8), 0 without sentinels.
 -- A record is one string: incarnation (8), hard epoch (8), and the later expiries, the oldest first: epoch (8), milliseconds (8).
 
--- Returns the string under a key, or false if the key is missing or has a value of another type.
-local function get_string(name)
-    local raw = redis.pcall('GET', name)
-    return type(raw) == 'string' and raw
-end
-
 -- Returns whether a number is small enough to differ from its successor in Lua. larder never writes a larger one.
 local function is_in_range(number)
     return number >= 0 and number < 9007199254740000
@@ -73,7 +67,7 @@ local function current_clock(name)
     if #seen == 24 then term, epoch, rule = struct.unpack('>c8I8I8', seen) else epoch, rule = 0, 0 end
     -- Larger epochs are ignored: larder cannot have written them, and too few numbers would be left.
     local has_seen = epoch > 0 and epoch < 9000000000000000
-    local raw = get_string(name)
+    local raw = get_string('GET', name)
     if raw and #raw >= 80 and #raw % 16 == 0 then
         local written
         clock.term, clock.incarnation, clock.epoch, clock.sequence, written, clock.rule = struct.unpack('>c8c8I8I8c40I8', raw)

@@ -26,8 +26,10 @@ local function with_expiry(raw, epoch, at)
 end
 
 -- Invalidates the entries with one of the tags ('hard'), makes them stale from the time `now` on ('soft'), or invalidates all ('all').
+-- Returns the clock and the number of tags with a record.
 local function invalidate(names, kind, limits, tags, now)
     local clock = current_clock(names.clock)
+    local raised_count = 0
     if kind == 'all' then
         begin_incarnation(clock)
     else
@@ -35,13 +37,14 @@ local function invalidate(names, kind, limits, tags, now)
         for _, tag in ipairs(tags) do
             local key = names.record .. tag
             -- A missing record is not created: without it, every entry with the tag is dead.
-            local raw = get_string(key)
+            local raw = get_string('GET', key)
             if marks(raw, clock.incarnation) then
                 local raised = kind == 'hard' and record(clock.incarnation, clock.epoch) or with_expiry(raw, clock.epoch, now)
                 redis.call('SET', key, raised, 'KEEPTTL')
+                raised_count = raised_count + 1
             end
         end
     end
     publish(clock, names, kind, limits, tags)
-    return reading(clock)
+    return reading(clock), raised_count
 end

@@ -9,7 +9,7 @@ for _ = 1, tags do
     local tag
     tag, at = struct.unpack('>I2c0', entry, at)
     local key = prefix .. tag
-    local hard, soft = marks(get_string(key), clock.incarnation)
+    local hard, soft = marks(get_string('GET', key), clock.incarnation)
     if not hard then
         -- Created with the current epoch, not with that of the fetch: the tag may have been invalidated since, and its record evicted.
         hard, soft = clock.epoch, 0
@@ -22,8 +22,8 @@ for _ = 1, tags do
 end
 if stale then
     -- Expired while its handler ran: it is stored, but does not replace a newer response.
-    local present = redis.pcall('GETRANGE', KEYS[2], 0, 25)
-    if type(present) == 'string' and #present == 26 and string.sub(present, 11, 18) == clock.incarnation
+    local present = get_string('GETRANGE', KEYS[2], 0, 25)
+    if present and #present == 26 and string.sub(present, 11, 18) == clock.incarnation
         and struct.unpack('>I8', present, 19) > born then return 'D' end
 end
 redis.call('SET', KEYS[2], entry, 'PX', life)

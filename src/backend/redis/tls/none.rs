@@ -2,12 +2,16 @@
 
 use redis::{Client, cluster::ClusterClientBuilder};
 
-use crate::error::Error;
+use crate::{backend::url::options::UrlOptions, error::Error};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TlsRoots(());
 
 impl TlsRoots {
+    pub(crate) fn read_url(&mut self, _url: &mut UrlOptions) -> Result<(), Error> {
+        Ok(())
+    }
+
     pub(crate) fn prepare(&self, _url: &str) -> Result<(), Error> {
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The trusted certificate authorities.
 
-use std::fmt;
+use std::{fmt, fs};
 
 use redis::{Client, TlsCertificates, cluster::ClusterClientBuilder};
 use rustls::{
@@ -9,7 +9,10 @@ use rustls::{
 };
 
 use super::super::RedisBuilder;
-use crate::error::Error;
+use crate::{
+    backend::url::{options::UrlOptions, value::PATH},
+    error::Error,
+};
 
 impl RedisBuilder {
     /// Trusts certificates that were signed by one of these authorities (PEM, one or several) instead of by a public one, for a `rediss`
@@ -30,6 +33,17 @@ impl RedisBuilder {
 pub(crate) struct TlsRoots(Option<Vec<u8>>);
 
 impl TlsRoots {
+    /// Takes the path of a PEM file from a URL.
+    pub(crate) fn read_url(&mut self, url: &mut UrlOptions) -> Result<(), Error> {
+        if let Some(path) = url.take("root_certificates", PATH)? {
+            let pem = fs::read(path).map_err(|error| {
+                Error::invalid_input("the file of the option `root_certificates` cannot be read").with_source(error)
+            })?;
+            self.0 = Some(pem);
+        }
+        Ok(())
+    }
+
     /// Installs a crypto provider if the URL needs one, and checks that the authorities are valid and used.
     pub(crate) fn prepare(&self, url: &str) -> Result<(), Error> {
         let uses_tls = url.starts_with("rediss");

@@ -1,22 +1,28 @@
 //! Tests of the near tier.
 
+mod outages;
+
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use super::Tiered;
 use crate::{
     backend::{
         FeedBatch, InvalidationFeed, SharedStore,
+        cache_mode::CacheMode,
         contract::{Backend, Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         memory::Memory,
         validity::Validity,
     },
-    clock::ManualClock,
+    clock::{ManualClock, Timestamp},
     entry::{
         epoch::Epoch,
         stored::{Content, Stored},
@@ -31,9 +37,31 @@ use crate::{
 struct FarStore {
     clock: Mutex<Epoch>,
     usable: Mutex<Option<Arc<Stored>>>,
+    /// Whether it fails.
+    is_down: AtomicBool,
+    is_suspended: AtomicBool,
+    mode: Mutex<CacheMode>,
+    /// How many reads it was asked for.
+    reads: AtomicUsize,
+    /// Invalidations wait for it, if there is one.
+    invalidating: Option<Notify>,
 }
 
 impl FarStore {
+    fn new(clock: Epoch, usable: Option<Arc<Stored>>) -> Self {
+        let (is_down, is_suspended, mode, reads, invalidating) = Default::default();
+        Self { clock: Mutex::new(clock), usable: Mutex::new(usable), is_down, is_suspended, mode, reads, invalidating }
+    }
+
+    fn read(&self) -> Result<(), Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.answers()
+    }
+
+    fn answers(&self) -> Result<(), Error> {
+        if self.is_down.load(Ordering::Relaxed) { Err(Error::timeout("the store is down")) } else { Ok(()) }
+    }
+
     fn set(&self, clock: Epoch, usable: Option<Arc<Stored>>) {
         *self.clock.lock().unwrap() = clock;
         *self.usable.lock().unwrap() = usable;
@@ -43,6 +71,7 @@ impl FarStore {
 #[async_trait]
 impl Backend for FarStore {
     async fn get(&self, _key: &Key, _known: &[Tag]) -> Result<ReadOutcome, Error> {
+        self.read()?;
         let found = self.usable.lock().unwrap().clone().map(|stored| (stored, Validity::Valid));
         Ok(ReadOutcome { found, epoch: Some(*self.clock.lock().unwrap()) })
     }
@@ -52,25 +81,40 @@ impl Backend for FarStore {
     }
 
     async fn is_alive(&self, born: Epoch, _tags: &[Tag]) -> Result<bool, Error> {
+        self.read()?;
         Ok(self.usable.lock().unwrap().as_ref().is_some_and(|usable| usable.born() == born))
     }
 
     async fn invalidate(&self, _invalidation: &Invalidation) -> Result<Receipt, Error> {
+        if let Some(invalidating) = &self.invalidating {
+            invalidating.notified().await;
+        }
+        self.answers()?;
         Ok(Receipt::new(*self.clock.lock().unwrap(), 0, Scope::Nodes, Durability::Volatile))
+    }
+
+    fn shared_mode(&self) -> CacheMode {
+        *self.mode.lock().unwrap()
     }
 }
 
 #[async_trait]
 impl SharedStore for FarStore {
     async fn epoch(&self) -> Result<Epoch, Error> {
+        self.read()?;
         Ok(*self.clock.lock().unwrap())
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.is_suspended.load(Ordering::Relaxed)
     }
 }
 
 #[async_trait]
 impl InvalidationFeed for FarStore {
     async fn invalidations_since(&self, _last: Option<u64>) -> Result<FeedBatch, Error> {
-        Ok(FeedBatch::new(self.epoch().await?, 0, Vec::new()))
+        self.answers()?;
+        Ok(FeedBatch::new(*self.clock.lock().unwrap(), 0, Vec::new()))
     }
 }
 
@@ -84,7 +128,7 @@ fn stored(born: Epoch) -> Arc<Stored> {
 async fn an_epoch_of_another_incarnation_does_not_validate_a_copy() {
     let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
     for has_copy in [false, true] {
-        let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
+        let far = FarStore::new(Epoch::of(2, 2), Some(Arc::clone(&copy)));
         let tiered = Tiered::new(Memory::new(1 << 20), far);
         if has_copy {
             assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
@@ -102,7 +146,7 @@ async fn an_epoch_of_another_incarnation_does_not_validate_a_copy() {
 #[tokio::test]
 async fn a_copy_is_used_while_the_clock_is_unchanged_and_no_longer() {
     let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
-    let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(copy)) };
+    let far = FarStore::new(Epoch::of(2, 2), Some(copy));
     let tiered = Tiered::new(Memory::new(1 << 20), far);
     assert!(tiered.get(&key, &[]).await.unwrap().found.is_some());
     tiered.far.set(Epoch::of(2, 2), None);
@@ -120,7 +164,7 @@ async fn a_lease_is_measured_by_the_clock_of_the_tier() {
     let (key, copy) = (Key::from_bytes(b"page"), stored(Epoch::of(2, 2)));
     let clock = ManualClock::new();
     let tiered = || {
-        let far = FarStore { clock: Mutex::new(Epoch::of(2, 2)), usable: Mutex::new(Some(Arc::clone(&copy))) };
+        let far = FarStore::new(Epoch::of(2, 2), Some(Arc::clone(&copy)));
         Tiered::new(Memory::new(1 << 20), far)
     };
     for tiered in [tiered().with_clock(&clock).lease(SPAN), tiered().lease(SPAN).with_clock(&clock)] {
