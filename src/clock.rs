@@ -134,9 +134,10 @@ impl ManualClock {
         Self(Arc::new(AtomicU64::new(system_now().0)))
     }
 
-    /// Moves the clock forward.
+    /// Moves the clock forward, to the latest time that it can show at most.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(millis(by), Ordering::Relaxed);
+        let later = |now: u64| Some(now.saturating_add(millis(by)));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     /// Sets the clock, forwards or backwards.

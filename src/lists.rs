@@ -13,38 +13,84 @@ pub mod shape {
     pub enum Tuple {}
 }
 
+/// One tag: a string, or a value of an enum that `cache_tags!` has made.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a tag",
+    label = "expected a tag",
+    note = "a tag is a `&str`, a `String`, or a value such as `Tag::Post {{ id }}`; a template such as `Tag::POST` is for `CacheLayer::tags`"
+)]
+pub trait AsTag {
+    #[doc(hidden)]
+    fn with_tag(&self, visit: &mut dyn FnMut(&str));
+}
+
+impl<S: AsRef<str> + ?Sized> AsTag for S {
+    fn with_tag(&self, visit: &mut dyn FnMut(&str)) {
+        visit(self.as_ref());
+    }
+}
+
+/// One tag template: a string, a template such as `Tag::POST` of an enum that `cache_tags!` has made, or a value of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a tag template",
+    label = "expected a tag template",
+    note = "a template is a `&str`, a `String`, or a constant such as `Tag::POST`"
+)]
+pub trait AsTemplate {
+    /// Visits the template, and whether captures are encoded.
+    #[doc(hidden)]
+    fn with_template(&self, visit: &mut dyn FnMut(&str, bool));
+}
+
+impl<S: AsRef<str> + ?Sized> AsTemplate for S {
+    fn with_template(&self, visit: &mut dyn FnMut(&str, bool)) {
+        visit(self.as_ref(), false);
+    }
+}
+
+/// One name.
+trait AsName {
+    fn with_name(&self, visit: &mut dyn FnMut(&str));
+}
+
+impl<S: AsRef<str> + ?Sized> AsName for S {
+    fn with_name(&self, visit: &mut dyn FnMut(&str)) {
+        visit(self.as_ref());
+    }
+}
+
 macro_rules! tuples {
-    ($list:ident $visit:ident; $(($($member:ident $index:tt)+))+) => {$(
-        impl<$($member: AsRef<str>),+> $list<shape::Tuple> for ($($member,)+) {
-            fn $visit(self, mut visit: impl FnMut(&str)) {
-                $(visit(self.$index.as_ref());)+
+    ($list:ident $visit:ident $one:ident $with:ident $arguments:tt; $(($($member:ident $index:tt)+))+) => {$(
+        impl<$($member: $one),+> $list<shape::Tuple> for ($($member,)+) {
+            fn $visit(self, mut visit: impl FnMut $arguments) {
+                $(self.$index.$with(&mut visit);)+
             }
         }
     )+};
 }
 
 macro_rules! list {
-    ($(#[$meta:meta])* $list:ident $visit:ident) => {
+    ($(#[$meta:meta])* $list:ident $visit:ident $one:ident $with:ident $arguments:tt) => {
         $(#[$meta])*
         pub trait $list<Shape> {
             #[doc(hidden)]
-            fn $visit(self, visit: impl FnMut(&str));
+            fn $visit(self, visit: impl FnMut $arguments);
         }
 
-        impl<S: AsRef<str>> $list<shape::One> for S {
-            fn $visit(self, mut visit: impl FnMut(&str)) {
-                visit(self.as_ref());
+        impl<S: $one> $list<shape::One> for S {
+            fn $visit(self, mut visit: impl FnMut $arguments) {
+                self.$with(&mut visit);
             }
         }
 
-        impl<S: AsRef<str>, I: IntoIterator<Item = S>> $list<shape::Many> for I {
-            fn $visit(self, mut visit: impl FnMut(&str)) {
-                self.into_iter().for_each(|member| visit(member.as_ref()));
+        impl<S: $one, I: IntoIterator<Item = S>> $list<shape::Many> for I {
+            fn $visit(self, mut visit: impl FnMut $arguments) {
+                self.into_iter().for_each(|member| member.$with(&mut visit));
             }
         }
 
         tuples! {
-            $list $visit;
+            $list $visit $one $with $arguments;
             (A 0)
             (A 0 B 1)
             (A 0 B 1 C 2)
@@ -58,7 +104,8 @@ macro_rules! list {
 }
 
 list! {
-    /// A tag or a list of tags: `"posts"`, `["posts", "news"]`, an iterator over strings, or a tuple of strings of different types.
+    /// A tag or a list of tags: `"posts"`, `["posts", "news"]`, an iterator over strings, or a tuple of strings of different types. A tag can
+    /// also be a value of an enum that `cache_tags!` has made.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -73,9 +120,20 @@ list! {
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is neither a tag nor a list of tags",
         label = "expected a tag or a list of tags",
-        note = "a tag is a `&str` or a `String`; a list is an array, a `Vec`, an iterator, or a tuple of both"
+        note = "a tag is a `&str`, a `String`, or a value such as `Tag::Post {{ id }}`; a list is an array, a `Vec`, an iterator, or a tuple of both"
     )]
-    IntoTags for_each_tag
+    IntoTags for_each_tag AsTag with_tag (&str)
+}
+
+list! {
+    /// A tag template or a list of them, for [`CacheLayer::tags`](crate::CacheLayer::tags): what [`IntoTags`] accepts, where strings may
+    /// have captures of the route (`"post:{id}"`), and templates of an enum that `cache_tags!` has made (`Tag::POST`).
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is neither a tag template nor a list of them",
+        label = "expected a tag template or a list of them",
+        note = "a template is a `&str`, a `String`, or a constant such as `Tag::POST`; a list is an array, a `Vec`, an iterator, or a tuple"
+    )]
+    IntoTemplates for_each_template AsTemplate with_template (&str, bool)
 }
 
 list! {
@@ -86,7 +144,7 @@ list! {
         label = "expected a name or a list of names",
         note = "a name is a `&str` or a `String`; a list is an array, a `Vec`, an iterator, or a tuple of both"
     )]
-    IntoNames for_each_name
+    IntoNames for_each_name AsName with_name (&str)
 }
 
 /// Returns the names as owned strings.

@@ -11,6 +11,8 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::timer::timeout;
+
 type FrameResult<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
 
 /// Reads the first non-empty frame; `TooSlow` if it does not arrive in time, in which case no frame is lost.
@@ -19,7 +21,7 @@ pub(crate) async fn first_frame<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> 
     const TIME_LIMIT: Duration = Duration::from_millis(100);
     match poll_fn(|cx| Poll::Ready(poll_first(body, cx))).await {
         Poll::Ready(first) => Ok(first),
-        Poll::Pending => tokio::time::timeout(TIME_LIMIT, poll_fn(|cx| poll_first(body, cx))).await.map_err(|_| TooSlow),
+        Poll::Pending => timeout(TIME_LIMIT, poll_fn(|cx| poll_first(body, cx))).await.map_err(|_| TooSlow),
     }
 }
 

@@ -4,36 +4,46 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    time::{Instant, timeout_at},
-};
+use tokio::{runtime::Handle, time::Instant};
 use tracing::{Instrument as _, Span};
 
+use crate::timer::{self, timeout_at};
+
 /// The rule that limits work after its client has left.
-pub(crate) trait OnDisconnect {
+pub(crate) trait OnDisconnect: Clone + Unpin + Send + 'static {
+    /// Whether the work continues where tokio's timer is off, without a limit.
+    const NEEDS_NO_TIMER: bool;
+
     /// Returns the time until which the work may continue without a client, or `None` if it ends now.
     fn on_disconnect(&self) -> Option<Instant>;
+
+    /// Called when the limit has ended the work.
+    fn on_limit(&self);
 }
 
 /// The rule for writes, which are completed if possible: what a write has committed must be invalidated.
-pub(crate) struct Write;
-
-impl OnDisconnect for Write {
-    fn on_disconnect(&self) -> Option<Instant> {
-        const LIMIT: Duration = Duration::from_secs(60);
-        Some(Instant::now() + LIMIT)
-    }
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Write {
+    pub(crate) limit: Duration,
 }
 
-impl<A: OnDisconnect> OnDisconnect for Arc<A> {
+impl OnDisconnect for Write {
+    const NEEDS_NO_TIMER: bool = true;
+
     fn on_disconnect(&self) -> Option<Instant> {
-        self.as_ref().on_disconnect()
+        Some(Instant::now() + self.limit)
+    }
+
+    /// Logged each time: something may have been committed and not invalidated.
+    fn on_limit(&self) {
+        tracing::warn!(
+            "a write whose client had left exceeded its time limit and was dropped, maybe between its commit and its invalidation: \
+             `Cache::with_abandoned_write_limit` sets the limit"
+        );
     }
 }
 
@@ -47,10 +57,10 @@ pub(crate) struct Detached<F: Future<Output: Send> + Send + 'static, A: OnDiscon
     span: Span,
 }
 
-/// Runs `work` until `deadline` at most.
-pub(crate) async fn until(deadline: Instant, work: impl Future<Output = ()>) {
+/// Runs `work` until `deadline` at most, and calls `on_limit` if that ends it.
+pub(crate) async fn until(deadline: Instant, on_limit: impl FnOnce(), work: impl Future<Output = ()>) {
     if timeout_at(deadline, work).await.is_err() {
-        tracing::warn!("a handler whose client has left exceeded its time limit and was dropped");
+        on_limit();
     }
 }
 
@@ -60,7 +70,7 @@ impl<F: Future<Output: Send> + Send + 'static, A: OnDisconnect> Detached<F, A> {
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static, A: OnDisconnect + Unpin> Future for Detached<F, A> {
+impl<F: Future<Output: Send> + Send + 'static, A: OnDisconnect> Future for Detached<F, A> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -78,10 +88,11 @@ impl<F: Future<Output: Send> + Send + 'static, A: OnDisconnect> Drop for Detache
     fn drop(&mut self) {
         let Some(future) = self.future.take() else { return };
         if let Ok(runtime) = Handle::try_current()
+            && (A::NEEDS_NO_TIMER || timer::is_on())
             && let Some(deadline) = self.rule.on_disconnect()
         {
-            let span = mem::replace(&mut self.span, Span::none());
-            runtime.spawn(until(deadline, async move { drop(future.await) }).instrument(span));
+            let (rule, span) = (self.rule.clone(), mem::replace(&mut self.span, Span::none()));
+            runtime.spawn(until(deadline, move || rule.on_limit(), async move { drop(future.await) }).instrument(span));
         }
     }
 }

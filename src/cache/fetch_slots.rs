@@ -18,7 +18,6 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::detached::OnDisconnect;
 use crate::body::budget::{ByteBudget, HeldBytes};
 
 /// The limits on the fetches of a cache.
@@ -49,7 +48,7 @@ impl Default for FetchLimits {
 /// The slots of all fetches of a cache.
 pub(crate) struct FetchSlots {
     pub(crate) limits: FetchLimits,
-    routes: Mutex<HashMap<u64, Arc<Route>>>,
+    routes: Mutex<HashMap<u64, Arc<Route>, foldhash::fast::RandomState>>,
     hasher: RandomState,
     abandoned: Arc<Semaphore>,
     abandoned_bytes: Arc<ByteBudget>,
@@ -68,20 +67,28 @@ impl FetchSlots {
         })
     }
 
+    /// Returns how many handlers of each route may run at once.
+    pub(crate) fn per_route(&self) -> usize {
+        self.limits.per_route
+    }
+
     /// Creates the slot of a fetch for a route: for one layer, and for one path as the router has it.
     pub(crate) fn on_route(self: &Arc<Self>, namespace: &[u8], layer: usize, path: Option<&str>) -> FetchSlot {
-        let route = self.route(self.hasher.hash_one((namespace, layer, path)));
+        let route = self.route(self.hasher.hash_one((namespace, layer, path)), path);
         FetchSlot { slots: Arc::clone(self), route, state: Mutex::new(SlotState::Free) }
     }
 
-    fn route(&self, route: u64) -> Arc<Route> {
+    fn route(&self, route: u64, path: Option<&str>) -> Arc<Route> {
         /// Applications may create namespaces dynamically, so that unused routes are removed from this number on.
         const MANY: usize = 1024;
         let mut routes = lock(&self.routes);
         if routes.len() >= MANY && !routes.contains_key(&route) {
             routes.retain(|_, route| Arc::strong_count(route) > 1);
         }
-        let new = || Arc::new(Route { permits: semaphore(self.limits.per_route), stalled: AtomicBool::new(false) });
+        let new = || {
+            let (permits, stalled) = (semaphore(self.limits.per_route), AtomicBool::new(false));
+            Arc::new(Route { path: path.map(Into::into), permits, stalled })
+        };
         Arc::clone(routes.entry(route).or_insert_with(new))
     }
 }
@@ -95,6 +102,8 @@ impl fmt::Debug for FetchSlots {
 /// The handlers of one route that run to fill the cache.
 #[derive(Debug)]
 struct Route {
+    /// As the router has it; `None` without a router.
+    path: Option<Box<str>>,
     permits: Arc<Semaphore>,
     /// Whether a fetch has waited in vain and no slot has been released since, so that further fetches do not wait.
     stalled: AtomicBool,
@@ -152,6 +161,11 @@ enum SlotState {
 }
 
 impl FetchSlot {
+    /// Returns the path of the route, as the router has it.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.route.path.as_deref()
+    }
+
     /// Occupies a slot of the route, if one is free.
     pub(crate) fn try_take(&self) -> bool {
         let Some(slot) = self.route.try_enter() else { return false };
@@ -159,11 +173,11 @@ impl FetchSlot {
         true
     }
 
-    /// Waits for a slot of the route, in the order of arrival; from `deadline` on the fetch runs without one.
-    pub(crate) async fn take(&self, deadline: Instant) {
-        if let Some(slot) = self.route.enter(deadline).await {
-            *lock(&self.state) = SlotState::ForClient { _slot: slot };
-        }
+    /// Waits for a slot of the route, in the order of arrival; from `deadline` on the fetch runs without one. Returns whether it has one.
+    pub(crate) async fn take(&self, deadline: Instant) -> bool {
+        let Some(slot) = self.route.enter(deadline).await else { return false };
+        *lock(&self.state) = SlotState::ForClient { _slot: slot };
+        true
     }
 
     /// Occupies a slot of the route for a background refresh, and returns its deadline; `None` if no slot is free.
@@ -182,6 +196,16 @@ impl FetchSlot {
         }
     }
 
+    /// Releases the slot, whatever it is.
+    pub(crate) fn release(&self) {
+        *lock(&self.state) = SlotState::Free;
+    }
+
+    /// Returns whether the limits allow any fetch to continue without a client.
+    pub(crate) fn may_be_abandoned(&self) -> bool {
+        self.slots.limits.abandoned > 0
+    }
+
     /// Creates the counter of the bytes that this fetch buffers, in the budget of its slot.
     pub(crate) fn held_bytes(&self) -> HeldBytes {
         HeldBytes::none_of(match *lock(&self.state) {
@@ -191,9 +215,9 @@ impl FetchSlot {
     }
 }
 
-impl OnDisconnect for FetchSlot {
+impl FetchSlot {
     /// Moves the fetch to a slot of the abandoned fetches. Every call returns the same deadline: head and body share it.
-    fn on_disconnect(&self) -> Option<Instant> {
+    pub(crate) fn on_disconnect(&self) -> Option<Instant> {
         let mut state = lock(&self.state);
         if let SlotState::InBackground { deadline, .. } | SlotState::Abandoned { deadline, .. } = *state {
             return Some(deadline);

@@ -1,60 +1,53 @@
 //! Keys whose latest response could not be stored.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use super::bounded_map::BoundedMap;
 use crate::clock::Timestamp;
 
 /// The keys whose responses could not be stored ("hit-for-miss"), so that requests for them do not wait for each other.
 ///
 /// Bounded: the oldest key is dropped for the newest. A dropped key costs one wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Uncacheable {
-    keys: Mutex<Keys>,
+    /// The time for which a key is remembered.
+    time: Duration,
+    /// When each key is forgotten.
+    keys: Mutex<BoundedMap<u64, Timestamp>>,
 }
 
-#[derive(Debug, Default)]
-struct Keys {
-    until: HashMap<u64, Timestamp>,
-    oldest_first: VecDeque<u64>,
+impl Default for Uncacheable {
+    fn default() -> Self {
+        Self::new(10_000, Duration::from_secs(120))
+    }
 }
-
-/// The time for which a key is remembered.
-const MEMORY: Duration = Duration::from_secs(120);
-
-/// The largest number of keys.
-const CAPACITY: usize = 10_000;
 
 impl Uncacheable {
+    pub(crate) fn new(capacity: usize, time: Duration) -> Self {
+        Self { time, keys: Mutex::new(BoundedMap::new(capacity)) }
+    }
+
     /// Returns whether the latest response for the key with this digest could not be stored.
     pub(crate) fn contains(&self, key: u64, now: Timestamp) -> bool {
-        self.lock().until.get(&key).is_some_and(|until| now < *until)
+        self.lock().get(&key).is_some_and(|until| now < *until)
     }
 
     pub(crate) fn remember(&self, key: u64, now: Timestamp) {
-        let keys = &mut *self.lock();
-        if keys.until.insert(key, now + MEMORY).is_none() {
-            keys.oldest_first.push_back(key);
-        }
-        if keys.oldest_first.len() > CAPACITY
-            && let Some(oldest) = keys.oldest_first.pop_front()
-        {
-            keys.until.remove(&oldest);
-        }
+        self.lock().insert(key, now + self.time);
     }
 
     /// Removes a key, whose response was stored after all.
     pub(crate) fn forget(&self, key: u64) {
-        // It remains in `oldest_first`, and leaves it like the others.
-        if let Some(until) = self.lock().until.get_mut(&key) {
+        // It stays in the map, and leaves it like the others.
+        if let Some(until) = self.lock().get_mut(&key) {
             *until = Timestamp::from_millis(0);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
+    fn lock(&self) -> MutexGuard<'_, BoundedMap<u64, Timestamp>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,8 +61,9 @@ mod tests {
         let keys = Uncacheable::default();
         let now = Timestamp::from_millis(1_000);
         keys.remember(7, now);
-        assert!(keys.contains(7, now + MEMORY - Duration::from_millis(1)));
-        assert!(!keys.contains(7, now + MEMORY));
+        let minutes = Duration::from_secs(120);
+        assert!(keys.contains(7, now + minutes - Duration::from_millis(1)));
+        assert!(!keys.contains(7, now + minutes));
         keys.forget(7);
         assert!(!keys.contains(7, now));
         keys.remember(7, now);
@@ -78,11 +72,12 @@ mod tests {
 
     #[test]
     fn the_number_of_keys_is_bounded() {
-        let keys = Uncacheable::default();
-        let now = Timestamp::from_millis(1_000);
-        (0..3 * CAPACITY as u64).for_each(|key| keys.remember(key, now));
-        assert!(!keys.contains(0, now) && keys.contains(3 * CAPACITY as u64 - 1, now));
-        let keys = keys.lock();
-        assert_eq!((keys.until.len(), keys.oldest_first.len()), (CAPACITY, CAPACITY));
+        for (capacity, keys) in [(10_000, Uncacheable::default()), (0, Uncacheable::new(0, Duration::MAX))] {
+            let now = Timestamp::from_millis(1_000);
+            (0..30_000).for_each(|key| keys.remember(key, now));
+            assert!(!keys.contains(0, now) && keys.contains(29_999, now) == (capacity > 0));
+            let keys = keys.lock();
+            assert_eq!((keys.entries.len(), keys.oldest_first.len()), (capacity, capacity));
+        }
     }
 }

@@ -7,20 +7,24 @@ use super::{
     error::DecodeError,
     zstd::{compress, decompress},
 };
-use crate::entry::response::StoredResponse;
+use crate::entry::stored::Content;
 
-/// Returns the compressed HTTP body; `None` if it is better stored uncompressed.
-pub(super) fn compress_body(response: &StoredResponse, compression: Compression) -> Option<Vec<u8>> {
-    let length = response.body.len();
-    // A body with `Content-Encoding` is compressed already.
-    if length < compression.threshold? || response.head.headers.contains_key(CONTENT_ENCODING) {
+/// Returns the compressed HTTP body or value; `None` if it is better stored uncompressed.
+pub(super) fn compress_body(content: &Content, body: &[u8], compression: Compression) -> Option<Vec<u8>> {
+    let length = body.len();
+    if length < compression.threshold? || is_compressed(content) {
         return None;
     }
-    let compressed = compress(&response.body, compression.level)?;
+    let compressed = compress(body, compression.level)?;
     (compressed.len() <= length - length / 10).then_some(compressed)
 }
 
-/// Decodes the HTTP body of an entry.
+/// Whether the body has `Content-Encoding`.
+fn is_compressed(content: &Content) -> bool {
+    matches!(content, Content::Response(response) if response.head.headers.contains_key(CONTENT_ENCODING))
+}
+
+/// Decodes the body of an entry: the HTTP body, or the value.
 #[derive(Clone, Copy)]
 pub(super) struct BodyDecoder<'b> {
     read: &'b Bytes,
@@ -43,7 +47,7 @@ impl<'b> BodyDecoder<'b> {
         if self.compressed { Bytes::copy_from_slice(part) } else { self.read.slice_ref(part) }
     }
 
-    /// Returns the HTTP body, which has `length` bytes. A length beyond the limit is an error, before any allocation.
+    /// Returns the body, which has `length` bytes. A length beyond the limit is an error, before any allocation.
     pub(super) fn decode(self, encoded: &[u8], length: u64) -> Result<Bytes, DecodeError> {
         let length = usize::try_from(length).ok().filter(|length| *length <= self.limits.body).ok_or(DecodeError::TooLarge)?;
         match self.compressed {

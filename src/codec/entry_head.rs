@@ -17,6 +17,10 @@ pub(crate) struct Head {
     pub(crate) tags: Vec<Tag>,
 }
 
+/// The length of the part before the tags that no other entry has: magic, version, id and `born`.
+#[allow(dead_code, reason = "for stores that compare it")]
+pub(crate) const HEAD_START: usize = 2 + 3 * size_of::<u64>();
+
 const CHECKSUM: usize = size_of::<u32>();
 
 impl Head {

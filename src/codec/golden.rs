@@ -14,7 +14,15 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    entry::{stored::Content, variants::Variants},
+    coding::content_coding::ContentCoding,
+    entry::{
+        codings::{Coded, Codings},
+        response::{StaleWindows, StoredResponse},
+        selection::Selection,
+        stored::Content,
+        value::{StoredValue, ValueData},
+        variants::Variants,
+    },
     http::no_vary_search::{Order, Parameters, QueryVariance},
 };
 
@@ -49,6 +57,25 @@ fn response() -> Content {
     Content::Response(response)
 }
 
+fn varying() -> Content {
+    let Content::Response(response) = response() else { unreachable!("it is a response") };
+    let selection = Selection::of(&[http::header::ACCEPT, http::header::ACCEPT_LANGUAGE], b"V and values");
+    Content::Response(StoredResponse { selection: Some(selection), ..response })
+}
+
+fn coded() -> Content {
+    let Content::Response(response) = varying() else { unreachable!("it is a response") };
+    let gzip = Coded::new(ContentCoding::Gzip, Bytes::from_static(b"the body in gzip"));
+    let codings =
+        [gzip, Coded::new(ContentCoding::Brotli, Bytes::new()), Coded::new(ContentCoding::Zstd, Bytes::from_static(b"zstd"))];
+    Content::Response(StoredResponse { codings: Some(Arc::new(codings.into_iter().collect())), ..response })
+}
+
+fn uncoded() -> Content {
+    let Content::Response(response) = response() else { unreachable!("it is a response") };
+    Content::Response(StoredResponse { codings: Some(Codings::none()), ..response })
+}
+
 fn variants() -> Content {
     let vary_lists = [vec![http::header::ACCEPT, http::header::ACCEPT_LANGUAGE], vec![HeaderName::from_static("x-own")], vec![]];
     Content::Variants(Variants {
@@ -62,8 +89,27 @@ fn rule() -> Content {
     Content::QueryVariance(QueryVariance { parameters: Parameters::Kept(names), order: Order::Ignored })
 }
 
-fn all() -> [(&'static str, Content); 4] {
-    [("v1-response", response()), ("v1-variants", variants()), ("v1-search", rule()), ("v1-vacant", Content::Tombstone)]
+fn value() -> Content {
+    Content::Value(StoredValue {
+        data: ValueData::encoded("alloc::vec::Vec<app::Post>", Bytes::from_static(b"\x83\x01\x02\x03")),
+        generated: Timestamp::from_millis(1_700_000_000_000),
+        fresh_until: Timestamp::from_millis(1_700_000_060_000),
+        stale: StaleWindows { while_revalidate: 1_000, if_error: 360_000 },
+        compute_millis: 120,
+    })
+}
+
+fn all() -> [(&'static str, Content); 8] {
+    [
+        ("v1-value", value()),
+        ("v1-coded", coded()),
+        ("v1-uncoded", uncoded()),
+        ("v1-varying", varying()),
+        ("v1-response", response()),
+        ("v1-variants", variants()),
+        ("v1-search", rule()),
+        ("v1-vacant", Content::Tombstone),
+    ]
 }
 
 #[test]

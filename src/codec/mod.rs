@@ -7,21 +7,31 @@ pub(crate) mod entry_body;
 pub(crate) mod entry_head;
 pub(crate) mod error;
 mod response;
+mod value;
 #[cfg(feature = "zstd")]
 pub(crate) mod zstd;
 #[cfg(not(feature = "zstd"))]
 #[path = "no_zstd.rs"]
 pub(crate) mod zstd;
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
 use self::{
-    entry_body::{decode_body, encode_body},
+    entry_body::{decode_body, digest, encode_body},
     entry_head::encode_head,
 };
-use crate::{entry::stored::Stored, key::Key};
+use crate::{
+    entry::{
+        origin::{Origin, Seal},
+        stored::Stored,
+    },
+    key::{Key, secret::Secret},
+};
 
 pub(crate) use self::{
     compression::{Compression, DecodeLimits},
@@ -42,8 +52,16 @@ pub(crate) fn encode(key: &Key, stored: &Stored, compression: Compression) -> Op
 
 /// Decodes the body of an entry whose head is already decoded.
 pub(crate) fn decode(key: &Key, head: Head, body: &Bytes, limits: DecodeLimits) -> Result<Stored, DecodeError> {
-    let content = decode_body(head.id, key, body, limits)?;
-    Ok(Stored::new(head.born, head.tags, content))
+    let (content, code) = decode_body(head.id, key, body, limits)?;
+    let origin = match code {
+        None => Origin::Unsealed,
+        Some(code) => {
+            // A head has one encoding: this one.
+            let encoded = encode_head(head.id, head.born, &head.tags).ok_or(DecodeError::Malformed)?;
+            Origin::Sealed(Arc::new(Seal::new(digest(&encoded, body), code)))
+        }
+    };
+    Ok(Stored::decoded(head.born, head.tags, content, origin))
 }
 
 /// Encodes head and body as one value.
@@ -87,7 +105,14 @@ impl Stored {
 
 fn encode_as(id: u64, key: &Key, stored: &Stored, compression: Compression) -> Option<Encoded> {
     let head = encode_head(id, stored.born(), stored.tags())?;
-    let body = encode_body(id, key, stored.content(), compression)?;
+    let secret = match stored.origin() {
+        Origin::Own(secret) => secret,
+        // Encoded again by a store of the application, which is no node that the secret is for.
+        Origin::Unsealed | Origin::Sealed(_) => &Secret::OfProcess,
+    };
+    let is_sealed = matches!(secret, Secret::Shared(_));
+    let seal = |body: &[u8]| secret.authentication_code(&digest(&head, body));
+    let body = encode_body(id, key, stored.content(), compression, is_sealed, seal)?;
     Some(Encoded { head, body })
 }
 

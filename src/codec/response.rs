@@ -1,11 +1,13 @@
 //! The encoding of a stored response.
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
-        AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, SERVER,
-        TRANSFER_ENCODING, VARY,
+        ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG,
+        LAST_MODIFIED, SERVER, TRANSFER_ENCODING, VARY,
     },
 };
 
@@ -16,22 +18,27 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    entry::response::{StaleWindows, StoredResponse, response_head},
+    entry::{
+        response::{StaleWindows, StoredResponse, response_head},
+        selection::Selection,
+    },
 };
 
 const ALLOWS_AUTHORIZATION: u8 = 1;
 const MUST_NOT_SERVE_STALE: u8 = 2;
 const IMMUTABLE: u8 = 4;
-const FLAGS: u8 = ALLOWS_AUTHORIZATION | MUST_NOT_SERVE_STALE | IMMUTABLE;
+const OUTLIVES_MAX_AGE: u8 = 8;
+const FLAGS: u8 = ALLOWS_AUTHORIZATION | MUST_NOT_SERVE_STALE | IMMUTABLE | OUTLIVES_MAX_AGE;
 
-/// Encodes everything but the HTTP body, of which only the length is encoded.
+/// Encodes everything but the selection and the HTTP body, of which only the length is encoded.
 pub(super) fn put_response(out: &mut Vec<u8>, response: &StoredResponse) -> Option<()> {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.put_u16(response.head.status.as_u16());
     out.put_u8(
         flag(response.allows_authorization, ALLOWS_AUTHORIZATION)
             | flag(response.must_not_serve_stale, MUST_NOT_SERVE_STALE)
-            | flag(response.immutable, IMMUTABLE),
+            | flag(response.immutable, IMMUTABLE)
+            | flag(response.outlives_max_age, OUTLIVES_MAX_AGE),
     );
     out.put_u64(response.generated.as_millis());
     out.put_u64(response.fresh_until.as_millis());
@@ -43,6 +50,32 @@ pub(super) fn put_response(out: &mut Vec<u8>, response: &StoredResponse) -> Opti
     Some(())
 }
 
+/// Encodes which requests a response is for, before the response itself.
+pub(super) fn put_selection(out: &mut Vec<u8>, selection: &Selection) -> Option<()> {
+    put_names(out, &selection.fields)?;
+    out.put_length_prefixed(&selection.values)
+}
+
+pub(super) fn read_selection(reader: &mut Reader<'_>) -> Result<Arc<Selection>, DecodeError> {
+    let fields = read_names(reader)?;
+    Ok(Selection::of(&fields, reader.length_prefixed()?))
+}
+
+pub(super) fn size_of_selection(selection: &Selection) -> usize {
+    selection.fields.iter().map(|field| 4 + field.as_str().len()).sum::<usize>() + 8 + selection.values.len()
+}
+
+/// Encodes a list of field names.
+pub(super) fn put_names(out: &mut Vec<u8>, names: &[HeaderName]) -> Option<()> {
+    out.put_size(names.len())?;
+    names.iter().try_for_each(|name| out.put_length_prefixed(name.as_str().as_bytes()))
+}
+
+pub(super) fn read_names(reader: &mut Reader<'_>) -> Result<Box<[HeaderName]>, DecodeError> {
+    (0..reader.count(4)?).map(|_| read_name(reader.length_prefixed()?)).collect()
+}
+
+/// Decodes a response without its selection.
 pub(super) fn read_response(reader: &mut Reader<'_>, decoder: BodyDecoder<'_>) -> Result<StoredResponse, DecodeError> {
     let status = StatusCode::from_u16(reader.u16()?).map_err(|_| DecodeError::Malformed)?;
     let flags = reader.u8()?;
@@ -58,12 +91,15 @@ pub(super) fn read_response(reader: &mut Reader<'_>, decoder: BodyDecoder<'_>) -
     Ok(StoredResponse {
         head: response_head(status, read_fields(&fields, length)?),
         body: decoder.decode(reader.rest(), length)?,
+        codings: None,
+        selection: None,
         generated,
         fresh_until,
         allows_authorization: flags & ALLOWS_AUTHORIZATION != 0,
         stale,
         must_not_serve_stale: flags & MUST_NOT_SERVE_STALE != 0,
         immutable: flags & IMMUTABLE != 0,
+        outlives_max_age: flags & OUTLIVES_MAX_AGE != 0,
         handler_millis,
     })
 }
@@ -113,6 +149,7 @@ fn read_fields(fields: &Bytes, length: u64) -> Result<HeaderMap, DecodeError> {
 /// `scripts/instructions`).
 fn read_name(name: &[u8]) -> Result<HeaderName, DecodeError> {
     match name {
+        b"accept-encoding" => Ok(ACCEPT_ENCODING),
         b"date" => Ok(DATE),
         b"etag" => Ok(ETAG),
         b"vary" => Ok(VARY),

@@ -5,15 +5,19 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{AGE, CONTENT_LENGTH},
 };
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
 use crate::{
     clock::Timestamp,
+    coding::content_coding::ContentCoding,
     entry::{
+        codings::{Coded, Codings},
         epoch::Epoch,
         response::{StaleWindows, StoredResponse, response_head},
+        selection::Selection,
         stored::Content,
+        value::{StoredValue, ValueData},
         variants::Variants,
     },
     http::no_vary_search::{Order, Parameters, QueryVariance},
@@ -34,6 +38,7 @@ pub(super) fn contents(stored: &Stored) -> impl PartialEq + std::fmt::Debug + us
             let response = StoredResponse { head: response_head(response.head.status, HeaderMap::new()), ..response.clone() };
             (format!("{response:?}"), fields)
         }
+        Content::Value(value) => (format!("{value:?} {:?}", value.data.to_bytes()), Vec::new()),
         other => (format!("{other:?}"), Vec::new()),
     };
     (stored.born(), stored.tags().to_vec(), content)
@@ -55,6 +60,7 @@ fn content() -> impl Strategy<Value = Content> {
         4 => response().prop_map(Content::Response),
         2 => variants().prop_map(Content::Variants),
         2 => rule().prop_map(Content::QueryVariance),
+        2 => value().prop_map(Content::Value),
         1 => Just(Content::Tombstone),
     ]
 }
@@ -62,22 +68,52 @@ fn content() -> impl Strategy<Value = Content> {
 fn response() -> impl Strategy<Value = StoredResponse> {
     let body = prop_oneof![vec(any::<u8>(), 0..200), "(a|b|cd){0,1000}".prop_map(String::into_bytes)];
     let times = any::<(u64, u64, u32, u32, u32)>();
-    (100..1000_u16, headers(), body, times, any::<[bool; 3]>()).prop_map(|(status, mut headers, body, times, flags)| {
+    let parts = (100..1000_u16, headers(), body, option::of(selection()), option::of(codings()));
+    (parts, times, any::<[bool; 4]>()).prop_map(|((status, mut headers, body, selection, codings), times, flags)| {
         let (generated, fresh_until, while_revalidate, if_error, handler_millis) = times;
-        let [allows_authorization, must_not_serve_stale, immutable] = flags;
+        let [allows_authorization, must_not_serve_stale, immutable, outlives_max_age] = flags;
         headers.insert(CONTENT_LENGTH, body.len().into());
         StoredResponse {
             head: response_head(StatusCode::from_u16(status).unwrap(), headers),
             body: body.into(),
+            codings,
+            selection,
             generated: Timestamp::from_millis(generated),
             fresh_until: Timestamp::from_millis(fresh_until),
             allows_authorization,
             stale: StaleWindows { while_revalidate, if_error },
             must_not_serve_stale,
             immutable,
+            outlives_max_age,
             handler_millis,
         }
     })
+}
+
+fn value() -> impl Strategy<Value = StoredValue> {
+    let bytes = prop_oneof![vec(any::<u8>(), 0..200), "(a|b|cd){0,1000}".prop_map(String::into_bytes)];
+    let times = any::<(u64, u64, u32, u32, u32)>();
+    ("\\PC{0,30}", bytes, times).prop_map(|(type_name, bytes, times)| {
+        let (generated, fresh_until, while_revalidate, if_error, compute_millis) = times;
+        StoredValue {
+            data: ValueData::encoded(&type_name, bytes.into()),
+            generated: Timestamp::from_millis(generated),
+            fresh_until: Timestamp::from_millis(fresh_until),
+            stale: StaleWindows { while_revalidate, if_error },
+            compute_millis,
+        }
+    })
+}
+
+fn codings() -> impl Strategy<Value = Arc<Codings>> {
+    let coding = prop::sample::select(ContentCoding::ALL.to_vec());
+    let coded = (coding, vec(any::<u8>(), 0..100)).prop_map(|(coding, body)| Coded::new(coding, body.into()));
+    vec(coded, 0..4).prop_map(|coded| Arc::new(coded.into_iter().collect()))
+}
+
+fn selection() -> impl Strategy<Value = Arc<Selection>> {
+    let parts = (vec(name(), 0..4), vec(any::<u8>(), 0..40));
+    parts.prop_map(|(fields, values): (Vec<_>, Vec<_>)| Selection::of(&fields, &values))
 }
 
 fn name() -> impl Strategy<Value = HeaderName> {
@@ -189,12 +225,15 @@ pub(super) fn page(body: &[u8], fields: &[(&'static str, &str)]) -> StoredRespon
     StoredResponse {
         head: response_head(StatusCode::OK, headers),
         body: Bytes::copy_from_slice(body),
+        codings: None,
+        selection: None,
         generated: Timestamp::from_millis(1_700_000_000_000),
         fresh_until: Timestamp::from_millis(1_700_000_060_000),
         allows_authorization: true,
         stale: StaleWindows { while_revalidate: 1000, if_error: 360_000 },
         must_not_serve_stale: false,
         immutable: true,
+        outlives_max_age: false,
         handler_millis: 12,
     }
 }
@@ -304,4 +343,36 @@ fn c5_count_beyond_the_remaining_bytes_is_refused() {
     assert_eq!(with(variants(), &[0, 0, 0, 0, 255, 255, 255, 255]), Some(DecodeError::Truncated));
     assert_eq!(with(variants(), &[255, 255, 255, 255, 0, 0, 0, 0]), Some(DecodeError::Truncated));
     assert_eq!(with(variants(), &[0, 0, 0, 2, 0, 0, 0, 0]), Some(DecodeError::Truncated));
+}
+
+fn sealed(secret: &str, mut stored: Stored) -> Encoded {
+    stored.seal_with(&Secret::shared(secret.as_bytes()));
+    encode_as(7, &Key::from_bytes(b"key"), &stored, Compression::OFF).unwrap()
+}
+
+#[test]
+fn only_an_unchanged_entry_is_authentic_to_holders_of_its_secret() {
+    let is_authentic = |head: &[u8], body: &[u8], secret: &Secret| {
+        let body = Bytes::copy_from_slice(body);
+        let decoded = decode(&Key::from_bytes(b"key"), Head::decode(head).unwrap(), &body, DecodeLimits::default()).unwrap();
+        decoded.origin().is_authentic(secret)
+    };
+    let secret = Secret::shared(b"secret");
+    let page = || entry(Content::Response(page(b"body", &[("x-field", "value")])));
+    let Encoded { head, body } = sealed("secret", page());
+    assert!(is_authentic(&head, &body, &secret) && is_authentic(&head, &body, &Secret::default()));
+    assert!(!is_authentic(&head, &body, &Secret::shared(b"another")));
+
+    let unsealed = encode_as(7, &Key::from_bytes(b"key"), &page(), Compression::OFF).unwrap();
+    assert!(!is_authentic(&unsealed.head, &unsealed.body, &secret) && is_authentic(&head, &unsealed.body, &Secret::default()));
+    let mut changed = body.clone();
+    replace(&mut changed, b"value", b"other");
+    seal(&mut changed);
+    assert!(!is_authentic(&head, &changed, &secret), "a field");
+
+    let later = Stored::new(Epoch::of(0x0102_0304_0506_0708, 1_800_000_000_000_000), page().tags().to_vec(), Content::Tombstone);
+    let untagged = Stored::new(page().born(), Vec::new(), Content::Tombstone);
+    for (what, other) in [("its epoch", later), ("its tags", untagged)] {
+        assert!(!is_authentic(&sealed("secret", other).head, &body, &secret), "{what}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{
-    report::{Finding, Verdict, ensure},
+    report::{NotPassed, Verdict, ensure},
     sample_entry::{body, difference, stored},
 };
 use crate::{
@@ -57,7 +57,7 @@ impl BackendUnderTest<'_> {
                 return Ok(born);
             }
         }
-        Err(Finding::Broken(format!(
+        Err(NotPassed::Broken(format!(
             "{} was stored {FETCHES} times without an invalidation meanwhile, and is not found",
             abridged(name)
         )))
@@ -78,7 +78,7 @@ impl BackendUnderTest<'_> {
     /// Begins a fetch, as a miss does: returns the epoch.
     pub(super) async fn epoch(&self, key: &Key, known: &[Tag]) -> Verdict<Epoch> {
         let epoch = self.read(key, known).await?.epoch;
-        epoch.ok_or_else(|| Finding::Broken("a read reports no epoch, so no entry can be stored".to_owned()))
+        epoch.ok_or_else(|| NotPassed::Broken("a read reports no epoch, so no entry can be stored".to_owned()))
     }
 
     /// Ends a fetch: stores an entry that was born at `born`.
@@ -118,7 +118,7 @@ impl BackendUnderTest<'_> {
         for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
             if let Some((stored, validity)) = found {
                 let born = stored.born().get();
-                return Err(Finding::Broken(format!("{way} finds {} ({validity:?}, born at {born}) {after}", abridged(name))));
+                return Err(NotPassed::Broken(format!("{way} finds {} ({validity:?}, born at {born}) {after}", abridged(name))));
             }
         }
         Ok(())
@@ -137,7 +137,7 @@ impl BackendUnderTest<'_> {
     pub(super) async fn must_find(&self, name: &str, expected: Validity, after: &str) -> Verdict {
         for (found, way) in self.found(&key(name)).await?.into_iter().zip(WAYS) {
             let Some((stored, validity)) = found else {
-                return Err(Finding::Broken(format!("{way} does not find {} {after}", abridged(name))));
+                return Err(NotPassed::Broken(format!("{way} does not find {} {after}", abridged(name))));
             };
             ensure!(validity == expected, "{way} finds {} {validity:?} rather than {expected:?} {after}", abridged(name));
             let whole = body(&stored).is_some_and(|body| body == name);
@@ -150,10 +150,10 @@ impl BackendUnderTest<'_> {
     pub(super) async fn must_be(&self, key: &Key, expected: &Stored, after: &str) -> Verdict {
         for (found, way) in self.found(key).await?.into_iter().zip(WAYS) {
             let Some((stored, _)) = found else {
-                return Err(Finding::Broken(format!("{way} does not find the stored entry {after}")));
+                return Err(NotPassed::Broken(format!("{way} does not find the stored entry {after}")));
             };
             if let Some(part) = difference(&stored, expected) {
-                return Err(Finding::Broken(format!("{way} finds an entry with another {part} {after}")));
+                return Err(NotPassed::Broken(format!("{way} finds an entry with another {part} {after}")));
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet, yield_now};
 
 use super::{
     backend_under_test::{BackendUnderTest, expiry, key, tags_of},
-    report::{Finding, Verdict, ensure},
+    report::{NotPassed, Verdict, ensure},
     sample_entry::{body, stored},
 };
 use crate::{
@@ -151,7 +151,7 @@ async fn read(register: Arc<Register>) -> Verdict {
         let usable = read.found.filter(|(_, validity)| !register.soft || *validity == Validity::Valid);
         if let Some((found, _)) = usable {
             let value = body(&found).and_then(|body| std::str::from_utf8(body).ok()?.parse::<u64>().ok());
-            let value = value.ok_or_else(|| Finding::Broken("a read found an entry that was never stored".to_owned()))?;
+            let value = value.ok_or_else(|| NotPassed::Broken("a read found an entry that was never stored".to_owned()))?;
             ensure!(value >= settled, "a read found version {value} after version {settled} was written and its tag invalidated");
         } else if let Some(born) = read.epoch {
             let value = register.value.load(Ordering::SeqCst);
@@ -240,6 +240,6 @@ async fn join_all(mut tasks: JoinSet<Verdict>) -> Verdict {
     Ok(())
 }
 
-fn panicked(error: JoinError) -> Finding {
-    Finding::Broken(format!("the backend panicked: {error}"))
+fn panicked(error: JoinError) -> NotPassed {
+    NotPassed::Broken(format!("the backend panicked: {error}"))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     backend_under_test::{BackendUnderTest, expiry, key, tags_of},
-    report::{Finding, Verdict, ensure},
+    report::{NotPassed, Verdict, ensure},
     sample_entry::stored,
 };
 use crate::{
@@ -71,7 +71,8 @@ pub(super) async fn re_stamp(subject: &BackendUnderTest<'_>) -> Verdict {
         subject.must_be(&key("late"), &late, "though none of its tags was invalidated").await?;
     }
     let found = subject.read(&key("page"), &[]).await?.found;
-    let (found, _) = found.ok_or_else(|| Finding::Broken("`page` is not found after another tag was invalidated".to_owned()))?;
+    let (found, _) =
+        found.ok_or_else(|| NotPassed::Broken("`page` is not found after another tag was invalidated".to_owned()))?;
     ensure!(found.born() == born, "an entry that was born at {born:?} is found as born at {:?}", found.born());
     // As another tier does, or a copy between stores.
     subject.invalidate(&["a"]).await?;
@@ -126,7 +127,7 @@ pub(super) async fn everything(subject: &BackendUnderTest<'_>) -> Verdict {
 
 pub(super) async fn evicted(subject: &BackendUnderTest<'_>) -> Verdict {
     let Some(evict) = &subject.evict else {
-        return Err(Finding::Skipped("needs a way to evict the record of a tag: `Suite::evict_with`"));
+        return Err(NotPassed::Skipped("needs a way to evict the record of a tag: `Suite::evict_with`"));
     };
     let record = || Tag::unchecked("a");
     for soft in [false, true] {
@@ -156,9 +157,9 @@ async fn invalidate(subject: &BackendUnderTest<'_>, soft: bool) -> Verdict {
     if soft { subject.expire(&["a"]).await.map(drop) } else { subject.invalidate(&["a"]).await.map(drop) }
 }
 
-pub(super) async fn amnesia(subject: &BackendUnderTest<'_>) -> Verdict {
+pub(super) async fn data_loss(subject: &BackendUnderTest<'_>) -> Verdict {
     let Some(lose_all) = &subject.lose_all else {
-        return Err(Finding::Skipped("needs a way to make the store lose its data: `Suite::lose_with`"));
+        return Err(NotPassed::Skipped("needs a way to make the store lose its data: `Suite::lose_with`"));
     };
     let before = subject.fill("page", &["a"]).await?;
     for _ in 0..3 {
@@ -182,7 +183,7 @@ pub(super) async fn amnesia(subject: &BackendUnderTest<'_>) -> Verdict {
 
 pub(super) async fn peer(subject: &BackendUnderTest<'_>) -> Verdict {
     let Some(peer) = &subject.peer else {
-        return Err(Finding::Skipped("needs a second node on the same store: `Suite::peer`"));
+        return Err(NotPassed::Skipped("needs a second node on the same store: `Suite::peer`"));
     };
     let peer = peer(()).await;
     for tag in ["a", "b"] {

@@ -20,11 +20,11 @@ pub struct Outcome {
 }
 
 /// The verdict on a case.
-pub(super) type Verdict<T = ()> = Result<T, Finding>;
+pub(super) type Verdict<T = ()> = Result<T, NotPassed>;
 
 /// Why a case has not passed.
 #[derive(Debug, Clone)]
-pub(super) enum Finding {
+pub(super) enum NotPassed {
     /// The backend breaks the contract, in this way.
     Broken(String),
     /// The case was not run, because this is missing.
@@ -43,12 +43,12 @@ impl Report {
 
     /// Returns the cases that failed.
     pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
-        self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Err(Finding::Broken(_))))
+        self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Err(NotPassed::Broken(_))))
     }
 
     /// Returns the cases that were skipped, because they need an ability that the suite was not told about.
     pub fn skipped(&self) -> impl Iterator<Item = &Outcome> {
-        self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Err(Finding::Skipped(_))))
+        self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Err(NotPassed::Skipped(_))))
     }
 
     /// Asserts that no case failed. Skipped cases do not fail.
@@ -80,8 +80,8 @@ impl Outcome {
     pub fn happened(&self) -> &str {
         match &self.verdict {
             Ok(()) => "",
-            Err(Finding::Broken(happened)) => happened,
-            Err(Finding::Skipped(wanted)) => wanted,
+            Err(NotPassed::Broken(happened)) => happened,
+            Err(NotPassed::Skipped(wanted)) => wanted,
         }
     }
 }
@@ -106,7 +106,7 @@ impl fmt::Display for Outcome {
 }
 
 /// An operation that fails although no fault was injected breaks the contract.
-impl From<Error> for Finding {
+impl From<Error> for NotPassed {
     fn from(error: Error) -> Self {
         let mut text = format!("an operation failed: {error}");
         let mut source = std::error::Error::source(&error);
@@ -122,7 +122,7 @@ impl From<Error> for Finding {
 macro_rules! ensure {
     ($condition:expr, $($sentence:tt)+) => {
         if !$condition {
-            return Err($crate::conformance::report::Finding::Broken(format!($($sentence)+)));
+            return Err($crate::conformance::report::NotPassed::Broken(format!($($sentence)+)));
         }
     };
 }

@@ -11,6 +11,7 @@ use crate::{
         epoch::Epoch,
         response::{StaleWindows, StoredResponse, response_head},
         stored::{Content, Stored},
+        value::{StoredValue, ValueData},
         variants::Variants,
     },
     http::{no_vary_search::QueryVariance, stored_fields::StoredFields},
@@ -34,7 +35,7 @@ pub fn stored(born: Epoch, tags: Vec<Tag>, body: impl Into<Bytes>) -> Arc<Stored
 pub fn body(stored: &Stored) -> Option<&Bytes> {
     match stored.content() {
         Content::Response(response) => Some(&response.body),
-        Content::Variants(_) | Content::QueryVariance(_) | Content::Tombstone => None,
+        Content::Variants(_) | Content::QueryVariance(_) | Content::Value(_) | Content::Tombstone => None,
     }
 }
 
@@ -53,7 +54,15 @@ pub(super) fn of_every_kind(born: Epoch, tags: &[Tag]) -> Vec<Arc<Stored>> {
     let no_vary_search = HeaderName::from_static("no-vary-search");
     let search = HeaderMap::from_iter([(no_vary_search, HeaderValue::from_static("params=(\"utm\")"))]);
     let rule = QueryVariance::parse(&search).map(Content::QueryVariance);
-    let contents = [Content::Response(response(now + HOUR, Bytes::from_static(b"\0\xff\r\n"))), Content::Variants(variants)];
+    let value = StoredValue {
+        data: ValueData::encoded("a type", Bytes::from_static(b"\0\xff")),
+        generated: now,
+        fresh_until: now + HOUR,
+        stale: StaleWindows::new(HOUR, HOUR),
+        compute_millis: 7,
+    };
+    let response = response(now + HOUR, Bytes::from_static(b"\0\xff\r\n"));
+    let contents = [Content::Response(response), Content::Variants(variants), Content::Value(value)];
     contents.into_iter().chain(rule).map(|content| Arc::new(Stored::new(born, tags.to_vec(), content))).collect()
 }
 
@@ -72,9 +81,22 @@ pub(super) fn difference(one: &Stored, other: &Stored) -> Option<&'static str> {
             (Content::Response(one), Content::Response(other)) => response_difference(one, other),
             (Content::Variants(one), Content::Variants(other)) => same(one == other, "list of variants"),
             (Content::QueryVariance(one), Content::QueryVariance(other)) => same(one == other, "query rule"),
+            (Content::Value(one), Content::Value(other)) => value_difference(one, other),
             (Content::Tombstone, Content::Tombstone) => None,
             _ => Some("kind"),
         })
+}
+
+fn value_difference(one: &StoredValue, other: &StoredValue) -> Option<&'static str> {
+    [
+        (one.data.type_name() == other.data.type_name(), "type of the value"),
+        (one.data.to_bytes() == other.data.to_bytes(), "value"),
+        ((one.generated, one.fresh_until) == (other.generated, other.fresh_until), "freshness"),
+        (one.stale == other.stale, "stale windows"),
+        (one.compute_millis == other.compute_millis, "duration of the computation"),
+    ]
+    .into_iter()
+    .find_map(|(same, part)| (!same).then_some(part))
 }
 
 fn response_difference(one: &StoredResponse, other: &StoredResponse) -> Option<&'static str> {
@@ -88,6 +110,7 @@ fn response_difference(one: &StoredResponse, other: &StoredResponse) -> Option<&
         (one.stale == other.stale, "stale windows"),
         (one.must_not_serve_stale == other.must_not_serve_stale, "prohibition of stale use"),
         (one.immutable == other.immutable, "immutability"),
+        (one.outlives_max_age == other.outlives_max_age, "the comparison with `max-age`"),
         (one.handler_millis == other.handler_millis, "duration of the handler run"),
     ]
     .into_iter()
@@ -105,12 +128,15 @@ fn response(fresh_until: Timestamp, body: Bytes) -> StoredResponse {
     StoredResponse {
         head: response_head(StatusCode::OK, StoredFields::of(&headers, |_| false).complete(StatusCode::OK, body.len(), now)),
         body,
+        codings: None,
+        selection: None,
         generated: now,
         fresh_until,
         allows_authorization: true,
         stale: StaleWindows::default(),
         must_not_serve_stale: true,
         immutable: true,
+        outlives_max_age: true,
         handler_millis: 7,
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     backend_under_test::BackendUnderTest,
-    report::{Finding, Verdict, ensure},
+    report::{NotPassed, Verdict, ensure},
     test_app::{Answer, Behavior, LANGUAGE, TestApp},
 };
 use crate::{cache::Cache, error::Error, middleware::layer::CacheLayer};
@@ -148,7 +148,7 @@ pub(super) async fn lost_invalidation(subject: &BackendUnderTest<'_>) -> Verdict
             let gate = app.origin.close();
             let mut slow = pin!(app.send_later("/page"));
             if let Some(answer) = ended_before(gate.arrival(), slow.as_mut()).await {
-                return Err(Finding::Broken(format!("without a usable entry, the handler is not called: {answer:?}")));
+                return Err(NotPassed::Broken(format!("without a usable entry, the handler is not called: {answer:?}")));
             }
             invalidate(app.cache.clone()).await?;
             gate.open();
@@ -203,7 +203,7 @@ async fn until_hit(path: &str, get: impl AsyncFn() -> Answer) -> Verdict<String>
         }
         latest = format!("{answer:?}");
     }
-    Err(Finding::Broken(format!("none of four successive requests for {path} is a hit; the last response: {latest}")))
+    Err(NotPassed::Broken(format!("none of four successive requests for {path} is a hit; the last response: {latest}")))
 }
 
 fn is_hit(answer: &Answer, text: &str, what: &str) -> Verdict {

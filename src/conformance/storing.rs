@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     backend_under_test::{BackendUnderTest, key, tags_of},
-    report::{Finding, Verdict, ensure},
+    report::{NotPassed, Verdict, ensure},
     sample_entry::{body, of_every_kind, stored, stored_until, tombstone},
 };
 use crate::{
@@ -42,13 +42,45 @@ pub(super) async fn replace(subject: &BackendUnderTest<'_>) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn vacate(subject: &BackendUnderTest<'_>) -> Verdict {
-    let born = subject.fill("vacated", &["a"]).await?;
+pub(super) async fn replace_present(subject: &BackendUnderTest<'_>) -> Verdict {
+    let born = subject.fill("page", &["a"]).await?;
+    let (page, entry) = (key("page"), |text: &'static str| stored(born, tags_of(&["a"]), text));
+    let [first, second, third] = ["first", "second", "third"].map(entry);
+    for stored in [&first, &second] {
+        put_kept(subject, &page, stored, "a new version").await?;
+    }
+    let replace = async |key: &Key, present: &Stored, expected: PutOutcome, what: &str| {
+        let outcome = subject.backend.replace(key, present, Arc::clone(&third)).await?;
+        ensure!(outcome == expected, "replacing {what} returned {outcome:?}");
+        Ok::<_, NotPassed>(())
+    };
+    replace(&page, &first, PutOutcome::Invalidated, "a response that is no longer stored").await?;
+    subject.must_be(&page, &second, "after another response should have been replaced").await?;
+    replace(&key("nothing"), &first, PutOutcome::Invalidated, "a response under a key without one").await?;
+    subject.must_miss("nothing", "though nothing was replaced there").await?;
+    replace(&page, &second, PutOutcome::Stored, "the stored response").await?;
+    subject.must_be(&page, &third, "after it replaced the stored one").await?;
+
+    // The same response of a later handler run.
+    subject.invalidate(&["a"]).await?;
+    let later = stored(subject.epoch(&page, &tags_of(&["a"])).await?, tags_of(&["a"]), "third");
+    put_kept(subject, &page, &later, "the same version again").await?;
+    replace(&page, &third, PutOutcome::Invalidated, "a response that has an earlier epoch than the stored one").await?;
+    subject.must_be(&page, &later, "after an earlier one should have been replaced").await?;
+    subject.backend.put(&page, tombstone(later.born(), tags_of(&["a"]))).await?;
+    replace(&page, &later, PutOutcome::Invalidated, "a response that was withdrawn").await?;
+    let found = subject.read(&page, &[]).await?.found;
+    ensure!(found.is_none_or(|(stored, _)| body(&stored).is_none()), "a response that was withdrawn is found again");
+    Ok(())
+}
+
+pub(super) async fn tombstone_put(subject: &BackendUnderTest<'_>) -> Verdict {
+    let born = subject.fill("withdrawn", &["a"]).await?;
     subject.fill("outdated", &["a"]).await?;
-    subject.backend.put(&key("vacated"), tombstone(born, tags_of(&["a"]))).await?;
+    subject.backend.put(&key("withdrawn"), tombstone(born, tags_of(&["a"]))).await?;
     let expired = stored_until(Timestamp::from_millis(1), born, tags_of(&["a"]), "expired");
     subject.backend.put(&key("outdated"), expired).await?;
-    for name in ["vacated", "outdated"] {
+    for name in ["withdrawn", "outdated"] {
         let found = subject.read(&key(name), &[]).await?.found;
         let text = found.as_ref().and_then(|(stored, _)| body(stored));
         ensure!(text.is_none_or(|text| text != name), "`{name}` is still found after it was replaced by an expired entry");
@@ -108,15 +140,15 @@ pub(super) async fn sizes(subject: &BackendUnderTest<'_>) -> Verdict {
         // Incompressible, and different at each position.
         let body: Vec<u8> = (0..size).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let stored = stored(born, tags_of(&["a"]), body);
-        match subject.backend.put(&key, Arc::clone(&stored)).await.map_err(Finding::from) {
+        match subject.backend.put(&key, Arc::clone(&stored)).await.map_err(NotPassed::from) {
             Ok(PutOutcome::Stored) => subject.must_be(&key, &stored, &format!("of {size} bytes")).await?,
             Ok(PutOutcome::TooLarge) if size > limit => {
                 let found = subject.read(&key, &[]).await?.found;
                 ensure!(found.is_none(), "a body of {size} bytes was refused, and an entry is found");
             }
-            Ok(outcome) => return Err(Finding::Broken(format!("a body of {size} bytes returned {outcome:?}"))),
-            Err(Finding::Broken(error)) => {
-                return Err(Finding::Broken(format!("a body of {size} bytes is an error instead of `TooLarge`: {error}")));
+            Ok(outcome) => return Err(NotPassed::Broken(format!("a body of {size} bytes returned {outcome:?}"))),
+            Err(NotPassed::Broken(error)) => {
+                return Err(NotPassed::Broken(format!("a body of {size} bytes is an error instead of `TooLarge`: {error}")));
             }
             Err(skipped) => return Err(skipped),
         }
@@ -129,7 +161,7 @@ const REMOVAL_LIMIT: Duration = Duration::from_secs(4);
 
 pub(super) async fn expiry(subject: &BackendUnderTest<'_>) -> Verdict {
     if !subject.claims.expiry {
-        return Err(Finding::Skipped("needs a store that removes expired entries: `Suite::forgets_expired`"));
+        return Err(NotPassed::Skipped("needs a store that removes expired entries: `Suite::forgets_expired`"));
     }
     let born = subject.fill("first", &["a"]).await?;
     subject.must_find("first", Validity::Valid, "an hour before it expires").await?;
@@ -146,7 +178,7 @@ pub(super) async fn expiry(subject: &BackendUnderTest<'_>) -> Verdict {
 
 pub(super) async fn corrupt(subject: &BackendUnderTest<'_>) -> Verdict {
     let Some(corrupt) = &subject.corrupt else {
-        return Err(Finding::Skipped("needs a way to damage an entry: `Suite::corrupt_with`"));
+        return Err(NotPassed::Skipped("needs a way to damage an entry: `Suite::corrupt_with`"));
     };
     let born = subject.fill("first", &["a"]).await?;
     let good = stored(born, tags_of(&["a"]), "damaged".repeat(100));

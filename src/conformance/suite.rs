@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::{
     backend_under_test::{BackendUnderTest, Claims, Hook, LocalBoxFuture},
     cases::{CASES, Case},
-    report::{Finding, Outcome, Report, Verdict},
+    report::{NotPassed, Outcome, Report, Verdict},
 };
 use crate::{backend::contract::Backend, fetch::catch_panic::catch_panic, key::Key, tag::Tag};
 
@@ -127,8 +127,8 @@ impl<'a, B: Backend> Suite<'a, B> {
         });
         match timeout(self.limit, catch_panic(trial)).await {
             Ok(Ok(verdict)) => verdict,
-            Ok(Err(panic)) => Err(Finding::Broken(format!("the backend panicked: {}", message(&*panic)))),
-            Err(_) => Err(Finding::Broken(format!("the case did not end within {:?}", self.limit))),
+            Ok(Err(panic)) => Err(NotPassed::Broken(format!("the backend panicked: {}", message(&*panic)))),
+            Err(_) => Err(NotPassed::Broken(format!("the case did not end within {:?}", self.limit))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     backend_under_test::{BackendUnderTest, abridged, key, tags_of},
-    report::{Finding, Verdict, ensure},
+    report::{NotPassed, Verdict, ensure},
 };
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub(super) async fn often(subject: &BackendUnderTest<'_>) -> Verdict {
         let name = format!("page {expiry}");
         match subject.read(&key(&name), &tags_of(&["a"])).await?.found {
             None => {}
-            Some((_, Validity::Valid)) => return Err(Finding::Broken(format!("`{name}` is found valid"))),
+            Some((_, Validity::Valid)) => return Err(NotPassed::Broken(format!("`{name}` is found valid"))),
             Some((_, Validity::Stale { since })) => {
                 let (since, right) = (since.as_millis(), at(expiry).as_millis());
                 ensure!(since <= right, "`{name}`, first expired at {right}, is reported as stale only since {since}");
@@ -211,7 +211,7 @@ pub(super) async fn receipts(subject: &BackendUnderTest<'_>) -> Verdict {
     let later = subject.invalidate(&["a"]).await?;
     let same_clock = later.epoch.incarnation() == receipt.epoch.incarnation();
     if !same_clock {
-        return Err(Finding::Broken("the incarnation of the clock changed between two invalidations".to_owned()));
+        return Err(NotPassed::Broken("the incarnation of the clock changed between two invalidations".to_owned()));
     }
     ensure!(later.epoch.get() > receipt.epoch.get(), "a later invalidation took {:?} after {:?}", later.epoch, receipt.epoch);
     Ok(())

@@ -1,10 +1,14 @@
 //! A stored response, and its stale windows.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, response};
 
+use super::{
+    codings::{Codings, weight_of_fields},
+    selection::Selection,
+};
 use crate::clock::Timestamp;
 
 /// A response in the form in which hits send it: a hit parses, formats and rebuilds nothing.
@@ -13,6 +17,10 @@ pub(crate) struct StoredResponse {
     /// Has a slot for `Age`, so that a hit overwrites a value instead of inserting one.
     pub(crate) head: response::Parts,
     pub(crate) body: Bytes,
+    /// The codings in which it is served as well; `None` if it is served as it came, always.
+    pub(crate) codings: Option<Arc<Codings>>,
+    /// Which requests it is for, if it has a `Vary`.
+    pub(crate) selection: Option<Arc<Selection>>,
     /// When the response's age was zero (RFC 9111 §4.2.3).
     pub(crate) generated: Timestamp,
     pub(crate) fresh_until: Timestamp,
@@ -22,6 +30,8 @@ pub(crate) struct StoredResponse {
     /// Whether it must not be served stale, not even to a request with `max-stale`.
     pub(crate) must_not_serve_stale: bool,
     pub(crate) immutable: bool,
+    /// Whether larder keeps it longer than its own `Cache-Control` says.
+    pub(crate) outlives_max_age: bool,
     /// The duration of the handler run, in milliseconds.
     pub(crate) handler_millis: u32,
 }
@@ -40,12 +50,16 @@ impl StoredResponse {
         now.seconds_since(self.generated)
     }
 
+    /// Returns the age that is sent. A response that larder keeps longer than its own `Cache-Control` says is current by the word of the
+    /// application: with its age, caches in front of larder would find it stale on arrival.
+    pub(crate) fn sent_age(&self, now: Timestamp) -> u64 {
+        if self.outlives_max_age { 0 } else { self.age(now) }
+    }
+
     /// Returns the approximate size in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        /// The size of a field in a `HeaderMap`, including its index.
-        const FIELD: usize = 112;
-        let headers: usize = self.head.headers.iter().map(|(name, value)| FIELD + name.as_str().len() + value.len()).sum();
-        headers + self.body.len()
+        let codings = self.codings.as_deref().map_or(0, |codings| codings.weight(&self.head));
+        weight_of_fields(&self.head.headers) + self.body.len() + codings + self.selection.as_deref().map_or(0, Selection::weight)
     }
 }
 

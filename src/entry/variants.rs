@@ -22,6 +22,35 @@ impl Variants {
         self.members.iter().map(|(_, expires)| *expires).max().unwrap_or(Timestamp::from_millis(0))
     }
 
+    /// Removes the variants that have expired.
+    pub(crate) fn retain_live(&mut self, now: Timestamp) {
+        self.members.retain(|(_, expires)| now < *expires);
+    }
+
+    /// Adds a variant, and returns the one that it replaces because there are as many as the `limit` allows: the oldest that has had no
+    /// hit, or else the oldest.
+    pub(crate) fn add(
+        &mut self,
+        fields: &[HeaderName],
+        id: VariantId,
+        expires: Timestamp,
+        limit: usize,
+        has_hit: impl Fn(&VariantId) -> bool,
+    ) -> Option<VariantId> {
+        /// How many different `Vary` values of one URI are searched. Not a setting: each costs every request one more read of the store.
+        const MAX_VARY_LISTS: usize = 4;
+        self.members.retain(|(other, _)| *other != id);
+        let replaced = (self.members.len() >= limit).then(|| {
+            let oldest = self.members.iter().position(|(id, _)| !has_hit(id)).unwrap_or(0);
+            self.members.remove(oldest).0
+        });
+        self.members.push((id, expires));
+        self.vary_lists.retain(|other| **other != *fields);
+        self.vary_lists.insert(0, fields.into());
+        self.vary_lists.truncate(MAX_VARY_LISTS);
+        replaced
+    }
+
     pub(crate) fn weight(&self) -> usize {
         let vary_lists: usize = self.vary_lists.iter().map(|names| names.len() * size_of::<HeaderName>() + 16).sum();
         vary_lists + self.members.len() * size_of::<(VariantId, Timestamp)>()

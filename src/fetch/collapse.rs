@@ -2,12 +2,13 @@
 
 use std::{
     future::Future,
+    ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::Response;
+use http::{Response, header::RANGE};
 use http_body::Body;
 use tokio::{
     runtime::Handle,
@@ -20,6 +21,7 @@ use crate::{
     body::ResponseBody,
     cache::{
         Cache,
+        fetch_slots::FetchSlot,
         flights::{FetchOutcome, Follower, Joined, LeaderGuard},
     },
     entry::epoch::Epoch,
@@ -28,8 +30,10 @@ use crate::{
     lookup::reuse::Miss,
     policy::{
         cacheable_request::{CacheableMethod, CacheableRequest},
+        rules::Profile,
         settings::Collapsing,
     },
+    timer,
 };
 
 /// The role of a request that runs the handler.
@@ -65,24 +69,36 @@ pub(crate) enum Waited<B: Body> {
     Fetch(Role),
 }
 
-/// The next step of a follower whose leader's fetch has ended.
+/// The next step of a follower.
 enum Followed<B: Body> {
     Answered(Response<ResponseBody<B>>),
     Fetch(Role),
-    /// The response was not for this request: it has been invalidated meanwhile, or is another variant.
-    Retry,
-    /// Run the handler beside a fetch that takes longer than the wait limit.
-    Overtaking(LeaderGuard),
-    /// Wait for the run of another request that overtakes.
-    Waiting,
+    /// Join the fetches of the key again.
+    Rejoin,
+}
+
+/// The result of a further lookup by a request that waits.
+enum LookedAgain<B: Body> {
+    Answered(Response<ResponseBody<B>>),
+    /// There is no response for this request: it has been invalidated meanwhile, or is another variant.
+    NotFound,
+    /// The store has failed.
+    Failed,
 }
 
 /// The fetches that a request waits for: the latest, and earlier ones that take longer than the wait limit.
-struct Fetches {
-    followers: Vec<Follower>,
-    deadline: Instant,
+pub(crate) struct Fetches {
+    pub(crate) followers: Vec<Follower>,
+    pub(crate) deadline: Instant,
     /// One of them has failed.
-    failed: bool,
+    pub(crate) failed: bool,
+}
+
+impl Fetches {
+    /// Waits for none yet, for `limit` at most.
+    pub(crate) fn within(limit: Duration) -> Self {
+        Self { followers: Vec::new(), deadline: Instant::now() + limit, failed: false }
+    }
 }
 
 impl Future for Fetches {
@@ -145,7 +161,7 @@ impl FetchContext {
     ///
     /// Each further lookup updates `miss`.
     pub(crate) async fn wait<B: Body>(&self, miss: &mut Miss, mut epoch: Epoch, joined: Joined) -> Waited<B> {
-        let mut fetches = Fetches { followers: Vec::new(), deadline: Instant::now() + self.settings.wait_limit, failed: false };
+        let mut fetches = Fetches::within(self.settings.wait_limit);
         let mut soft_deadline = self.soft_deadline(miss);
         let mut joined = Some(joined);
         loop {
@@ -161,12 +177,7 @@ impl FetchContext {
             match self.follow(&mut fetches, miss, &mut epoch, soft_deadline.take()).await {
                 Followed::Answered(response) => return Waited::Answered(response),
                 Followed::Fetch(role) => return Waited::Fetch(role),
-                Followed::Overtaking(leader) => {
-                    let deadline = Instant::now() + self.settings.wait_limit;
-                    self.slot.take(deadline).await;
-                    return Waited::Fetch(Role::Leader(FetchPermit { leader, _lock: None }));
-                }
-                Followed::Retry | Followed::Waiting => {}
+                Followed::Rejoin => {}
             }
         }
     }
@@ -182,12 +193,23 @@ impl FetchContext {
                 leader.finish(FetchOutcome::Stored);
                 Waited::Answered(response)
             }
-            Agreed::Fetch(lock) => {
-                // From the deadline on it fetches without a slot: it is the only fetch of this key, and its response is stored.
-                self.slot.take(deadline).await;
-                Waited::Fetch(Role::Leader(FetchPermit { leader, _lock: lock }))
-            }
+            Agreed::Fetch(lock) => Waited::Fetch(self.leader_role(leader, lock, deadline).await),
         }
+    }
+
+    /// Waits for a slot of the route until `deadline`. From then on it fetches without a slot: its response is stored, and others wait for
+    /// it.
+    async fn leader_role(&self, leader: LeaderGuard, lock: Option<FetchLockGuard>, deadline: Instant) -> Role {
+        if !self.slot.take(deadline).await {
+            self.settings.warn_once(self.slot.path(), "max_fetches", |route| {
+                tracing::warn!(
+                    route,
+                    "more handlers ran at once on the route `{route}` than `Cache::with_max_fetches` allows: fetches waited for \
+                     `CacheLayer::wait_limit`, and then ran without a limit. Logged once a route."
+                );
+            });
+        }
+        Role::Leader(FetchPermit { leader, _lock: lock })
     }
 
     /// Waits for the first outcome of `fetches`; from the soft deadline on, a stale response is an answer.
@@ -218,32 +240,34 @@ impl FetchContext {
                     return self.answer_after(outcome, miss, epoch).await;
                 }
                 None if fetches.failed => return Followed::Fetch(Role::Passthrough),
-                None => match self.overtake(fetches, miss, epoch).await {
-                    Followed::Waiting => {}
-                    next => return next,
-                },
+                None => {
+                    if let ControlFlow::Break(next) = self.overtake(fetches, miss, epoch).await {
+                        return next;
+                    }
+                }
             }
         }
     }
 
-    /// Runs the handler as well, unless another waiting request has begun to.
-    async fn overtake<B: Body>(&self, fetches: &mut Fetches, miss: &mut Miss, epoch: &mut Epoch) -> Followed<B> {
+    /// Runs the handler beside a fetch that takes longer than the wait limit, or waits for another request that has begun to.
+    async fn overtake<B: Body>(&self, fetches: &mut Fetches, miss: &mut Miss, epoch: &mut Epoch) -> ControlFlow<Followed<B>> {
         // The lookup brings the epoch up to date: the new run begins now.
-        match self.answer_after(FetchOutcome::Stored, miss, epoch).await {
-            Followed::Retry => {}
-            next => return next,
+        match self.look_again(miss, epoch, false).await {
+            LookedAgain::Answered(response) => return ControlFlow::Break(Followed::Answered(response)),
+            LookedAgain::Failed => return ControlFlow::Break(Followed::Fetch(Role::Solo)),
+            LookedAgain::NotFound => {}
         }
         fetches.deadline = Instant::now() + self.settings.wait_limit;
-        let Some(latest) = fetches.followers.last() else { return Followed::Retry };
-        match self.cache.inner.flights.overtake(miss.key(&self.request).as_bytes(), *epoch, latest) {
-            Some(Joined::Leader(leader)) => Followed::Overtaking(leader),
+        let Some(latest) = fetches.followers.last() else { return ControlFlow::Break(Followed::Rejoin) };
+        ControlFlow::Break(match self.cache.inner.flights.overtake(miss.key(&self.request).as_bytes(), *epoch, latest) {
+            Some(Joined::Leader(leader)) => Followed::Fetch(self.leader_role(leader, None, fetches.deadline).await),
             Some(Joined::Follower(follower)) => {
                 fetches.followers.push(follower);
-                Followed::Waiting
+                return ControlFlow::Continue(());
             }
             Some(Joined::Outdated(_) | Joined::Full) => Followed::Fetch(Role::Passthrough),
-            None => Followed::Retry,
-        }
+            None => Followed::Rejoin,
+        })
     }
 
     /// The instant from which a stale response is an answer to a request that waits.
@@ -258,15 +282,20 @@ impl FetchContext {
             && self.request.method == CacheableMethod::Get
             && !self.request.authorized
             && !self.request.nested
-            // The response to a range or to the client's own preconditions is of no use to others. If there is a stored response,
-            // the fetch validates that one instead, for all.
-            && (!self.request.conditional || miss.stored.is_some())
+            && (!self.request.conditional || self.has_answer_for_all(miss))
             && !self.tags.says_no_store()
             && self.tags.route_tags.is_ok()
             && miss.why != Forward::Request
             && !self.cache.inner.uncacheable.contains(self.request.key.digest(), self.cache.now())
-            // Waiting needs tokio's timer; under another runtime each request fetches for itself.
-            && Handle::try_current().is_ok()
+            // Waiting needs tokio's timer; where it is off, or under another runtime, each request fetches for itself.
+            && timer::is_on()
+    }
+
+    /// Whether the response to this request, which has preconditions or a range, is of use to others: if there is a stored response, the
+    /// fetch validates that one; otherwise the safe profile asks without the client's conditions. A range is asked for as it is.
+    pub(crate) fn has_answer_for_all(&self, miss: &Miss) -> bool {
+        let is_part = self.tags.headers.contains_key(RANGE);
+        miss.stored.is_some() || (self.settings.store.profile == Profile::Safe && !is_part)
     }
 
     /// Joins a fetch that began at this request's epoch or later.
@@ -287,32 +316,59 @@ impl FetchContext {
         flights.supersede(key, epoch)
     }
 
-    /// Looks up what a fetch that has ended has stored.
+    /// The next step after a fetch that has ended.
     async fn answer_after<B: Body>(&self, outcome: FetchOutcome, miss: &mut Miss, epoch: &mut Epoch) -> Followed<B> {
-        let Some(lookup) = self.lookup().await else { return Followed::Fetch(Role::Solo) };
-        let (why, presented) = (miss.why, self.presented());
         let failed = matches!(outcome, FetchOutcome::Failed | FetchOutcome::ServerError);
+        match self.look_again(miss, epoch, failed).await {
+            LookedAgain::Answered(response) => Followed::Answered(response),
+            LookedAgain::Failed => Followed::Fetch(Role::Solo),
+            LookedAgain::NotFound => match outcome {
+                FetchOutcome::Uncacheable | FetchOutcome::ServerError => Followed::Fetch(Role::Solo),
+                FetchOutcome::Stored | FetchOutcome::Failed => Followed::Rejoin,
+            },
+        }
+    }
+
+    /// Looks up what another fetch has stored, and brings `miss` and `epoch` up to date. If that fetch has failed, a stale response
+    /// is an answer, too.
+    async fn look_again<B: Body>(&self, miss: &mut Miss, epoch: &mut Epoch, failed: bool) -> LookedAgain<B> {
+        let Some(lookup) = self.lookup().await else { return LookedAgain::Failed };
+        let (why, presented) = (miss.why, self.presented());
         let response = presented.answer_collapsed(&lookup, why).or_else(|| match why {
             Forward::Stale if failed => presented.answer_stale(&lookup, Reason::StaleOnError),
             _ => None,
         });
         if let Some(response) = response {
-            return Followed::Answered(response);
+            return LookedAgain::Answered(response);
         }
-        let Some(now) = lookup.epoch else { return Followed::Fetch(Role::Solo) };
+        let Some(now) = lookup.epoch else { return LookedAgain::Failed };
         *epoch = now;
         *miss = Miss::validating(lookup, why);
-        match outcome {
-            FetchOutcome::Uncacheable | FetchOutcome::ServerError => Followed::Fetch(Role::Solo),
-            FetchOutcome::Stored | FetchOutcome::Failed => Followed::Retry,
-        }
+        LookedAgain::NotFound
     }
 }
 
 impl Cache {
+    /// Begins a background refresh, and returns its deadline; `None` if this key is being fetched, the route has no free slot, or the
+    /// cache is being drained.
+    pub(crate) fn begin_refresh(
+        &self,
+        request: &CacheableRequest,
+        miss: &Miss,
+        slot: &FetchSlot,
+    ) -> Option<(FetchPermit, Instant)> {
+        if self.inner.work.is_draining() {
+            return None;
+        }
+        let permit = self.lead_in_background(request, miss)?;
+        Some((permit, slot.take_in_background()?))
+    }
+
     /// Begins a fetch in the background, unless this key is being fetched.
     pub(crate) fn lead_in_background(&self, request: &CacheableRequest, miss: &Miss) -> Option<FetchPermit> {
-        Handle::try_current().ok()?;
+        if !timer::is_on() {
+            return None;
+        }
         let leader = self.inner.flights.lead(miss.key(request).as_bytes(), miss.epoch?)?;
         Some(FetchPermit { leader, _lock: None })
     }
@@ -349,11 +405,11 @@ impl FetchContext {
                 Ok(FetchLock::Held) | Err(_) => return Agreed::Fetch(None),
             };
             // Look again even when the lock was acquired: its previous holder may have stored the response.
-            match self.answer_after(FetchOutcome::Stored, miss, epoch).await {
-                Followed::Answered(response) => return Agreed::Answered(response),
-                Followed::Retry if lock.is_some() => return Agreed::Fetch(lock),
-                Followed::Retry => {}
-                Followed::Fetch(_) | Followed::Overtaking(_) | Followed::Waiting => return Agreed::Fetch(None),
+            match self.look_again(miss, epoch, false).await {
+                LookedAgain::Answered(response) => return Agreed::Answered(response),
+                LookedAgain::NotFound if lock.is_some() => return Agreed::Fetch(lock),
+                LookedAgain::NotFound => {}
+                LookedAgain::Failed => return Agreed::Fetch(None),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderValue, Response, header::ACCEPT_ENCODING, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -12,12 +12,17 @@ use crate::{
         Cache,
         detached::OnDisconnect,
         fetch_slots::FetchSlot,
+        fillers::Filler,
         outage_log::{Effect, report},
     },
+    error::Error,
     http::cache_status::Reason,
     invalidation::response_tags::RequestTags,
-    lookup::{Lookup, reuse::PresentedRequest},
+    key::revision::NextRevision,
+    lookup::{reuse::PresentedRequest, variants::Lookup},
     policy::{cacheable_request::CacheableRequest, settings::Settings},
+    rewarm::repeat::Repeatable,
+    stats::{fill::Fill, fill_result::Trigger, route_table::RouteId},
 };
 
 /// A request that a lookup did not answer, with all that the steps of its fetch need.
@@ -28,35 +33,133 @@ pub(crate) struct FetchContext {
     pub(crate) tags: RequestTags,
     /// The slot of this fetch on its route.
     pub(crate) slot: FetchSlot,
+    /// The request, to be repeated after an invalidation, if its layer wants that.
+    pub(crate) repeatable: Option<Arc<dyn Repeatable>>,
+    /// The place of its route in the statistics.
+    pub(crate) route: RouteId,
+    /// The revision for which the request fills the cache, if that is prepared only.
+    pub(crate) prepared: Option<NextRevision>,
+    /// The type of the inner service.
+    pub(crate) inner: &'static str,
 }
 
-impl OnDisconnect for FetchContext {
+impl OnDisconnect for Arc<FetchContext> {
+    const NEEDS_NO_TIMER: bool = false;
+
     fn on_disconnect(&self) -> Option<Instant> {
-        self.slot.on_disconnect()
+        let deadline = self.slot.on_disconnect();
+        if deadline.is_none() && self.slot.may_be_abandoned() {
+            self.settings.warn_once(self.slot.path(), "max_abandoned_fetches", |route| {
+                tracing::warn!(
+                    route,
+                    "a fetch of the route `{route}` ended with its client, because too many fetches continue without one: \
+                     `Cache::with_max_abandoned_fetches` sets the limit. Logged once a route."
+                );
+            });
+        }
+        deadline
+    }
+
+    fn on_limit(&self) {
+        warn_of_abandoned_limit(&self.settings, self.slot.path());
     }
 }
 
+/// Logs once a route that a fetch without a client was dropped at its limit.
+fn warn_of_abandoned_limit(settings: &Settings, route: Option<&str>) {
+    settings.warn_once(route, "abandoned_fetch_limit", |route| {
+        tracing::warn!(
+            route,
+            "a handler of the route `{route}` for which no client waited exceeded its time limit and was dropped: \
+             `Cache::with_abandoned_fetch_limit` sets the limit. Logged once a route."
+        );
+    });
+}
+
 impl FetchContext {
+    /// Returns what to do if a background refresh exceeds its limit. It does not hold the context, which the refresh changes.
+    pub(crate) fn on_refresh_limit(settings: &Arc<Settings>, slot: &FetchSlot) -> impl FnOnce() + Send + use<> {
+        let (settings, route) = (Arc::clone(settings), slot.path().map(str::to_owned));
+        move || warn_of_abandoned_limit(&settings, route.as_deref())
+    }
+
+    /// Logs once a route that a limit was met, if that is what `reason` says.
+    pub(crate) fn warn_of_limit(&self, reason: Reason) {
+        self.settings.warn_of_limit(self.slot.path(), reason);
+    }
+
+    /// Logs once a route that a lifetime was shortened by the default of `max_ttl`.
+    pub(crate) fn warn_of_max_ttl(&self) {
+        self.settings.warn_once(self.slot.path(), "max_ttl", |route| {
+            tracing::warn!(
+                route,
+                "a response of the route `{route}` states a lifetime of more than 24 hours, and is stored for 24 hours: \
+                 `CacheLayer::max_ttl` sets the limit. Logged once a route."
+            );
+        });
+    }
+
+    /// Gives a request the form in which the handler of a fetch sees it.
+    pub(crate) fn rewrite(&self, parts: &mut Parts) {
+        self.settings.key.rewrite(parts);
+        if self.settings.compression.is_some() {
+            // The codings are made of the response without one.
+            parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+    }
+
+    /// Logs once a route that another service has filled the key with this digest, now that this one has.
+    pub(crate) fn note_filler(&self, digest: u64) {
+        let Self { cache, settings, slot, .. } = self;
+        let filler = Filler { made_at: settings.made_at, settings: settings.hash(), route: slot.path(), inner: self.inner };
+        let Some(other) = cache.inner.fillers.note(digest, &filler) else { return };
+        settings.warn_once(slot.path(), "scope", |route| {
+            tracing::warn!(
+                route,
+                "two services share entries: {other}, and {filler}. A client of one may be answered with a page of the other: if they answer \
+                 the same URI differently, give each its own `CacheLayer::scope`, else make both from one layer. Logged once a route."
+            );
+        });
+    }
+
+    /// Begins to count a run of the handler.
+    pub(crate) fn fill(&self, trigger: Trigger) -> Fill {
+        Fill::begin(Arc::clone(&self.cache.inner.statistics), self.route, trigger)
+    }
+
     /// Looks the request up again; `None` if the backend failed.
     pub(crate) async fn lookup(&self) -> Option<Lookup> {
+        self.try_lookup().await.inspect_err(|error| report(error, Effect::HandlerAnswers)).ok()
+    }
+
+    /// Looks the request up.
+    pub(crate) async fn try_lookup(&self) -> Result<Lookup, Error> {
         let (settings, request, headers) = (&self.settings, &self.request, &self.tags.headers);
         if let Some(lookup) = self.cache.lookup_now(settings, request, headers) {
-            return Some(lookup);
+            return Ok(lookup);
         }
         // Boxed: the future is large, and most lookups in memory return above.
-        match Box::pin(self.cache.lookup(settings, request, headers, &self.tags.known_tags())).await {
-            Ok(lookup) => Some(lookup),
-            Err(error) => {
-                report(&error, Effect::HandlerAnswers);
-                None
-            }
+        Box::pin(self.cache.lookup(settings, request, headers, &self.tags.known_tags())).await
+    }
+
+    /// Looks the request up among the near copies, after the store has failed with `failure`; `None` if no copy is found.
+    pub(crate) fn lookup_in_outage(&self, failure: &Error) -> Option<Lookup> {
+        if failure.is_invalid_input() {
+            return None;
         }
+        self.cache.lookup_in_outage(&self.settings, &self.request, &self.tags.headers)
     }
 
     /// Answers with a stale response if one is allowed. It is looked up again, so that one that has been invalidated meanwhile is
     /// not used.
     pub(crate) async fn answer_stale<B: Body>(&self, reason: Reason) -> Option<Response<ResponseBody<B>>> {
-        let lookup = self.lookup().await?;
+        let lookup = match self.try_lookup().await {
+            Ok(lookup) => lookup,
+            Err(failure) => {
+                report(&failure, Effect::HandlerAnswers);
+                self.lookup_in_outage(&failure)?
+            }
+        };
         self.presented().answer_stale(&lookup, reason)
     }
 

@@ -2,17 +2,20 @@
 
 use std::{future::Future, panic::resume_unwind, pin::pin, sync::Arc};
 
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, Method, Response, StatusCode,
-    header::{AGE, CONTENT_LENGTH, DATE, ETAG, LAST_MODIFIED},
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{AGE, CONTENT_LENGTH, DATE, ETAG, LAST_MODIFIED, VARY},
     response,
 };
 use http_body::Body;
+use tracing::Span;
 
 use super::{
     catch_panic::catch_panic,
     collapse::Role,
     context::FetchContext,
+    in_span::in_span,
     inner_call::{HttpService, Oneshot},
     refresh::OuterFetch,
     store_body::PendingEntry,
@@ -21,13 +24,18 @@ use crate::{
     body::ResponseBody,
     cache::flights::FetchOutcome,
     clock::Timestamp,
+    dependencies::Dependencies,
     entry::{
         response::{StoredResponse, response_head},
+        selection::Selection,
         stored::{Content, Stored},
     },
     http::{
         cache_status::{CacheStatus, Forward, Reason},
-        conditional::{has_validator, make_conditional, selects_other_representation, weakly_matches},
+        conditional::{
+            has_validator, is_unmodified, make_conditional, remove_conditions, retain_304_fields, selects_other_representation,
+            weakly_matches,
+        },
         date::http_date,
         no_vary_search::QueryVariance,
         stored_fields::{StoredFields, remove_connection_fields},
@@ -38,8 +46,11 @@ use crate::{
         cacheable_request::CacheableMethod,
         freshness::{Freshness, Timing},
         response_view::ResponseView,
+        rules::Profile,
+        selecting_fields::{missing_in_vary, selecting_fields},
         storable::{LARDER_CACHE_CONTROL, RequestConstraints, excluded_fields, storable},
     },
+    stats::{fill::Fill, fill_result::Trigger},
     tag::deduplicate,
 };
 
@@ -48,25 +59,41 @@ pub(crate) struct HandlerRun {
     pub(crate) context: Arc<FetchContext>,
     pub(crate) miss: Miss,
     pub(crate) role: Role,
+    /// Counts this run when its body has ended.
+    pub(crate) fill: Fill,
+    /// The tags and values of which the handler makes its response.
+    dependencies: Arc<Dependencies>,
 }
 
 impl HandlerRun {
+    pub(crate) fn new(context: Arc<FetchContext>, miss: Miss, role: Role, fill: Fill) -> Box<Self> {
+        let dependencies = Dependencies::of_handler(context.cache.store_address(), context.prepared.clone());
+        Box::new(Self { context, miss, role, fill, dependencies })
+    }
+
     /// Runs the handler, stores its response if that is allowed, and reports the outcome to the followers.
     pub(crate) async fn run<S: HttpService<ReqBody>, ReqBody>(
         self: Box<Self>,
         mut call: Box<Oneshot<S, ReqBody>>,
     ) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
-        self.context.settings.key.rewrite(&mut call.parts);
+        self.context.rewrite(&mut call.parts);
         let validating = match self.validated() {
             Some((_, stored)) => make_conditional(&mut call.parts.headers, &stored.head.headers),
-            None => false,
+            None => {
+                if self.asks_for_all() {
+                    remove_conditions(&mut call.parts.headers);
+                }
+                false
+            }
         };
         let FetchContext { cache, request, .. } = &*self.context;
         call.parts.extensions.insert(OuterFetch { cache: cache.clone(), key: request.key.digest() });
         let requested = self.context.cache.now();
+        let span = self.span();
         let result = {
             let running = pin!(call.run());
-            catch_panic(running).await
+            let running = pin!(self.dependencies.polled_in(running));
+            catch_panic(pin!(in_span(&span, running))).await
         };
         let failure = match result {
             Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
@@ -80,6 +107,7 @@ impl HandlerRun {
         if self.miss.why == Forward::Stale
             && let Some(stale) = self.context.answer_stale(Reason::StaleOnError).await
         {
+            self.fill.end(Err(Reason::StaleOnError));
             return Ok(stale);
         }
         match *failure {
@@ -87,6 +115,27 @@ impl HandlerRun {
             Ok(Err(error)) => Err(error),
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// The span of the handler. That of a background refresh is a root: the request that caused it ends earlier.
+    fn span(&self) -> Span {
+        let (route, trigger) = (self.context.slot.path(), self.fill.trigger());
+        if !matches!(trigger, Trigger::Refresh | Trigger::Ahead) {
+            return tracing::debug_span!("larder.fetch", route, trigger = trigger.as_str());
+        }
+        let span = tracing::debug_span!(parent: None, "larder.fetch", route, trigger = trigger.as_str());
+        span.follows_from(Span::current());
+        span
+    }
+
+    /// Whether the client's own conditions are evaluated here, on a response that can be stored for all.
+    fn asks_for_all(&self) -> bool {
+        let FetchContext { settings, request, .. } = &*self.context;
+        settings.store.profile == Profile::Safe
+            && request.conditional
+            && self.context.has_answer_for_all(&self.miss)
+            && self.miss.epoch.is_some()
+            && !matches!(self.role, Role::Passthrough)
     }
 
     /// The stored response that this run can validate.
@@ -98,7 +147,7 @@ impl HandlerRun {
 
     /// Not an `async fn`, whose future would hold the response twice: as its argument and in parts.
     fn on_response<B>(
-        self: Box<Self>,
+        mut self: Box<Self>,
         response: Response<B>,
         requested: Timestamp,
     ) -> impl Future<Output = Response<ResponseBody<B>>> + Send
@@ -110,29 +159,43 @@ impl HandlerRun {
         let (mut head, body) = response.into_parts();
         async move {
             let context = Arc::clone(&self.context);
-            let invalidated = invalidate_after(&context.cache, &context.tags.target, &Method::GET, &mut head).await;
+            let invalidated =
+                invalidate_after(&context.cache, &context.settings, &context.tags.target, &Method::GET, &mut head).await;
             let length = body.size_hint().exact();
             let plan = invalidated.and_then(|()| self.storage_plan(&head, length, timing));
             head.headers.remove(LARDER_CACHE_CONTROL);
-            let why = self.miss.why;
-            let (outcome, body) = match plan {
-                Ok(plan) => self.pending_entry(plan, &head).store_body(body, length, &mut head.headers).await,
+            let (why, asked_for_all) = (self.miss.why, self.asks_for_all());
+            let mut tags = 0;
+            let (outcome, mut body) = match plan {
+                Ok(plan) => {
+                    tags = plan.target.tags.len();
+                    plan.complete_vary(&mut head.headers);
+                    self.pending_entry(plan, &head).store_body(body, length, &mut head.headers).await
+                }
                 Err(reason) => {
                     self.not_stored(&head, reason).await;
                     (Err(reason), ResponseBody::forwarded(body))
                 }
             };
             let status = match outcome {
-                Ok(ttl) => CacheStatus::stored(why, ttl),
+                Ok(ttl) => CacheStatus::stored(why, ttl).with_tags(tags),
                 Err(reason) => CacheStatus::not_stored(why, reason),
             };
+            if asked_for_all && head.status == StatusCode::OK && is_unmodified(&context.tags.headers, &head.headers) {
+                head.status = StatusCode::NOT_MODIFIED;
+                retain_304_fields(&mut head.headers);
+                // A body that is still arriving continues like that of a client that has left.
+                body = ResponseBody::stored(Bytes::new());
+            }
             finish(status, &context.settings, &mut head);
             Response::from_parts(head, body)
         }
     }
 
-    fn timing(&self, requested: Timestamp) -> Timing {
-        Timing { requested, received: self.context.cache.now(), jitter_draw: fastrand::f64() }
+    fn timing(&mut self, requested: Timestamp) -> Timing {
+        let received = self.context.cache.now();
+        self.fill.answered(received.since(requested));
+        Timing { requested, received, jitter_draw: fastrand::f64() }
     }
 
     /// Decides where and for how long the response is stored; the error is the reason why it is not.
@@ -149,36 +212,48 @@ impl HandlerRun {
         cache.may_store()?;
         let view = ResponseView::new(response, length);
         let constraints = RequestConstraints { authorized: request.authorized, no_store: tags.says_no_store() };
-        let freshness = storable(&settings.store, constraints, &view, timing)?;
+        let mut freshness = storable(&settings.store, constraints, &view, timing)?;
+        let used = self.dependencies.close();
+        freshness.fresh_until = used.fresh_until(freshness.fresh_until, freshness.received)?;
+        if freshness.shortened && settings.choices.max_ttl.is_none() {
+            self.context.warn_of_max_ttl();
+        }
         if matches!(self.role, Role::Passthrough) {
             return Err(Reason::WaitLimit);
         }
         let rule = request.rule_key().and_then(|key| Some(Box::new((key, QueryVariance::parse(&response.headers)?))));
         let key = rule.as_deref().and_then(|(_, rule)| request.key_by(rule)).unwrap_or_else(|| request.key.clone());
-        let fields = view.vary.fields();
-        let variant = (!fields.is_empty()).then(|| Box::new(settings.key.normalizers.variant(&key, &tags.headers, fields)));
+        let vary = selecting_fields(settings, &view);
+        let fields = vary.fields();
+        let selection = (!fields.is_empty()).then(|| {
+            let values = settings.key.selection(&tags.headers, fields);
+            Selection::of(fields, values.as_bytes())
+        });
+        let missing_in_vary = missing_in_vary(settings, &vary, &view);
         let target = Box::new(EntryTarget {
-            variant,
+            selection,
             key,
             rule,
-            born: self.miss.epoch.ok_or(Reason::Backend)?,
-            tags: tags.all_tags(settings, cache.space(), &view)?,
+            born: used.born(self.miss.epoch.ok_or(Reason::Backend)?)?,
+            tags: tags.all_tags(settings, cache.space(), &view, &used)?,
             target_tags: tags.target_tags.clone(),
-            vary: view.vary,
         });
-        Ok(StoragePlan { target, freshness })
+        Ok(StoragePlan { target, freshness, missing_in_vary })
     }
 
     pub(crate) fn pending_entry(self, plan: StoragePlan, head: &response::Parts) -> Box<PendingEntry> {
-        PendingEntry::new(self.context, plan.target, plan.freshness, head, self.role)
+        let previous = self.miss.stored.filter(|_| self.context.settings.compression.is_some());
+        PendingEntry::new(self.context, plan.target, plan.freshness, head, previous, self.role, self.fill)
     }
 
     /// Reports to the followers that nothing is stored, remembers an uncacheable key, and removes a stored response that this one
     /// shows to be wrong.
     pub(crate) async fn not_stored(self: Box<Self>, response: &response::Parts, reason: Reason) {
-        let FetchContext { cache, request, tags, .. } = &*self.context;
+        self.context.warn_of_limit(reason);
+        let FetchContext { cache, settings, request, tags, .. } = &*self.context;
         let outcome = if response.status.is_server_error() { FetchOutcome::ServerError } else { FetchOutcome::Uncacheable };
-        let replaces = outcome == FetchOutcome::Uncacheable && reason.is_the_response();
+        let refused = settings.store.profile == Profile::Safe && is_refusal(response.status);
+        let replaces = outcome == FetchOutcome::Uncacheable && reason.concerns_response() && !refused;
         if replaces {
             cache.inner.uncacheable.remember(request.key.digest(), cache.now());
         }
@@ -190,6 +265,7 @@ impl HandlerRun {
             cache.put_tombstone(self.miss.key(request), epoch, tags.target_tags.clone()).await;
         }
         self.role.finish(outcome);
+        self.fill.end(Err(reason));
     }
 }
 
@@ -197,6 +273,17 @@ impl HandlerRun {
 pub(crate) struct StoragePlan {
     pub(crate) target: Box<EntryTarget>,
     pub(crate) freshness: Freshness,
+    /// A line that the response's `Vary` lacks.
+    missing_in_vary: Option<HeaderValue>,
+}
+
+impl StoragePlan {
+    /// Names the fields that select the response in its `Vary`, for caches in front of larder.
+    fn complete_vary(&self, headers: &mut HeaderMap) {
+        if let Some(fields) = &self.missing_in_vary {
+            headers.append(VARY, fields.clone());
+        }
+    }
 }
 
 /// Whether a response that is not stored shows that the stored one is wrong: every response to GET does, one to HEAD if it
@@ -208,6 +295,13 @@ fn is_outdated_by(stored: &Stored, response: &response::Parts, reason: Reason) -
         new.is_some() && new != stored.head.headers.get(field)
     };
     reason != Reason::Head || (response.status == StatusCode::OK && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().any(differs))
+}
+
+/// Whether a response refuses one request, and says nothing about the resource: any 4xx but 404, 410 and 451. What one client provokes
+/// must not change what others get.
+fn is_refusal(status: StatusCode) -> bool {
+    const ABOUT_RESOURCE: [StatusCode; 3] = [StatusCode::NOT_FOUND, StatusCode::GONE, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS];
+    status.is_client_error() && !ABOUT_RESOURCE.contains(&status)
 }
 
 /// The statuses for which RFC 5861 §4 allows a stale response.
@@ -226,7 +320,7 @@ impl HandlerRun {
     ///
     /// The entry gets the epoch of this run, at which the handler has confirmed it, and both its old and its new tags.
     pub(crate) async fn freshen<B, N>(
-        self: Box<Self>,
+        mut self: Box<Self>,
         not_modified: Response<N>,
         requested: Timestamp,
     ) -> Response<ResponseBody<B>>
@@ -237,7 +331,8 @@ impl HandlerRun {
         let why = self.miss.why;
         let timing = self.timing(requested);
         let (mut not_modified, _) = not_modified.into_parts();
-        let invalidated = invalidate_after(&context.cache, &context.tags.target, &Method::GET, &mut not_modified).await;
+        let invalidated =
+            invalidate_after(&context.cache, &context.settings, &context.tags.target, &Method::GET, &mut not_modified).await;
         let Some((stored, old)) = self.validated().map(|(stored, old)| (Arc::clone(stored), old.clone())) else {
             // Not reached: only a run that validates a stored response takes a 304 for one.
             return error_response(StatusCode::BAD_GATEWAY, CacheStatus::not_stored(why, Reason::NotModified));
@@ -245,6 +340,7 @@ impl HandlerRun {
         if selects_other_representation(&not_modified.headers, &old.head.headers) {
             // The 304 describes another representation, and updates nothing.
             self.role.finish(FetchOutcome::Failed);
+            self.fill.end(Err(Reason::NotModified));
             let status = CacheStatus::not_stored(why, Reason::NotModified);
             return match weakly_matches(&not_modified.headers, &old.head.headers) {
                 true => context.presented().respond(&old, status),
@@ -252,16 +348,23 @@ impl HandlerRun {
                 false => error_response(StatusCode::BAD_GATEWAY, status),
             };
         }
-        let head = freshened(&old, not_modified, timing.received);
+        let mut head = freshened(&old, not_modified, timing.received);
         match invalidated.and_then(|()| self.storage_plan(&head, Some(old.body.len() as u64), timing)) {
             Ok(mut plan) => {
                 plan.target.tags.extend_from_slice(stored.tags());
                 deduplicate(&mut plan.target.tags);
-                let ttl = plan.freshness.ttl();
+                let (ttl, tags) = (plan.freshness.ttl(), plan.target.tags.len());
+                self.fill.validated();
+                plan.complete_vary(&mut head.headers);
                 let mut pending = self.pending_entry(plan, &head);
-                let fresh = pending.response(old.body);
+                let mut fresh = pending.response(old.body);
+                if let (Some(codings), Some(made)) = (&mut fresh.codings, &old.codings) {
+                    *codings = Arc::new(made.with_other_head());
+                }
                 let status = match pending.put(fresh.clone()).await {
-                    Ok(()) => CacheStatus::validated(why, ttl),
+                    Ok(()) => CacheStatus::validated(why, ttl)
+                        .answered_from(fresh.age(timing.received), fresh.handler_millis)
+                        .with_tags(tags),
                     Err(reason) => CacheStatus::not_stored(why, reason),
                 };
                 context.presented().respond(&fresh, status)
@@ -274,6 +377,7 @@ impl HandlerRun {
                     head: response_head(old.head.status, headers),
                     generated: timing.received,
                     fresh_until: timing.received,
+                    codings: None,
                     ..old
                 };
                 self.not_stored(&head, reason).await;

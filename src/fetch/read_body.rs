@@ -4,15 +4,11 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::HeaderMap;
 use http_body::Body;
-use tokio::{
-    runtime::Handle,
-    time::{Sleep, sleep, sleep_until},
-};
+use tokio::time::{Sleep, sleep, sleep_until};
 use tracing::Instrument as _;
 
 use super::{catch_panic::catch_panic, context::FetchContext, store_body::PendingEntry};
@@ -24,10 +20,8 @@ use crate::{
     },
     cache::detached::OnDisconnect as _,
     http::cache_status::Reason,
+    timer,
 };
-
-/// How long followers wait for the end of a body without a length.
-const FOLLOWER_LIMIT: Duration = Duration::from_millis(500);
 
 impl PendingEntry {
     /// Stores a body that is complete before it is sent, and any other while it is sent.
@@ -62,27 +56,16 @@ impl PendingEntry {
                 self.abandon(reason);
                 return (Err(reason), forward_rest(buffering, &context));
             }
-            // Reading on takes a task.
-            if Handle::try_current().is_err() {
+            // Reading on takes a task, and one that may go on without its client takes a limit.
+            if !timer::is_on() {
                 return (Err(Reason::Incomplete), forward_rest(buffering, &context));
             }
             if !context.slot.held_bytes().may_grow() {
-                self.abandon_for_room();
+                self.abandon(Reason::BufferLimit);
                 return (Err(Reason::BufferLimit), forward_rest(buffering, &context));
             }
             (Ok(ttl), self.read_in_task(buffering))
         }
-    }
-
-    fn abandon_for_room(self) {
-        let settings = self.context.settings.clone();
-        settings.warn_once("max_buffered_bytes", || {
-            tracing::warn!(
-                "a streamed response was not stored, because it would have held too many bytes read ahead of clients: \
-                 see `Cache::with_max_buffered_bytes` and `Cache::with_max_abandoned_fetches`"
-            );
-        });
-        self.abandon(Reason::BufferLimit);
     }
 
     /// Returns the body; a task of its own reads and stores it.
@@ -138,7 +121,8 @@ impl<'w, B: Body> BodyReader<'w, B> {
         if pending.streamed {
             pending.release_followers();
         }
-        let release = (may_be_endless && pending.leads()).then(|| Box::pin(sleep(FOLLOWER_LIMIT)));
+        let stream_wait = pending.context.settings.limits.stream_wait;
+        let release = (may_be_endless && pending.leads()).then(|| Box::pin(sleep(stream_wait)));
         Self { pending, body, tee, release, deadline: None }
     }
 
@@ -147,7 +131,7 @@ impl<'w, B: Body> BodyReader<'w, B> {
             let item = match poll_fn(|cx| self.poll_next(cx)).await {
                 Next::Frame(frame) => frame,
                 Next::NoRoom => {
-                    self.pending.abandon_for_room();
+                    self.pending.abandon(Reason::BufferLimit);
                     return self.tee.forward_rest(self.body.into_rest());
                 }
                 Next::Abandoned => {
@@ -201,7 +185,7 @@ impl<'w, B: Body> BodyReader<'w, B> {
                 return false;
             }
             let slot = &self.pending.context.slot;
-            let Some(deadline) = slot.on_disconnect() else { return true };
+            let Some(deadline) = self.pending.context.on_disconnect() else { return true };
             self.tee.count_with(slot.held_bytes());
             self.deadline = Some(Box::pin(sleep_until(deadline)));
         }

@@ -1,6 +1,6 @@
 //! Stores a response once its body is complete.
 
-use std::{future::Future, mem, sync::Arc};
+use std::{future::Future, mem, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -9,10 +9,14 @@ use http::{
     response,
 };
 
-use super::{collapse::Role, context::FetchContext};
+use super::{collapse::Role, context::FetchContext, in_span::in_span};
 use crate::{
-    cache::flights::FetchOutcome,
+    cache::{
+        flights::FetchOutcome,
+        work::{WorkInProgress, WorkKind},
+    },
     entry::{
+        codings::Codings,
         response::{StoredResponse, response_head},
         stored::{Content, Stored},
     },
@@ -22,6 +26,8 @@ use crate::{
         freshness::Freshness,
         storable::{excluded_fields, is_streamed},
     },
+    rewarm::repeat::Repeatable,
+    stats::fill::Fill,
 };
 
 /// A response that will be stored once its body is complete; boxed because several futures move it.
@@ -31,11 +37,17 @@ pub(crate) struct PendingEntry {
     freshness: Freshness,
     status: StatusCode,
     headers: StoredFields,
+    /// What is replaced, if its codings may be kept.
+    previous: Option<Arc<Stored>>,
     /// The value of `Content-Length`.
     pub(crate) content_length: Option<u64>,
     /// Whether its media type is one of endless streams, such as `text/event-stream`.
     pub(crate) streamed: bool,
     role: Role,
+    /// Counts the run of the handler.
+    fill: Fill,
+    /// A shutdown waits for it.
+    _unfinished: WorkInProgress,
 }
 
 impl PendingEntry {
@@ -44,12 +56,27 @@ impl PendingEntry {
         target: Box<EntryTarget>,
         freshness: Freshness,
         head: &response::Parts,
+        previous: Option<Arc<Stored>>,
         role: Role,
+        fill: Fill,
     ) -> Box<Self> {
         let headers = StoredFields::of(&head.headers, excluded_fields(&context.settings.store, head));
         let content_length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let streamed = is_streamed(&head.headers);
-        Box::new(Self { context, target, freshness, status: head.status, headers, content_length, streamed, role })
+        let _unfinished = context.cache.inner.work.begin(WorkKind::Store);
+        Box::new(Self {
+            context,
+            target,
+            freshness,
+            status: head.status,
+            headers,
+            previous,
+            content_length,
+            streamed,
+            role,
+            fill,
+            _unfinished,
+        })
     }
 
     /// Stores the response with a copy of the body, and returns the copy: a slice would keep its whole buffer alive, uncounted.
@@ -68,16 +95,30 @@ impl PendingEntry {
     /// The response as it is stored and served.
     pub(crate) fn response(&mut self, body: Bytes) -> StoredResponse {
         let headers = mem::take(&mut self.headers).complete(self.status, body.len(), self.freshness.received);
+        let is_compressed = self.context.settings.is_compressed(self.status, &headers, Some(body.len() as u64));
+        let codings = is_compressed.then(|| self.codings_of(&body));
         StoredResponse {
             head: response_head(self.status, headers),
             body,
+            codings,
+            selection: self.target.selection.take(),
             generated: self.freshness.generated,
             fresh_until: self.freshness.fresh_until,
             allows_authorization: self.freshness.allows_authorization,
             stale: self.freshness.stale,
             must_not_serve_stale: self.freshness.must_not_serve_stale,
             immutable: self.freshness.immutable,
+            outlives_max_age: self.freshness.outlives_max_age,
             handler_millis: u32::try_from(self.freshness.handler_time.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Returns the codings of the response that is replaced if it has the same body, otherwise none yet.
+    fn codings_of(&self, body: &Bytes) -> Arc<Codings> {
+        let Some(Content::Response(previous)) = self.previous.as_deref().map(Stored::content) else { return Codings::none() };
+        match &previous.codings {
+            Some(codings) if previous.body == *body => Arc::new(codings.with_other_head()),
+            _ => Codings::none(),
         }
     }
 
@@ -92,10 +133,18 @@ impl PendingEntry {
     async fn put_stored(self: Box<Self>, stored: Arc<Stored>) -> Result<(), Reason> {
         let fresh_until = self.freshness.fresh_until;
         let shareable = self.freshness.received < fresh_until;
-        let Self { context, target, role, .. } = *self;
+        let Self { context, target, role, fill, .. } = *self;
         let cache = &context.cache;
-        let outcome = cache.store(&context.settings, &target, stored, fresh_until).await;
+        let span = tracing::debug_span!("larder.store");
+        let repeatable = context.repeatable.as_ref().map(|repeatable| (repeatable, Arc::clone(&stored)));
+        let outcome = {
+            let storing = pin!(cache.store(&context.settings, &target, stored, fresh_until));
+            in_span(&span, storing).await
+        };
         let key = target.key.digest();
+        if outcome.is_ok() {
+            context.note_filler(key);
+        }
         let fetch_outcome = match &outcome {
             Ok(()) if shareable => FetchOutcome::Stored,
             Ok(()) => {
@@ -104,23 +153,28 @@ impl PendingEntry {
             }
             Err(Reason::Invalidated) => FetchOutcome::Failed,
             Err(reason) => {
+                context.warn_of_limit(*reason);
                 tracing::debug!(reason = reason.as_str(), "a response was not stored after all");
-                if reason.is_the_response() {
+                if reason.concerns_response() {
                     cache.inner.uncacheable.remember(key, cache.now());
                 }
                 FetchOutcome::Uncacheable
             }
         };
+        if let (FetchOutcome::Stored, Some((repeatable, stored))) = (fetch_outcome, repeatable) {
+            note_repeatable(&context, &**repeatable, &stored);
+        }
         match role {
             // It fetched alone because the key was remembered as uncacheable.
             Role::Solo if fetch_outcome == FetchOutcome::Stored => cache.inner.uncacheable.forget(key),
             role => role.finish(fetch_outcome),
         }
+        fill.end(outcome);
         outcome
     }
 
     fn remember(&self, reason: Reason) {
-        if reason.is_the_response() {
+        if reason.concerns_response() {
             self.remember_uncacheable();
         }
     }
@@ -157,7 +211,21 @@ impl PendingEntry {
 
     /// Reports to the followers that nothing is stored.
     pub(crate) fn abandon(self, reason: Reason) {
+        self.context.warn_of_limit(reason);
         self.remember(reason);
         self.role.finish(FetchOutcome::Uncacheable);
+        self.fill.end(Err(reason));
+    }
+}
+
+/// Keeps a request whose response is stored, to repeat it after an invalidation.
+#[cold]
+fn note_repeatable(context: &FetchContext, repeatable: &dyn Repeatable, stored: &Stored) {
+    let (Some(repeated), Content::Response(response)) = (&context.settings.repeated, stored.content()) else { return };
+    let key = &context.request.key;
+    let (fields, values) =
+        response.selection.as_ref().map_or((&[][..], &[][..]), |selection| (&*selection.fields, &*selection.values));
+    if let Some(repeat) = repeatable.reduced(fields, key) {
+        repeated.note(key.variant(values).digest(), key.digest(), stored.tags(), repeat, || context.cache.heat());
     }
 }

@@ -54,7 +54,7 @@ impl Directive {
 }
 
 impl CacheDirective {
-    /// Stores the response for `ttl`, at most for [`CacheLayer::max_ttl`](crate::CacheLayer::max_ttl).
+    /// Stores the response for `ttl`, at most for [`CacheLayer::max_ttl`](crate::CacheLayer::max_ttl) if the layer sets that.
     pub const fn ttl(ttl: Duration) -> Self {
         Self(Directive::Ttl(ttl))
     }

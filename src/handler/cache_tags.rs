@@ -19,7 +19,8 @@ use crate::lists::IntoTags;
 /// # let _ = show;
 /// ```
 ///
-/// They are added to the tags of the route's layer. A response with more than 128 tags, with an empty tag or with one of more than 256
+/// They are added to the tags of the route's layer. A response with more tags than
+/// [`CacheLayer::max_tags`](crate::CacheLayer::max_tags), with an empty tag or with one of more than 256
 /// bytes is served but not stored, because it could not be invalidated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheTags(Vec<Arc<str>>);

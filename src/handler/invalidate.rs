@@ -24,6 +24,8 @@ use crate::lists::IntoTags;
 /// # let _ = delete;
 /// ```
 ///
+/// If a tag, a URI or a route is not valid, all others are invalidated, and an error is logged.
+///
 /// The route needs a larder layer: without one, nothing is invalidated, and an error is logged. The handler is not informed whether the
 /// invalidation succeeded; call [`Cache::invalidate_tags`](crate::Cache::invalidate_tags) in the handler if it must know.
 #[derive(Debug, Clone)]
@@ -34,33 +36,51 @@ pub struct Invalidate {
     pub(crate) uris: Vec<String>,
     pub(crate) routes: Vec<String>,
     pub(crate) everything: bool,
+    nothing_implied: bool,
     warning: Arc<UnclaimedWarning>,
 }
 
 impl Invalidate {
     /// Invalidates stored responses that carry one of these tags, see [`Cache::invalidate_tags`](crate::Cache::invalidate_tags).
     pub fn tags<S>(tags: impl IntoTags<S>) -> Self {
-        Self { tags: collect(tags), ..Self::nothing() }
+        Self { tags: collect(tags), ..Self::empty() }
     }
 
     /// Invalidates stored responses for `uri`, see [`Cache::invalidate_uri`](crate::Cache::invalidate_uri).
     pub fn uri(uri: impl Into<String>) -> Self {
-        Self { uris: vec![uri.into()], ..Self::nothing() }
+        Self { uris: vec![uri.into()], ..Self::empty() }
     }
 
     /// Invalidates stored responses of a route such as `/posts/{id}`, see [`Cache::invalidate_route`](crate::Cache::invalidate_route).
     pub fn route(route: impl Into<String>) -> Self {
-        Self { routes: vec![route.into()], ..Self::nothing() }
+        Self { routes: vec![route.into()], ..Self::empty() }
     }
 
     /// Makes stored responses with one of these tags stale, see [`Cache::expire_tags`](crate::Cache::expire_tags).
     pub fn expire_tags<S>(tags: impl IntoTags<S>) -> Self {
-        Self { expired: collect(tags), ..Self::nothing() }
+        Self { expired: collect(tags), ..Self::empty() }
     }
 
     /// Invalidates all stored responses, see [`Cache::clear`](crate::Cache::clear).
     pub fn clear() -> Self {
-        Self { everything: true, ..Self::nothing() }
+        Self { everything: true, ..Self::empty() }
+    }
+
+    /// States that the write changed nothing that is stored: its success does not imply that responses for its URI are invalidated
+    /// (RFC 9111 §4.4). For a whole route, see [`CacheLayer::invalidate_on_write`](crate::CacheLayer::invalidate_on_write).
+    ///
+    /// Combined with another invalidation, exactly that is invalidated:
+    ///
+    /// ```
+    /// use larder::Invalidate;
+    ///
+    /// async fn add_to_cart() -> (Invalidate, &'static str) {
+    ///     (Invalidate::nothing().and(Invalidate::tags("cart:7")), "added")
+    /// }
+    /// # let _ = add_to_cart;
+    /// ```
+    pub fn nothing() -> Self {
+        Self { nothing_implied: true, ..Self::empty() }
     }
 
     /// Combines two invalidations.
@@ -70,6 +90,7 @@ impl Invalidate {
         self.uris.extend_from_slice(&other.uris);
         self.routes.extend_from_slice(&other.routes);
         self.everything |= other.everything;
+        self.nothing_implied |= other.nothing_implied;
         other.warning.disarm();
         self
     }
@@ -80,7 +101,12 @@ impl Invalidate {
             Some(present) => present.and(self),
             None => self,
         };
-        both.warning.arm();
+        if both.nothing_implied {
+            extensions.insert(NothingImplied);
+        }
+        if both.asks_for_something() {
+            both.warning.arm();
+        }
         extensions.insert(both);
     }
 
@@ -91,15 +117,31 @@ impl Invalidate {
         Some(taken)
     }
 
-    fn nothing() -> Self {
+    fn asks_for_something(&self) -> bool {
+        let lists = [self.tags.len(), self.expired.len(), self.uris.len(), self.routes.len()];
+        self.everything || lists.iter().any(|&length| length > 0)
+    }
+
+    fn empty() -> Self {
         Self {
             tags: Vec::new(),
             expired: Vec::new(),
             uris: Vec::new(),
             routes: Vec::new(),
             everything: false,
+            nothing_implied: false,
             warning: Arc::default(),
         }
+    }
+}
+
+/// Marks a response by [`Invalidate::nothing`]. It remains when the innermost layer takes the invalidation, for the layers around it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NothingImplied;
+
+impl NothingImplied {
+    pub(crate) fn is_in(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some()
     }
 }
 

@@ -2,47 +2,81 @@
 
 use std::{
     borrow::Cow,
+    cell::RefCell,
     cmp::{Ordering, Reverse},
     sync::Arc,
 };
 
-use super::field::scan::{count, split, trim};
+use super::field::{
+    latest::Latest,
+    scan::{count, split, trim},
+};
 use crate::lists::{IntoNames, owned};
 
-/// Normalizes `Accept-Encoding`, so that fields with equal preferences become equal: known codings only, in order of preference.
+/// Normalizes `Accept-Encoding`, so that fields with equal preferences become equal: known codings only, in order of preference. A value
+/// without a coding that larder knows accepts `identity`.
 ///
 /// Compression dictionaries (RFC 9842) are kept, since a handler that supports them responds differently. Malformed values are kept
 /// verbatim, because the handler may interpret them differently.
+///
+/// See [`with_normal_accept_encoding`], which copies nothing.
 pub(crate) fn normal_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
+    with_normal_accept_encoding(value, |normal| match normal == value {
+        true => Cow::Borrowed(value),
+        false => Cow::Owned(normal.to_vec()),
+    })
+}
+
+/// Passes the normal form of an `Accept-Encoding` to `user`.
+///
+/// Each thread remembers its latest values: computing one costs 4,500 instructions (`scripts/instructions`).
+pub(crate) fn with_normal_accept_encoding<R>(value: &[u8], user: impl FnOnce(&[u8]) -> R) -> R {
+    thread_local! {
+        static LATEST: RefCell<Latest<Box<[u8]>>> = const { RefCell::new(Latest::new()) };
+    }
+    Latest::with(&LATEST, value, |value| compute_accept_encoding(value).as_ref().into(), |normal| user(normal))
+}
+
+fn compute_accept_encoding(value: &[u8]) -> Cow<'_, [u8]> {
     const KNOWN: [&str; 9] = ["*", "br", "compress", "dcb", "dcz", "deflate", "gzip", "identity", "zstd"];
-    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
-    let Some(members) = members.map(weighted).collect::<Option<Vec<_>>>() else { return Cow::Borrowed(value) };
-    let anything = members.iter().any(|(coding, weight)| *coding == "*" && *weight > 0);
-    let mut codings: Vec<(Reverse<u16>, &str)> = members
+    const IDENTITY: &str = "identity";
+    let Some(text) = lower_case(value) else { return Cow::Borrowed(value) };
+    let Some(members) = members(&text) else { return Cow::Borrowed(value) };
+    let anything = members.iter().any(|(weight, coding)| *coding == "*" && weight.0 > 0);
+    let mut codings: Vec<_> = members
         .into_iter()
-        .map(|(coding, weight)| (Reverse(weight), coding.strip_prefix("x-").unwrap_or(coding)))
+        .map(|(weight, coding)| (weight, coding.strip_prefix("x-").unwrap_or(coding)))
         // A coding with weight 0 is like one that is not named, except if `*` accepts all others; `identity` is acceptable by default.
-        .filter(|(Reverse(weight), coding)| *weight > 0 || anything || matches!(*coding, "identity" | "*"))
+        .filter(|(Reverse(weight), coding)| *weight > 0 || anything || matches!(*coding, IDENTITY | "*"))
         .filter(|(_, coding)| KNOWN.contains(coding))
         .collect();
     codings.sort_unstable_by(by_preference);
     codings.dedup();
-    Cow::Owned(ranked(&codings).into_bytes())
+    match codings.as_slice() {
+        [] => Cow::Borrowed(IDENTITY.as_bytes()),
+        codings => Cow::Owned(ranked(codings).into_bytes()),
+    }
 }
 
 /// Normalizes `Accept-Language`: lower case, in order of preference.
 pub(crate) fn normal_accept_language(value: &[u8]) -> Cow<'_, [u8]> {
-    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
-    let Some(mut ranges) =
-        members.map(|member| weighted(member).map(|(range, weight)| (Reverse(weight), range))).collect::<Option<Vec<_>>>()
-    else {
-        return Cow::Borrowed(value);
-    };
+    let Some(text) = lower_case(value) else { return Cow::Borrowed(value) };
+    let Some(mut ranges) = members(&text) else { return Cow::Borrowed(value) };
     ranges.sort_unstable_by(by_preference);
     ranges.dedup();
     Cow::Owned(ranked(&ranges).into_bytes())
+}
+
+/// Returns the value in lower case; `None` if it is no text, which no two parsers need to read alike.
+fn lower_case(value: &[u8]) -> Option<String> {
+    let text = value.is_ascii().then(|| str::from_utf8(value).ok())??;
+    Some(text.to_ascii_lowercase())
+}
+
+/// Parses a list of weighted members; `None` if one of them is malformed.
+fn members(text: &str) -> Option<Vec<(Reverse<u16>, &str)>> {
+    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
+    members.map(|member| weighted(member).map(|(name, weight)| (Reverse(weight), name))).collect()
 }
 
 fn by_preference(a: &(Reverse<u16>, &str), b: &(Reverse<u16>, &str)) -> Ordering {
@@ -59,20 +93,22 @@ pub(crate) fn without_list_spaces(value: &[u8]) -> Vec<u8> {
     split(value, |byte| byte == b',').map(trim).collect::<Vec<_>>().join(&b',')
 }
 
-/// Formats codings as `a,b>c`: the order of preference matters, the weights that express it do not.
-pub(crate) fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
-    let mut text = String::new();
-    let mut above = None;
-    for (Reverse(weight), coding) in codings {
-        match above {
-            Some(above) if above == *weight => text.push(','),
-            Some(_) => text.push('>'),
-            None => {}
+/// Formats a sorted list as a field value, such as `a, b, c;q=0.999, d;q=0`: the order of preference matters, the weights that expressed it
+/// do not.
+fn ranked(members: &[(Reverse<u16>, &str)]) -> String {
+    let (mut text, mut above, mut weight) = (String::new(), None, 1000_u16);
+    for (Reverse(own), name) in members {
+        if above.is_some_and(|above| above != *own) {
+            // A list that is longer than a thousand ranks is longer than any field.
+            weight = weight.saturating_sub(1).max(1);
         }
-        above = Some(*weight);
-        text.push_str(coding);
-        if *weight == 0 {
-            text.push('!');
+        above = Some(*own);
+        text.push_str(if text.is_empty() { "" } else { ", " });
+        text.push_str(name);
+        match own {
+            0 => text.push_str(";q=0"),
+            _ if weight == 1000 => {}
+            _ => text.push_str(&format!(";q=0.{weight:03}")),
         }
     }
     text
@@ -82,7 +118,7 @@ pub(crate) fn ranked(codings: &[(Reverse<u16>, &str)]) -> String {
 pub(crate) fn weighted(member: &str) -> Option<(&str, u16)> {
     count(member.len() + 1);
     let mut parts = member.split(';').map(str::trim);
-    let name = parts.next()?;
+    let name = parts.next().filter(|name| !name.contains(char::is_whitespace))?;
     let weight = match (parts.next(), parts.next()) {
         (None, _) => 1000,
         (Some(weight), None) => thousandths(weight.strip_prefix("q=")?)?,

@@ -55,7 +55,7 @@ impl CacheControl {
         let mut control = Self::default();
         for (name, entry) in &dictionary {
             let ListEntry::Item(item) = entry else { continue };
-            let directive = |argument| Directive { name: name.as_str().as_bytes(), argument };
+            let directive = |argument| ListMember { name: name.as_str().as_bytes(), argument };
             match &item.bare_item {
                 BareItem::Boolean(true) if !takes_seconds(name.as_str()) => control.apply(directive(None)),
                 BareItem::Integer(seconds) if takes_seconds(name.as_str()) => {
@@ -95,7 +95,7 @@ impl CacheControl {
         self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
     }
 
-    fn apply(&mut self, directive: Directive<'_>) {
+    fn apply(&mut self, directive: ListMember<'_>) {
         let named = |name: &str| directive.name.eq_ignore_ascii_case(name.as_bytes());
         if named("no-store") {
             self.no_store = true;
@@ -156,11 +156,6 @@ impl RequestDirectives {
         found
     }
 
-    /// Returns the directives that are honored for an untrusted client: `only-if-cached` alone.
-    pub(crate) fn untrusted(self) -> Self {
-        Self { only_if_cached: self.only_if_cached, ..Self::default() }
-    }
-
     /// Returns whether a fresh response satisfies the directives; both arguments are in seconds.
     pub(crate) fn accept_fresh(self, age: u64, ttl: i64) -> bool {
         let fresh_enough = self.min_fresh.is_none_or(|seconds| i64::try_from(seconds).is_ok_and(|seconds| seconds <= ttl));
@@ -176,7 +171,7 @@ impl RequestDirectives {
         !self.no_cache && self.min_fresh.is_none() && old_enough && self.max_stale.is_some_and(|seconds| stale_for <= seconds)
     }
 
-    fn apply(&mut self, directive: Directive<'_>) {
+    fn apply(&mut self, directive: ListMember<'_>) {
         let named = |name: &str| directive.name.eq_ignore_ascii_case(name.as_bytes());
         let seconds = directive.argument.and_then(delta_seconds);
         if named("no-cache") {
@@ -231,12 +226,12 @@ pub(crate) fn delta_seconds(text: &[u8]) -> Option<u64> {
     Some(text.iter().fold(0, |sum, digit| (sum * 10 + u64::from(digit - b'0')).min(MAX)))
 }
 
-struct Directive<'a> {
+struct ListMember<'a> {
     name: &'a [u8],
     argument: Option<&'a [u8]>,
 }
 
-fn directives<'a>(line: &'a [u8], mut each: impl FnMut(Directive<'a>)) {
+fn directives<'a>(line: &'a [u8], mut each: impl FnMut(ListMember<'a>)) {
     let mut list = List { rest: line, quotes_close: true };
     while !list.rest.is_empty() {
         let member = trim(list.next_member());
@@ -297,17 +292,17 @@ fn closing_quote(list: &[u8], open: usize) -> Option<usize> {
     None
 }
 
-fn directive(member: &[u8]) -> Directive<'_> {
+fn directive(member: &[u8]) -> ListMember<'_> {
     let Some(equals) = find(member, |byte| byte == b'=') else {
-        return Directive { name: member, argument: None };
+        return ListMember { name: member, argument: None };
     };
     let (name, value) = (&member[..equals], &member[equals + 1..]);
     if name.ends_with(b" ") || name.ends_with(b"\t") {
         // White space before "=" is invalid (RFC 9110 §5.6.6): the directive counts, its argument does not.
-        return Directive { name: trim(name), argument: None };
+        return ListMember { name: trim(name), argument: None };
     }
     let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-    Directive { name, argument: Some(unquoted.unwrap_or(value)) }
+    ListMember { name, argument: Some(unquoted.unwrap_or(value)) }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
+use super::outcome::Outcome;
+
 /// The response field (RFC 9211).
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -11,16 +13,52 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 ///
 /// It is in the extensions of every response that passes a larder layer, see [`of`](Self::of). `Display` formats it as a member of the
 /// `Cache-Status` field (RFC 9211): `larder; fwd=uri-miss; stored; ttl=60`.
+///
+/// It is small and `Copy`, and has neither the route nor the key. axum has the route in the extensions of the request, for a middleware that
+/// counts by both:
+///
+/// ```
+/// use axum::{Router, extract::{MatchedPath, Request}, middleware::{self, Next}, response::Response};
+/// use larder::CacheStatus;
+///
+/// async fn count(request: Request, next: Next) -> Response {
+///     let route = request.extensions().get::<MatchedPath>().cloned();
+///     let response = next.run(request).await;
+///     if let (Some(route), Some(status)) = (route, CacheStatus::of(&response)) {
+///         println!("{}: {}", route.as_str(), status.outcome().as_str());
+///     }
+///     response
+/// }
+///
+/// let app: Router = Router::new().layer(middleware::from_fn(count));
+/// # let _ = app;
+/// ```
+///
+/// [`Cache::with_decision_listener`](crate::Cache::with_decision_listener) is called with the route, and with the key on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStatus {
-    outcome: Outcome,
+    decision: Decision,
+    /// The number of tags of the stored response.
+    tags: u16,
+    /// The age of the stored response that answers, in seconds; [`NO_AGE`] if none does.
+    age: u32,
+    /// The duration of the handler run that has made the stored response, in milliseconds.
+    handler_millis: u32,
     ttl: Option<i64>,
 }
 
+const NO_AGE: u32 = u32::MAX;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum Decision {
     Hit,
-    Forwarded { why: Forward, stored: Storage },
+    StaleHit,
+    /// A fresh near copy answered because the store cannot be reached.
+    OutageHit,
+    Forwarded {
+        why: Forward,
+        stored: Storage,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +90,9 @@ pub enum Forward {
 }
 
 impl Forward {
+    /// Every reason to forward a request, in the order of their definition.
+    pub const ALL: &'static [Self] = &[Self::Bypass, Self::Method, Self::UriMiss, Self::VaryMiss, Self::Request, Self::Stale];
+
     /// Returns the token of RFC 9211 §2.2.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +108,7 @@ impl Forward {
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $token:literal,)+) => {
-        /// Why a response was neither a hit nor stored; in `Cache-Status`, the parameter `detail`.
+        /// Why a response was neither a hit nor stored, or is a hit in spite of an outage; in `Cache-Status`, the parameter `detail`.
         ///
         /// [`StaleOnError`](Self::StaleOnError) and [`StaleWhileSlow`](Self::StaleWhileSlow) come with a stale response from the cache, all
         /// others with the handler's response or with an error.
@@ -103,9 +144,10 @@ reasons! {
     Method = "method",
     /// The response to a HEAD request has no body to store.
     Head = "head",
-    /// The request has a `Cookie`, and the route does not declare which cookies matter: see `ignore_cookies` and `vary_on_cookies`.
+    /// The request has a `Cookie`, and the route does not declare which cookies matter (`ignore_cookies`, `vary_on_cookies`), or declares that
+    /// this one does (`bypass_on_cookies`).
     RequestCookie = "request-cookie",
-    /// The request has `Authorization`, and the response does not allow shared caches to store it (RFC 9111 §3.5).
+    /// The request has `Authorization` or another field that names its user, and the response does not allow shared caches to store it (RFC 9111 §3.5).
     Authorization = "authorization",
     /// The request is a GET or HEAD with content (RFC 9110 §9.3.1).
     RequestBody = "request-body",
@@ -121,12 +163,18 @@ reasons! {
     Upgrade = "upgrade",
     /// The request's `Connection` names other fields, which a proxy between cache and handler may remove.
     ConnectionOptions = "connection-options",
-    /// The header fields of the request are larger than 32 KiB in total, counted as in HTTP/2.
+    /// The header fields of the request are larger in total than the route's `max_request_fields`, counted as in HTTP/2.
     RequestFieldsTooLarge = "request-fields-too-large",
-    /// The query is longer than 8,000 bytes, and the route has a rule for query parameters.
+    /// The query is longer than the route's `max_query`, and the route has a rule for query parameters.
     QueryTooLong = "query-too-long",
     /// The function of `key_with` returned `None`.
     KeyDeclined = "key-declined",
+    /// The host of the request is not among the `hosts` of the route.
+    UnknownHost = "unknown-host",
+    /// The route's `bypass_if` returned `true`.
+    BypassIf = "bypass-if",
+    /// A layer outside the cache has added a `CacheDirective` to the request that forbids to store its response.
+    RequestDirective = "request-directive",
     /// The cache is switched off (`CacheMode::Bypass`).
     SwitchedOff = "switched-off",
     /// The cache stores nothing at present (`CacheMode::ReadOnly`).
@@ -143,28 +191,30 @@ reasons! {
     Credential = "credential",
     /// The response has `Vary: *`.
     VaryStar = "vary-star",
-    /// The URL already has the maximum number of variants (`max_variants`).
+    /// The response has `Vary`, and the route stores no variants (`max_variants(0)`).
     VariantLimit = "variant-limit",
     /// The route does not store responses with this status.
     Status = "status",
     /// Neither the response nor the route sets a freshness lifetime.
     NoFreshness = "no-freshness",
-    /// The response was already stale when it arrived.
+    /// The response was already stale when it arrived, or states a lifetime of zero.
     Stale = "already-stale",
+    /// The route sets a lifetime of zero: with `ttl`, `negative_ttl`, `ttl_for` or `max_ttl`.
+    ZeroTtl = "zero-ttl",
     /// The body is larger than the route's `max_body`, or than the store accepts.
     TooLarge = "too-large",
     /// The response is an endless stream, such as `text/event-stream`.
     EventStream = "event-stream",
     /// The route's `store_if` returned `false`.
     StoreIf = "store-if",
-    /// The response has more than 128 tags.
+    /// The response has more tags than the route's `max_tags`.
     TooManyTags = "too-many-tags",
     /// A tag is empty or longer than 256 bytes.
     InvalidTag = "invalid-tag",
     /// A tag template names a capture that the route does not have.
     MissingCapture = "missing-capture",
-    /// The response allows a single origin (CORS), and has no `Vary: Origin`.
-    CorsOrigin = "cors-origin",
+    /// A tag template names a capture that the route has more than once, and it is not clear which one is meant.
+    AmbiguousCapture = "ambiguous-capture",
     /// The response's `Content-Security-Policy` has a nonce, which must not be used twice.
     Nonce = "nonce",
     /// The length of the body differs from `Content-Length`.
@@ -181,12 +231,18 @@ reasons! {
     InnerLayer = "inner-layer",
     /// The response has trailers.
     Trailers = "trailers",
+    /// The handler used a cached value that is stale, or ceased to be fresh meanwhile.
+    StaleValue = "stale-value",
+    /// The handler used a cached value of another store, whose invalidations do not reach this response.
+    OtherStore = "other-store",
     /// The response was invalidated while the handler ran.
     Invalidated = "invalidated",
     /// The handler requested an invalidation, and it failed.
     InvalidationFailed = "invalidation-failed",
     /// The store failed or timed out.
     Backend = "backend",
+    /// The store cannot be reached, and a copy in the memory of this node answered instead (`Tiered::outage_grace`).
+    StoreOutage = "store-outage",
     /// The limit on buffered response bytes was reached (`Cache::with_max_buffered_bytes`).
     BufferLimit = "buffer-limit",
     /// The handler failed, and a stale response was served instead.
@@ -199,14 +255,14 @@ reasons! {
 
 impl Reason {
     /// Returns whether the cause is the response itself: then the next response for the same key will most likely not be stored either.
-    pub(crate) fn is_the_response(self) -> bool {
+    pub(crate) fn concerns_response(self) -> bool {
         use Reason::{
-            CorsOrigin, Credential, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness,
-            NoStore, Nonce, Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VariantLimit, VaryStar,
+            AmbiguousCapture, Credential, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness,
+            NoStore, Nonce, Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VaryStar, ZeroTtl,
         };
         matches!(
             self,
-            CorsOrigin
+            AmbiguousCapture
                 | Credential
                 | Dictionary
                 | EventStream
@@ -225,8 +281,8 @@ impl Reason {
                 | TooLarge
                 | TooManyTags
                 | Trailers
-                | VariantLimit
                 | VaryStar
+                | ZeroTtl
         )
     }
 }
@@ -241,36 +297,62 @@ impl CacheStatus {
 
     /// Returns whether the response was served from the cache: fresh, or stale while it is revalidated in the background.
     pub fn is_hit(&self) -> bool {
-        self.outcome == Outcome::Hit
+        matches!(self.decision, Decision::Hit | Decision::StaleHit | Decision::OutageHit)
+    }
+
+    /// Returns whether a near copy answered because the store cannot be reached (`Tiered::outage_grace`): what other nodes have
+    /// invalidated meanwhile is not known. It is a hit.
+    pub fn is_outage_hit(&self) -> bool {
+        self.decision == Decision::OutageHit
+    }
+
+    /// Returns the outcome of the request in one word, by which [`Cache::stats`](crate::Cache::stats) counts it: a label for an
+    /// application's own metrics.
+    ///
+    /// It is never [`Error`](Outcome::Error) or [`Abandoned`](Outcome::Abandoned), with which there is no response.
+    #[inline]
+    pub fn outcome(&self) -> Outcome {
+        match self.decision {
+            Decision::Hit | Decision::OutageHit => Outcome::Hit,
+            Decision::StaleHit => Outcome::Stale,
+            Decision::Forwarded { why, stored } => outcome_of_forwarded(why, stored),
+        }
+    }
+
+    /// Returns the age of the stored response that answered, in seconds (RFC 9111 §4.2.3); `None` if the handler's response did.
+    pub fn age(&self) -> Option<u64> {
+        (self.age != NO_AGE).then_some(u64::from(self.age))
     }
 
     /// Returns why the request was forwarded to the handler; `None` for a hit.
     pub fn forward(&self) -> Option<Forward> {
-        match self.outcome {
-            Outcome::Hit => None,
-            Outcome::Forwarded { why, .. } => Some(why),
+        match self.decision {
+            Decision::Hit | Decision::StaleHit | Decision::OutageHit => None,
+            Decision::Forwarded { why, .. } => Some(why),
         }
     }
 
     /// Returns whether the handler's response is stored, or will be stored once its body is complete.
     pub fn is_stored(&self) -> bool {
-        matches!(self.outcome, Outcome::Forwarded { stored: Storage::Yes | Storage::Validated, .. })
+        matches!(self.decision, Decision::Forwarded { stored: Storage::Yes | Storage::Validated, .. })
     }
 
     /// Returns whether the fetch of another request for the same key answered this request.
     pub fn is_collapsed(&self) -> bool {
-        matches!(self.outcome, Outcome::Forwarded { stored: Storage::Collapsed, .. })
+        matches!(self.decision, Decision::Forwarded { stored: Storage::Collapsed, .. })
     }
 
     /// Returns whether the handler validated the stored response by a 304, which made it fresh again (RFC 9111 §4.3.4).
     pub fn is_validated(&self) -> bool {
-        matches!(self.outcome, Outcome::Forwarded { stored: Storage::Validated, .. })
+        matches!(self.decision, Decision::Forwarded { stored: Storage::Validated, .. })
     }
 
-    /// Returns why no response was stored for this request; `None` if one was, and for a hit.
+    /// Returns why no response was stored for this request; `None` if one was, and for a hit. The one exception is a hit with the reason
+    /// [`StoreOutage`](Reason::StoreOutage).
     pub fn reason(&self) -> Option<Reason> {
-        match self.outcome {
-            Outcome::Forwarded { stored: Storage::No(reason), .. } => Some(reason),
+        match self.decision {
+            Decision::Forwarded { stored: Storage::No(reason), .. } => Some(reason),
+            Decision::OutageHit => Some(Reason::StoreOutage),
             _ => None,
         }
     }
@@ -281,28 +363,76 @@ impl CacheStatus {
     }
 
     pub(crate) fn hit(ttl: i64) -> Self {
-        Self { outcome: Outcome::Hit, ttl: Some(ttl) }
+        Self::new(Decision::Hit, Some(ttl))
+    }
+
+    /// The status of a stale response that is served without waiting for the handler.
+    pub(crate) fn stale_hit(ttl: i64) -> Self {
+        Self::new(Decision::StaleHit, Some(ttl))
     }
 
     pub(crate) fn stored(why: Forward, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Storage::Yes }, ttl: Some(ttl) }
+        Self::new(Decision::Forwarded { why, stored: Storage::Yes }, Some(ttl))
     }
 
     pub(crate) fn validated(why: Forward, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Storage::Validated }, ttl: Some(ttl) }
+        Self::new(Decision::Forwarded { why, stored: Storage::Validated }, Some(ttl))
     }
 
     pub(crate) fn collapsed(why: Forward, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Storage::Collapsed }, ttl: Some(ttl) }
+        Self::new(Decision::Forwarded { why, stored: Storage::Collapsed }, Some(ttl))
     }
 
     /// The status of a stale response that is served because the handler failed or took too long.
     pub(crate) fn stale(reason: Reason, ttl: i64) -> Self {
-        Self { outcome: Outcome::Forwarded { why: Forward::Stale, stored: Storage::No(reason) }, ttl: Some(ttl) }
+        Self::new(Decision::Forwarded { why: Forward::Stale, stored: Storage::No(reason) }, Some(ttl))
     }
 
     pub(crate) fn not_stored(why: Forward, reason: Reason) -> Self {
-        Self { outcome: Outcome::Forwarded { why, stored: Storage::No(reason) }, ttl: None }
+        Self::new(Decision::Forwarded { why, stored: Storage::No(reason) }, None)
+    }
+
+    const fn new(decision: Decision, ttl: Option<i64>) -> Self {
+        Self { decision, tags: 0, age: NO_AGE, handler_millis: 0, ttl }
+    }
+
+    /// Adds the age of the stored response that answers, in seconds, and how long its handler ran.
+    pub(crate) fn answered_from(mut self, age: u64, handler_millis: u32) -> Self {
+        self.age = age.min(u64::from(NO_AGE) - 1) as u32;
+        self.handler_millis = handler_millis;
+        self
+    }
+
+    /// Turns the status of a hit into that of one on a near copy while the store cannot be reached.
+    pub(crate) fn in_outage(self) -> Self {
+        Self { decision: Decision::OutageHit, ..self }
+    }
+
+    /// Adds the number of tags of the response.
+    pub(crate) fn with_tags(mut self, count: usize) -> Self {
+        self.tags = count.min(usize::from(u16::MAX)) as u16;
+        self
+    }
+
+    /// Returns the number of tags of the stored response, as far as it is known.
+    pub(crate) fn tags(&self) -> u16 {
+        self.tags
+    }
+
+    /// Returns how long the handler ran for the stored response that answers, in milliseconds.
+    #[inline]
+    pub(crate) fn handler_millis(&self) -> u32 {
+        self.handler_millis
+    }
+
+    /// Returns the time that a handler would have taken for this response, in milliseconds; 0 if one has run for this request.
+    pub(crate) fn saved_millis(&self) -> u32 {
+        match self.decision {
+            Decision::Hit | Decision::StaleHit | Decision::OutageHit | Decision::Forwarded { stored: Storage::Collapsed, .. } => {
+                self.handler_millis
+            }
+            Decision::Forwarded { .. } => 0,
+        }
     }
 
     /// Appends the field, after the members of caches nearer to the origin (RFC 9211 §2).
@@ -317,6 +447,19 @@ impl CacheStatus {
     }
 }
 
+#[inline(never)]
+fn outcome_of_forwarded(why: Forward, stored: Storage) -> Outcome {
+    match stored {
+        Storage::Yes => Outcome::Miss,
+        Storage::Validated => Outcome::Revalidated,
+        Storage::Collapsed => Outcome::Collapsed,
+        Storage::No(Reason::StaleOnError | Reason::StaleWhileSlow) => Outcome::Stale,
+        Storage::No(Reason::OnlyIfCached) => Outcome::Unsatisfied,
+        Storage::No(_) if matches!(why, Forward::Bypass | Forward::Method) => Outcome::Bypass,
+        Storage::No(_) => Outcome::Uncached,
+    }
+}
+
 /// Whether a layer sends `Cache-Status`, which discloses that another client has requested the page before (RFC 9211 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum StatusField {
@@ -328,9 +471,10 @@ pub(crate) enum StatusField {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("larder")?;
-        match self.outcome {
-            Outcome::Hit => f.write_str("; hit")?,
-            Outcome::Forwarded { why, stored } => {
+        match self.decision {
+            Decision::Hit | Decision::StaleHit => f.write_str("; hit")?,
+            Decision::OutageHit => write!(f, "; hit; detail={}", Reason::StoreOutage.as_str())?,
+            Decision::Forwarded { why, stored } => {
                 write!(f, "; fwd={}", why.as_str())?;
                 match stored {
                     Storage::Yes => f.write_str("; stored")?,
@@ -352,6 +496,7 @@ mod tests {
     fn prints_as_a_member_of_rfc_9211() {
         assert_eq!(CacheStatus::hit(57).to_string(), "larder; hit; ttl=57");
         assert_eq!(CacheStatus::stored(Forward::UriMiss, 60).to_string(), "larder; fwd=uri-miss; stored; ttl=60");
+        assert_eq!(CacheStatus::hit(57).in_outage().to_string(), "larder; hit; detail=store-outage; ttl=57");
         assert_eq!(CacheStatus::hit(-3).to_string(), "larder; hit; ttl=-3");
         assert_eq!(CacheStatus::collapsed(Forward::UriMiss, 60).to_string(), "larder; fwd=uri-miss; collapsed; ttl=60");
         let refused = CacheStatus::not_stored(Forward::Bypass, Reason::RequestCookie);

@@ -48,7 +48,7 @@ pub(crate) fn evaluate_preconditions(request: &HeaderMap, status: StatusCode, st
 }
 
 /// RFC 9111 §4.3.2: `If-None-Match` takes precedence over `If-Modified-Since`.
-fn is_unmodified(request: &HeaderMap, stored: &HeaderMap) -> bool {
+pub(crate) fn is_unmodified(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if request.contains_key(IF_NONE_MATCH) {
         return names_etag(request, stored.get(ETAG));
     }
@@ -131,8 +131,7 @@ pub(crate) fn has_validator(stored: &HeaderMap) -> bool {
 ///
 /// Removes the client's own preconditions, which are evaluated on the outcome.
 pub(crate) fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
-    request.remove(IF_NONE_MATCH);
-    request.remove(IF_MODIFIED_SINCE);
+    remove_conditions(request);
     if let Some(etag) = stored.get(ETAG) {
         request.insert(IF_NONE_MATCH, etag.clone());
     }
@@ -140,6 +139,12 @@ pub(crate) fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) -> b
         request.insert(IF_MODIFIED_SINCE, modified.clone());
     }
     has_validator(stored)
+}
+
+/// Removes the preconditions that a stored response can answer.
+pub(crate) fn remove_conditions(request: &mut HeaderMap) {
+    request.remove(IF_NONE_MATCH);
+    request.remove(IF_MODIFIED_SINCE);
 }
 
 /// Returns whether a 304 is for another representation than the stored one, by its strong entity tag (RFC 9111 §4.3.4).

@@ -7,9 +7,10 @@ use http::HeaderValue;
 use super::field::scan::count;
 use crate::clock::Timestamp;
 
-/// Parses a date in any of the three forms of RFC 9110 §5.6.7, case-insensitively (RFC 9111 §4.2).
+/// Parses a date in any of the three forms of RFC 9110 §5.6.7, case-insensitively (RFC 9111 §4.2). The day of the week is redundant, and
+/// ignored if it is wrong; a leap second counts as the second before it: the RFC asks recipients to be robust.
 ///
-/// Returns `None` for anything else: invalid dates are not repaired.
+/// Returns `None` for anything else.
 pub(crate) fn parse_date(text: &[u8]) -> Option<Timestamp> {
     /// Longer than the longest form, "Wednesday, 09-Nov-1994 08:49:37 GMT", with some white space.
     const LONGEST: usize = 64;
@@ -19,7 +20,20 @@ pub(crate) fn parse_date(text: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
     count(text.len());
     let capitalized = capitalize(text);
-    httpdate::parse_http_date(&capitalized).ok().map(Timestamp::from)
+    let parse = |text: &str| httpdate::parse_http_date(text).ok().map(Timestamp::from);
+    parse(&capitalized).or_else(|| repaired(&capitalized).find_map(|text| parse(&text)))
+}
+
+/// The date with each other day of the week, and with the second 59 in place of 60.
+fn repaired(text: &str) -> impl Iterator<Item = String> {
+    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    const SHORT: usize = 3;
+    let text = text.replacen(":60 ", ":59 ", 1);
+    let day = text.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(0);
+    let is_day = DAYS.iter().any(|name| text[..day] == **name || text[..day] == name[..SHORT]);
+    let rest = text[day..].to_owned();
+    let days = DAYS.into_iter().filter(move |_| is_day);
+    days.map(move |name| format!("{}{rest}", if day == SHORT { &name[..SHORT] } else { name }))
 }
 
 /// Formats `time`. Each thread keeps the value of the latest second: responses of the same second share it, unformatted.
@@ -57,6 +71,23 @@ fn capitalize(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wrong_days_of_the_week_and_leap_seconds_are_ignored() {
+        let right = parse_date(b"Sun, 06 Nov 1994 08:49:59 GMT");
+        assert!(right.is_some());
+        for text in [
+            "Mon, 06 Nov 1994 08:49:59 GMT",
+            "Sun, 06 Nov 1994 08:49:60 GMT",
+            "Friday, 06-Nov-94 08:49:59 GMT",
+            "Sat Nov  6 08:49:60 1994",
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), right, "{text}");
+        }
+        for text in ["Xyz, 06 Nov 1994 08:49:59 GMT", "Mon, 31 Nov 1994 08:49:59 GMT", "Sun, 06 Nov 1994 08:49:61 GMT", ":60 "] {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
+        }
+    }
 
     #[test]
     fn s42_three_forms_in_any_case_are_dates() {

@@ -7,7 +7,8 @@ use super::{
         name_filter::NameFilter,
         scan::{count, split, trim},
     },
-    forwarded::{FORWARDING_INITIALS, is_forwarding},
+    forwarded::{FORWARDING_FILTER, is_forwarding},
+    identity_fields::{IDENTITY_FILTER, is_identity},
 };
 
 /// The header fields of a request that decide how the cache treats it.
@@ -34,6 +35,8 @@ pub(crate) struct RequestFields<'r> {
     pub(crate) directives: bool,
     /// It has a field in which proxies report the target of a request.
     pub(crate) forwarded: bool,
+    /// It has a field that names its user, beside `Authorization`.
+    pub(crate) identity: bool,
 }
 
 /// Each field with its effect; the field that every request has comes first.
@@ -59,12 +62,6 @@ const FIELD_FLAGS: [(&str, SetFlag); 19] = [
     ("pragma", |fields, _| fields.directives = true),
 ];
 
-/// The largest size of the header fields of a request that the cache handles, in bytes. nginx accepts as much by default, Node half
-/// of it.
-///
-/// It bounds the cost of a request before the handler runs, and the size of its key.
-pub(crate) const MAX_FIELDS_SIZE: usize = 32 << 10;
-
 /// The overhead that HTTP/2 counts for each field (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
@@ -85,7 +82,7 @@ static FILTER: NameFilter = {
         names[at] = FIELD_FLAGS[at].0;
         at += 1;
     }
-    NameFilter::of(&names).and_all_with(&FORWARDING_INITIALS)
+    NameFilter::of(&names).or(&FORWARDING_FILTER).or(&IDENTITY_FILTER)
 };
 
 impl<'r> RequestFields<'r> {
@@ -105,7 +102,10 @@ impl<'r> RequestFields<'r> {
     fn set_flag(&mut self, name: &str, value: &'r HeaderValue) {
         match FIELD_FLAGS.iter().find(|(flagged, _)| *flagged == name) {
             Some((_, set_flag)) => set_flag(self, value),
-            None => self.forwarded |= is_forwarding(name),
+            None => {
+                self.forwarded |= is_forwarding(name);
+                self.identity |= is_identity(name);
+            }
         }
     }
 
@@ -130,11 +130,15 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
-    use crate::http::forwarded::FIELDS;
+    use crate::http::{forwarded::FIELDS, identity_fields};
 
     #[test]
     fn filter_passes_every_field_that_has_an_effect() {
-        let names = FIELD_FLAGS.iter().map(|(name, _)| *name).chain(FIELDS.iter().map(HeaderName::as_str));
+        let names = FIELD_FLAGS
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(FIELDS.iter().map(HeaderName::as_str))
+            .chain(identity_fields::names());
         assert_eq!(names.filter(|name| !FILTER.passes(name)).collect::<Vec<_>>(), [""; 0]);
     }
 }

@@ -13,6 +13,7 @@ use super::{
     field::{
         decimal::decimal,
         interned::{intern, is_internable},
+        lines::members,
         name_filter::NameFilter,
     },
 };
@@ -197,8 +198,5 @@ fn has_content_length(status: StatusCode) -> bool {
 
 /// Returns the field names that `Connection` lists.
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    let lines = headers.get_all(CONNECTION).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    members(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok())
 }

@@ -1,6 +1,9 @@
 //! `Vary` (RFC 9111 §4.1): which request fields select a variant. `lookup/mod.rs` finds the variant; `key/normalizers.rs` compares fields.
 
 use http::{HeaderMap, HeaderName, header::VARY};
+use smallvec::{SmallVec, smallvec};
+
+use super::field::lines::members;
 
 /// The request fields that a response nominates (RFC 9111 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,7 +11,7 @@ pub(crate) enum Vary {
     /// No fields: one response for all requests.
     Nothing,
     /// These fields: in lower case, sorted, without duplicates.
-    Fields(Box<[HeaderName]>),
+    Fields(SmallVec<[HeaderName; 2]>),
     /// `*`: properties of the request that a cache cannot know.
     Everything,
 }
@@ -16,18 +19,20 @@ pub(crate) enum Vary {
 impl Vary {
     /// Reads every line, in any spelling. An invalid member is treated as `*`, because no request can be matched against it.
     pub(crate) fn parse(headers: &HeaderMap) -> Self {
-        let lines = headers.get_all(VARY).iter();
-        let members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
-        let mut fields = Vec::new();
-        for member in members.filter(|member| !member.is_empty()) {
+        let mut fields = smallvec![];
+        for member in members(headers, &VARY) {
             match HeaderName::from_bytes(member) {
                 Ok(name) if member != b"*" => fields.push(name),
                 _ => return Self::Everything,
             }
         }
+        Self::of(fields)
+    }
+
+    pub(crate) fn of(mut fields: SmallVec<[HeaderName; 2]>) -> Self {
         fields.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         fields.dedup();
-        if fields.is_empty() { Self::Nothing } else { Self::Fields(fields.into()) }
+        if fields.is_empty() { Self::Nothing } else { Self::Fields(fields) }
     }
 
     /// Returns the fields; none for `*`.
@@ -89,6 +94,11 @@ mod tests {
         assert_ne!(normal("gzip"), normal("gzip, identity;q=0"));
         assert_ne!(normal("gzip"), normal("gzip, dcb"));
         assert_eq!(normal("gzip;q=0"), normal(""));
+        assert_eq!(normal("identity"), normal(""));
+        assert_eq!(normal("sdch"), b"identity");
+        assert_eq!(normal("gzip;q=0.3, br"), b"br, gzip;q=0.999");
+        assert_eq!(normal("*, gzip;q=0, br;q=0.2"), b"*, br;q=0.999, gzip;q=0");
+        assert_eq!(normal(&String::from_utf8(normal("zstd;q=0.1, br, gzip;q=0")).unwrap()), normal("br, zstd;q=0.5"));
         assert_ne!(normal("*;q=0.5"), normal("*;q=0.5, gzip;q=0"));
         assert_ne!(normal("gzip;q=nan"), normal(""));
         assert_ne!(normal("gzip;q=0.0001"), normal("br;q=0"));

@@ -14,11 +14,16 @@ use crate::{
         outage_log::{Effect, report},
     },
     error::Error,
-    handler::invalidate::Invalidate,
+    handler::invalidate::{Invalidate, NothingImplied},
     http::{
         authority::{Scheme, normal_authority},
         cache_groups::{CACHE_GROUP_INVALIDATION, group_names},
         cache_status::Reason,
+        semantics::{is_safe, is_success},
+    },
+    policy::{
+        rules::Profile,
+        settings::{OnWrite, Settings},
     },
     tag::Tag,
 };
@@ -26,15 +31,17 @@ use crate::{
 /// Carries out the invalidations that a response implies or requests, if its handler succeeded.
 pub(crate) async fn invalidate_after(
     cache: &Cache,
+    settings: &Settings,
     target: &TargetUri,
     method: &Method,
     response: &mut response::Parts,
 ) -> Result<(), Reason> {
     let requested = Invalidate::take(&mut response.extensions);
-    if !is_success(response.status) {
+    // With an error of the cache, the handler has carried out its write, and only the invalidation has failed.
+    if !is_success(response.status) && response.extensions.get::<Error>().is_none() {
         return Ok(());
     }
-    let implied = if is_safe(method) { Vec::new() } else { implied_tags(cache, target, &response.headers) };
+    let implied = if is_safe(method) { Vec::new() } else { implied_tags(cache, settings, target, response) };
     if requested.is_none() && implied.is_empty() {
         return Ok(());
     }
@@ -45,21 +52,22 @@ pub(crate) async fn invalidate_after(
     })
 }
 
-pub(crate) fn is_success(status: StatusCode) -> bool {
-    status.is_success() || status.is_redirection()
-}
-
-/// Carries out as many of the invalidations as possible, and returns the first error.
+/// Carries out as many of the invalidations as possible, and returns the first error of the store, otherwise that of the first invalid
+/// tag, URI or route.
 pub(crate) async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, requested: Option<Invalidate>) -> Result<(), Error> {
-    let mut failure = None;
-    let mut record = |outcome: Result<(), Error>| failure = failure.take().or(outcome.err());
+    let mut failure: Option<Error> = None;
+    let mut record = |outcome: Result<(), Error>| match (outcome, &failure) {
+        (Err(error), None) => failure = Some(error),
+        (Err(error), Some(first)) if first.is_invalid_input() && !error.is_invalid_input() => failure = Some(error),
+        _ => {}
+    };
     let mut expired = Vec::new();
     if let Some(requested) = requested {
         let mut take = |tag: Result<Tag, Error>, into: &mut Vec<Tag>| record(tag.map(|tag| into.push(tag)));
         requested.tags.iter().for_each(|tag| take(cache.space().tag(tag), &mut tags));
-        requested.uris.iter().for_each(|uri| take(cache.uri_tag(uri), &mut tags));
+        requested.uris.iter().for_each(|uri| take(cache.space().target(uri), &mut tags));
         requested.expired.iter().for_each(|tag| take(cache.space().tag(tag), &mut expired));
-        tags.extend(requested.routes.iter().map(|route| cache.space().route(route)));
+        requested.routes.iter().for_each(|route| take(cache.route_tag(route), &mut tags));
         if requested.everything {
             record(cache.clear().await.map(drop));
         }
@@ -73,27 +81,32 @@ pub(crate) async fn carry_out(cache: &Cache, mut tags: Vec<Tag>, requested: Opti
     failure.map_or(Ok(()), Err)
 }
 
-/// Returns the tags of the target URI, of the URIs in `Location` and `Content-Location` on the same origin, and of the groups that the
-/// response names (RFC 9875 §3).
-fn implied_tags(cache: &Cache, target: &TargetUri, response: &HeaderMap) -> Vec<Tag> {
+/// Returns the tags that a successful write invalidates: those of the URIs that it implies, and of the groups that its response names
+/// (RFC 9875 §3).
+fn implied_tags(cache: &Cache, settings: &Settings, target: &TargetUri, response: &response::Parts) -> Vec<Tag> {
     let space = cache.space();
+    let groups = group_names(&response.headers, &CACHE_GROUP_INVALIDATION);
+    let groups = groups.iter().map(|group| space.group(&target.authority, group));
+    if settings.on_write == OnWrite::Nothing || NothingImplied::is_in(&response.extensions) {
+        return groups.collect();
+    }
     let tag = |path: &str| match target.authority.as_str() {
         // Without a valid host, invalidate the path on every host.
         "" => space.path(path),
         authority => space.uri(authority, path),
     };
-    let mut tags = vec![tag(&target.path)];
-    for field in [LOCATION, CONTENT_LOCATION] {
-        tags.extend(same_origin_path(target, response, &field).map(|path| tag(&path)));
-    }
-    let groups = group_names(response, &CACHE_GROUP_INVALIDATION);
-    tags.extend(groups.iter().map(|group| space.group(&target.authority, group)));
-    tags
+    // The locations are optional (RFC 9111 §4.4). A redirect after a write leads to a page, such as the home page after a login, that
+    // the write has not changed.
+    let locations = response.status == StatusCode::CREATED || settings.store.profile == Profile::Strict;
+    let locations = locations.then_some([LOCATION, CONTENT_LOCATION]).into_iter().flatten();
+    let locations = locations.filter_map(|field| same_origin_path(target, &response.headers, &field));
+    [tag(&target.path)].into_iter().chain(locations.map(|path| tag(&path))).chain(groups).collect()
 }
 
 /// Returns the path of the URI in the field, if it has the origin of the target; only such URIs may be invalidated (RFC 9111 §4.4).
 fn same_origin_path(target: &TargetUri, response: &HeaderMap, field: &HeaderName) -> Option<String> {
-    let reference = response.get(field)?.to_str().ok()?;
+    // Some applications send a path as raw UTF-8.
+    let reference = str::from_utf8(response.get(field)?.as_bytes()).ok()?;
     let reference = reference.split(['?', '#']).next().unwrap_or(reference);
     let (scheme, rest) = match reference.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), Some(rest)),
@@ -113,45 +126,26 @@ fn same_origin_path(target: &TargetUri, response: &HeaderMap, field: &HeaderName
     (same_scheme && same_authority).then(|| resolve("/", if path.is_empty() { "/" } else { path }))
 }
 
-/// Resolves a relative path (RFC 3986 §5.2.3 and §5.2.4).
+/// Resolves a relative path (RFC 3986 §5.2.3). Its dot segments remain: the tag is made without them.
 fn resolve(base: &str, reference: &str) -> String {
-    if reference.is_empty() {
-        return base.to_owned();
+    match reference {
+        "" => base.to_owned(),
+        absolute if absolute.starts_with('/') => absolute.to_owned(),
+        relative => format!("{}/{relative}", base.rsplit_once('/').map_or("", |(directory, _)| directory)),
     }
-    let directory = if reference.starts_with('/') { "" } else { base.rsplit_once('/').map_or("", |(directory, _)| directory) };
-    let mut segments: Vec<&str> = directory.split('/').skip(1).collect();
-    let reference = reference.strip_prefix('/').unwrap_or(reference);
-    for segment in reference.split('/') {
-        match segment {
-            "." => {}
-            ".." => drop(segments.pop()),
-            segment => segments.push(segment),
-        }
-    }
-    // A dot segment at the end names the directory.
-    if matches!(reference.rsplit('/').next(), Some("." | "..")) {
-        segments.push("");
-    }
-    format!("/{}", segments.join("/"))
-}
-
-/// Returns whether a method is known to be safe (RFC 9110 §9.2.1). Unknown methods are not.
-pub(crate) fn is_safe(method: &Method) -> bool {
-    /// Methods that are registered as safe, but have no constant in `http`.
-    const OTHERS: [&str; 4] = ["QUERY", "PROPFIND", "REPORT", "SEARCH"];
-    method.is_safe() || OTHERS.contains(&method.as_str())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tag::path::normal_path;
 
     #[test]
     fn references_resolve_against_the_target() {
         for (reference, path) in
             [("/a/b", "/a/b"), ("7", "/posts/7"), ("../x", "/x"), ("./y", "/posts/y"), ("", "/posts/new"), (".", "/posts/")]
         {
-            assert_eq!(resolve("/posts/new", reference), path, "{reference}");
+            assert_eq!(normal_path(&resolve("/posts/new", reference)), path, "{reference}");
         }
     }
 

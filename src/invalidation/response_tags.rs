@@ -4,6 +4,8 @@ use http::{HeaderMap, header::CACHE_CONTROL, request};
 
 use super::target_uri::TargetUri;
 use crate::{
+    cache::Cache,
+    dependencies::Collected,
     handler::cache_tags::CacheTags,
     http::{
         cache_control::CacheControl,
@@ -11,8 +13,8 @@ use crate::{
         cache_status::Reason,
     },
     policy::{response_view::ResponseView, settings::Settings},
-    router,
-    tag::{MAX_TAGS, Tag, deduplicate, namespace::TagNamespace},
+    router::{self, captures::Unresolved},
+    tag::{Tag, deduplicate, namespace::TagNamespace},
 };
 
 /// The facts about a response that are known before its handler has run.
@@ -27,9 +29,11 @@ pub(crate) struct RequestTags {
 }
 
 impl RequestTags {
-    pub(crate) fn of(settings: &Settings, space: &TagNamespace, parts: &mut request::Parts) -> Self {
-        let target = TargetUri::of(parts);
-        let target_tags = target_tags(space, &target, router::route(&parts.extensions));
+    pub(crate) fn of(settings: &Settings, cache: &Cache, parts: &mut request::Parts) -> Self {
+        let (space, target) = (cache.space(), TargetUri::of(parts, settings.key.ignores_host));
+        let route = router::route(&parts.extensions);
+        route.into_iter().for_each(|route| cache.inner.routes.note(route));
+        let target_tags = target_tags(space, &target, route);
         let route_tags = if settings.tags.is_empty() { Ok(Vec::new()) } else { route_tags(settings, space, parts) };
         Self { target, target_tags, route_tags, headers: parts.headers.clone() }
     }
@@ -51,26 +55,28 @@ impl RequestTags {
         settings: &Settings,
         space: &TagNamespace,
         response: &ResponseView<'_>,
+        used: &Collected,
     ) -> Result<Vec<Tag>, Reason> {
         let mut tags = self.route_tags.clone()?;
         let from_route = tags.len();
         if let Some(from_handler) = response.parts.extensions.get::<CacheTags>() {
             for tag in from_handler.iter() {
-                tags.push(space.tag(tag).map_err(|_| refused_tag(tag))?);
+                tags.push(space.tag(tag).map_err(|_| Reason::InvalidTag)?);
             }
         }
         if response.may_have(&CACHE_GROUPS) {
             let groups = group_names(&response.parts.headers, &CACHE_GROUPS);
             tags.extend(groups.iter().map(|group| space.group(&self.target.authority, group)));
         }
+        for name in &used.names {
+            tags.push(space.tag(name).map_err(|_| Reason::InvalidTag)?);
+        }
+        // That of the namespace is among the tags of the target.
+        let everything = space.everything();
+        tags.extend(used.tags.iter().filter(|tag| Some(*tag) != everything.as_ref()).cloned());
         settings.note_handler_tags(tags.len() > from_route);
         deduplicate(&mut tags);
-        if tags.len() > MAX_TAGS {
-            tracing::warn!(
-                path = self.target.path,
-                tags = tags.len(),
-                "a response has more than {MAX_TAGS} tags and is not stored"
-            );
+        if tags.len() > settings.limits.tags {
             return Err(Reason::TooManyTags);
         }
         // Not deduplicated: the tags of the target have prefixes that no user's tag can have.
@@ -87,27 +93,28 @@ fn target_tags(space: &TagNamespace, target: &TargetUri, route: Option<&str>) ->
 
 fn route_tags(settings: &Settings, space: &TagNamespace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {
     let captures = router::captures(parts);
-    let captures: Vec<(&str, &str)> = captures.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let route = router::route(&parts.extensions).unwrap_or("(no route: the layer is outside the router)");
+    let route = router::route(&parts.extensions);
     let expand = |template: &crate::tag::template::TagTemplate| {
-        let name = template.expand(&captures).map_err(|capture| missing_capture(settings, route, capture))?;
-        space.tag(&name).map_err(|_| refused_tag(&name))
+        let name = template.expand(&captures).map_err(|(capture, why)| unresolved(settings, route, capture, why))?;
+        space.tag(&name).map_err(|_| Reason::InvalidTag)
     };
     settings.tags.iter().map(expand).collect()
 }
 
-fn missing_capture(settings: &Settings, route: &str, capture: &str) -> Reason {
-    settings.warn_once(&format!("{route} {capture}"), || {
+fn unresolved(settings: &Settings, route: Option<&str>, capture: &str, why: Unresolved) -> Reason {
+    let (reason, problem) = match why {
+        Unresolved::Missing => (Reason::MissingCapture, "does not have"),
+        Unresolved::Ambiguous => (
+            Reason::AmbiguousCapture,
+            "has more than once: rename one of them, or put the layer inside the nested router, where the innermost one counts",
+        ),
+    };
+    settings.warn_once(route, &format!("capture {capture}"), |route| {
         tracing::warn!(
             route,
             capture,
-            "a tag names the capture `{{{capture}}}`, which the route `{route}` does not have: its responses are not stored"
+            "a tag names the capture `{{{capture}}}`, which the route `{route}` {problem}; its responses are not stored"
         );
     });
-    Reason::MissingCapture
-}
-
-fn refused_tag(tag: &str) -> Reason {
-    tracing::warn!(bytes = tag.len(), "a response has a tag that is empty or too long, and is not stored");
-    Reason::InvalidTag
+    reason
 }

@@ -21,9 +21,11 @@ pub(crate) struct TargetUri {
 impl TargetUri {
     /// Determines the target URI of a request. The authority is empty if the host is missing or invalid: such a target is invalidated
     /// only by its path.
-    pub(crate) fn of(parts: &Parts) -> Self {
+    ///
+    /// For a layer that `ignores_host` there is no host either.
+    pub(crate) fn of(parts: &Parts, ignores_host: bool) -> Self {
         let scheme = Scheme::of(&parts.uri);
-        let authority = RequestFields::read(&parts.headers).authority(parts).ok().flatten();
+        let authority = RequestFields::read(&parts.headers).authority(parts).ok().flatten().filter(|_| !ignores_host);
         Self {
             scheme,
             authority: authority.and_then(|authority| normal_authority(authority, scheme)).unwrap_or_default(),

@@ -1,9 +1,14 @@
 //! The cache key and its encoding. `key/rules.rs` says what it consists of.
 
+pub(crate) mod cookies;
+pub(crate) mod handler_request;
 pub(crate) mod normalizers;
+pub(crate) mod pattern;
 pub(crate) mod query;
+pub(crate) mod revision;
 pub(crate) mod rules;
 pub(crate) mod secret;
+pub(crate) mod shown_url;
 
 use std::{
     fmt,
@@ -24,7 +29,7 @@ use crate::{
 };
 
 /// The version of the encoding; the first byte of each key.
-pub(crate) const KEY_VERSION: u8 = 1;
+pub(crate) const KEY_VERSION: u8 = 2;
 
 /// A cache key (RFC 9111 §2): every part of a request that selects a stored response, in an unambiguous encoding.
 ///
@@ -68,6 +73,13 @@ impl Key {
     #[inline]
     pub(crate) fn push_byte(&mut self, byte: u8) {
         self.0.extend(&[byte]);
+    }
+
+    /// Returns this key with the values that select a variant.
+    pub(crate) fn variant(&self, values: &[u8]) -> Self {
+        let mut key = self.clone();
+        key.extend(values);
+        key
     }
 
     /// Appends a part, prefixed with its length.

@@ -1,16 +1,16 @@
 //! The normal forms of request fields that select a response, and the keys of variants.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE},
 };
 
 use super::{Key, secret::Secret};
 use crate::http::{
-    accept::{LanguageMatcher, normal_accept_encoding, normal_accept_language, without_list_spaces},
-    field::lines::joined_lines,
+    accept::{LanguageMatcher, normal_accept_encoding, normal_accept_language, with_normal_accept_encoding, without_list_spaces},
+    field::lines::{joined_lines, only_line},
 };
 
 /// Normalizes the value of a request field that selects a response, for [`CacheLayer::normalize`](crate::CacheLayer::normalize): a
@@ -63,6 +63,11 @@ impl Normalizers {
         self.by_field.push((field, Arc::new(normalizer)));
     }
 
+    /// Whether there are normalizers of the application.
+    pub(crate) fn are_custom(&self) -> bool {
+        !self.by_field.is_empty()
+    }
+
     pub(crate) fn normalize_lists(&mut self, on: bool) {
         self.lists = on;
     }
@@ -79,40 +84,78 @@ impl Normalizers {
 
     /// Appends the normal form of a request's `field` to `key`.
     pub(crate) fn push(&self, key: &mut Key, headers: &HeaderMap, field: &HeaderName) {
+        if *field == ACCEPT_ENCODING
+            && self.by_field.is_empty()
+            && let Some(value) = only_line(headers, field)
+        {
+            return with_normal_accept_encoding(value, |normal| key.push(normal));
+        }
         let value = joined_lines(headers, field);
         if field == AUTHORIZATION || field == COOKIE {
             return key.push_secret(&self.secret, value.as_deref());
         }
-        if let Some((_, normalizer)) = self.by_field.iter().find(|(name, _)| name == field) {
+        match value.as_deref() {
+            // A handler cannot tell the difference: `rewrite` does not change white space in fields that it does not know.
+            Some(value) if self.lists && self.normalizer(field).is_none() && !is_ranked(field) => {
+                key.push(&without_list_spaces(value));
+            }
+            value => key.push_option(self.normal(field, value).as_deref()),
+        }
+    }
+
+    /// Whether a request's `Accept-Encoding` has this normal form; `None` if only [`push`](Self::push) can tell.
+    #[inline]
+    pub(crate) fn accepts_as(&self, headers: &HeaderMap, form: &[u8]) -> Option<bool> {
+        let value = only_line(headers, &ACCEPT_ENCODING).filter(|_| self.by_field.is_empty())?;
+        Some(with_normal_accept_encoding(value, |normal| normal == form))
+    }
+
+    /// Gives the handler the normal forms that the key contains, so that it cannot tell apart what the key does not.
+    pub(crate) fn rewrite(&self, headers: &mut HeaderMap, is_shown: impl Fn(&HeaderName) -> bool) {
+        let languages = self.lists.then_some(&ACCEPT_LANGUAGE);
+        let fields = self.by_field.iter().map(|(field, _)| field).chain([&ACCEPT_ENCODING]).chain(languages);
+        for field in fields.filter(|field| is_shown(field)) {
+            let value = joined_lines(headers, field);
+            let normal = self.normal(field, value.as_deref());
+            if normal.as_deref() == value.as_deref() {
+                continue;
+            }
+            match normal.and_then(|normal| HeaderValue::from_bytes(&normal).ok()) {
+                Some(normal) => drop(headers.insert(field, normal)),
+                // A normal form that is no field value: the handler sees nothing, rather than more than the key.
+                None => drop(headers.remove(field)),
+            }
+        }
+    }
+
+    fn normalizer(&self, field: &HeaderName) -> Option<&dyn Normalize> {
+        self.by_field.iter().find(|(name, _)| name == field).map(|(_, normalizer)| &**normalizer)
+    }
+
+    /// Returns the normal form of a field's value; `None` if the request does not have the field.
+    fn normal<'v>(&self, field: &HeaderName, value: Option<&'v [u8]>) -> Option<Cow<'v, [u8]>> {
+        if let Some(normalizer) = self.normalizer(field) {
             // The normalizer decides about an absent field, too: a language matcher has a default.
-            let text = value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            return key.push(normalizer.normalize(&text).as_bytes());
+            let text = value.map(String::from_utf8_lossy).unwrap_or_default();
+            return Some(Cow::Owned(normalizer.normalize(&text).into_bytes()));
         }
         match value {
-            Some(value) if self.lists && field == ACCEPT_LANGUAGE => key.push(&normal_accept_language(&value)),
-            Some(value) if self.lists && field != ACCEPT_ENCODING => key.push(&without_list_spaces(&value)),
-            Some(value) if field == ACCEPT_ENCODING => key.push(&normal_accept_encoding(&value)),
-            value => key.push_option(value.as_deref()),
+            Some(value) if field == ACCEPT_ENCODING => Some(normal_accept_encoding(value)),
+            // Hardly any handler compresses for a client that does not ask for it.
+            None if field == ACCEPT_ENCODING && !self.lists => Some(normal_accept_encoding(b"")),
+            Some(value) if self.lists && field == ACCEPT_LANGUAGE => Some(normal_accept_language(value)),
+            value => value.map(Cow::Borrowed),
         }
-    }
-
-    /// Returns the key of the variant that a request selects by these fields.
-    pub(crate) fn variant(&self, key: &Key, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
-        let mut variant = base_variant_key(key);
-        for field in fields {
-            variant.push(field.as_str().as_bytes());
-            self.push(&mut variant, headers, field);
-        }
-        variant
     }
 }
 
-/// Returns the key of the variant without `Vary`, beside variants that have it.
-pub(crate) fn base_variant_key(key: &Key) -> Key {
-    let mut variant = key.clone();
-    variant.push_byte(b'V');
-    variant
+/// Whether the field is a list of weighted members that have a normal form of their own.
+fn is_ranked(field: &HeaderName) -> bool {
+    field == ACCEPT_ENCODING || field == ACCEPT_LANGUAGE
 }
+
+/// What the key of each variant has after the request's own key; alone, it is the variant without `Vary`, beside variants that have it.
+pub(crate) const VARIANT: u8 = b'V';
 
 impl std::fmt::Debug for Normalizers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::Key;
+use super::{
+    Key,
+    pattern::{self, Pattern, any_matches, patterns},
+};
 use crate::{http::field::scan::count, lists::IntoNames};
 
 /// Selects the query parameters that are part of the key. The default is the whole query, byte for byte.
@@ -28,16 +31,6 @@ enum Order {
     AsSent,
     Sorted,
 }
-
-/// A parameter name or, with `*` at its end, a prefix of names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Pattern {
-    Exact(String),
-    Prefix(String),
-}
-
-/// The longest query that a rule is applied to, in bytes: RFC 9110 §4.1 recommends that servers support URIs of that length.
-pub(crate) const MAX_QUERY: usize = 8000;
 
 impl QueryRule {
     /// Adds parameters that count; discards an earlier `ignore`.
@@ -70,8 +63,7 @@ impl QueryRule {
             Choice::Ignore(patterns) => (2, &patterns[..]),
         };
         description.push_byte(choice);
-        let texts: Vec<String> = patterns.iter().map(Pattern::text).collect();
-        description.push_list(texts.iter().map(String::as_str));
+        pattern::describe(patterns, description);
         description.push_byte(u8::from(self.order == Order::Sorted));
     }
 
@@ -102,40 +94,12 @@ impl QueryRule {
     }
 
     fn keeps(&self, name: &str) -> bool {
-        let among = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
         match &self.choice {
             Choice::All => true,
-            Choice::Only(patterns) => among(patterns),
-            Choice::Ignore(patterns) => !among(patterns),
+            Choice::Only(patterns) => any_matches(patterns, name),
+            Choice::Ignore(patterns) => !any_matches(patterns, name),
         }
     }
-}
-
-impl Pattern {
-    /// Returns the pattern as the application wrote it.
-    fn text(&self) -> String {
-        match self {
-            Self::Exact(exact) => exact.clone(),
-            Self::Prefix(prefix) => format!("{prefix}*"),
-        }
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        match self {
-            Self::Exact(exact) => exact == name,
-            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
-        }
-    }
-}
-
-fn patterns<S>(names: impl IntoNames<S>) -> Vec<Pattern> {
-    let pattern = |name: &str| match name.strip_suffix('*') {
-        Some(prefix) => Pattern::Prefix(prefix.to_owned()),
-        None => Pattern::Exact(name.to_owned()),
-    };
-    let mut patterns = Vec::new();
-    names.for_each_name(|name| patterns.push(pattern(name)));
-    patterns
 }
 
 fn joined(parameters: &[(Cow<'_, str>, &str)], capacity: usize) -> String {

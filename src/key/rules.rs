@@ -1,25 +1,26 @@
 //! The parts of a request that are in its cache key, and their encoding.
 
-use std::{borrow::Cow, fmt, ops::Range, ptr, sync::Arc};
+use std::{fmt, ops::Range, ptr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, Uri,
-    header::{COOKIE, FORWARDED},
+    header::{ACCEPT_ENCODING, FORWARDED},
     request::Parts,
-    uri::PathAndQuery,
 };
-use percent_encoding::percent_decode;
 use sha2::{Digest as _, Sha256};
 
-use super::{Key, normalizers::Normalizers, query::QueryRule};
+use super::{
+    Key,
+    cookies::{Cookies, cookie},
+    normalizers::{Normalizers, VARIANT},
+    pattern::{self, Pattern, any_matches},
+    query::QueryRule,
+};
 use crate::{
     http::{
         authority::Scheme,
         cache_status::Reason,
-        field::{
-            lines::joined_lines,
-            scan::{find, split, trim},
-        },
+        field::lines::joined_lines,
         forwarded::{FIELDS, without_addresses},
         request_fields::RequestFields,
     },
@@ -31,7 +32,7 @@ pub(crate) type KeyFn = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 /// Selects the parts of a request that are in its key.
 ///
 /// The bytes of a key are a format, because nodes of different builds share entries in one store. They depend only on the request, on
-/// these rules and on [`KEY_VERSION`](crate::key::KEY_VERSION), never on names or source lines of the program. `tests/golden/keys-v1`
+/// these rules and on [`KEY_VERSION`](crate::key::KEY_VERSION), never on names or source lines of the program. `tests/golden/keys-v2`
 /// pins them.
 #[derive(Clone, Default)]
 pub(crate) struct KeyRules {
@@ -42,24 +43,21 @@ pub(crate) struct KeyRules {
     /// A part that the application computes, and its name: layers whose parts have different names share no entry.
     pub(crate) part: Option<(String, KeyFn)>,
     pub(crate) normalizers: Normalizers,
+    /// Request fields that have no effect, and that handlers do not see.
+    pub(crate) ignored: Vec<Pattern>,
+    /// The hosts that are served from the cache; any if there are none.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) ignores_host: bool,
+    /// Whether handlers see only what is in the key.
+    pub(crate) sealed: bool,
+    /// Separates the entries of services that share a cache and answer the same URIs differently.
+    pub(crate) scope: Option<String>,
     /// Identifies these rules within a key; `None` for the default rules. Layers with different rules never share an entry.
     fingerprint: Option<Fingerprint>,
 }
 
 /// The first bytes of the SHA-256 of the description of the rules.
 type Fingerprint = [u8; 8];
-
-/// The effect of cookies on the responses of a route.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Cookies {
-    /// Unknown: a request with cookies bypasses the cache.
-    #[default]
-    Unknown,
-    /// Cookies have no effect.
-    Ignored,
-    /// The cookies with these names select the response; others have no effect.
-    Named(Vec<String>),
-}
 
 impl KeyRules {
     /// Computes the fingerprint. Must be called after each change of the rules.
@@ -74,18 +72,30 @@ impl KeyRules {
         let mut description = Key::new();
         self.query.describe(&mut description);
         description.push_list(self.vary_on.iter().map(HeaderName::as_str));
-        match &self.cookies {
-            Cookies::Unknown => description.push_byte(0),
-            Cookies::Ignored => description.push_byte(1),
-            Cookies::Named(names) => {
-                description.push_byte(2);
-                description.push_list(names.iter().map(String::as_str));
-            }
-        }
+        self.cookies.describe(&mut description);
         description.push_byte(u8::from(self.principal.is_some()));
         description.push_option(self.part.as_ref().map(|(name, _)| name.as_bytes()));
         self.normalizers.describe(&mut description);
+        self.describe_additions(&mut description);
         description
+    }
+
+    /// Encodes the rules that were added later: absent ones leave the encoding of the others as it was.
+    fn describe_additions(&self, description: &mut Key) {
+        if !self.ignored.is_empty() {
+            description.push_byte(b'f');
+            pattern::describe(&self.ignored, description);
+        }
+        if self.ignores_host {
+            description.push_byte(b'h');
+        }
+        if self.sealed {
+            description.push_byte(b's');
+        }
+        if let Some(scope) = &self.scope {
+            description.push_byte(b'n');
+            description.push(scope.as_bytes());
+        }
     }
 
     /// Appends the parts of a request to `key`, and returns the range of the query within the key.
@@ -106,7 +116,7 @@ impl KeyRules {
             }
         }
         key.push_scheme(&parts.uri, scheme);
-        match fields.authority(parts).map_err(|_| Reason::InvalidHost)? {
+        match self.authority(parts, fields, scheme)? {
             Some(authority) => key.push_authority(authority, scheme).map_err(|_| Reason::InvalidHost)?,
             None => key.push_option(None),
         }
@@ -118,14 +128,87 @@ impl KeyRules {
         if rewritten {
             self.push_target(key, &parts.uri);
         }
-        key.push_byte(u8::from(fields.forwarded));
-        if fields.forwarded {
-            push_forwarding(key, &parts.headers);
+        let forwarded = fields.forwarded && self.has_forwarding(&parts.headers);
+        key.push_byte(u8::from(forwarded));
+        if forwarded {
+            self.push_forwarding(key, &parts.headers);
         }
         if self.fingerprint.is_some() {
             self.push_configured_parts(key, parts, principal)?;
         }
         Ok(span)
+    }
+
+    /// Returns the authority that is in the key; an error if the request has none that the route accepts.
+    fn authority<'r>(&self, parts: &'r Parts, fields: &RequestFields<'r>, scheme: Scheme) -> Result<Option<&'r [u8]>, Reason> {
+        let authority = fields.authority(parts).map_err(|_| Reason::InvalidHost)?;
+        if !self.hosts.is_empty() {
+            let host = authority.map(|authority| scheme.without_default_port(authority)).unwrap_or_default();
+            if !self.hosts.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(host)) {
+                return Err(Reason::UnknownHost);
+            }
+        }
+        Ok(authority.filter(|_| !self.ignores_host))
+    }
+
+    /// Appends to `key` which variant a request selects by these fields. A field that the handler does not see selects nothing.
+    pub(crate) fn push_variant(&self, key: &mut Key, headers: &HeaderMap, fields: &[HeaderName]) {
+        key.push_byte(VARIANT);
+        for field in fields.iter().filter(|field| !self.ignores(field.as_str())) {
+            key.push(field.as_str().as_bytes());
+            self.normalizers.push(key, headers, field);
+        }
+    }
+
+    /// Returns the key of the variant that a request selects by these fields.
+    pub(crate) fn variant(&self, key: &Key, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
+        let mut variant = key.clone();
+        self.push_variant(&mut variant, headers, fields);
+        variant
+    }
+
+    /// Whether a request selects the variant with these values of these fields: what [`selection`](Self::selection) returns for it.
+    #[inline]
+    pub(crate) fn selects(&self, headers: &HeaderMap, fields: &[HeaderName], values: &[u8]) -> bool {
+        /// What `push_variant` writes before the value of this field: a byte, its name, and two lengths of four bytes.
+        const BEFORE_VALUE: usize = 1 + 4 + "accept-encoding".len() + 4;
+        // By far the most frequent `Vary`, compared where its normal form is remembered.
+        if *fields == [ACCEPT_ENCODING]
+            && self.ignored.is_empty()
+            && let Some(form) = values.get(BEFORE_VALUE..)
+            && let Some(matches) = self.normalizers.accepts_as(headers, form)
+        {
+            return matches;
+        }
+        *self.selection(headers, fields).as_bytes() == *values
+    }
+
+    /// Returns which variant a request selects by these fields, without the request's own key.
+    pub(crate) fn selection(&self, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
+        let mut selection = Key::new();
+        self.push_variant(&mut selection, headers, fields);
+        selection
+    }
+
+    /// Whether a field does not count, and is not shown to the handler.
+    pub(crate) fn ignores(&self, field: &str) -> bool {
+        any_matches(&self.ignored, field)
+    }
+
+    /// Whether a request that has forwarding fields has one that counts.
+    fn has_forwarding(&self, headers: &HeaderMap) -> bool {
+        self.ignored.is_empty() || FIELDS.iter().any(|field| headers.contains_key(field) && !self.ignores(field.as_str()))
+    }
+
+    /// Appends the forwarding fields ([`FIELDS`]) of a request, by position and value.
+    pub(crate) fn push_forwarding(&self, key: &mut Key, headers: &HeaderMap) {
+        for (number, field) in (1..).zip(&FIELDS).filter(|(_, field)| !self.ignores(field.as_str())) {
+            if let Some(value) = joined_lines(headers, field) {
+                key.push_byte(number);
+                key.push(&if field == FORWARDED { without_addresses(&value) } else { value });
+            }
+        }
+        key.push_byte(0);
     }
 
     /// Appends path and query, and returns the range of the query within the key.
@@ -149,13 +232,6 @@ impl KeyRules {
         }
         Ok(())
     }
-
-    /// Removes the query parameters that are not in the key from the request, so that they cannot change the response.
-    pub(crate) fn rewrite(&self, parts: &mut Parts) {
-        if !self.query.is_exact() && parts.uri.query().is_some() {
-            router::rewrite_uris(parts, |uri| with_query(uri, self.query.apply(uri.query())));
-        }
-    }
 }
 
 impl fmt::Debug for KeyRules {
@@ -168,53 +244,17 @@ impl fmt::Debug for KeyRules {
     }
 }
 
-/// Returns all values of a cookie, over all lines: a handler may use the first or the last.
-pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
-    let lines = headers.get_all(COOKIE).iter();
-    let pairs = lines.flat_map(|line| split(line.as_bytes(), |byte| byte == b';')).map(trim);
-    let values: Vec<_> = pairs.filter_map(|pair| value_of(pair, name.as_bytes())).collect();
-    (!values.is_empty()).then(|| values.join(&b';'))
-}
-
-/// Returns the value, if the pair has this name. White space around the name and percent-encoding in it are ignored: some parsers
-/// remove both, and the handler may use one of them.
-fn value_of<'p>(pair: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
-    let equals = find(pair, |byte| byte == b'=')?;
-    percent_decode(trim(&pair[..equals])).eq(name.iter().copied()).then_some(&pair[equals + 1..])
-}
-
-fn with_query(uri: &Uri, query: Option<Cow<'_, str>>) -> Uri {
-    let path = uri.path();
-    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    let mut parts = uri.clone().into_parts();
-    // A part of a valid query is valid. If it were not, the handler would receive the query as sent.
-    let Ok(target) = target.parse::<PathAndQuery>() else { return uri.clone() };
-    parts.path_and_query = Some(target);
-    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
-}
-
-/// Appends the forwarding fields ([`FIELDS`]) of a request, by position and value.
-pub(crate) fn push_forwarding(key: &mut Key, headers: &HeaderMap) {
-    for (number, field) in (1..).zip(&FIELDS) {
-        if let Some(value) = joined_lines(headers, field) {
-            key.push_byte(number);
-            key.push(&if field == FORWARDED { without_addresses(&value) } else { value });
-        }
-    }
-    key.push_byte(0);
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
 
-    use http::{HeaderValue, Method, Request};
+    use http::{HeaderValue, Method, Request, header::COOKIE};
     use proptest::{collection::vec, option, prelude::*, sample::select};
 
     use super::*;
     use crate::{
         http::{accept::LanguageMatcher, forwarded::FIELDS},
-        key::{KEY_VERSION, normalizers::Normalize, secret::Secret},
+        key::{KEY_VERSION, normalizers::Normalize, pattern::patterns, secret::Secret},
     };
 
     /// The parts of a request that can select a response, in so few spellings that equal ones occur.
@@ -380,6 +420,22 @@ mod tests {
         }
 
         #[test]
+        fn a_variant_is_selected_exactly_by_requests_with_its_values(
+            values in vec(vec("(gzip|br|identity|\\*|x)?(;q=0([.]5)?)?,? ?", 0..3), 2),
+            more in any::<bool>(),
+            lists in any::<bool>(),
+        ) {
+            let fields: &[HeaderName] = if more { &[ACCEPT_ENCODING, LANGUAGE] } else { &[ACCEPT_ENCODING] };
+            let [one, other] = [0, 1].map(|at| -> HeaderMap {
+                values[at].iter().map(|value| (ACCEPT_ENCODING, HeaderValue::from_str(value).unwrap())).collect()
+            });
+            let mut rules = KeyRules::default();
+            rules.normalizers.normalize_lists(lists);
+            let (one, selection) = (rules.selection(&one, fields), rules.selection(&other, fields));
+            prop_assert_eq!(rules.selects(&other, fields, one.as_bytes()), one == selection);
+        }
+
+        #[test]
         fn without_rules_only_the_resource_selects((one, other) in pair()) {
             let mut rules = KeyRules { cookies: Cookies::Ignored, ..KeyRules::default() };
             rules.seal();
@@ -425,6 +481,11 @@ mod tests {
             ("normalize", with_normalizer(|value: &str| value.len().to_string())),
             ("languages", with_normalizer(LanguageMatcher::new(["en", "de"]))),
             ("strict", lists),
+            ("ignore-fields", KeyRules { ignored: patterns(["x-forwarded-*"]), ..KeyRules::default() }),
+            ("ignore-host", KeyRules { ignores_host: true, ..KeyRules::default() }),
+            ("sealed", KeyRules { sealed: true, ..KeyRules::default() }),
+            ("scope", KeyRules { scope: Some("admin".to_owned()), ..KeyRules::default() }),
+            ("bypass-on-cookies", KeyRules { cookies: Cookies::BypassOn(patterns(["sid"])), ..KeyRules::default() }),
         ];
         rules.into_iter().map(|(name, rules)| (name, sealed(rules))).collect()
     }
@@ -480,16 +541,5 @@ mod tests {
             rules.push(&mut key, parts, &RequestFields::read(&parts.headers), None).unwrap();
             assert!(seen.insert(key), "{name}");
         }
-    }
-
-    /// Handlers may ignore the white space: the `cookie` crate trims names.
-    #[test]
-    fn white_space_around_a_cookie_name_is_ignored() {
-        let cookies = |line: &'static str| {
-            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(line))]);
-            cookie(&headers, "session")
-        };
-        assert_eq!(cookies("session =alice"), cookies("session=alice"));
-        assert_eq!(cookies("x=1; session\t=alice"), cookies("session=alice"));
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use hmac::{Hmac, Mac};
@@ -18,27 +21,66 @@ pub(crate) enum Secret {
     #[default]
     OfProcess,
     /// A secret of the application, which all nodes share.
-    Shared(Arc<Hmac<Sha256>>),
+    Shared(Arc<SharedSecret>),
 }
 
-/// Separates these digests from any other use of the same secret.
-const PURPOSE: &[u8] = b"larder: credentials in cache keys";
+/// What is derived from a secret of the application: a key for each use.
+pub(crate) struct SharedSecret {
+    credentials: Hmac<Sha256>,
+    entries: Hmac<Sha256>,
+    /// Different for each secret of a process.
+    pub(crate) number: u64,
+    /// Whether a forged entry was logged.
+    reported: AtomicBool,
+}
+
+/// The purposes separate the uses of a secret from each other, and from uses outside of larder.
+const CREDENTIALS: &[u8] = b"larder: credentials in cache keys";
+const ENTRIES: &[u8] = b"larder: entries in shared stores";
 
 impl Secret {
     pub(crate) fn shared(secret: &[u8]) -> Self {
-        let derived = keyed(secret).chain_update(PURPOSE).finalize().into_bytes();
-        Self::Shared(Arc::new(keyed(&derived)))
+        let derived = |purpose| keyed(&keyed(secret).chain_update(purpose).finalize().into_bytes());
+        Self::Shared(Arc::new(SharedSecret {
+            credentials: derived(CREDENTIALS),
+            entries: derived(ENTRIES),
+            number: fastrand::u64(1..),
+            reported: AtomicBool::new(false),
+        }))
+    }
+
+    /// Returns the authentication code for the digest of an encoded entry; `None` without a shared secret.
+    pub(crate) fn authentication_code(&self, digest: &[u8; 32]) -> Option<[u8; 32]> {
+        match self {
+            Self::OfProcess => None,
+            Self::Shared(shared) => Some(shared.entries.clone().chain_update(digest).finalize().into_bytes().into()),
+        }
+    }
+
+    /// Returns whether no forged entry has been reported before, and notes that one is.
+    pub(crate) fn is_first_report(&self) -> bool {
+        match self {
+            Self::OfProcess => false,
+            Self::Shared(shared) => !shared.reported.swap(true, Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn digest(&self, value: &[u8]) -> [u8; 16] {
         count(value.len());
         match self {
             Self::OfProcess => digest_of_process(value),
-            Self::Shared(keyed) => {
-                let digest = Hmac::clone(keyed).chain_update(value).finalize().into_bytes();
+            Self::Shared(shared) => {
+                let digest = shared.credentials.clone().chain_update(value).finalize().into_bytes();
                 *digest.first_chunk().expect("a SHA-256 has 32 bytes")
             }
         }
+    }
+}
+
+impl SharedSecret {
+    /// Returns whether a holder of the secret made the authentication code; takes the same time for every wrong one.
+    pub(crate) fn verifies(&self, digest: &[u8; 32], code: &[u8; 32]) -> bool {
+        self.entries.clone().chain_update(digest).verify_slice(code).is_ok()
     }
 }
 
@@ -51,7 +93,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-fn keyed(secret: &[u8]) -> Hmac<Sha256> {
+/// Returns a code that is keyed with `secret`.
+pub(crate) fn keyed(secret: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(secret).expect("HMAC takes a key of any length")
 }
 

@@ -16,7 +16,10 @@ use crate::{
         conditional::{Selection, evaluate_preconditions, retain_304_fields},
         field::decimal::decimal,
     },
-    lookup::finish::{finish, finish_own},
+    lookup::{
+        finish::{finish, finish_own},
+        representation::Representation,
+    },
     policy::{cacheable_request::CacheableMethod, settings::Settings},
 };
 
@@ -24,6 +27,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn respond<B: Body>(
     stored: &StoredResponse,
+    representation: Representation<'_>,
     method: CacheableMethod,
     conditions: Option<&HeaderMap>,
     status: CacheStatus,
@@ -31,18 +35,38 @@ pub(crate) fn respond<B: Body>(
     settings: &Settings,
 ) -> Response<ResponseBody<B>> {
     let body = match method {
-        CacheableMethod::Get => stored.body.clone(),
+        CacheableMethod::Get => representation.body.clone(),
         CacheableMethod::Head => Bytes::new(),
     };
     // Cloning the whole head is faster than filling a new one.
-    let mut head = stored.head.clone();
-    set_age(&mut head.headers, stored.age(now));
+    let mut head = representation.head.clone();
+    set_age(&mut head.headers, stored.sent_age(now));
     finish(status, settings, &mut head);
     let mut response = Response::from_parts(head, ResponseBody::stored(body));
     if let Some(conditions) = conditions {
-        apply_selection(&mut response, stored, method, conditions);
+        apply_selection(&mut response, representation, method, conditions);
     }
     response
+}
+
+/// Returns the length of the body of the response that [`respond`] makes, in bytes.
+#[inline(always)]
+pub(crate) fn body_length(stored: Representation<'_>, method: CacheableMethod, conditions: Option<&HeaderMap>) -> u64 {
+    match (method, conditions) {
+        (CacheableMethod::Head, _) => 0,
+        (CacheableMethod::Get, None) => stored.body.len() as u64,
+        (CacheableMethod::Get, Some(conditions)) => selected_length(stored, conditions),
+    }
+}
+
+#[cold]
+fn selected_length(stored: Representation<'_>, conditions: &HeaderMap) -> u64 {
+    let length = stored.body.len() as u64;
+    match evaluate_preconditions(conditions, stored.head.status, &stored.head.headers, length) {
+        Selection::Whole => length,
+        Selection::Part(start, end) => end - start,
+        Selection::NotModified | Selection::Unsatisfiable => 0,
+    }
 }
 
 /// Fills the field that every stored head has in first place: finding it by name would cost more than writing it.
@@ -56,7 +80,7 @@ fn set_age(headers: &mut HeaderMap, age: u64) {
 /// Reduces a response to the part that the request selects, to a 304, or to a 416 (RFC 9110 §13.2, §14.2).
 fn apply_selection<B: Body>(
     response: &mut Response<ResponseBody<B>>,
-    stored: &StoredResponse,
+    stored: Representation<'_>,
     method: CacheableMethod,
     conditions: &HeaderMap,
 ) {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CACHE_CONTROL};
 use http_body::Body;
 
 use super::{
-    Lookup,
-    respond::{error_response, respond},
+    representation::Representation,
+    respond::{body_length, error_response, respond},
+    variants::Lookup,
 };
 use crate::{
     backend::validity::Validity,
@@ -23,7 +24,11 @@ use crate::{
         cache_status::{CacheStatus, Forward, Reason},
     },
     key::Key,
-    policy::{cacheable_request::CacheableRequest, settings::Settings},
+    policy::{
+        cacheable_request::{CacheableMethod, CacheableRequest},
+        refresh_ahead::is_due,
+        settings::Settings,
+    },
 };
 
 /// What a lookup means for a request.
@@ -31,6 +36,8 @@ pub(crate) enum Reuse<'l> {
     Serve(&'l StoredResponse, CacheStatus),
     /// Serve it, and refresh it in the background.
     ServeAndRevalidate(&'l StoredResponse, CacheStatus),
+    /// Serve it, and compare it with what the handler responds, in the background.
+    ServeAndVerify(&'l StoredResponse, CacheStatus),
     /// Ask the handler; the stored response may be validated (RFC 9111 §4.3).
     Validate(Forward),
     /// Ask the handler; no stored response is of use.
@@ -97,36 +104,47 @@ impl PresentedRequest<'_> {
             if self.request.directives.as_ref().is_some_and(|directives| !satisfies(directives, response, self.now, ttl)) {
                 return self.must_validate(Forward::Request);
             }
-            let status = CacheStatus::hit(ttl);
-            let due = self.is_due_for_early_refresh(response);
-            return if due { Reuse::ServeAndRevalidate(response, status) } else { Reuse::Serve(response, status) };
+            let status = self.describe(CacheStatus::hit(ttl), stored, response);
+            if self.settings.acts_after_hits {
+                return self.serve_and_act(response, status, *validity);
+            }
+            return Reuse::Serve(response, status);
         }
         let directives = self.request.directives();
         if freshness.is_usable_while_revalidating() && directives.accept_fresh(response.age(self.now), ttl) {
-            return Reuse::ServeAndRevalidate(response, CacheStatus::hit(ttl));
+            let status = self.describe(CacheStatus::stale_hit(ttl), stored, response);
+            return Reuse::ServeAndRevalidate(response, status);
         }
         // `max-stale` (RFC 9111 §5.2.1.2); it does not extend to a response whose tag was expired.
         if *validity == Validity::Valid && !response.must_not_serve_stale && directives.accept_stale(response.age(self.now), ttl)
         {
-            return Reuse::Serve(response, CacheStatus::hit(ttl));
+            return Reuse::Serve(response, self.describe(CacheStatus::stale_hit(ttl), stored, response));
         }
         self.must_validate(Forward::Stale)
     }
 
     /// Answers from the response that another request's fetch has stored.
     pub(crate) fn answer_collapsed<B: Body>(&self, lookup: &Lookup, why: Forward) -> Option<Response<ResponseBody<B>>> {
-        let (response, freshness) = self.usable(lookup)?;
-        freshness.is_fresh().then(|| self.respond(response, CacheStatus::collapsed(why, freshness.ttl())))
+        let (stored, response, freshness) = self.usable(lookup)?;
+        let status = CacheStatus::collapsed(why, freshness.ttl());
+        freshness.is_fresh().then(|| self.respond(response, self.describe(status, stored, response)))
     }
 
     /// Answers from a stale response because the handler failed or is slow (RFC 9111 §4.2.4, RFC 5861 §4).
     pub(crate) fn answer_stale<B: Body>(&self, lookup: &Lookup, reason: Reason) -> Option<Response<ResponseBody<B>>> {
-        let (response, freshness) = self.usable(lookup)?;
+        let (stored, response, freshness) = self.usable(lookup)?;
         let allowed = match reason {
             Reason::StaleWhileSlow => freshness.is_usable_while_revalidating() || freshness.is_usable_on_error(),
             _ => freshness.is_usable_on_error(),
         };
-        allowed.then(|| self.respond(response, CacheStatus::stale(reason, freshness.ttl())))
+        let status = CacheStatus::stale(reason, freshness.ttl());
+        allowed.then(|| self.respond(response, self.describe(status, stored, response)))
+    }
+
+    /// Adds to a status what the stored response that answers says.
+    #[inline]
+    fn describe(&self, status: CacheStatus, stored: &Stored, response: &StoredResponse) -> CacheStatus {
+        status.answered_from(response.age(self.now), response.handler_millis).with_tags(stored.tags().len())
     }
 
     /// Answers from a stored response.
@@ -134,14 +152,37 @@ impl PresentedRequest<'_> {
     /// Inlined like [`respond`]: a response is large, and each return of one by value is a copy.
     #[inline(always)]
     pub(crate) fn respond<B: Body>(&self, stored: &StoredResponse, status: CacheStatus) -> Response<ResponseBody<B>> {
-        let conditions = self.request.conditional.then_some(self.headers);
-        respond(stored, self.request.method, conditions, status, self.now, self.settings)
+        self.respond_with(stored, self.representation(stored), status)
     }
 
-    fn usable<'l>(&self, lookup: &'l Lookup) -> Option<(&'l StoredResponse, FreshnessState)> {
+    /// Answers with this representation of a stored response.
+    #[inline(always)]
+    pub(crate) fn respond_with<B: Body>(
+        &self,
+        stored: &StoredResponse,
+        representation: Representation<'_>,
+        status: CacheStatus,
+    ) -> Response<ResponseBody<B>> {
+        let conditions = self.request.conditional.then_some(self.headers);
+        respond(stored, representation, self.request.method, conditions, status, self.now, self.settings)
+    }
+
+    /// Selects the representation of a stored response that answers.
+    #[inline(always)]
+    pub(crate) fn representation<'s>(&self, stored: &'s StoredResponse) -> Representation<'s> {
+        Representation::of(stored, self.headers, self.settings)
+    }
+
+    /// Returns the length of the body of that response, in bytes.
+    #[inline(always)]
+    pub(crate) fn body_length(&self, representation: Representation<'_>) -> u64 {
+        body_length(representation, self.request.method, self.request.conditional.then_some(self.headers))
+    }
+
+    fn usable<'l>(&self, lookup: &'l Lookup) -> Option<(&'l Stored, &'l StoredResponse, FreshnessState)> {
         let (stored, validity) = lookup.found.as_ref()?;
         let Content::Response(response) = stored.content() else { return None };
-        self.may_share(response).then(|| (response, self.freshness(response, *validity)))
+        self.may_share(response).then(|| (&**stored, response, self.freshness(response, *validity)))
     }
 
     /// Whether a request with credentials may be answered from this response (RFC 9111 §3.5).
@@ -166,19 +207,36 @@ impl PresentedRequest<'_> {
         if self.request.directives().only_if_cached { Reuse::OnlyIfCached(why) } else { Reuse::Validate(why) }
     }
 
-    /// Whether a fresh response is due for a refresh before it becomes stale. The probability rises towards the end of its lifetime, earlier for a slower
-    /// handler (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, 2015).
+    /// Serves a fresh response, and lets the handler run afterwards if that is due.
+    #[inline(never)]
+    fn serve_and_act<'l>(&self, response: &'l StoredResponse, status: CacheStatus, validity: Validity) -> Reuse<'l> {
+        if self.is_due_for_early_refresh(response) {
+            return Reuse::ServeAndRevalidate(response, status);
+        }
+        let verified = validity == Validity::Valid && self.is_verified();
+        if verified { Reuse::ServeAndVerify(response, status) } else { Reuse::Serve(response, status) }
+    }
+
+    /// Whether this hit is one of those that are verified: a GET for a response that is shared.
+    fn is_verified(&self) -> bool {
+        let shared = !self.request.authorized && self.settings.key.principal.is_none();
+        let one_in = self.settings.verification.one_in;
+        one_in > 0 && shared && self.request.method == CacheableMethod::Get && fastrand::u32(..one_in) == 0
+    }
+
+    /// Whether a fresh response is due for a refresh before it becomes stale.
     fn is_due_for_early_refresh(&self, response: &StoredResponse) -> bool {
         let Some(eagerness) = self.settings.refresh_ahead else { return false };
-        let left = response.fresh_until.since(self.now).as_secs_f64();
-        let head_start = f64::from(response.handler_millis) / 1000.0 * eagerness * -(1.0 - fastrand::f64()).ln();
-        head_start >= left
+        is_due(eagerness, response.handler_millis, response.fresh_until.since(self.now))
     }
 }
 
 /// The response to a request that only the cache may answer, if it cannot (RFC 9111 §5.2.1.7).
 pub(crate) fn only_if_cached<B: Body>(why: Forward) -> Response<ResponseBody<B>> {
-    error_response(StatusCode::GATEWAY_TIMEOUT, CacheStatus::not_stored(why, Reason::OnlyIfCached))
+    let mut response = error_response(StatusCode::GATEWAY_TIMEOUT, CacheStatus::not_stored(why, Reason::OnlyIfCached));
+    // Of this moment only: another cache must not keep it.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Whether a fresh response satisfies the client's directives. An immutable response is revalidated only on `no-cache`

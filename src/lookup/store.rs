@@ -1,11 +1,27 @@
-//! Where an entry goes when it is stored.
+//! Stores responses, each under its own key or beside other variants.
+
+use std::sync::Arc;
+
+use http::HeaderName;
 
 use crate::{
-    cache::outage_log::{Effect, report},
-    entry::{epoch::Epoch, variants::VariantId},
+    backend::contract::PutOutcome,
+    cache::{
+        Cache,
+        outage_log::{Effect, report},
+    },
+    clock::Timestamp,
+    entry::{
+        epoch::Epoch,
+        response::StoredResponse,
+        selection::Selection,
+        stored::{Content, Stored},
+        variants::{VariantId, Variants},
+    },
     error::Error,
-    http::{cache_status::Reason, no_vary_search::QueryVariance, vary::Vary},
-    key::{Key, normalizers::base_variant_key},
+    http::{cache_status::Reason, no_vary_search::QueryVariance},
+    key::{Key, normalizers::VARIANT},
+    policy::settings::Settings,
     tag::Tag,
 };
 
@@ -13,9 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct EntryTarget {
     pub(crate) key: Key,
-    pub(crate) vary: Vary,
-    /// The key of the variant that the request selects by `vary`; `None` if `vary` names no field.
-    pub(crate) variant: Option<Box<Key>>,
+    /// Which requests the response is for; `None` for all.
+    pub(crate) selection: Option<Arc<Selection>>,
     pub(crate) born: Epoch,
     pub(crate) tags: Vec<Tag>,
     /// The response's `No-Vary-Search` rule, and the key under which it is stored.
@@ -24,10 +39,144 @@ pub(crate) struct EntryTarget {
     pub(crate) target_tags: Vec<Tag>,
 }
 
-impl EntryTarget {
-    pub(crate) fn variant_key(&self) -> Box<Key> {
-        self.variant.clone().unwrap_or_else(|| Box::new(base_variant_key(&self.key)))
+/// Where a response goes.
+enum Place {
+    /// Under the request's own key: it is the only response there.
+    Primary,
+    Beside(Box<Others>),
+}
+
+/// The variants beside which a response is stored.
+struct Others {
+    /// The list, with the response added.
+    variants: Variants,
+    key: Key,
+    /// The variant that it replaces.
+    replaced: Option<VariantId>,
+    /// The response that was the only one until now, and its key from now on.
+    moved: Option<(Key, Arc<Stored>)>,
+}
+
+impl Cache {
+    /// Stores a response; the error is the reason why it is not stored.
+    pub(crate) async fn store(
+        &self,
+        settings: &Settings,
+        target: &EntryTarget,
+        response: Arc<Stored>,
+        fresh_until: Timestamp,
+    ) -> Result<(), Reason> {
+        let for_all_variants = |content| Arc::new(Stored::new(target.born, target.target_tags.clone(), content));
+        if let Some((key, rule)) = target.rule.as_deref() {
+            self.put(key, for_all_variants(Content::QueryVariance(rule.clone()))).await?;
+        }
+        let others = match self.place(settings, target, selection(&response), fresh_until).await? {
+            Place::Primary => return self.put(&target.key, response).await,
+            Place::Beside(others) => others,
+        };
+        if let Some((key, moved)) = others.moved {
+            // A failure has been logged, and costs a fetch.
+            let _ = self.put(&key, moved).await;
+        }
+        self.put(&others.key, response).await?;
+        self.put(&target.key, for_all_variants(Content::Variants(others.variants))).await?;
+        if let Some(replaced) = others.replaced.and_then(|id| self.inner.recent_variants.remove(&id)) {
+            self.put_tombstone(&replaced, target.born, target.target_tags.clone()).await;
+        }
+        Ok(())
     }
+
+    /// Replaces the entry at `key` with a tombstone: it is not used again, not even stale.
+    pub(crate) async fn put_tombstone(&self, key: &Key, born: Epoch, tags: Vec<Tag>) {
+        // A failure has been logged, and changes nothing for the next lookup.
+        let _ = self.put(key, Arc::new(Stored::new(born, tags, Content::Tombstone))).await;
+    }
+
+    /// Decides where a response goes, by what is stored under the request's own key.
+    async fn place(
+        &self,
+        settings: &Settings,
+        target: &EntryTarget,
+        selection: Option<&Selection>,
+        fresh_until: Timestamp,
+    ) -> Result<Place, Reason> {
+        if selection.is_some() && settings.limits.variants == 0 {
+            return Err(Reason::VariantLimit);
+        }
+        let present = match self.read_now(&target.key) {
+            Some(present) => present.found,
+            None => self.read(&target.key, &[]).await.map_err(backend_failed)?.found,
+        };
+        let Some((present, _)) = present else { return Ok(Place::Primary) };
+        let (variants, moved) = match present.content() {
+            Content::Variants(variants) => (variants.clone(), None),
+            // A response without `Vary` is for all requests: the new one replaces it.
+            Content::Response(StoredResponse { selection: Some(other), .. })
+                if Some(&**other) != selection && settings.limits.variants > 1 && self.now() < present.expires() =>
+            {
+                (Variants::default(), Some((&**other, &present)))
+            }
+            Content::Response(_) | Content::QueryVariance(_) | Content::Value(_) | Content::Tombstone => {
+                return Ok(Place::Primary);
+            }
+        };
+        Ok(Place::Beside(Box::new(self.beside(settings, target, selection, fresh_until, variants, moved))))
+    }
+
+    /// Adds a response to the variants; `moved` is the one that was the only one until now.
+    fn beside(
+        &self,
+        settings: &Settings,
+        target: &EntryTarget,
+        selection: Option<&Selection>,
+        fresh_until: Timestamp,
+        mut variants: Variants,
+        moved: Option<(&Selection, &Arc<Stored>)>,
+    ) -> Others {
+        let recent = &self.inner.recent_variants;
+        variants.retain_live(self.now());
+        let mut add = |selection: Option<&Selection>, fresh_until| {
+            let key = target.key.variant(selection.map_or(&[VARIANT], |selection| &selection.values));
+            let id = variant_id(&key);
+            recent.stored(id, &key);
+            let fields: &[HeaderName] = selection.map_or(&[], |selection| &selection.fields);
+            let replaced = variants.add(fields, id, fresh_until, settings.limits.variants, |id| recent.has_hit(id));
+            (key, replaced)
+        };
+        let moved = moved.map(|(selection, stored)| (add(Some(selection), stored.expires()).0, own_copy(stored)));
+        let (key, replaced) = add(selection, fresh_until);
+        match variants.vary_lists.as_slice() {
+            [fields] => self.inner.vary_hints.learn(&target.key, fields),
+            _ => self.inner.vary_hints.forget(&target.key),
+        }
+        Others { variants, key, replaced, moved }
+    }
+
+    /// Stores an entry under exactly this key; the error is the reason why it is not stored.
+    pub(crate) async fn put(&self, key: &Key, mut stored: Arc<Stored>) -> Result<(), Reason> {
+        if let Some(stored) = Arc::get_mut(&mut stored) {
+            stored.seal_with(&self.inner.secret);
+        }
+        match self.inner.backend.put(key, stored).await {
+            Ok(PutOutcome::Stored) => Ok(()),
+            Ok(PutOutcome::Invalidated) => Err(Reason::Invalidated),
+            Ok(PutOutcome::TooLarge) => Err(Reason::TooLarge),
+            Err(error) => Err(backend_failed(error)),
+        }
+    }
+}
+
+/// Which requests a stored response is for; `None` for all.
+fn selection(stored: &Stored) -> Option<&Selection> {
+    match stored.content() {
+        Content::Response(response) => response.selection.as_deref(),
+        Content::Variants(_) | Content::QueryVariance(_) | Content::Value(_) | Content::Tombstone => None,
+    }
+}
+
+/// A copy of an authentic entry that is stored under another key, and sealed again for it.
+fn own_copy(stored: &Stored) -> Arc<Stored> {
+    Arc::new(Stored::new(stored.born(), stored.tags().to_vec(), stored.content().clone()))
 }
 
 pub(crate) fn variant_id(key: &Key) -> VariantId {

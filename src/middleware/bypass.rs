@@ -13,8 +13,8 @@ use crate::{
     },
     fetch::inner_call::HttpService,
     handler::invalidate::Invalidate,
-    http::cache_status::CacheStatus,
-    invalidation::after_response::{carry_out, is_success},
+    http::{cache_status::CacheStatus, semantics::is_success},
+    invalidation::after_response::carry_out,
     lookup::finish::finish,
     policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
 };

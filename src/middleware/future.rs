@@ -13,7 +13,9 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::bypass::{bypassed, invalidate_as_asked};
-use crate::{body::ResponseBody, cache::Cache, http::cache_status::CacheStatus, policy::settings::Settings};
+use crate::{
+    body::ResponseBody, cache::Cache, http::cache_status::CacheStatus, policy::settings::Settings, stats::in_flight::InFlight,
+};
 
 pin_project! {
     /// The future of a [`CacheService`](crate::CacheService): a response, the inner future, or a boxed fetch.
@@ -23,6 +25,8 @@ pin_project! {
     {
         #[pin]
         state: State<F, B, E>,
+        // Counts the request, unless that has happened.
+        in_flight: Option<InFlight>,
     }
 }
 
@@ -43,19 +47,24 @@ pin_project! {
 
 impl<F, B: Body, E> ResponseFuture<F, B, E> {
     pub(crate) fn ready(response: Response<ResponseBody<B>>) -> Self {
-        Self { state: State::Ready { response: Some(response) } }
+        Self { state: State::Ready { response: Some(response) }, in_flight: None }
     }
 
     pub(crate) fn bypassing(inner: F, cache: Cache, settings: Arc<Settings>, status: CacheStatus) -> Self {
-        Self { state: State::Bypassing { inner, cache, settings, status } }
+        Self { state: State::Bypassing { inner, cache, settings, status }, in_flight: None }
     }
 
     pub(crate) fn failed(error: E) -> Self {
-        Self { state: State::Failed { error: Some(error) } }
+        Self { state: State::Failed { error: Some(error) }, in_flight: None }
     }
 
     pub(crate) fn waiting(future: impl Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static) -> Self {
-        Self { state: State::Waiting { future: Box::pin(future) } }
+        Self { state: State::Waiting { future: Box::pin(future) }, in_flight: None }
+    }
+
+    /// Counts the request when this future ends.
+    pub(crate) fn counted_by(self, in_flight: InFlight) -> Self {
+        Self { in_flight: Some(in_flight), ..self }
     }
 }
 
@@ -69,19 +78,48 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let next = match self.as_mut().project().state.project() {
+        let projected = self.as_mut().project();
+        let next = match projected.state.project() {
             Projected::Ready { response } => return Poll::Ready(Ok(response.take().expect("polled after it was ready"))),
-            Projected::Waiting { future } => return future.as_mut().poll(cx),
-            Projected::Failed { error } => return Poll::Ready(Err(error.take().expect("polled after it was ready"))),
-            Projected::Bypassing { inner, cache, settings, status } => {
-                let (response, invalidate) = bypassed(ready!(inner.poll(cx))?, settings, *status);
-                let Some(invalidate) = invalidate else { return Poll::Ready(Ok(response)) };
-                State::Waiting { future: Box::pin(invalidate_as_asked(cache.clone(), invalidate, response)) }
+            Projected::Waiting { future } => return counted(projected.in_flight, future.as_mut().poll(cx)),
+            Projected::Failed { error } => {
+                return counted(projected.in_flight, Poll::Ready(Err(error.take().expect("polled after it was ready"))));
             }
+            Projected::Bypassing { inner, cache, settings, status } => match ready!(inner.poll(cx)) {
+                Err(error) => return counted(projected.in_flight, Poll::Ready(Err(error))),
+                Ok(response) => {
+                    let (response, invalidate) = bypassed(response, settings, *status);
+                    let Some(invalidate) = invalidate else {
+                        return counted(projected.in_flight, Poll::Ready(Ok(response)));
+                    };
+                    State::Waiting { future: Box::pin(invalidate_as_asked(cache.clone(), invalidate, response)) }
+                }
+            },
         };
         self.as_mut().project().state.set(next);
         self.poll(cx)
     }
+}
+
+/// Counts the request if it has ended.
+#[inline(always)]
+fn counted<B: Body, E>(
+    in_flight: &mut Option<InFlight>,
+    polled: Poll<Result<Response<ResponseBody<B>>, E>>,
+) -> Poll<Result<Response<ResponseBody<B>>, E>> {
+    if let Poll::Ready(result) = &polled
+        && let Some(in_flight) = in_flight.take()
+    {
+        match result
+            .as_ref()
+            .ok()
+            .and_then(|response| Some((CacheStatus::of(response)?, response.status(), response.body().size_hint().exact())))
+        {
+            Some((status, code, bytes)) => in_flight.answered(status, code, bytes),
+            None => in_flight.failed(),
+        }
+    }
+    polled
 }
 
 impl<F, B: Body, E> fmt::Debug for ResponseFuture<F, B, E> {

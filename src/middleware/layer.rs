@@ -1,6 +1,6 @@
 //! The builder of the middleware.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::Location, sync::Arc, time::Duration};
 
 use http::{HeaderName, StatusCode, request, response};
 use tower_layer::Layer;
@@ -10,29 +10,34 @@ use crate::{
     cache::Cache,
     http::cache_status::StatusField,
     key::normalizers::Normalize,
-    lists::{IntoNames, IntoTags, owned},
+    lists::{IntoNames, IntoTemplates, owned},
     policy::{
         rules::Profile,
-        settings::{Authorization, Collapsing, Settings},
+        settings::{Collapsing, Credentials, OnWrite, Settings},
     },
     tag::template::TagTemplate,
 };
 
 /// Upper bound for wait limits; keeps `Instant + limit` from overflowing.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Answers requests from a [`Cache`], and stores the handlers' responses.
 ///
 /// The layer is its own builder. It answers GET and HEAD from the cache, and forwards every other method to the handler. If an unsafe
-/// method succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4).
+/// method succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4); see
+/// [`invalidate_on_write`](Self::invalidate_on_write).
 ///
 /// | chapter | setters |
 /// |---|---|
 /// | lifetimes | [`ttl`](Self::ttl), [`negative_ttl`](Self::negative_ttl), [`ttl_for`](Self::ttl_for), [`max_ttl`](Self::max_ttl), [`max_body`](Self::max_body), [`store_if`](Self::store_if), [`strip_set_cookie`](Self::strip_set_cookie), [`drop_fields`](Self::drop_fields) |
 /// | HTTP to the letter | [`strict`](Self::strict), [`trusted_clients`](Self::trusted_clients), [`auto_etag`](Self::auto_etag) |
-/// | staleness and stampedes | [`stale_while_revalidate`](Self::stale_while_revalidate), [`stale_if_error`](Self::stale_if_error), [`soft_timeout`](Self::soft_timeout), [`refresh_ahead`](Self::refresh_ahead), [`jitter`](Self::jitter), [`wait_limit`](Self::wait_limit), [`collapse`](Self::collapse), [`collapse_across_nodes`](Self::collapse_across_nodes) |
-/// | tags and status | [`tags`](Self::tags), [`status_header`](Self::status_header) |
+/// | compression | `compress`, with the feature `compression` |
+/// | staleness and stampedes | [`stale_while_revalidate`](Self::stale_while_revalidate), [`stale_if_error`](Self::stale_if_error), [`soft_timeout`](Self::soft_timeout), [`refresh_ahead`](Self::refresh_ahead), [`jitter`](Self::jitter), [`verify_hits`](Self::verify_hits), [`wait_limit`](Self::wait_limit), [`collapse`](Self::collapse), [`collapse_across_nodes`](Self::collapse_across_nodes) |
+/// | tags and status | [`tags`](Self::tags), [`invalidate_on_write`](Self::invalidate_on_write), [`rewarm`](Self::rewarm), [`status_header`](Self::status_header), [`name`](Self::name) |
+/// | which requests | [`bypass_on_cookies`](Self::bypass_on_cookies), [`bypass_if`](Self::bypass_if), [`hosts`](Self::hosts) |
+/// | what handlers see | [`sealed`](Self::sealed), [`ignore_fields`](Self::ignore_fields), [`ignore_identity_fields`](Self::ignore_identity_fields), [`ignore_host`](Self::ignore_host), [`scope`](Self::scope) |
 /// | the key | [`vary_on`](Self::vary_on), [`vary_on_cookies`](Self::vary_on_cookies), [`per_principal`](Self::per_principal), [`key_with`](Self::key_with), [`normalize`](Self::normalize), [`ignore_query`](Self::ignore_query), [`only_query`](Self::only_query), [`sort_query`](Self::sort_query), [`no_vary_search`](Self::no_vary_search), [`ignore_cookies`](Self::ignore_cookies), [`ignore_authorization`](Self::ignore_authorization), [`max_variants`](Self::max_variants) |
+/// | limits | [`max_tags`](Self::max_tags), [`max_variants`](Self::max_variants), [`max_request_fields`](Self::max_request_fields), [`max_query`](Self::max_query), [`stream_wait_limit`](Self::stream_wait_limit); in other chapters `max_ttl`, `max_body` and `wait_limit` |
 ///
 /// Setters of lists add, setters of values replace, and the last call wins.
 ///
@@ -60,17 +65,39 @@ pub struct CacheLayer {
 
 impl Cache {
     /// Returns a layer over this cache. It stores responses that state a lifetime; [`CacheLayer::ttl`] gives the others one.
+    #[track_caller]
     pub fn layer(&self) -> CacheLayer {
         CacheLayer::new(self)
+    }
+
+    /// Returns a handle to the same store whose layers begin with these settings; default: those of [`CacheLayer`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use larder::Cache;
+    /// let cache = Cache::in_memory(64 << 20).with_defaults(|layer| layer.ttl(Duration::from_secs(60)).bypass_on_cookies(["sid"]));
+    /// let posts = cache.layer().tags(["posts"]); // fresh for a minute
+    /// let prices = cache.layer().ttl(Duration::from_secs(5)); // fresh for five seconds
+    /// ```
+    #[must_use]
+    pub fn with_defaults(&self, set: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
+        let CacheLayer { mut settings, .. } = set(self.layer());
+        // Handlers that hold the cache would keep themselves alive by its defaults.
+        Arc::make_mut(&mut settings).repeated = None;
+        self.with(|inner| inner.defaults = Some(settings))
     }
 }
 
 /// Lifetimes: which responses are stored, and how long they are fresh.
 impl CacheLayer {
     /// The same as [`Cache::layer`].
+    #[track_caller]
     pub fn new(cache: &Cache) -> Self {
-        let mut settings = Settings::default();
+        let mut settings = cache.inner.defaults.as_deref().cloned().unwrap_or_default();
+        settings.made_at = Some(Location::caller());
+        settings.seal();
         settings.key.normalizers.secret = cache.inner.secret.clone();
+        settings.repeated = cache.inner.rewarmed.begin(settings.rewarm);
         Self { cache: cache.clone(), settings: Arc::new(settings) }
     }
 
@@ -97,7 +124,11 @@ impl CacheLayer {
         })
     }
 
-    /// Limits every lifetime, including those that responses state; default: 24 hours, or no limit with [`strict`](Self::strict).
+    /// Limits every lifetime, those of [`ttl`](Self::ttl) and [`CacheDirective::ttl`](crate::CacheDirective::ttl) included.
+    ///
+    /// Default: no limit for what the application says in Rust, and 24 hours for lifetimes that header fields of responses state, many
+    /// of which are meant for browsers; no limit for them either with [`strict`](Self::strict). A field that is shortened by the default
+    /// is logged once a route.
     pub fn max_ttl(self, max: Duration) -> Self {
         self.edit(|settings| settings.choices.max_ttl = Some(max))
     }
@@ -149,7 +180,8 @@ impl CacheLayer {
     ///   does not (a tenth of its age since `Last-Modified`, at most a day; §4.2.2);
     /// - `CDN-Cache-Control` (RFC 9213) takes precedence over `Cache-Control`;
     /// - the request directives `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma` are obeyed (§5.2.1);
-    /// - cookies and `Set-Cookie` have no special meaning (§7.3);
+    /// - cookies, `Set-Cookie` and the fields of [`ignore_identity_fields`](Self::ignore_identity_fields) have no special meaning (§7.3);
+    /// - a write invalidates the URIs in `Location` and `Content-Location` whatever its status is (§4.4);
     /// - `private="field"` and `no-cache="field"` exclude the fields rather than the response; lifetimes are not limited to a day.
     ///
     /// It changes defaults only: `max_ttl`, `strip_set_cookie`, `trusted_clients`, `ignore_cookies` and `vary_on_cookies` have the same
@@ -167,8 +199,8 @@ impl CacheLayer {
         self.edit(|settings| settings.choices.trusted = Some(Arc::new(trusted)))
     }
 
-    /// Adds a strong `ETag`, a digest of the body, to each stored response without one, so that clients can revalidate with 304.
-    /// Default: off.
+    /// Adds a weak `ETag`, a digest of the body, to each stored response without one, so that clients can revalidate with 304.
+    /// Default: off. It is weak (RFC 9110 §8.8.1) because a layer outside the cache may compress the body.
     pub fn auto_etag(self, on: bool) -> Self {
         self.edit(|settings| settings.auto_etag = on)
     }
@@ -206,10 +238,29 @@ impl CacheLayer {
         self.edit(|settings| settings.refresh_ahead = (eagerness > 0.0).then_some(eagerness))
     }
 
+    /// Verifies one of `one_in` fresh hits at random: the handler runs afterwards, in the background, and its response is compared with the one
+    /// that was served. Default: 0, none.
+    ///
+    /// A difference that no invalidation explains within two seconds is a forgotten invalidation, or a response that is different each time. It is
+    /// counted by route ([`RouteStats::verifications`](crate::RouteStats::verifications)), kept in [`Cache::recent_differences`], and logged as a
+    /// warning with the writes that came between, once a minute: those on routes with a layer of this cache or an
+    /// [observer](Cache::observer).
+    ///
+    /// Only status and body are compared, of GET requests without credentials, on routes without [`per_principal`](Self::per_principal). The
+    /// runs have the budget of background refreshes: a free slot of the route, see
+    /// [`with_max_fetches`](Cache::with_max_fetches), and its time limit. Nothing is stored. With 1,000 the handler runs
+    /// for a thousandth of the hits more. Switched off, it costs a hit nothing.
+    pub fn verify_hits(self, one_in: u32) -> Self {
+        if one_in > 0 {
+            self.cache.inner.observations.writes.watch();
+        }
+        self.edit(|settings| settings.verification.one_in = one_in)
+    }
+
     /// Shortens each lifetime by a random share of up to `share` (0 to 1), so that responses that were stored together do not expire
     /// together; default: 0.
     pub fn jitter(self, share: f64) -> Self {
-        self.edit(|settings| settings.store.jitter = share.clamp(0.0, 1.0))
+        self.edit(|settings| settings.store.jitter = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) })
     }
 
     /// Limits how long requests wait for one fetch of their key; default: 2 seconds, at most a year. After that, one of the waiting
@@ -223,11 +274,11 @@ impl CacheLayer {
     /// Lets one node fetch for all nodes that share a store; default: each node fetches once for itself.
     ///
     /// After a miss, a node acquires a fetch lock in the store and releases it when its response is stored. Other nodes poll for that
-    /// response every 20 ms, for at most the [`wait_limit`](Self::wait_limit). If the node dies, its lock expires after `life`, which
-    /// should be the longest time that the handler takes. The lock costs two more round trips per miss. It works with Redis; with
+    /// response every 20 ms, for at most the [`wait_limit`](Self::wait_limit). If the node dies, its lock expires after `life`, a year at
+    /// most, which should be the longest time that the handler takes. The lock costs two more round trips per miss. It works with Redis; with
     /// other stores it has no effect. Correctness does not depend on it.
     pub fn collapse_across_nodes(self, life: Duration) -> Self {
-        self.edit(|settings| settings.across_nodes = Some(life))
+        self.edit(|settings| settings.across_nodes = Some(life.min(LONGEST_WAIT)))
     }
 
     /// Lets concurrent requests for the same key share one run of the handler; default: on. If off, every request that the cache does
@@ -242,16 +293,41 @@ impl CacheLayer {
     /// Tags every response of the route. `{name}` is replaced by the route's capture of that name, decoded; `{{` and `}}` are literal
     /// braces. Further calls add tags.
     ///
+    /// Of several captures with the same name, in nested routers, the innermost counts. From a layer outside of the nest it is not clear
+    /// which one is meant: the response is served and not stored, as if there were none.
+    ///
     /// If the route has no such capture, the response is served and not stored, and a warning names the capture once. Put the layer
     /// on the route or use `route_layer` or `Router::layer`: a layer around the whole router runs before routing, without captures.
-    pub fn tags<S>(self, tags: impl IntoTags<S>) -> Self {
-        self.edit(|settings| tags.for_each_tag(|tag| settings.tags.push(TagTemplate::parse(tag))))
+    ///
+    /// With the feature `typed-tags`, the macro `cache_tags!` makes templates that the compiler knows (`Tag::POST`).
+    pub fn tags<S>(self, tags: impl IntoTemplates<S>) -> Self {
+        self.edit(|settings| {
+            tags.for_each_template(|tag, encodes| settings.tags.push(TagTemplate::parse(tag).encoding(encodes)));
+        })
+    }
+
+    /// Lets a successful request with an unsafe method invalidate the responses stored for its URI (RFC 9111 §4.4); default: on.
+    ///
+    /// A 201 also invalidates the URIs on the same origin in its `Location` and `Content-Location`, and so does every success with
+    /// [`strict`](Self::strict). By default, a redirect after a write does not: the page that it leads to has seldom changed.
+    ///
+    /// Switch it off for routes whose `POST` changes nothing that is stored, such as a search form: any visitor could invalidate their
+    /// responses. What a response asks for, with [`Invalidate`](crate::Invalidate) or `Cache-Group-Invalidation`, is carried out in
+    /// either case. For one response, see [`Invalidate::nothing`](crate::Invalidate::nothing).
+    pub fn invalidate_on_write(self, on: bool) -> Self {
+        self.edit(|settings| settings.on_write = if on { OnWrite::Invalidate } else { OnWrite::Nothing })
     }
 
     /// Sends `Cache-Status` (RFC 9211) with each response; default: off. The field reveals whether another client has requested the
     /// same resource (RFC 9211 §6). The response's extensions always contain it, as [`CacheStatus`](crate::CacheStatus).
     pub fn status_header(self, on: bool) -> Self {
         self.edit(|settings| settings.status_field = if on { StatusField::Sent } else { StatusField::default() })
+    }
+
+    /// Counts requests that have no matched route under this name in [`Cache::stats`]; default: `no route`. A layer around the whole
+    /// router, or without a router, sees no routes.
+    pub fn name(self, name: &str) -> Self {
+        self.edit(|settings| settings.name = Some(name.into()))
     }
 }
 
@@ -261,7 +337,7 @@ impl CacheLayer {
     /// Excludes these query parameters from the key; a `*` at the end of a name matches any rest. The handler does not receive them
     /// either, because its response is for all. Further calls add names; replaces an earlier [`only_query`](Self::only_query).
     ///
-    /// A query longer than 8,000 bytes bypasses the cache where a rule like this applies.
+    /// A query longer than [`max_query`](Self::max_query) bypasses the cache where a rule like this applies.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -300,7 +376,7 @@ impl CacheLayer {
 
     /// Normalizes a request field before it is compared for `vary_on` and for a response's `Vary`. The normalizer is a function of the
     /// field's value (`""` if absent), or a [`LanguageMatcher`](crate::LanguageMatcher). The last call for a field wins. The handler
-    /// must not depend on more than the normalized value.
+    /// of a fetch sees the normal form in place of the field.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);
@@ -331,7 +407,7 @@ impl CacheLayer {
     /// `s-maxage` or `must-revalidate` answers such a request (RFC 9111 §3.5).
     pub fn ignore_authorization(self, on: bool) -> Self {
         self.edit(|settings| {
-            settings.authorization = if on { Authorization::Ignored } else { Authorization::default() };
+            settings.authorization = if on { Credentials::Ignored } else { Credentials::default() };
         })
     }
 
@@ -371,15 +447,11 @@ impl CacheLayer {
         self.edit(|settings| settings.key.part = Some((name.into(), Arc::new(part))))
     }
 
-    /// Limits the variants (by `Vary`) of one URL; default: 32. Further variants are served and not stored.
-    pub fn max_variants(self, max: usize) -> Self {
-        self.edit(|settings| settings.max_variants = max)
-    }
-
-    fn edit(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) fn edit(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         change(settings);
         settings.seal();
+        settings.repeated = self.cache.inner.rewarmed.begin(settings.rewarm);
         self
     }
 }

@@ -2,18 +2,20 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use http::{Method, Uri, request::Parts};
+use http::{Extensions, HeaderMap, HeaderName, Method, Uri, request::Parts};
 
-use super::settings::{Authorization, Settings};
+use super::settings::{Credentials, Settings};
 use crate::{
     body::request_content::Content,
+    handler::cache_directive::{CacheDirective, Directive},
     http::{
         cache_control::RequestDirectives,
         cache_status::{Forward, Reason},
+        identity_fields::is_identity,
         no_vary_search::QueryVariance,
-        request_fields::{MAX_FIELDS_SIZE, RequestFields},
+        request_fields::RequestFields,
     },
-    key::{Key, query::MAX_QUERY, rules::Cookies},
+    key::Key,
     router,
 };
 
@@ -31,7 +33,7 @@ pub(crate) struct CacheableRequest {
     pub(crate) conditional: bool,
     /// An outer layer of the same cache fetches the same key.
     pub(crate) nested: bool,
-    /// The cache directives of the request, if it has any (RFC 9111 §5.2.1).
+    /// The cache directives of the request (RFC 9111 §5.2.1), if it has any and its client is trusted.
     pub(crate) directives: Option<Box<RequestDirectives>>,
     pub(crate) method: CacheableMethod,
 }
@@ -44,6 +46,20 @@ pub(crate) struct QuerySpan {
 }
 
 impl CacheableRequest {
+    /// Creates a request that [`Settings::classify`] has yet to fill.
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self {
+            key: Key::new(),
+            query_span: None,
+            authorized: false,
+            conditional: false,
+            nested: false,
+            directives: None,
+            method: CacheableMethod::Get,
+        }
+    }
+
     pub(crate) fn directives(&self) -> RequestDirectives {
         self.directives.as_deref().copied().unwrap_or_default()
     }
@@ -69,37 +85,34 @@ pub(crate) enum CacheableMethod {
 impl Settings {
     /// Makes the key of a request that may be answered from the cache, or says why it must bypass.
     ///
-    /// Inlined: the request is large, and would be copied on return.
-    #[inline(always)]
+    /// Writes into `request`, which is large, and would be copied on return.
     pub(crate) fn classify(
         &self,
+        request: &mut CacheableRequest,
         key_prefix: &[u8],
         parts: &Parts,
         content: Content,
-    ) -> Result<CacheableRequest, (Forward, Reason)> {
+    ) -> Result<(), (Forward, Reason)> {
         let method = match parts.method {
             Method::GET => CacheableMethod::Get,
             Method::HEAD => CacheableMethod::Head,
             _ => return Err((Forward::Method, Reason::Method)),
         };
         let fields = RequestFields::read(&parts.headers);
-        if fields.size > MAX_FIELDS_SIZE {
+        if fields.size > self.limits.request_fields {
             return Err((Forward::Bypass, Reason::RequestFieldsTooLarge));
         }
+        let has_long_query = |uri: &Uri| uri.query().is_some_and(|query| query.len() > self.limits.query);
         if self.reads_parameters() && [router::original_uri(parts), &parts.uri].into_iter().any(has_long_query) {
             return Err((Forward::Bypass, Reason::QueryTooLong));
         }
         let principal = self.key.principal.as_ref().and_then(|principal| principal(parts));
-        self.check(&fields, content, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
-        let mut request = CacheableRequest {
-            key: Key::new(),
-            query_span: None,
-            authorized: fields.authorization && self.authorization == Authorization::Matters && principal.is_none(),
-            conditional: fields.conditional,
-            nested: false,
-            directives: fields.directives.then(|| Box::new(self.directives(parts))),
-            method,
-        };
+        self.check(&fields, content, parts, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
+        request.authorized = principal.is_none() && self.is_authorized(&fields, &parts.headers);
+        request.conditional = fields.conditional;
+        request.directives =
+            (fields.directives && self.trusts(parts)).then(|| Box::new(RequestDirectives::parse(&parts.headers)));
+        request.method = method;
         request.key.extend(key_prefix);
         let span = self.key.push(&mut request.key, parts, &fields, principal.as_deref());
         let span = span.map_err(|reason| (Forward::Bypass, reason))?;
@@ -107,7 +120,7 @@ impl Settings {
             let query = self.key.query.apply(router::original_uri(parts).query()).map(Cow::into_owned);
             Box::new(QuerySpan { query, span })
         });
-        Ok(request)
+        Ok(())
     }
 
     /// Whether a rule reads the parameters of the query one by one.
@@ -115,15 +128,15 @@ impl Settings {
         self.no_vary_search || !self.key.query.is_exact()
     }
 
-    /// The request's cache directives; of an untrusted client only those that cause no fetch.
-    fn directives(&self, parts: &Parts) -> RequestDirectives {
-        let directives = RequestDirectives::parse(&parts.headers);
-        if self.trusted.as_ref().is_some_and(|trusted| trusted(parts)) { directives } else { directives.untrusted() }
+    /// Whether the cache directives of the request are obeyed.
+    fn trusts(&self, parts: &Parts) -> bool {
+        self.trusted.as_ref().is_some_and(|trusted| trusted(parts))
     }
 
     /// Returns an error for a request that no shared response can answer.
-    fn check(&self, fields: &RequestFields<'_>, content: Content, known_principal: bool) -> Result<(), Reason> {
-        let cookie = fields.cookie && self.key.cookies == Cookies::Unknown && !known_principal;
+    fn check(&self, fields: &RequestFields<'_>, content: Content, parts: &Parts, known_principal: bool) -> Result<(), Reason> {
+        let has_cookie = fields.cookie && !self.key.ignores("cookie");
+        let cookie = has_cookie && !known_principal && self.key.cookies.bypass(&parts.headers);
         let content = fields.content || content != Content::Absent;
         match fields {
             RequestFields { repeated_host: true, .. } => Err(Reason::InvalidHost),
@@ -133,11 +146,29 @@ impl Settings {
             RequestFields { upgrade: true, .. } => Err(Reason::Upgrade),
             RequestFields { connection_options: true, .. } => Err(Reason::ConnectionOptions),
             _ if cookie => Err(Reason::RequestCookie),
+            _ if forbids_storing(&parts.extensions) => Err(Reason::RequestDirective),
+            _ if self.bypass_if.as_ref().is_some_and(|bypass_if| bypass_if(parts)) => Err(Reason::BypassIf),
             _ => Ok(()),
         }
     }
+
+    /// Whether a field names the user of the request, and may have an effect.
+    #[inline]
+    fn is_authorized(&self, fields: &RequestFields<'_>, headers: &HeaderMap) -> bool {
+        (fields.authorization && self.authorization == Credentials::Matter && !self.key.ignores("authorization"))
+            || (fields.identity && self.identity_fields == Credentials::Matter && self.has_identity(headers))
+    }
+
+    /// Whether a field that names the user is neither in the key nor hidden from the handler.
+    #[cold]
+    fn has_identity(&self, headers: &HeaderMap) -> bool {
+        let keyed = |field: &HeaderName| self.key.vary_on.contains(field) || self.key.ignores(field.as_str());
+        headers.keys().any(|field| is_identity(field.as_str()) && !keyed(field))
+    }
 }
 
-fn has_long_query(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.len() > MAX_QUERY)
+/// Whether a layer outside the cache has forbidden to store the response to this request.
+fn forbids_storing(request: &Extensions) -> bool {
+    let directive = request.get::<CacheDirective>().map(CacheDirective::directive);
+    matches!(directive, Some(Directive::NoStore | Directive::Private))
 }

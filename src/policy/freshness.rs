@@ -34,6 +34,10 @@ pub(crate) struct Freshness {
     pub(crate) stale: StaleWindows,
     pub(crate) must_not_serve_stale: bool,
     pub(crate) immutable: bool,
+    /// Whether it is kept longer than the response's own `Cache-Control` says.
+    pub(crate) outlives_max_age: bool,
+    /// The response states a longer lifetime than `max_ttl` allows.
+    pub(crate) shortened: bool,
     /// How long the handler took.
     pub(crate) handler_time: Duration,
 }
@@ -78,18 +82,34 @@ pub(crate) fn freshness(
     timing: Timing,
 ) -> Result<Freshness, Reason> {
     let must_validate = control.no_cache && !names_fields(rules, response, field);
-    let lifetime = explicit_lifetime(directive, response, (control, field), timing)
-        .or_else(|| route_ttl(rules, response.parts.status))
-        .or_else(|| heuristic_lifetime(rules, response, control, timing));
+    let stated = match directive {
+        Some(Directive::Ttl(_)) => None,
+        _ => stated_lifetime(response, (control, field), timing),
+    };
+    let from_route =
+        route_ttl(rules, response.parts.status).filter(|_| stated.is_none() && !matches!(directive, Some(Directive::Ttl(_))));
+    // What the application says in Rust is limited by `max_ttl` only if that is set.
+    let max_ttl = if stated.is_some() { rules.max_stated_ttl } else { rules.max_ttl };
+    let lifetime = match directive {
+        Some(Directive::Ttl(ttl)) => Some(ttl),
+        _ => stated.or(from_route),
+    };
+    let lifetime = lifetime.or_else(|| heuristic_lifetime(rules, response, control, timing));
     let age = corrected_initial_age(rules, response, timing);
     let stale = lifetime.map(|_| stale_windows(rules, control)).unwrap_or_default();
     let remaining = match lifetime {
-        Some(lifetime) if !must_validate => lifetime.saturating_sub(age).min(rules.max_ttl),
+        Some(lifetime) if !must_validate => lifetime.saturating_sub(age).min(max_ttl),
         _ => Duration::ZERO,
     };
     let is_explicit = lifetime.is_some() || must_validate;
     if remaining.is_zero() && stale == StaleWindows::default() && !is_worth_validating(rules, response, is_explicit) {
-        return Err(why_not(must_validate, lifetime));
+        let zero_ttl = rules.max_ttl.is_zero() || from_route.is_some_and(|ttl| ttl.is_zero());
+        return Err(match lifetime {
+            _ if must_validate => Reason::NoCache,
+            None => Reason::NoFreshness,
+            Some(_) if zero_ttl => Reason::ZeroTtl,
+            Some(_) => Reason::Stale,
+        });
     }
     Ok(Freshness {
         generated: timing.received - age,
@@ -99,22 +119,27 @@ pub(crate) fn freshness(
         stale,
         must_not_serve_stale: control.must_not_serve_stale(),
         immutable: control.immutable,
+        outlives_max_age: outlives_max_age(directive, response, field, age + remaining),
+        shortened: lifetime.is_some_and(|lifetime| lifetime.saturating_sub(age) > max_ttl),
         handler_time: timing.received.since(timing.requested),
     })
 }
 
 /// The lifetime that the response states itself (RFC 9111 §4.2.1). If a targeted field decides, `Expires` is ignored
 /// (RFC 9213 §2.2).
-fn explicit_lifetime(
-    directive: Option<Directive>,
+fn stated_lifetime(
     response: &ResponseView<'_>,
     (control, field): (&CacheControl, &HeaderName),
     timing: Timing,
 ) -> Option<Duration> {
-    match directive {
-        Some(Directive::Ttl(ttl)) => Some(ttl),
-        _ => control.lifetime().or_else(|| expires(response, timing.received).filter(|_| *field == CACHE_CONTROL)),
-    }
+    control.lifetime().or_else(|| expires(response, timing.received).filter(|_| *field == CACHE_CONTROL))
+}
+
+/// Whether a directive for larder alone makes it keep the response longer than the response's own `Cache-Control` says.
+fn outlives_max_age(directive: Option<Directive>, response: &ResponseView<'_>, field: &HeaderName, kept: Duration) -> bool {
+    let is_targeted = matches!(directive, Some(Directive::Ttl(_))) || *field != CACHE_CONTROL;
+    let stated = || CacheControl::parse(&response.parts.headers, &CACHE_CONTROL).lifetime();
+    is_targeted && response.may_have(&CACHE_CONTROL) && stated().is_some_and(|stated| stated < kept)
 }
 
 /// `Expires` minus `Date`; an invalid date, such as `0`, is in the past (RFC 9111 §5.3).
@@ -189,14 +214,6 @@ fn is_worth_validating(rules: &StoreRules, response: &ResponseView<'_>, is_expli
 /// Only shortens: the lifetime is a promise of the handler, which jitter must not exceed.
 fn jittered(remaining: Duration, rules: &StoreRules, timing: Timing) -> Duration {
     remaining.mul_f64(1.0 - (rules.jitter * timing.jitter_draw).clamp(0.0, 1.0))
-}
-
-fn why_not(must_validate: bool, lifetime: Option<Duration>) -> Reason {
-    match lifetime {
-        _ if must_validate => Reason::NoCache,
-        Some(_) => Reason::Stale,
-        None => Reason::NoFreshness,
-    }
 }
 
 pub(crate) fn date(response: &ResponseView<'_>) -> Option<Timestamp> {

@@ -2,7 +2,11 @@
 
 pub(crate) mod cacheable_request;
 pub(crate) mod freshness;
+pub(crate) mod limits;
+pub(crate) mod refresh_ahead;
+pub(crate) mod remedy;
 pub(crate) mod response_view;
 pub(crate) mod rules;
+pub(crate) mod selecting_fields;
 pub(crate) mod settings;
 pub(crate) mod storable;

@@ -16,7 +16,10 @@ pub(crate) struct StoreRules {
     pub(crate) ttl: Option<Duration>,
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) statuses: Vec<(StatusCode, Duration)>,
+    /// The limit of every lifetime.
     pub(crate) max_ttl: Duration,
+    /// The limit of lifetimes that header fields state.
+    pub(crate) max_stated_ttl: Duration,
     /// The largest share of a lifetime that jitter removes, between 0 and 1.
     pub(crate) jitter: f64,
     pub(crate) stale_while_revalidate: Duration,
@@ -28,6 +31,9 @@ pub(crate) struct StoreRules {
     pub(crate) dropped: Vec<HeaderName>,
     pub(crate) store_if: Option<Predicate>,
 }
+
+/// 136 years: a `Duration` of more cannot be shortened by a random share without an overflow.
+pub(super) const UNLIMITED: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Whether larder is more careful than the RFCs require.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +63,8 @@ impl Default for StoreRules {
             ttl: None,
             negative_ttl: None,
             statuses: Vec::new(),
-            max_ttl: Duration::from_secs(24 * 60 * 60),
+            max_ttl: UNLIMITED,
+            max_stated_ttl: Duration::from_secs(24 * 60 * 60),
             jitter: 0.0,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,

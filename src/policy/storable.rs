@@ -2,10 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, StatusCode,
-    header::{
-        ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-        ORIGIN, SET_COOKIE, TRAILER,
-    },
+    header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE, TRAILER},
     response,
 };
 
@@ -19,6 +16,7 @@ use crate::{
     http::{
         cache_control::{CacheControl, named_fields},
         cache_status::{CacheStatus, Reason},
+        field::lines::members_of,
         stored_fields::{is_credential, is_request_specific},
         vary::Vary,
     },
@@ -176,10 +174,6 @@ fn check_reusable(rules: &StoreRules, response: &ResponseView<'_>) -> Result<(),
     if rules.profile == Profile::Strict {
         return Ok(());
     }
-    let allowed_origin = response.get(&ACCESS_CONTROL_ALLOW_ORIGIN);
-    if allowed_origin.is_some_and(|origin| origin != "*") && !vary.nominates(&ORIGIN) {
-        return Err(Reason::CorsOrigin);
-    }
     if has_nonce(response) {
         return Err(Reason::Nonce);
     }
@@ -188,8 +182,8 @@ fn check_reusable(rules: &StoreRules, response: &ResponseView<'_>) -> Result<(),
 
 /// Returns whether only clients with a dictionary can decode the response (RFC 9842 §6.2).
 fn is_dictionary_compressed(response: &ResponseView<'_>) -> bool {
-    let codings = response.lines(&CONTENT_ENCODING).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
+    let mut codings = members_of(response.lines(&CONTENT_ENCODING));
+    codings.any(|coding| coding.eq_ignore_ascii_case(b"dcb") || coding.eq_ignore_ascii_case(b"dcz"))
 }
 
 fn is_endless(response: &ResponseView<'_>) -> bool {

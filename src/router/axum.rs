@@ -10,11 +10,12 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts, MatchedPath, OriginalUri, RawPathParams},
+    extract::{FromRequestParts, MatchedPath, NestedPath, OriginalUri, RawPathParams},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
 use http::{Extensions, StatusCode, Uri, request::Parts};
 
+use super::captures::Captures;
 use crate::{
     body::{
         first_frame::{Resumed, first_frame},
@@ -47,12 +48,16 @@ pub(crate) fn route(extensions: &Extensions) -> Option<&str> {
     extensions.get::<MatchedPath>().map(MatchedPath::as_str)
 }
 
-/// Returns the decoded captures of the matched route.
-pub(crate) fn captures(parts: &mut Parts) -> Vec<(String, String)> {
+/// Returns the captures of the matched route, as seen from the router that the layer is in.
+pub(crate) fn captures(parts: &mut Parts) -> Captures {
+    // It is absent outside of a nest, and has the whole prefix inside.
+    let prefix = parts.extensions.get::<NestedPath>().cloned();
     // The extractor never waits. It fails if no route has matched yet, or if a capture is not UTF-8: then there are no captures.
     let reading = pin!(RawPathParams::from_request_parts(parts, &()));
-    let Poll::Ready(Ok(captures)) = reading.poll(&mut Context::from_waker(Waker::noop())) else { return Vec::new() };
-    captures.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let Poll::Ready(Ok(captures)) = reading.poll(&mut Context::from_waker(Waker::noop())) else { return Captures::default() };
+    let captures = captures.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let prefix = prefix.as_ref().map_or("", NestedPath::as_str);
+    Captures::new(captures, prefix)
 }
 
 /// Returns whether a body has content, by its first frame, which is put back. Only axum's own body type can be rebuilt; a body of
@@ -73,6 +78,12 @@ pub(crate) async fn has_content<B: Send + 'static>(body: &mut B) -> Content {
     }
 }
 
+/// Returns a body without content, if the type is axum's or a `String`.
+pub(crate) fn empty_body<B: 'static>() -> Option<B> {
+    let empty: [Box<dyn Any>; 2] = [Box::new(Body::empty()), Box::new(String::new())];
+    empty.into_iter().find_map(|body| body.downcast::<B>().ok()).map(|body| *body)
+}
+
 impl<S: Sync> FromRequestParts<S> for Preconditions {
     type Rejection = Infallible;
 
@@ -87,11 +98,14 @@ impl IntoResponse for NotModified {
     }
 }
 
-/// The response of a handler that returns the error with `?`: 503 without a body. The message is for operators, so it is logged.
+/// The response of a handler that returns the error with `?`: 503 without a body, and the error in its extensions. The message is for
+/// operators, so it is logged. The write itself has succeeded: a larder layer around the route still invalidates its URI.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         tracing::error!(error = &self as &dyn std::error::Error, "a handler returned an error of the cache: responded with 503");
-        StatusCode::SERVICE_UNAVAILABLE.into_response()
+        let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -119,3 +133,9 @@ macro_rules! response_part {
 response_part!(CacheTags, CacheTags::add_to);
 response_part!(Invalidate, Invalidate::add_to);
 response_part!(CacheDirective, CacheDirective::add_to);
+
+/// Returns the address of the client, if the server gives it.
+#[cfg(feature = "admin")]
+pub(crate) fn peer(parts: &Parts) -> Option<std::net::SocketAddr> {
+    parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0)
+}

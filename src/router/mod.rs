@@ -2,6 +2,7 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+pub(crate) mod captures;
 #[cfg(not(feature = "axum"))]
 mod none;
 

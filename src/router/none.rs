@@ -2,6 +2,7 @@
 
 use http::{Extensions, Uri, request::Parts};
 
+use super::captures::Captures;
 use crate::body::request_content::Content;
 
 pub(crate) fn original_uri(parts: &Parts) -> &Uri {
@@ -20,6 +21,11 @@ pub(crate) async fn has_content<B>(_body: &mut B) -> Content {
     Content::Unclear
 }
 
-pub(crate) fn captures(_parts: &mut Parts) -> Vec<(String, String)> {
-    Vec::new()
+pub(crate) fn empty_body<B: 'static>() -> Option<B> {
+    let empty: Box<dyn std::any::Any> = Box::new(String::new());
+    empty.downcast::<B>().ok().map(|body| *body)
+}
+
+pub(crate) fn captures(_parts: &mut Parts) -> Captures {
+    Captures::default()
 }

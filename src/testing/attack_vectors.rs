@@ -4,9 +4,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Uri,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE},
+    HeaderName, HeaderValue, Method, Request, Uri,
+    header::{ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ORIGIN},
 };
+
+use crate::http::identity_fields::names as identity_names;
 
 /// A part of an attacker's request that may change the response which the cache then serves to others.
 #[derive(Debug, Clone)]
@@ -16,6 +18,18 @@ pub(super) enum Vector {
     /// Another request target that may lead to the page.
     Target(Form, Uri),
     Content(&'static str, &'static str),
+    User(User),
+    /// Many requests, after which the page might no longer be cached.
+    Many(&'static str, Vec<(HeaderName, HeaderValue)>),
+}
+
+/// A client whom the application knows.
+#[derive(Debug, Clone)]
+pub(super) enum User {
+    /// By credentials in a field.
+    Field(HeaderName, HeaderValue),
+    /// By the cookies that it sets after a form was sent to this target.
+    Login(Uri, String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,8 +141,8 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("x-requested-with", &["XMLHttpRequest", TEXT]),
     ("x-theme", &["dark", TEXT]),
     ("x-timezone", &["Asia/Tokyo", TEXT]),
-    // Fields that trigger errors in servers.
-    ("connection", &["x-theme"]),
+    // Fields that trigger errors in servers, and options that make a proxy remove fields.
+    ("connection", &["x-theme", "host", "close, accept-language", "cookie"]),
     ("content-type", &["application/json", TEXT]),
     ("expect", &[TEXT]),
     ("max-forwards", &["0"]),
@@ -140,15 +154,20 @@ const FIELDS: &[(&str, &[&str])] = &[
 const COOKIES: [&str; 10] = ["session", "sid", "user", "lang", "locale", "theme", "currency", "country", "variant", "token"];
 
 impl Vector {
-    /// Returns all vectors for a page, including those for `fields` and `cookies` of the application.
-    pub(super) fn all(page: &Uri, fields: &[HeaderName], cookies: &[String]) -> Vec<Self> {
+    /// Returns all vectors for a page, including those for `fields`, `cookies` and `users` of the application.
+    pub(super) fn all(page: &Uri, fields: &[HeaderName], cookies: &[String], users: &[User]) -> Vec<Self> {
         let known = FIELDS.iter().flat_map(|(name, values)| values.iter().map(|value| Self::field(name, value)));
+        let identity = identity_names().map(|name| Self::field(name, TEXT));
+        let users = users.iter().cloned().map(Self::User);
         let own = fields.iter().map(|name| Self::Field(name.clone(), HeaderValue::from_static(TEXT)));
         let cookies = COOKIES.iter().copied().chain(cookies.iter().map(String::as_str)).map(|name| Self::Cookie(name.to_owned()));
         let content =
             [("application/x-www-form-urlencoded", "q=larder-canary"), ("application/json", r#"{"q":"larder-canary"}"#)];
         known
+            .chain(identity)
             .chain(own)
+            .chain(users)
+            .chain(many())
             .chain(malformed_fields())
             .chain(cookies)
             .chain(queries(page))
@@ -164,7 +183,12 @@ impl Vector {
     /// Adds the vector to a clean request.
     pub(super) fn apply(&self, request: &mut Request<Bytes>) {
         match self {
-            Self::Field(name, value) => _ = request.headers_mut().insert(name.clone(), value.clone()),
+            Self::Field(name, value) | Self::User(User::Field(name, value)) => {
+                request.headers_mut().insert(name.clone(), value.clone());
+            }
+            // By cookies that are not known before.
+            Self::User(User::Login(..)) => {}
+            Self::Many(_, fields) => request.headers_mut().extend(fields.first().cloned()),
             Self::Cookie(name) => {
                 let line = HeaderValue::from_str(&format!("{name}={TEXT}"));
                 request.headers_mut().extend(line.map(|line| (COOKIE, line)));
@@ -178,6 +202,35 @@ impl Vector {
         }
     }
 
+    /// Returns the requests of the attack, made of clean ones.
+    pub(super) fn requests(&self, clean: impl Fn() -> Request<Bytes>) -> Vec<Request<Bytes>> {
+        let with = |vector: &Self| {
+            let mut request = clean();
+            vector.apply(&mut request);
+            request
+        };
+        match self {
+            Self::Many(_, fields) => fields.iter().map(|(name, value)| with(&Self::Field(name.clone(), value.clone()))).collect(),
+            // What the application sets on the first request comes with the second.
+            Self::User(User::Field(..)) => vec![with(self), with(self)],
+            Self::User(User::Login(target, form)) => {
+                let mut login = clean();
+                *login.method_mut() = Method::POST;
+                *login.uri_mut() = target.clone();
+                login.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+                login.headers_mut().insert(CONTENT_LENGTH, form.len().into());
+                *login.body_mut() = Bytes::from(form.clone());
+                vec![login, with(self), with(self)]
+            }
+            vector => vec![with(vector)],
+        }
+    }
+
+    /// Whether the page has to be cached afterwards, as if nothing had happened.
+    pub(super) fn is_denial(&self) -> bool {
+        matches!(self, Self::Many(..))
+    }
+
     /// Returns how to fix the application.
     pub(super) fn advice(&self) -> String {
         match self {
@@ -185,6 +238,14 @@ impl Vector {
                 format!("add `.vary_on([\"{name}\"])` to the layer or `Vary: {name}` to the response, or do not read the field")
             }
             Self::Cookie(name) => format!("add `.vary_on_cookies([\"{name}\"])` to the layer, or do not read the cookie"),
+            Self::User(..) => {
+                "the response is for one user: add `.per_principal(..)` or `.bypass_on_cookies([..])` to the layer, or `Cache-Control: private` \
+                 to the response"
+                    .to_owned()
+            }
+            Self::Many(..) => {
+                "what one client provokes ends caching for all: a handler must not answer it with `private`, `no-store`, `Set-Cookie` or a 5xx".to_owned()
+            }
             Self::Target(Form::Query, _) => {
                 "the response depends on a part of the query that is not in the key: narrow `ignore_query` or `only_query`, and read \
                  the query inside the layer, where it contains only the parts that are in the key"
@@ -204,6 +265,27 @@ fn malformed_fields() -> impl Iterator<Item = Vector> {
     let strange = HeaderValue::from_bytes(b"larder-canary\xff\xfe");
     let fields = [("x-oversized", long), ("x-strange-bytes", strange)];
     fields.into_iter().filter_map(|(name, value)| Some(Vector::Field(HeaderName::from_static(name), value.ok()?)))
+}
+
+/// Requests that must not switch the page off: more variants than are kept, and requests that are refused.
+fn many() -> [Vector; 3] {
+    let flood = |name: HeaderName, value: fn(usize) -> String| {
+        let values = (0..40).filter_map(|number| HeaderValue::from_str(&value(number)).ok());
+        values.map(|value| (name.clone(), value)).collect::<Vec<_>>()
+    };
+    let refused = [
+        ("authorization", "Bearer larder-canary"),
+        ("accept", "text/larder-canary"),
+        ("range", "bytes=99999999999-"),
+        ("expect", TEXT),
+        ("if-match", "\"larder-canary\""),
+    ];
+    let refused = refused.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    [
+        Vector::Many("40 origins", flood(ORIGIN, |number| format!("https://larder-canary-{number}.example"))),
+        Vector::Many("40 languages", flood(ACCEPT_LANGUAGE, |number| format!("x-{number}"))),
+        Vector::Many("requests that may be refused", refused.to_vec()),
+    ]
 }
 
 /// Returns queries that may hide a parameter from the key or from the handler.
@@ -271,6 +353,9 @@ impl fmt::Display for Vector {
             Self::Cookie(name) => write!(f, "the cookie `{name}={TEXT}`"),
             Self::Target(Form::Query, target) => write!(f, "the query `?{}`", target.query().unwrap_or_default()),
             Self::Target(Form::Path, target) => write!(f, "the path `{}`", target.path()),
+            Self::User(User::Field(name, _)) => write!(f, "a user's `{name}`"),
+            Self::User(User::Login(target, _)) => write!(f, "the cookies of a login at `{}`", target.path()),
+            Self::Many(what, _) => f.write_str(what),
             Self::Content(kind, content) => write!(f, "the content `{content}` ({kind})"),
         }
     }

@@ -9,7 +9,13 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    backend::contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
+    backend::{
+        cache_mode::CacheMode,
+        contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        health::Health,
+        store_stats::StoreStats,
+    },
+    clock::Clock,
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
@@ -179,6 +185,10 @@ impl<B: Backend + ?Sized> Backend for Faulty<B> {
         self.run(Operation::Put, self.inner.put(key, stored)).await
     }
 
+    async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        self.run(Operation::Put, self.inner.replace(key, present, stored)).await
+    }
+
     async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         self.run(Operation::IsAlive, self.inner.is_alive(born, tags)).await
     }
@@ -187,12 +197,56 @@ impl<B: Backend + ?Sized> Backend for Faulty<B> {
         self.run(Operation::Invalidate, self.inner.invalidate(invalidation)).await
     }
 
+    fn copy_in_outage(&self, key: &Key) -> Option<Arc<Stored>> {
+        self.inner.copy_in_outage(key)
+    }
+
+    fn reads_are_exact(&self) -> bool {
+        self.inner.reads_are_exact()
+    }
+
+    fn lookup_limit(&self) -> Option<Duration> {
+        self.inner.lookup_limit()
+    }
+
+    fn use_clock(&self, clock: &Clock) {
+        self.inner.use_clock(clock);
+    }
+
+    fn owed(&self) -> usize {
+        self.inner.owed()
+    }
+
     async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
         self.inner.lock_fetch(key, life).await
     }
 
     async fn unlock_fetch(&self, key: &Key) {
         self.inner.unlock_fetch(key).await;
+    }
+
+    /// A store whose next read has a fault is not healthy; the fault is not used up.
+    async fn health(&self) -> Health {
+        if self.plan(|plan| plan.fails(Operation::Read)) {
+            return Health::fails(Error::unavailable("a planned fault"));
+        }
+        self.inner.health().await
+    }
+
+    fn shared_mode(&self) -> CacheMode {
+        self.inner.shared_mode()
+    }
+
+    async fn set_shared_mode(&self, mode: CacheMode) -> Result<Scope, Error> {
+        self.inner.set_shared_mode(mode).await
+    }
+
+    fn stats(&self) -> Vec<StoreStats> {
+        self.inner.stats()
+    }
+
+    async fn install_function(&self) -> Result<(), Error> {
+        self.inner.install_function().await
     }
 }
 

@@ -3,10 +3,10 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{AGE, CONTENT_TYPE, DATE, EXPIRES, HOST},
@@ -16,7 +16,8 @@ use http_body_util::{BodyExt as _, Full};
 use tower_service::Service;
 
 use super::{
-    attack_vectors::{CANARIES, Vector},
+    attack_vectors::{CANARIES, User, Vector},
+    cookie_jar::CookieJar,
     probe_report::{Finding, ProbeReport},
 };
 use crate::{
@@ -26,10 +27,11 @@ use crate::{
 
 /// Searches for cache poisoning: for a request of one client that changes the response that others receive.
 ///
-/// Each of about 200 attempts builds the application with an empty in-memory cache. It sends a request with a canary in a header field
-/// (about 90 fields), a cookie, the query, the path or the body, and then a clean request. If the clean request is a hit whose response
-/// contains the canary, or differs in status, header fields or body from the response of a clean application, then the response depends on
-/// a part of the request that is not in the key.
+/// Each of some 280 attempts builds the application with an empty in-memory cache. It sends a request with a canary in a header field
+/// (about 160 fields, also those in which gateways name users), a cookie, the query, the path or the body, or with the credentials of a
+/// [`user`](Self::user) or of one who has logged in ([`login`](Self::login)), and then a clean request. If the clean request is a hit whose response contains the canary, or differs in status,
+/// header fields or body from the response of a clean application, then the response depends on a part of the request that is not in the
+/// key. Floods of variants and requests that are refused must not end caching: after them, the second clean request has to be a hit.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -61,6 +63,7 @@ pub struct Probe<F> {
     with: HeaderMap,
     fields: Vec<HeaderName>,
     cookies: Vec<String>,
+    users: Vec<User>,
 }
 
 const CACHE_BYTES: u64 = 16 << 20;
@@ -74,7 +77,7 @@ impl<F> Probe<F> {
     where
         F: Fn(Cache) -> S,
     {
-        Self { build, pages: Vec::new(), with: HeaderMap::new(), fields: Vec::new(), cookies: Vec::new() }
+        Self { build, pages: Vec::new(), with: HeaderMap::new(), fields: Vec::new(), cookies: Vec::new(), users: Vec::new() }
     }
 
     /// Adds a page to probe, with its query.
@@ -111,7 +114,48 @@ impl<F> Probe<F> {
         self
     }
 
-    /// Runs all attempts.
+    /// Adds a user, by the field with the user's credentials, such as `cookie` and `sid=…`: what the user gets must not reach others.
+    ///
+    /// The user requests the page twice, and sends the cookies that the application has set on the first time with the second.
+    ///
+    /// # Panics
+    /// If the name or value is invalid.
+    pub fn user(mut self, name: &str, value: &str) -> Self {
+        let value = HeaderValue::from_str(value)
+            .unwrap_or_else(|error| panic!("the credentials in `{name}` are not a field value: {error}"));
+        self.users.push(User::Field(field_name(name), value));
+        self
+    }
+
+    /// Adds a user who logs in: before the page, `form` is sent to `path` by `POST`, as `application/x-www-form-urlencoded`. The requests for the page
+    /// have the cookies that the application has set in its response, and in further ones.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use axum::{Router, http::header::SET_COOKIE, routing::{get, post}};
+    /// use larder::{Cache, testing::Probe};
+    ///
+    /// fn app(cache: Cache) -> Router {
+    ///     let minute = cache.layer().ttl(std::time::Duration::from_secs(60)).bypass_on_cookies(["sid"]);
+    ///     Router::new()
+    ///         .route("/page", get(|| async { "for all" }).layer(minute))
+    ///         .route("/login", post(|| async { [(SET_COOKIE, "sid=1; HttpOnly")] }))
+    /// }
+    ///
+    /// Probe::new(app).get("/page").login("/login", "user=alice&password=secret").run().await.assert();
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If `path` is not a URI.
+    pub fn login(mut self, path: &str, form: &str) -> Self {
+        let target = path.parse().unwrap_or_else(|error| panic!("`{path}` is not a URI: {error}"));
+        self.users.push(User::Login(target, form.to_owned()));
+        self
+    }
+
+    /// Runs all attempts. Of each response, at most 1 MiB in 1,024 pieces is read.
     ///
     /// Requests have a body of type [`Full`], which a `Router` accepts. For an application with another body type,
     /// `tower::ServiceExt::map_request` converts the requests.
@@ -121,18 +165,25 @@ impl<F> Probe<F> {
         S: Service<Request<Full<Bytes>>, Response = Response<B>>,
         B: Body,
     {
-        let after = |first: Request<Bytes>, then: Request<Bytes>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
+        let after = |first: Vec<Request<Bytes>>, then: Request<Bytes>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
             let mut app = (self.build)(Cache::in_memory(CACHE_BYTES));
             Box::pin(async move {
-                // If the attack fails, nothing is stored.
-                let _ = send(&mut app, first).await;
+                // The cookies of the attacker; the clean request is another client's.
+                let mut cookies = CookieJar::default();
+                for mut request in first {
+                    cookies.add_to(&mut request);
+                    // If an attack fails, nothing is stored.
+                    if let Some(answer) = send(&mut app, request).await {
+                        cookies.take(&answer.headers);
+                    }
+                }
                 send(&mut app, then).await
             })
         };
         let mut report = ProbeReport::default();
         for page in &self.pages {
             let client = Client { after: &after, page, with: &self.with };
-            let vectors = Vector::all(page, &self.fields, &self.cookies);
+            let vectors = Vector::all(page, &self.fields, &self.cookies, &self.users);
             if let Err(reason) = client.try_all(vectors, &mut report).await {
                 report.unstored.push((page.to_string(), reason));
             }
@@ -145,8 +196,8 @@ fn field_name(name: &str) -> HeaderName {
     name.parse().unwrap_or_else(|error| panic!("`{name}` is not a field name: {error}"))
 }
 
-/// Returns the response to the second request after the first, by a new application.
-type After<'p> = dyn Fn(Request<Bytes>, Request<Bytes>) -> Pin<Box<dyn Future<Output = Option<Answer>> + 'p>> + 'p;
+/// Returns the response to a request after others, by a new application.
+type After<'p> = dyn Fn(Vec<Request<Bytes>>, Request<Bytes>) -> Pin<Box<dyn Future<Output = Option<Answer>> + 'p>> + 'p;
 
 /// Sends requests for one page.
 struct Client<'p> {
@@ -185,15 +236,21 @@ impl Client<'_> {
     }
 
     async fn clean(&self) -> Option<Answer> {
-        (self.after)(self.request(), self.request()).await
+        (self.after)(vec![self.request()], self.request()).await
     }
 
     /// Returns how the response to a clean request differs after a request with this vector.
     async fn effect(&self, vector: &Vector, clean: &[Answer]) -> Option<String> {
-        let mut attack = self.request();
-        vector.apply(&mut attack);
-        let answer = (self.after)(attack, self.request()).await?;
-        if answer.is_hit() { answer.difference(clean) } else { None }
+        let mut requests = vector.requests(|| self.request());
+        if vector.is_denial() {
+            requests.push(self.request());
+        }
+        let answer = (self.after)(requests, self.request()).await?;
+        match (answer.is_hit(), vector.is_denial()) {
+            (true, false) => answer.difference(clean),
+            (false, true) => Some("the page is no longer answered from the cache".to_owned()),
+            (true, true) | (false, false) => None,
+        }
     }
 
     fn request(&self) -> Request<Bytes> {
@@ -279,7 +336,24 @@ where
     let response = app.call(request.map(Full::from)).await.ok()?;
     let cache = CacheStatus::of(&response).copied();
     let (parts, body) = response.into_parts();
-    Some(Answer { code: parts.status, headers: parts.headers, body: body.collect().await.ok()?.to_bytes(), cache })
+    Some(Answer { code: parts.status, headers: parts.headers, body: read(body).await?, cache })
+}
+
+/// Reads a body, but not one that does not end.
+async fn read<B: Body>(body: B) -> Option<Bytes> {
+    const MAX_BYTES: usize = 1 << 20;
+    const MAX_FRAMES: usize = 1024;
+    let (mut body, mut read) = (pin!(body), Vec::new());
+    for _ in 0..MAX_FRAMES {
+        let Some(frame) = body.frame().await else { break };
+        if let Ok(mut data) = frame.ok()?.into_data() {
+            read.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        }
+        if read.len() > MAX_BYTES {
+            break;
+        }
+    }
+    Some(read.into())
 }
 
 impl<F> fmt::Debug for Probe<F> {

@@ -16,6 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     Cache, CacheStatus, Reason, ResponseBody,
+    coding::accepted::Accepted,
     http::{
         accept::LanguageMatcher,
         authority::{Scheme, normal_authority},
@@ -25,16 +26,20 @@ use crate::{
         field::scan::counting::{limited, steps},
         no_vary_search::{Order, Parameters, QueryVariance},
         range::part,
-        request_fields::{MAX_FIELDS_SIZE, RequestFields},
+        request_fields::RequestFields,
         vary::Vary,
     },
     key::{
         Key,
+        cookies::{Cookies, cookie},
         normalizers::Normalizers,
-        query::{MAX_QUERY, QueryRule},
-        rules::{cookie, push_forwarding},
+        pattern::patterns,
+        query::QueryRule,
+        rules::KeyRules,
         secret::Secret,
     },
+    policy::limits::Limits,
+    router::captures::Captures,
     tag::{namespace::TagNamespace, template::TagTemplate},
 };
 
@@ -54,8 +59,10 @@ const PARSERS: &[Parser] = &[
     ("a nominated list", "\"\\,; a", |text| normalized(ACCEPT, text)),
     ("a nominated credential", ",; a", |text| normalized(AUTHORIZATION, text)),
     ("languages", ",;=*.- q0e", |text| done(LanguageMatcher::new(["en", "de-AT"]).best(text).len())),
-    ("Forwarded", "\",;= fb", |text| push_forwarding(&mut Key::new(), &field(FORWARDED, text))),
-    ("X-Forwarded-Host", ",: a", |text| push_forwarding(&mut Key::new(), &field(HeaderName::from_static("x-host"), text))),
+    ("Forwarded", "\",;= fb", |text| KeyRules::default().push_forwarding(&mut Key::new(), &field(FORWARDED, text))),
+    ("X-Forwarded-Host", ",: a", |text| {
+        KeyRules::default().push_forwarding(&mut Key::new(), &field(HeaderName::from_static("x-host"), text));
+    }),
     ("Connection", ", \ta", |text| done(RequestFields::read(&field(CONNECTION, text)))),
     ("If-None-Match", "\"\\,W/* a", |text| {
         done(names_etag(&field(IF_NONE_MATCH, text), Some(&HeaderValue::from_static("\"a\""))));
@@ -66,11 +73,15 @@ const PARSERS: &[Parser] = &[
     ("a date", ",:- aG0", |text| done(parse_date(text.as_bytes()))),
     ("Range", "=-, 0b", |text| done((part(text.as_bytes(), 10), part(format!("bytes={text}").as_bytes(), 10)))),
     ("a cookie", "=;\"% a2", |text| done(cookie(&field(COOKIE, text), "a"))),
+    ("cookies that bypass", "=;\"% a2", |text| done(Cookies::BypassOn(patterns(["b*", "sid"])).bypass(&field(COOKIE, text)))),
+    ("Accept-Encoding of a layer that compresses", ",;=*. q0b", |text| done(Accepted::of(&field(ACCEPT_ENCODING, text)))),
     ("an authority", ":.[]%@A", |text| {
         done((normal_authority(text.as_bytes(), Scheme::Http), Key::new().push_authority(text.as_bytes(), Scheme::Https)));
     }),
-    ("tags of a URI", "/%{a", |text| done((TagNamespace::default().uri(text, text), TagNamespace::default().path(text)))),
-    ("a capture in a tag", "{}/a", |text| done(TagTemplate::parse("a:{id}").expand(&[("id", text)]))),
+    ("tags of a URI", "/%{a.2", |text| done((TagNamespace::default().uri(text, text), TagNamespace::default().path(text)))),
+    ("a capture in a tag", "{}/a", |text| {
+        done(TagTemplate::parse("a:{id}").expand(&Captures::new(vec![("id".to_owned(), text.to_owned())], "")).is_ok());
+    }),
     ("a sorted query", "&=+%;a2", |text| done(QueryRule::default().sorted(true).apply(Some(text)))),
     ("ignored parameters", "&=+%;a2", |text| done(QueryRule::default().ignore(["a", "b*", "%*"]).apply(Some(text)))),
     ("named parameters", "&=+%;a2", |text| done(QueryRule::default().only(["a", "b*", "%*"]).sorted(true).apply(Some(text)))),
@@ -214,20 +225,20 @@ fn request_within_the_limit_costs_a_bounded_number_of_steps() {
     for name in FIELDS {
         for pattern in HOSTILE {
             let mut headers = plain.clone();
-            headers.extend(field(name.clone(), &pattern.repeat((MAX_FIELDS_SIZE - 200) / pattern.len())));
+            headers.extend(field(name.clone(), &pattern.repeat((Limits::default().request_fields - 200) / pattern.len())));
             // A miss and a hit, or two bypasses.
             for _ in 0..2 {
                 let (steps, response) = send(&app, "/page/1", headers.clone());
                 let reason = CacheStatus::of(&response).and_then(CacheStatus::reason);
                 assert_ne!(reason, Some(Reason::RequestFieldsTooLarge), "{name}: {pattern}");
-                assert!(steps < 100 * MAX_FIELDS_SIZE, "{name}: {pattern}: {steps} steps");
+                assert!(steps < 100 * Limits::default().request_fields, "{name}: {pattern}: {steps} steps");
             }
         }
     }
     for pattern in ["a&", "b=1&a&", "%", "%61=+&", "&", "=", "+"] {
         let query = |length: usize| format!("/page/1?{}", pattern.repeat(length / pattern.len()));
-        let (steps, _) = send(&app, &query(MAX_QUERY), plain.clone());
-        assert!(steps < 100 * MAX_QUERY, "{pattern}: {steps} steps");
+        let (steps, _) = send(&app, &query(Limits::default().query), plain.clone());
+        assert!(steps < 100 * Limits::default().query, "{pattern}: {steps} steps");
         let (steps, _) = send(&app, &query(60_000), plain.clone());
         assert!(steps < 10_000, "{pattern}: {steps} steps");
     }
@@ -239,7 +250,7 @@ fn request_at_the_limit_is_a_hit_and_one_above_bypasses() {
     let sized = |length: usize| {
         HeaderMap::from_iter([(HeaderName::from_static("x"), HeaderValue::from_str(&"a".repeat(length)).unwrap())])
     };
-    let largest = MAX_FIELDS_SIZE - "x".len() - 32;
+    let largest = Limits::default().request_fields - "x".len() - 32;
     send(&app, "/page/1", sized(1));
     let hit = |length| CacheStatus::of(&send(&app, "/page/1", sized(length)).1).is_some_and(CacheStatus::is_hit);
     assert!(hit(largest) && !hit(largest + 1));
@@ -253,8 +264,8 @@ fn long_query_bypasses_a_route_that_has_a_rule_for_parameters() {
     for (layer, refused) in [(plain.clone().sort_query(true), true), (plain.clone().no_vary_search(true), true), (plain, false)] {
         let app = Router::new().route("/page", routing::get(|| async { "page" }).layer(layer));
         let reason = |length| CacheStatus::of(&send(&app, &query(length), HeaderMap::new()).1).and_then(CacheStatus::reason);
-        assert_eq!(reason(MAX_QUERY), None);
-        assert_eq!(reason(MAX_QUERY + 1), refused.then_some(Reason::QueryTooLong));
+        assert_eq!(reason(Limits::default().query), None);
+        assert_eq!(reason(Limits::default().query + 1), refused.then_some(Reason::QueryTooLong));
     }
 }
 

@@ -1,3 +1,4 @@
 //! Unit tests across several folders.
 
+mod guide;
 mod hostile_input;

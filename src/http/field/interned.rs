@@ -2,13 +2,7 @@
 //!
 //! Clones of an interned value count no references, so threads that serve the same entry do not contend for a counter.
 
-use std::{
-    hash::BuildHasher as _,
-    sync::{LazyLock, OnceLock},
-};
-
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use http::{
     HeaderName, HeaderValue,
     header::{
@@ -18,14 +12,14 @@ use http::{
     },
 };
 
+use super::intern_table::InternTable;
+
 /// The most values that are interned. A site has few that repeat; further values are copied for each response.
 const MAX_VALUES: usize = 256;
 /// The longest value that is interned, in bytes.
 const MAX_LENGTH: usize = 128;
-/// How many slots are tried for a value.
-const PROBES: usize = 4;
 
-static VALUES: [OnceLock<HeaderValue>; MAX_VALUES] = [const { OnceLock::new() }; MAX_VALUES];
+static VALUES: InternTable<HeaderValue, MAX_VALUES> = InternTable::new();
 
 /// Returns whether other responses are likely to have the same value.
 pub(crate) fn is_internable(name: &HeaderName, value: &HeaderValue) -> bool {
@@ -48,26 +42,12 @@ pub(crate) fn is_internable(name: &HeaderName, value: &HeaderValue) -> bool {
     named && value.len() <= MAX_LENGTH && !value.is_sensitive()
 }
 
-/// Returns the interned value, or a separate copy if its slots are taken or it is not text.
+/// Returns the interned value, or a separate copy if its places are taken or it is not text.
 pub(crate) fn intern(value: &HeaderValue) -> HeaderValue {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-    let first = HASHER.hash_one(value.as_bytes()) as usize;
-    for probe in 0..PROBES {
-        let slot = &VALUES[first.wrapping_add(probe) % MAX_VALUES];
-        match slot.get().or_else(|| fill(value, slot)) {
-            Some(interned) if interned == value => return interned.clone(),
-            Some(_) => {}
-            None => break,
-        }
-    }
-    copied(value)
-}
-
-/// Stores a value in a slot, unless another thread was faster; returns the value in the slot, or `None` if `value` is not text.
-#[cold]
-fn fill<'p>(value: &HeaderValue, slot: &'p OnceLock<HeaderValue>) -> Option<&'p HeaderValue> {
-    let text = value.to_str().ok()?;
-    Some(slot.get_or_init(|| HeaderValue::from_static(String::leak(text.to_owned()))))
+    let Ok(text) = value.to_str() else { return copied(value) };
+    let kept = || HeaderValue::from_static(String::leak(text.to_owned()));
+    let interned = VALUES.get_or_make(text, |interned| interned == value, kept);
+    interned.map_or_else(|| copied(value), HeaderValue::clone)
 }
 
 fn copied(value: &HeaderValue) -> HeaderValue {
@@ -85,9 +65,8 @@ mod tests {
         for number in (0..2 * MAX_VALUES).chain(0..2 * MAX_VALUES) {
             assert_eq!(intern(&value(number)), value(number));
         }
-        let is_static = |value: &HeaderValue| {
-            VALUES.iter().any(|slot| slot.get().is_some_and(|interned| interned.as_bytes().as_ptr() == value.as_bytes().as_ptr()))
-        };
+        let is_static =
+            |value: &HeaderValue| VALUES.values().any(|interned| interned.as_bytes().as_ptr() == value.as_bytes().as_ptr());
         let interned = (0..2 * MAX_VALUES).filter(|number| is_static(&intern(&value(*number)))).count();
         assert!((MAX_VALUES / 2..=MAX_VALUES).contains(&interned), "{interned}");
         let odd = HeaderValue::from_bytes(b"caf\xe9").unwrap();
