@@ -1,0 +1,76 @@
+//! The arguments.
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+/// Looks at a larder cache, and steers it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "larder",
+    version,
+    after_help = "Exit codes:\n  0  done\n  1  it failed: the server or the store did not answer, or the action failed\n  2  wrong usage, or input that can \
+                  never work\n  3  no access: the token is wrong, or the action is not granted\n  4  `explain`: the URL would not be answered from the cache"
+)]
+pub(crate) struct Arguments {
+    /// URL at which the operator's page is mounted, such as http://localhost:3000/ops/cache.
+    #[arg(long, global = true, env = "LARDER_ADMIN", value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// Secret of the page, as given to `Admin::bearer`.
+    #[arg(long, global = true, env = "LARDER_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    pub(crate) token: Option<String>,
+    /// URL of the store, for `invalidate` and `mode … --everywhere` without the page: redis://host, as for `Cache::connect`.
+    #[arg(long, global = true, env = "LARDER_STORE", hide_env_values = true, conflicts_with = "admin", value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Namespace of the cache, with --store.
+    #[arg(long, global = true, value_name = "NAME", requires = "store")]
+    pub(crate) namespace: Option<String>,
+    /// Prints JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows requests, hit ratio and saved time, in total and for each route.
+    Stats,
+    /// Says what the layer would decide about a GET, without running the handler.
+    Explain {
+        /// The URL.
+        url: String,
+        /// The method.
+        #[arg(short = 'X', long, default_value = "GET")]
+        method: String,
+        /// A request field, such as "accept-language: de"; may be repeated.
+        #[arg(short = 'H', long = "header", value_name = "FIELD")]
+        headers: Vec<String>,
+    },
+    /// Invalidates tags, a URI or a route.
+    Invalidate(Invalidate),
+    /// Shows the mode, or sets it: enabled, read-only or bypass.
+    Mode {
+        /// The new mode.
+        mode: Option<String>,
+        /// Sets the mode of all nodes that use the same store, not of one process.
+        #[arg(long, requires = "mode")]
+        everywhere: bool,
+    },
+    /// Shows what the hit ratio would be with half, twice and four times the memory.
+    Memory,
+    /// Shows hot keys, hot misses and hot tags.
+    Hot,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["tags", "uri", "route"]))]
+pub(crate) struct Invalidate {
+    /// A tag; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// A URI, or a path on every host.
+    #[arg(long)]
+    pub(crate) uri: Option<String>,
+    /// A route as in the router, such as /posts/{id}.
+    #[arg(long)]
+    pub(crate) route: Option<String>,
+}

@@ -1,0 +1,228 @@
+//! The tool against a real server.
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
+
+use axum::{Router, routing};
+use larder::{
+    Cache,
+    admin::{Access, Admin},
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// A server on a port of its own, with the page at `/ops` and, for a reader, at `/read`.
+struct Server {
+    root: String,
+    cache: Cache,
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::over(Cache::in_memory(1 << 20)).await
+    }
+
+    async fn over(cache: Cache) -> Self {
+        let layer = cache.layer().ttl(Duration::from_secs(60)).tags(["posts", "post:{id}"]).status_header(true);
+        let app: Router = Router::new()
+            .route("/posts/{id}", routing::get(|| async { "post" }).layer(layer))
+            .nest("/ops", Admin::new(&cache).bearer("secret").into_router())
+            .nest("/read", Admin::new(&cache).authorize(|_| Access::read_only("reader")).into_router());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let root = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, app).await });
+        Self { root, cache }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        larder(&[&["--admin", &format!("{}/ops", self.root), "--token", "secret"], arguments].concat())
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[&["--json"], arguments].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    }
+
+    fn get(&self, path: &str) -> String {
+        let response = ureq::get(format!("{}{path}", self.root)).call().unwrap();
+        response.headers()["cache-status"].to_str().unwrap().to_owned()
+    }
+}
+
+fn larder(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_larder"))
+        .env_remove("LARDER_ADMIN")
+        .env_remove("LARDER_TOKEN")
+        .env_remove("LARDER_STORE")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_and_mode_are_shown_and_set() {
+    let server = Server::start().await;
+    for _ in 0..4 {
+        server.get("/posts/7");
+    }
+    let stats = server.json(&["stats"]);
+    assert_eq!(
+        (&stats["requests"], &stats["outcomes"]["hit"], &stats["routes"][0]["route"]),
+        (&4.into(), &3.into(), &"/posts/{id}".into())
+    );
+    let shown = server.run(&["stats"]);
+    assert!(text(&shown).contains("75.0 %") && text(&shown).contains("mode: enabled"), "{shown:?}");
+    assert_eq!(server.json(&["mode"])["mode"], "enabled");
+    assert_eq!(text(&server.run(&["mode"])), "enabled\n");
+    assert_eq!(code(&server.run(&["mode", "bypass"])), 0);
+    assert_eq!(server.cache.mode(), larder::CacheMode::Bypass);
+    assert_eq!(text(&server.run(&["mode"])), "bypass\n  this process: bypass\n  all nodes: enabled\n");
+    assert_eq!(code(&server.run(&["mode", "off"])), 2);
+    assert_eq!(code(&server.run(&["mode", "--everywhere"])), 2);
+    assert_eq!(code(&server.run(&["hot"])), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_curve_is_shown() {
+    let server = Server::start().await;
+    assert_eq!(text(&server.run(&["memory"])), "no estimate yet: no sampled response has been looked up\n");
+    // One key of 64 is sampled.
+    for id in 0..1_000 {
+        server.get(&format!("/posts/{id}"));
+        server.get(&format!("/posts/{id}"));
+    }
+    let curve = server.json(&["memory"])["curve"].clone();
+    assert_eq!(curve["points"].as_array().map(Vec::len), Some(4), "{curve}");
+    let shown = text(&server.run(&["memory"]));
+    assert!(shown.contains("   2 x        2.0 MiB ") && shown.contains("measured "), "{shown}");
+}
+
+/// A store that other programs reach, and an application over it.
+mod store {
+    use super::*;
+
+    /// A `redis-server` on a port of its own, ended with it.
+    struct Redis {
+        process: std::process::Child,
+        url: String,
+    }
+
+    impl Redis {
+        async fn start() -> Self {
+            // Free now: the server takes it at once.
+            let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+            let mut command = Command::new("redis-server");
+            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).current_dir(std::env::temp_dir());
+            let process = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+            Self { process, url: format!("redis://127.0.0.1:{port}?read_timeout=5s&store_timeout=5s&invalidate_timeout=5s") }
+        }
+
+        /// Connects when the server answers.
+        async fn cache(&self) -> Cache {
+            let cache = Cache::connect(&self.url).await.unwrap();
+            while !cache.health().await.is_healthy() {
+                tokio::task::yield_now().await;
+            }
+            cache
+        }
+    }
+
+    impl Drop for Redis {
+        fn drop(&mut self) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn invalidation_through_it_makes_a_running_application_miss() {
+        let redis = Redis::start().await;
+        let server = Server::over(redis.cache().await.with_namespace("shop")).await;
+        let invalidate = |what: &[&str]| larder(&[&["--store", &redis.url, "--namespace", "shop", "invalidate"], what].concat());
+        for what in [&["--tag", "post:7"][..], &["--uri", "/posts/7"], &["--route", "/posts/{id}"]] {
+            server.get("/posts/7");
+            assert!(server.get("/posts/7").contains("hit"));
+            let other = larder(&["--store", &redis.url, "--namespace", "other", "invalidate", "--tag", "post:7"]);
+            assert!(code(&other) == 0 && server.get("/posts/7").contains("hit"), "another namespace: {other:?}");
+            let output = invalidate(what);
+            assert!(code(&output) == 0 && text(&output).starts_with("invalidated (nodes"), "{output:?}");
+            assert!(!server.get("/posts/7").contains("hit"), "{what:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mode_everywhere_reaches_each_node() {
+        let redis = Redis::start().await;
+        let (one, other) = (Server::over(redis.cache().await).await, Server::over(redis.cache().await).await);
+        other.get("/posts/7");
+        assert!(other.get("/posts/7").contains("hit"));
+        let set = one.run(&["mode", "bypass", "--everywhere"]);
+        assert!(code(&set) == 0 && text(&set).starts_with("The mode of all nodes is bypass (nodes within"), "{set:?}");
+        assert!(!other.get("/posts/7").contains("hit"), "the lookup that reads the mode obeys it");
+        assert_eq!(other.json(&["mode"])["shared_mode"], "bypass");
+        let in_store = |mode: &str| larder(&["--store", &redis.url, "mode", mode, "--everywhere"]);
+        assert_eq!(code(&in_store("off")), 2);
+        let set = in_store("enabled");
+        assert!(code(&set) == 0 && text(&set).starts_with("the mode of all nodes is enabled"), "{set:?}");
+        // A node that bypasses the cache reads the mode once a second.
+        while !other.get("/posts/7").contains("hit") {}
+        assert_eq!(code(&larder(&["--store", &redis.url, "mode", "bypass"])), 2, "one process has no mode in the store");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalidations_take_effect() {
+    let server = Server::start().await;
+    for what in [&["--tag", "post:7", "--tag", "other"][..], &["--uri", "/posts/7"], &["--route", "/posts/{id}"]] {
+        server.get("/posts/7");
+        assert!(server.get("/posts/7").contains("hit"));
+        let output = server.run(&[&["invalidate"], what].concat());
+        assert_eq!(code(&output), 0, "{output:?}");
+        assert!(!server.get("/posts/7").contains("hit"), "{what:?}");
+    }
+    assert_eq!(code(&server.run(&["invalidate", "--uri", "/posts/*"])), 2);
+    assert_eq!(code(&server.run(&["invalidate"])), 2);
+    assert_eq!(code(&server.run(&["invalidate", "--tag", "a", "--uri", "/b"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_says_by_its_exit_code_if_the_cache_answers() {
+    let server = Server::start().await;
+    let url = format!("{}/posts/7", server.root);
+    assert_eq!(code(&server.run(&["explain", &url])), 4);
+    server.get("/posts/7");
+    let hit = server.run(&["explain", &url]);
+    assert_eq!(code(&hit), 0, "{hit:?}");
+    assert!(text(&hit).starts_with("hit: ") && text(&hit).contains("tag post:7: valid"), "{hit:?}");
+    let cookie = server.run(&["--json", "explain", &url, "-H", "cookie: a=b"]);
+    assert_eq!((code(&cookie), text(&cookie).contains("request-cookie")), (4, true));
+    assert_eq!(code(&server.run(&["explain", &url, "-H", "cookie"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_tell_failures_apart() {
+    let server = Server::start().await;
+    let page = format!("{}/ops", server.root);
+    assert_eq!(code(&larder(&["stats"])), 2);
+    assert_eq!(code(&larder(&["--admin", &page, "stats"])), 3);
+    assert_eq!(code(&larder(&["--admin", &page, "--token", "wrong", "stats"])), 3);
+    assert_eq!(code(&larder(&["--admin", &format!("{}/read", server.root), "mode", "bypass"])), 3);
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert_eq!(code(&larder(&["--admin", &format!("http://{closed}"), "stats"])), 1);
+    assert_eq!(code(&larder(&["--store", "memory:1mb", "invalidate", "--tag", "a"])), 2);
+    assert_eq!(code(&larder(&["--store", "redis://localhost", "stats"])), 2);
+    assert_eq!(code(&larder(&["--store", &format!("redis://{closed}"), "invalidate", "--tag", "a"])), 1);
+    let failed = larder(&["--json", "--admin", &format!("http://{closed}"), "stats"]);
+    assert!(serde_json::from_slice::<Value>(&failed.stderr).unwrap()["error"].is_string());
+}
