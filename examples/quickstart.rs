@@ -1,14 +1,18 @@
-//! A small JSON API over SQLite whose queries are slow, and a cache that makes them quick and keeps them right.
+//! A small JSON API over SQLite whose queries are slow, and a cache that makes them quick and keeps them right; with a page that shows it in
+//! a browser.
 //!
 //! ```sh
 //! cargo run --example quickstart
 //! ```
+//!
+//! With `--features admin`, the operator's page is at `/ops/`, for clients on this machine.
 //!
 //! `LISTEN` sets the address (default `127.0.0.1:3000`), `CACHE_URL` the store (default `memory:64mb`).
 
 use std::{
     env,
     error::Error,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,6 +21,7 @@ use axum::{
     Json, Router,
     extract::{FromRef, Path, State},
     http::StatusCode,
+    response::Html,
     routing::get,
 };
 use larder::{Cache, CacheTags};
@@ -37,15 +42,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let minute = cache.layer().ttl(Duration::from_secs(60)).status_header(true);
 
     let app = Router::new()
+        .route("/", get(|| async { Html(include_str!("quickstart.html")) }))
         .route("/posts", get(list).layer(minute.clone().tags(["posts"])))
         .route("/posts/{id}", get(show).put(update).layer(minute.tags(["post:{id}"])))
-        .with_state(App { db: Db::seeded()?, cache });
+        .with_state(App { db: Db::seeded()?, cache: cache.clone() });
+    let app = with_operators_page(app, &cache);
 
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await?;
     print_invitation(&listener.local_addr()?.to_string());
-    axum::serve(listener, app).await?;
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
+}
+
+#[cfg(feature = "admin")]
+fn with_operators_page(app: Router, cache: &Cache) -> Router {
+    app.nest_service("/ops", larder::admin::Admin::new(cache).local_only().into_router())
+}
+
+#[cfg(not(feature = "admin"))]
+fn with_operators_page(app: Router, _: &Cache) -> Router {
+    app
 }
 
 async fn list(State(db): State<Db>) -> Result<Json<Vec<Post>>, Failed> {
@@ -134,29 +151,41 @@ impl Db {
 enum Failed {
     NotFound,
     Internal,
+    /// The post is written, and its old response not yet invalidated: the cache tries again by itself.
+    NotInvalidated(larder::Error),
 }
 
-impl<E: Error> From<E> for Failed {
-    fn from(error: E) -> Self {
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
         eprintln!("{error}");
         Self::Internal
+    }
+}
+
+impl From<larder::Error> for Failed {
+    fn from(error: larder::Error) -> Self {
+        eprintln!("written, but not invalidated yet: {error}");
+        Self::NotInvalidated(error)
     }
 }
 
 impl axum::response::IntoResponse for Failed {
     fn into_response(self) -> axum::response::Response {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound => StatusCode::NOT_FOUND.into_response(),
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Self::NotInvalidated(error) => error.into_response(),
         }
-        .into_response()
     }
 }
 
 fn print_invitation(address: &str) {
-    println!("listening on http://{address} — try, and look at the time and at Cache-Status:\n");
+    println!("listening on http://{address} — open it in a browser, or look at the time and at Cache-Status:\n");
     println!("  curl -i -w '\\n%{{time_total}} s\\n' http://{address}/posts         # slow at first, then from the cache");
     println!("  curl -i -w '\\n%{{time_total}} s\\n' http://{address}/posts/7");
     println!("  curl -i -X PUT -H 'content-type: application/json' -d '{{\"title\":\"New\"}}' http://{address}/posts/7");
     println!("\nthen ask for /posts/7 again: the old title is gone, at once.");
+    if cfg!(feature = "admin") {
+        println!("The operator's page is at http://{address}/ops/");
+    }
 }

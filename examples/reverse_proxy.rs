@@ -16,6 +16,10 @@ use std::{
     error::Error,
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -36,7 +40,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use larder::{Cache, CacheLayer, ResponseBody};
+use larder::{Cache, CacheLayer, Outcome, ResponseBody, Stats};
 use tokio::{
     io::copy_bidirectional,
     net::TcpListener,
@@ -75,6 +79,9 @@ struct Options {
     /// Do not tell clients what the cache did.
     #[arg(long)]
     no_cache_status: bool,
+    /// At the end, print what the cache has counted.
+    #[arg(long)]
+    stats: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -110,11 +117,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let upstream = Upstream::new(&options)?;
     let cache = Cache::connect(&options.cache).await?;
     let cached = options.layer(&cache).layer(service_fn(move |request| upstream.clone().answer(request)));
+    let entered = Arc::<AtomicU64>::default();
+    let entering = Arc::clone(&entered);
     let service = ServiceBuilder::new().map_response(without_connection_fields).service(service_fn(move |request| {
-        let cached = cached.clone();
+        let (cached, entering) = (cached.clone(), Arc::clone(&entering));
         async move {
             match prepare(request) {
-                Ok(request) => cached.oneshot(request).await.map(|response| response.map(Either::Left)),
+                Ok(request) => {
+                    entering.fetch_add(1, Ordering::Relaxed);
+                    cached.oneshot(request).await.map(|response| response.map(Either::Left))
+                }
                 Err(refusal) => Ok(refusal.map(Either::Right)),
             }
         }
@@ -147,7 +159,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     drop(listener);
     let _ = timeout(Duration::from_secs(10), connections.shutdown()).await;
+    if options.stats {
+        println!("{}", counted(entered.load(Ordering::Relaxed), &cache.stats()));
+    }
     Ok(())
+}
+
+/// The requests that the proxy has passed to the cache, and what the cache has counted of them.
+fn counted(entered: u64, stats: &Stats) -> String {
+    let outcomes = Outcome::ALL.iter().map(|outcome| (outcome.as_str(), stats.total().outcome(*outcome)));
+    let counts = outcomes.chain([("in-flight", stats.total().in_flight())]).map(|(name, count)| format!(" {name}={count}"));
+    format!("counted: entered={entered}{}", counts.collect::<String>())
 }
 
 /// The server behind.

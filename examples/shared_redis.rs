@@ -61,12 +61,13 @@ async fn login(
     Path(user): Path<String>,
 ) -> Result<([(&'static str, String); 1], String), StatusCode> {
     let session = sessions.begin(&user).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    Ok(([("set-cookie", format!("session={session}; HttpOnly"))], format!("hello, {user}")))
+    Ok(([("set-cookie", format!("session={session}; Path=/; HttpOnly; SameSite=Lax"))], format!("hello, {user}")))
 }
 
 async fn whoami(State(sessions): State<Sessions>, headers: HeaderMap) -> Result<String, StatusCode> {
     let cookie = headers.get(COOKIE).and_then(|cookie| cookie.to_str().ok());
-    let session = cookie.and_then(|cookie| cookie.strip_prefix("session=")).ok_or(StatusCode::UNAUTHORIZED)?;
+    let mut cookies = cookie.into_iter().flat_map(|cookie| cookie.split("; "));
+    let session = cookies.find_map(|cookie| cookie.strip_prefix("session=")).ok_or(StatusCode::UNAUTHORIZED)?;
     let user = sessions.user(session).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     user.ok_or(StatusCode::UNAUTHORIZED)
 }
