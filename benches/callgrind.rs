@@ -2,22 +2,32 @@
 //!
 //! `callgrind` alone lists the cases.
 
-use std::{env, fmt::Debug, hint::black_box, process::ExitCode};
+use std::{convert::Infallible, env, fmt::Debug, hint::black_box, process::ExitCode, sync::Arc};
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http::{Request, Response};
-use larder::Cache;
 use larder::backend::Stored;
+use larder::{Cache, CacheStatus, ValuePolicy};
 use larder_benches::{
-    Entry, Floor, HOUR, Handler, KIB, MIB, RedisServer, Requests, ask, engine, layer, router, runtime, stored, warm,
+    Entry, Floor, HOUR, Handler, KIB, MIB, Measurement, Page, RedisServer, Requests, ask, engine, layer, measure, now, router,
+    runtime, stored, warm,
 };
 use tower::{Layer as _, Service};
 
 /// Each is larder's or what it is compared with; `request` and `new-request` are what the others do besides.
+///
+/// `page-SUBJECT-…` is the realistic case: a `Page`, which varies by `Accept-Encoding` and has two tags of its own. The
+/// subject is the bare handler, a floor on moka or quick_cache, larder, or larder in front of a page without `Vary`.
 const CASES: &str = "request new-request moka floor floor-1m hit-1k hit-64k hit-1m hit-8-tags hit-in-router hit-around-router \
-                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full encode-1k decode-1k redis-hit hostile-query \
-                     hostile-fields";
+                     bare-router bare-miss floor-miss miss miss-2-tags miss-full floor-miss-full encode-1k decode-1k encode-1k-sealed \
+                     decode-1k-sealed redis-hit value-hit hostile-query \
+                     hostile-fields \
+                     page-bare-hit page-moka-hit page-quick-hit page-larder-hit page-larder-plain-hit page-larder-quick-hit \
+                     page-bare-miss page-moka-miss page-quick-miss page-larder-miss page-larder-plain-miss page-larder-quick-miss \
+                     page-moka-miss-full page-quick-miss-full page-larder-miss-full page-larder-plain-miss-full \
+                     page-bare-hit-in-router page-moka-hit-in-router page-quick-hit-in-router page-larder-hit-in-router \
+                     page-bare-miss-in-router page-moka-miss-in-router page-quick-miss-in-router page-larder-miss-in-router";
 
 const STORE: usize = 1024 * MIB;
 /// For `…-full`: so small that every miss evicts.
@@ -61,14 +71,47 @@ fn run(case: &str, times: usize) -> Option<()> {
         "miss-2-tags" => miss(layer(STORE, 2).layer(handler), times),
         "miss-full" => miss(layer(FULL, 0).layer(handler), times),
         "floor-miss-full" => miss(Floor::new(handler, FULL), times),
-        "encode-1k" => encode(times),
-        "decode-1k" => decode(times),
+        "encode-1k" => encode(None, times),
+        "decode-1k" => decode(None, times),
+        "encode-1k-sealed" => encode(Some("secret"), times),
+        "decode-1k-sealed" => decode(Some("secret"), times),
         "redis-hit" => redis_hit(times),
+        "value-hit" => value_hit(times),
         "hostile-query" => hostile(&format!("/items/1?{}", "%41=&".repeat(1590)), "", times),
         "hostile-fields" => hostile("/items/1", &"\"\\".repeat(200_000), times),
-        _ => return None,
+        _ => return page(case.strip_prefix("page-")?, times),
     }
     Some(())
+}
+
+/// A realistic case: `SUBJECT-{hit|miss|miss-full}`, and `-in-router` or not.
+fn page(case: &str, times: usize) -> Option<()> {
+    let (case, in_router) = case.strip_suffix("-in-router").map_or((case, false), |case| (case, true));
+    let (case, max_bytes) = case.strip_suffix("-full").map_or((case, STORE), |case| (case, FULL));
+    let (subject, work) = case.rsplit_once('-').filter(|(_, work)| ["hit", "miss"].contains(work))?;
+    measure(subject, in_router, max_bytes, Count { hits: work == "hit", is_cached: subject != "bare", times })
+}
+
+/// Requests for callgrind to count.
+struct Count {
+    hits: bool,
+    is_cached: bool,
+    times: usize,
+}
+
+impl Measurement for Count {
+    type Output = ();
+
+    fn of<S, B>(self, mut service: S)
+    where
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        B: HttpBody<Data = Bytes, Error: Debug> + 'static,
+    {
+        if self.is_cached {
+            warm(&mut service, &Requests::for_one());
+        }
+        if self.hits { ask_again(service, self.times) } else { miss(service, self.times) }
+    }
 }
 
 fn lookup(handler: &Handler, times: usize) {
@@ -80,14 +123,14 @@ fn lookup(handler: &Handler, times: usize) {
     }
 }
 
-fn encode(times: usize) {
-    let (key, stored) = stored(KIB);
+fn encode(secret: Option<&str>, times: usize) {
+    let (key, stored) = stored(KIB, secret);
     (0..times).for_each(|_| drop(stored.to_bytes(black_box(&key))));
 }
 
 /// With a copy of the bytes, as a client reads them from its connection.
-fn decode(times: usize) {
-    let (key, stored) = stored(KIB);
+fn decode(secret: Option<&str>, times: usize) {
+    let (key, stored) = stored(KIB, secret);
     let bytes = stored.to_bytes(&key).expect("a small entry");
     (0..times).for_each(|_| drop(Stored::from_bytes(black_box(&key), Bytes::copy_from_slice(&bytes))));
 }
@@ -102,16 +145,30 @@ fn hostile(uri: &str, field: &str, times: usize) {
     }
 }
 
+/// Hits on a value in memory, each with a clone of its `Arc`.
+fn value_hit(times: usize) {
+    let cache = Cache::in_memory(STORE as u64);
+    let policy = ValuePolicy::ttl(HOUR).tags(["posts", "post:1"]);
+    for _ in 0..times {
+        let compute = || async { Ok::<_, Infallible>(Arc::new(vec![0_u8; KIB])) };
+        let value = now(cache.get_or_compute_in_memory(black_box("posts of one author"), &policy, compute));
+        black_box(value).expect("no error");
+    }
+}
+
 /// Hits in a real Redis, one after the other.
 fn redis_hit(times: usize) {
     let server = RedisServer::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let cache = Cache::connect(&server.url()).await.expect("a server that listens");
-        let mut service = cache.layer().ttl(HOUR).tags(["items"]).layer(Handler::new(KIB));
+        // Under valgrind, a reply may take longer than the limit of every day.
+        let cache = Cache::connect(&format!("{}?read_timeout=20s", server.url())).await.expect("a server that listens");
+        let mut service = cache.layer().ttl(HOUR).layer(Page::varied());
         let requests = Requests::for_one();
-        for at in 0..=times {
-            black_box(service.call(requests.get(at)).await.expect("no error"));
+        for at in 0..times + 3 {
+            let response = service.call(requests.get(at)).await.expect("no error");
+            assert!(at < 3 || CacheStatus::of(&response).is_some_and(CacheStatus::is_hit));
+            black_box(response);
         }
     });
 }

@@ -11,7 +11,7 @@ const SIZES: [(&str, usize); 3] = [("1k", KIB), ("64k", 64 * KIB), ("1m", MIB)];
 
 fn codec(c: &mut Criterion) {
     for (name, size) in SIZES {
-        let (key, stored) = stored(size);
+        let (key, stored) = stored(size, None);
         let bytes = stored.to_bytes(&key).expect("a small entry");
         let group = &mut c.benchmark_group("codec");
         group.throughput(Throughput::Bytes(bytes.len() as u64));

@@ -1,8 +1,11 @@
 //! What the benchmarks share: the handler, the requests, the floor, and one way to ask and to time all of them.
 
 mod floor;
+mod page;
 mod redis_server;
 mod requests;
+mod subjects;
+mod tagged_floor;
 mod witness;
 
 use std::{
@@ -33,8 +36,11 @@ use tower::Service;
 
 pub use crate::{
     floor::{Entry, Floor, engine},
+    page::Page,
     redis_server::RedisServer,
     requests::{Requests, zipf},
+    subjects::{Measurement, SUBJECTS, measure},
+    tagged_floor::{ByBytes, Map, Moka, Quick, TaggedEntry, TaggedFloor, TaggedFloorLayer, moka, quick},
     witness::stored,
 };
 
@@ -110,14 +116,18 @@ fn made(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).expect("a legal value")
 }
 
-/// An application with that route, where all [`Requests`] go.
+/// An application with that route, where all [`Requests`] go. Its layers are applied once, as `axum::serve` does.
 pub fn router(route: MethodRouter) -> Router {
-    Router::new().route("/items/{id}", route)
+    Router::new().route("/items/{id}", route).with_state(())
 }
 
 /// A layer over a store of `max_bytes`, with so many tags on every response.
 pub fn layer(max_bytes: usize, tags: usize) -> CacheLayer {
-    let cache = larder::Cache::in_memory(max_bytes as u64);
+    layer_over(&larder::Cache::in_memory(max_bytes as u64), tags)
+}
+
+/// The same over a cache.
+pub fn layer_over(cache: &larder::Cache, tags: usize) -> CacheLayer {
     cache.layer().ttl(HOUR).tags((0..tags).map(|tag| format!("tag-{tag}")))
 }
 

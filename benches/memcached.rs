@@ -25,6 +25,9 @@ mod backend {
     pub(crate) mod remote {
         pub(crate) mod shared_read;
     }
+    pub(crate) mod store_stats {
+        pub(crate) use larder::backend::StoreServer;
+    }
 }
 mod key {
     pub(crate) use larder::backend::Key;
@@ -47,14 +50,15 @@ use std::{
 use async_trait::async_trait;
 use backend::memcached::{
     item_key::{ItemKey, ItemKeys},
-    meta_protocol::{Cas, Condition, Reply},
+    meta_protocol::{Cas, Condition, Reply, Value},
     servers::{Command, Servers},
 };
+use http_body_util::BodyExt as _;
 use larder::{
-    Cache, Error, Memcached, Receipt,
+    Cache, CacheService, CacheStatus, Error, Memcached, Receipt,
     backend::{Backend, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag},
 };
-use larder_benches::{HOUR, Handler, KIB, Requests};
+use larder_benches::{HOUR, Handler, KIB, Page as RealisticPage, Requests};
 use servers::memcached::Memcached as Server;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -67,7 +71,7 @@ const TASKS: usize = 64;
 const ROUNDS: usize = 15;
 
 /// What takes turns.
-const WAYS: [Way; 4] = [Way::Raw, Way::RawRead, Way::RawAll, Way::Hit];
+const WAYS: [Way; 6] = [Way::Raw, Way::RawRead, Way::RawAll, Way::Hit, Way::Floor, Way::Layer];
 
 fn main() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -91,10 +95,11 @@ fn main() {
                     let ratio = |raw: usize| median(rounds.iter().map(|round| of(round[raw]) / of(round[which])));
                     let each = median(rounds.iter().map(|round| of(round[which])));
                     format!(
-                        "{each:6.2} ({:.2} x mg, {:.2} x mg of entry and clock, {:.2} x mg of all)",
+                        "{each:6.2} ({:.2} x mg, {:.2} x mg of entry and clock, {:.2} x mg of all, {:.2} x mg of entry and 2 versions)",
                         ratio(0),
                         ratio(1),
-                        ratio(2)
+                        ratio(2),
+                        ratio(4)
                     )
                 });
                 println!("  {:<21} {wall}\n  {:<21} {cpu}", way.name(), "  of the client's CPU");
@@ -119,6 +124,10 @@ enum Way {
     /// The entry, an item like the clock, and as many as there are known tags.
     RawAll,
     Hit,
+    /// The entry and the versions of two tags, in one pipeline: what the realistic hit is compared with.
+    Floor,
+    /// The realistic response, of 1 KiB with `Vary`, through the layer.
+    Layer,
 }
 
 impl Way {
@@ -128,6 +137,8 @@ impl Way {
             Self::RawRead => "mg of entry and clock",
             Self::RawAll => "mg of all",
             Self::Hit => "hit",
+            Self::Floor => "mg of entry, 2 versions",
+            Self::Layer => "layer, 1 KiB, Vary",
         }
     }
 }
@@ -139,9 +150,12 @@ struct Shop {
     servers: Servers,
     /// What is as long as a record.
     small: ItemKey,
+    realistic: CacheService<RealisticPage>,
+    requests: Requests,
 }
 
 struct Page {
+    number: usize,
     key: Key,
     known: Vec<Tag>,
     name: ItemKey,
@@ -154,12 +168,16 @@ impl Shop {
         let memcached = Memcached::builder().compress_from(None).read_timeout(HOUR).connect(&server.url()).await.expect("a URL");
         let servers = Servers::new(&[server.address().into()], HOUR);
         let small = ItemKeys::new("raw").tag("small");
-        let record = Command::Set { key: &small, data: &[0; 38], ttl: 0, condition: Condition::Always };
+        let record =
+            Command::Set { key: &small, value: Value { data: &[0; 38], flags: 0 }, ttl: 0, condition: Condition::Always };
         servers.send_one(record).await.expect("the server answers");
-        let mut shop = Self { memcached, pages: Vec::new(), servers, small };
+        let realistic =
+            Cache::new(memcached.clone()).with_namespace("realistic").layer().ttl(HOUR).layer(RealisticPage::varied());
+        let mut shop = Self { memcached, pages: Vec::new(), servers, small, realistic, requests: Requests::for_one() };
         for number in 0..pages {
             let page = shop.stock(length, tags, number).await;
             shop.pages.push(page);
+            shop.ask(number).await;
         }
         shop
     }
@@ -173,10 +191,22 @@ impl Shop {
         let known = recorder.known.lock().expect("no panic").clone();
         let bytes = stored.to_bytes(&key).expect("it has few tags");
         let name = ItemKeys::new("raw").entry(key.as_bytes());
-        let set = Command::Set { key: &name, data: &bytes, ttl: 0, condition: Condition::Always };
+        let set = Command::Set { key: &name, value: Value { data: &bytes, flags: 0 }, ttl: 0, condition: Condition::Always };
         let reply = self.servers.send_one(set).await.expect("the server answers");
         assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
-        Page { key, known, name, bytes: bytes.len() }
+        Page { number, key, known, name, bytes: bytes.len() }
+    }
+
+    async fn hit_through_layer(&self, page: &Page) {
+        assert!(self.ask(page.number).await, "a hit");
+    }
+
+    /// Requests a realistic page and reads it to its end; returns whether it was a hit.
+    async fn ask(&self, number: usize) -> bool {
+        let Ok(response) = self.realistic.clone().oneshot(self.requests.fresh(number)).await;
+        let is_hit = CacheStatus::of(&response).is_some_and(CacheStatus::is_hit);
+        response.into_body().collect().await.expect("a body that never fails");
+        is_hit
     }
 
     async fn go(&self, way: Way, page: &Page) {
@@ -185,6 +215,8 @@ impl Shop {
             Way::RawRead => self.raw_with(page, 0).await,
             Way::RawAll => self.raw_with(page, page.known.len()).await,
             Way::Hit => self.hit(page).await,
+            Way::Floor => self.raw_with(page, 1).await,
+            Way::Layer => self.hit_through_layer(page).await,
         }
     }
 

@@ -15,13 +15,13 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;
 use larder::{
-    Cache, CacheStatus, CacheTags, Error, Receipt, Redis,
+    Cache, CacheService, CacheStatus, CacheTags, Error, Receipt, Redis,
     backend::{Backend, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag},
 };
-use larder_benches::{HOUR, KIB, RedisServer};
+use larder_benches::{HOUR, KIB, Page as RealisticPage, RedisServer, Requests};
 use redis::aio::MultiplexedConnection;
 use tokio::{runtime::Builder, task::JoinSet};
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt as _};
 
 const TASKS: usize = 64;
 const ROUNDS: usize = 9;
@@ -58,9 +58,23 @@ async fn compare(server: &RedisServer, size: usize, pages: usize) {
         set.exec_async(&mut connection).await.expect("a server that works");
     }
     let raw_values = Raw { connection, names: (0..pages).map(|number| format!("raw:{number}")).collect() };
+    for tag in ["raw:tag:0", "raw:tag:1"] {
+        redis::cmd("SET")
+            .arg(tag)
+            .arg("0000000000000001")
+            .exec_async(&mut raw_values.connection.clone())
+            .await
+            .expect("a server");
+    }
+    let realistic = Realistic::warm(server, size, pages).await;
     let (mut raw, mut hits) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let mut through_layer = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         raw.push(rate(&raw_values, get_raw).await);
+        if let Some(realistic) = &realistic {
+            through_layer[0].push(rate(&raw_values, get_with_versions).await);
+            through_layer[1].push(rate(realistic, hit_through_layer).await);
+        }
         for (pages, rates) in [&of_route, &of_entry].into_iter().zip(&mut hits) {
             rates.push(rate(pages, hit).await);
         }
@@ -71,6 +85,58 @@ async fn compare(server: &RedisServer, size: usize, pages: usize) {
         let ratios = rates.iter().zip(&raw).map(|(rate, raw)| rate / raw).collect();
         println!("{shape}  {name:<20} {:>9.0} {:>6.2}", median(rates), median(ratios));
     }
+    if realistic.is_some() {
+        for (name, rates) in ["GET and 2 versions", "layer, with Vary"].into_iter().zip(&through_layer) {
+            let ratios = rates.iter().zip(&raw).map(|(rate, raw)| rate / raw).collect();
+            println!("{shape}  {name:<20} {:>9.0} {:>6.2}", median(rates.clone()), median(ratios));
+        }
+        let ratios = through_layer[1].iter().zip(&through_layer[0]).map(|(rate, floor)| rate / floor).collect();
+        println!("{shape}  {:<20} {:>16.2}", "layer to that floor", median(ratios));
+    }
+}
+
+/// The realistic response, requested through the layer as an application does.
+#[derive(Clone)]
+struct Realistic {
+    service: CacheService<RealisticPage>,
+    requests: Arc<Requests>,
+    pages: usize,
+}
+
+impl Realistic {
+    /// Stores all pages, if they are of the size that the realistic response has.
+    async fn warm(server: &RedisServer, size: usize, pages: usize) -> Option<Self> {
+        if size != KIB {
+            return None;
+        }
+        let patient = Redis::builder().read_timeout(HOUR).store_timeout(HOUR).invalidate_timeout(HOUR);
+        let redis = patient.key_prefix("realistic").connect(&server.url()).await.expect("a valid URL");
+        let cache = Cache::new(redis);
+        let service = cache.layer().ttl(HOUR).layer(RealisticPage::varied());
+        let this = Self { service, requests: Arc::new(Requests::for_one()), pages };
+        for page in 0..pages {
+            let Ok(response) = this.service.clone().oneshot(this.requests.fresh(page)).await;
+            response.into_body().collect().await.expect("a body that never fails");
+        }
+        cache.invalidate_tags(["other"]).await.expect("a store that works");
+        Some(this)
+    }
+}
+
+async fn hit_through_layer(realistic: Realistic) {
+    let request = realistic.requests.fresh(fastrand::usize(..realistic.pages));
+    let Ok(response) = realistic.service.oneshot(request).await;
+    assert!(CacheStatus::of(&response).is_some_and(CacheStatus::is_hit), "{:?}", CacheStatus::of(&response));
+    std::hint::black_box(response.into_body().collect().await.expect("a body that never fails"));
+}
+
+/// The floor: the value and the versions of two tags, in one pipeline.
+async fn get_with_versions(mut raw: Raw) {
+    let name = &raw.names[fastrand::usize(..raw.names.len())];
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("GET").arg(name).cmd("MGET").arg("raw:tag:0").arg("raw:tag:1");
+    let read: (Vec<u8>, [String; 2]) = pipeline.query_async(&mut raw.connection).await.expect("values");
+    std::hint::black_box(read);
 }
 
 /// Values without anything around them.
@@ -111,7 +177,7 @@ async fn filled(server: &RedisServer, body: Bytes, pages: usize, of_route: bool)
     // On a busy machine the limits of every day would cut rounds short.
     let patient = Redis::builder().read_timeout(HOUR).store_timeout(HOUR).invalidate_timeout(HOUR);
     let namespace = format!("{} {pages} {of_route}", body.len());
-    let redis = patient.namespace(&namespace).connect(&server.url()).await.expect("a valid URL");
+    let redis = patient.key_prefix(&namespace).connect(&server.url()).await.expect("a valid URL");
     let recorder = Recorder { inner: redis.clone(), puts: Arc::default() };
     let puts = Arc::clone(&recorder.puts);
     let cache = Cache::new(recorder);

@@ -1,5 +1,6 @@
-//! Random requests, valid and hostile, against the reverse proxy for so many seconds: every body must be its upstream's, the
-//! proxy must not grow, and it must not panic.
+//! Random requests, valid and hostile, and clients that never read, against the reverse proxy for so many seconds: every body must be its
+//! upstream's, the proxy must not grow, and it must not panic. When it ends, each request that it has passed to the cache must have been counted
+//! once: outcomes and requests in flight are those that entered. Prints how long an honest client waited for hits meanwhile.
 //!
 //! ```sh
 //! scripts/soak proxy
@@ -10,7 +11,7 @@ use std::{
     error::Error,
     fs,
     io::{BufRead as _, BufReader, Read as _},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -79,6 +80,8 @@ async fn page(Path((kind, number)): Path<(String, u32)>, RawQuery(query): RawQue
             let stream = tokio_stream(pieces);
             ([("cache-control", "max-age=5")], Body::new(stream)).into_response()
         }
+        // More than is stored, for clients that do not read it.
+        "big" => ([("cache-control", "max-age=5")], vec![b'x'; 8 << 20]).into_response(),
         "failing" if number % 2 == 0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         _ => ([("cache-control", "no-store")], body(&target, "")).into_response(),
     }
@@ -106,16 +109,19 @@ fn tokio_stream(
 /// The proxy, ended by its own process id.
 struct Running {
     process: Child,
+    output: BufReader<ChildStdout>,
     address: String,
     complaints: Arc<Mutex<String>>,
 }
 
 impl Running {
     fn start(proxy: &str, upstream: &str, profile: &str) -> Result<Self, Failure> {
-        let arguments = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--profile", profile, "--cache", "memory:4mb"];
+        let arguments =
+            ["--listen", "127.0.0.1:0", "--upstream", upstream, "--profile", profile, "--cache", "memory:4mb", "--stats"];
         let mut process = Command::new(proxy).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut line = String::new();
-        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+        let mut output = BufReader::new(process.stdout.take().ok_or("no output")?);
+        output.read_line(&mut line)?;
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).ok_or("no address")?.to_owned();
         let complaints = Arc::<Mutex<String>>::default();
         let mut errors = process.stderr.take().ok_or("no errors")?;
@@ -127,7 +133,7 @@ impl Running {
                 *complaints.lock().unwrap_or_else(PoisonError::into_inner) = text;
             }
         });
-        Ok(Self { process, address, complaints })
+        Ok(Self { process, output, address, complaints })
     }
 
     fn resident_kib(&self) -> Result<u64, Failure> {
@@ -140,12 +146,30 @@ impl Running {
         if self.process.try_wait()?.is_some() {
             return Err("the proxy ended by itself".into());
         }
-        self.process.kill()?;
+        // It waits for its connections, and says what it has counted.
+        Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status()?;
+        let mut said = String::new();
+        self.output.read_to_string(&mut said)?;
         self.process.wait()?;
+        every_request_is_counted_once(&said)?;
         std::thread::sleep(Duration::from_millis(100));
         let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         if complaints.contains("panicked") { Err(complaints.clone().into()) } else { Ok(()) }
     }
+}
+
+/// Checks the identity of the statistics: outcomes and requests in flight are the requests that entered.
+fn every_request_is_counted_once(said: &str) -> Result<(), Failure> {
+    let counted = said.lines().find_map(|line| line.strip_prefix("counted: ")).ok_or("the proxy did not say what it counted")?;
+    println!("{counted}");
+    let counts = counted.split(' ').filter_map(|count| count.split_once('='));
+    let counts = counts.map(|(name, count)| Ok((name, count.parse::<u64>()?))).collect::<Result<Vec<_>, Failure>>()?;
+    let sum = |of: fn(&str) -> bool| -> u64 { counts.iter().filter(|(name, _)| of(name)).map(|(_, count)| count).sum() };
+    let (entered, ended) = (sum(|name| name == "entered"), sum(|name| name != "entered"));
+    if entered == 0 || entered != ended {
+        return Err(format!("{entered} requests entered the cache, and it has counted {ended}").into());
+    }
+    Ok(())
 }
 
 /// How often each kind of thing happened.
@@ -156,6 +180,8 @@ async fn soak(proxy: &Running, deadline: Instant) -> Result<Tally, Failure> {
     for task in 0..16_u64 {
         tasks.spawn(ask_until(deadline, proxy.address.clone(), fastrand::Rng::with_seed(task)));
     }
+    let waits = tokio::spawn(waits_for_hits(deadline, proxy.address.clone()));
+    let deaf = deaf_clients(&proxy.address).await?;
     // What it takes once it is full is what it may take at the end, and a little more.
     tokio::time::sleep_until(Instant::now() + (deadline - Instant::now()) / 3).await;
     let full = proxy.resident_kib()?;
@@ -165,9 +191,46 @@ async fn soak(proxy: &Running, deadline: Instant) -> Result<Tally, Failure> {
             *tally.entry(what).or_default() += times;
         }
     }
+    drop(deaf);
+    let waits = waits.await??;
+    let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
+    println!(
+        "{} hits of an honest client: median {:?}, 99.9 % within {:?}, the slowest {:?}",
+        waits.len(),
+        at(0.5),
+        at(0.999),
+        at(1.0)
+    );
     let end = proxy.resident_kib()?;
     println!("resident: {full} KiB after a third, {end} KiB at the end");
     if end > full + full / 4 + 8192 { Err("the proxy grew".into()) } else { Ok(tally) }
+}
+
+/// How long a client that does nothing else waits for each hit, in order.
+async fn waits_for_hits(deadline: Instant, address: String) -> Result<Vec<Duration>, Failure> {
+    let request = format!("GET /fresh/1?honest HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let mut waits = Vec::new();
+    while Instant::now() < deadline {
+        let began = Instant::now();
+        let answer = exchange(&address, request.as_bytes()).await?;
+        if split(&answer).is_some_and(|(head, _)| head.contains("; hit")) {
+            waits.push(began.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    waits.sort_unstable();
+    if waits.is_empty() { Err("an honest client had no hits".into()) } else { Ok(waits) }
+}
+
+/// Clients that ask for much and read nothing.
+async fn deaf_clients(address: &str) -> Result<Vec<TcpStream>, Failure> {
+    let mut clients = Vec::new();
+    for number in 0..60 {
+        let mut client = TcpStream::connect(address).await?;
+        client.write_all(format!("GET /big/{number} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await?;
+        clients.push(client);
+    }
+    Ok(clients)
 }
 
 async fn ask_until(deadline: Instant, address: String, mut random: fastrand::Rng) -> Result<Tally, Failure> {
@@ -183,7 +246,8 @@ async fn valid(address: &str, random: &mut fastrand::Rng) -> Result<&'static str
     let kind = ["fresh", "varied", "validated", "streamed", "failing", "private"][random.usize(..6)];
     let query = ["", "?a=1", "?b=%20&a=2"][random.usize(..3)];
     let target = format!("/{kind}/{}{query}", random.u32(..40));
-    let language = ["de", "en", "fr;q=0.5, it"][random.usize(..3)];
+    // In normal form: the strict profile gives the upstream no other.
+    let language = ["de", "en", "it, fr;q=0.999"][random.usize(..3)];
     let method = ["GET", "GET", "GET", "HEAD", "POST"][random.usize(..5)];
     let extra =
         ["", "range: bytes=3-9\r\n", "if-none-match: \"x\", \"7\"\r\n", "cache-control: max-age=0\r\n"][random.usize(..4)];

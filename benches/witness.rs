@@ -15,11 +15,13 @@ type Entry = (Key, Arc<Stored>);
 ///
 /// # Panics
 /// If it is not stored.
-pub fn stored(size: usize) -> Entry {
+pub fn stored(size: usize, secret: Option<&str>) -> Entry {
     let runtime = runtime();
     let _entered = runtime.enter();
     let witness = Witness { memory: Arc::new(Memory::new(4 * MIB as u64)), last: Arc::default() };
-    let layer = Cache::new(witness.clone()).layer().ttl(HOUR).max_body(MIB as u64).tags(["tag-0", "tag-1"]);
+    let cache = Cache::new(witness.clone());
+    let cache = secret.map_or(cache.clone(), |secret| cache.with_secret(secret));
+    let layer = cache.layer().ttl(HOUR).max_body(MIB as u64).tags(["tag-0", "tag-1"]);
     ask(&mut layer.layer(Handler::new(size)), Requests::for_one().get(0));
     witness.last.lock().expect("no thread panicked").take().expect("it was stored")
 }
