@@ -1,11 +1,11 @@
 //! `Invalidate` in a response, and soft expiries.
 
-use axum::{Router, routing};
+use axum::{Router, response::IntoResponse as _, routing};
 use http::{Method, StatusCode};
 use larder::{Cache, CacheTags, Forward, Invalidate, Reason};
 use tower::ServiceExt as _;
 
-use crate::support::{Runs, answering, cache, get, minute, numbered, page, request, send_empty};
+use crate::support::{Runs, answering, cache, get, logs::Logs, minute, numbered, page, request, send_empty};
 
 /// A page tagged `posts`, another that is not tagged, and a route that answers with `asked`.
 fn asking(cache: &Cache, status: StatusCode, asked: impl Fn() -> Invalidate + Clone + Send + Sync + 'static) -> Router {
@@ -125,14 +125,118 @@ async fn a_soft_expiry_does_not_soften_an_invalidation() {
 }
 
 #[tokio::test]
-async fn invalid_uri_invalidates_nothing_and_is_an_error() {
+async fn invalid_uri_invalidates_nothing_and_is_an_error_that_helps() {
     let (cache, _) = cache();
     let app = page(minute(&cache), numbered(&Runs::default()));
     get(&app, "/page").await;
-    for uri in ["", "page", "not a uri", "http://", "*", "http://user@example.com/page"] {
-        assert!(cache.invalidate_uri(uri).await.is_err_and(|error| error.is_invalid_input()), "{uri:?}");
+    for (uri, help) in [
+        ("", "give a path"),
+        ("page", "begin"),
+        ("?page", "give a path"),
+        ("#page", "give a path"),
+        ("*", "begin"),
+        ("example.com:80", "begin"),
+        ("not a uri", "percent-encode"),
+        ("/not a uri", "percent-encode"),
+        ("http://", ""),
+        ("http://user@example.com/page", "host"),
+        ("//example.com/page", "scheme"),
+        ("/*", "%2A"),
+        ("/page*", "%2A"),
+        ("http://example.com/**/page", "%2A"),
+        ("/{page}", "invalidate_route"),
+    ] {
+        let error = cache.invalidate_uri(uri).await.unwrap_err();
+        assert!(error.is_invalid_input() && error.to_string().contains(help), "{uri:?}: {error}");
     }
     assert!(get(&app, "/page").await.is_hit());
+}
+
+/// Spellings of the same URI.
+const SPELLINGS: [(&str, &str); 9] = [
+    ("/café", "/caf%C3%A9"),
+    ("/caf%c3%a9", "/caf%C3%A9"),
+    ("/caf%C3%A9", "/café"),
+    ("/%7ea", "/~a"),
+    ("/~a", "/%7Ea"),
+    ("/x/../a/./b", "/a/b"),
+    ("/a/b", "/a/%2e/b"),
+    ("/a@b", "/a%40b"),
+    ("/a%2Ab", "/a*b"),
+];
+
+#[tokio::test]
+async fn every_spelling_of_a_uri_invalidates_it() {
+    for (named, stored) in SPELLINGS {
+        for origin in ["", "http://EXAMPLE.com:80"] {
+            let (cache, _) = cache();
+            let app = Router::new().fallback(numbered(&Runs::default())).layer(minute(&cache));
+            get(&app, stored).await;
+            get(&app, "/other").await;
+            cache.invalidate_uri(format!("{origin}{named}")).await.unwrap();
+            assert!(!get(&app, stored).await.is_hit(), "{origin} {named} {stored}");
+            assert!(get(&app, "/other").await.is_hit(), "{named}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_uri_is_invalidated_by_a_write() {
+    for (named, stored) in SPELLINGS {
+        for way in ["target", "location", "part"] {
+            let write = answering(move |_| match way {
+                "location" => (StatusCode::CREATED, [("location", named)]).into_response(),
+                "part" => Invalidate::uri(named).into_response(),
+                _ => StatusCode::NO_CONTENT.into_response(),
+            });
+            let app = Router::new().fallback(routing::get(numbered(&Runs::default())).post(write)).layer(minute(&cache().0));
+            get(&app, stored).await;
+            send_empty(&app, Method::POST, if way == "target" { named } else { "/write" }).await;
+            assert!(!get(&app, stored).await.is_hit(), "{way} {named} {stored}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn encoded_slash_is_another_uri() {
+    let (cache, _) = cache();
+    let app = Router::new().fallback(numbered(&Runs::default())).layer(minute(&cache));
+    get(&app, "/a/b").await;
+    cache.invalidate_uri("/a%2Fb").await.unwrap();
+    assert!(get(&app, "/a/b").await.is_hit());
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_route_is_an_error_that_helps() {
+    let (cache, _) = cache();
+    for (route, help) in [
+        ("posts/{id}", "begin"),
+        ("", "begin"),
+        ("http://example.com/", "begin"),
+        ("/posts/:id", "braces"),
+        ("/files/*rest", "braces"),
+    ] {
+        let error = cache.invalidate_route(route).await.unwrap_err();
+        assert!(error.is_invalid_input() && error.to_string().contains(help), "{route:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn invalidating_a_route_that_was_never_met_is_logged_once() {
+    let (logged, _guard) = Logs::collect();
+    let (cache, _) = cache();
+    let app = page(minute(&cache), numbered(&Runs::default()));
+    cache.invalidate_route("/pag").await.unwrap();
+    assert_eq!(logged.take(), [""; 0], "a process that has met no route cannot judge");
+
+    get(&app, "/page").await;
+    cache.with_namespace("other").invalidate_route("/page").await.unwrap();
+    assert_eq!(logged.take(), [""; 0]);
+    for _ in 0..2 {
+        cache.invalidate_route("/pag").await.unwrap();
+    }
+    let lines = logged.take();
+    assert!(lines.len() == 1 && lines[0].contains("the route `/pag`"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use axum::{Router, routing};
-use http::Method;
-use larder::{CacheDirective, Forward, Reason};
+use http::{Method, StatusCode};
+use larder::{CacheDirective, CacheLayer, Forward, Reason};
 
 use crate::support::{Runs, cache, fields, get, minute, numbered, numbered_with, page, request, send};
 
@@ -45,6 +45,21 @@ async fn response_stale_on_arrival_is_not_stored() {
         let app = page(minute(&cache().0), numbered_with(&Runs::default(), lines));
         assert_eq!(get(&app, "/page").await.reason(), Some(Reason::Stale), "{lines:?}");
         assert_eq!(get(&app, "/page").await.text(), "run 2", "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn route_with_a_lifetime_of_zero_stores_nothing_and_says_so() {
+    let layer = |set: fn(CacheLayer) -> CacheLayer| set(minute(&cache().0));
+    let of_404 = || async { StatusCode::NOT_FOUND };
+    for app in [
+        page(layer(|layer| layer.ttl(Duration::ZERO)), numbered(&Runs::default())),
+        page(layer(|layer| layer.max_ttl(Duration::ZERO)), numbered(&Runs::default())),
+        page(layer(|layer| layer.ttl_for(StatusCode::OK, Duration::ZERO)), numbered(&Runs::default())),
+        page(layer(|layer| layer.negative_ttl(Duration::ZERO)), of_404),
+        page(layer(|layer| layer.max_ttl(Duration::ZERO)), numbered_with(&Runs::default(), &[("cache-control", "max-age=9")])),
+    ] {
+        assert_eq!(get(&app, "/page").await.reason(), Some(Reason::ZeroTtl));
     }
 }
 
@@ -166,5 +181,22 @@ async fn larder_cache_control_never_leaves() {
     ] {
         let answer = send(&app, request(method.clone(), "/page", lines)).await;
         assert_eq!(answer.header("larder-cache-control"), None, "{method} {lines:?}");
+    }
+}
+
+/// With its age, a browser would find it stale on arrival.
+#[tokio::test]
+async fn a_response_that_is_kept_longer_than_it_says_has_no_age() {
+    for (own, kept) in [("max-age=3600", true), ("max-age=100000", false), ("public", false)] {
+        let (cache, clock) = cache();
+        let app =
+            page(
+                cache.layer(),
+                move || async move { (CacheDirective::ttl(24 * 3600 * SECOND), [("cache-control", own)], "page") },
+            );
+        get(&app, "/page").await;
+        clock.advance(7200 * SECOND);
+        let hit = get(&app, "/page").await;
+        assert_eq!((hit.is_hit(), hit.header("age")), (true, Some(if kept { "0" } else { "7200" })), "{own}");
     }
 }

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use larder::{CacheLayer, Invalidate, Reason};
 use tower::ServiceBuilder;
 
-use crate::support::{Runs, cache, get, minute, numbered, numbered_with, page, send_empty};
+use crate::support::{Runs, cache, get, logs::Logs, minute, numbered, numbered_with, page, send_empty};
 
 /// Answers GET with the number of its run, and everything else with 204.
 pub(super) fn post() -> MethodRouter {
@@ -161,4 +161,41 @@ async fn invalidation_inside_two_layers_takes_effect() {
     get(&app, "/page").await;
     send_empty(&app, Method::POST, "/write").await;
     assert_eq!(get(&app, "/page").await.text(), "run 2");
+}
+
+/// `/users/{id}/posts/{id}`, by nests of both kinds, with the layer inside of the nest or outside.
+fn nested_posts(layer: &CacheLayer) -> [(&'static str, bool, Router); 6] {
+    let post = || routing::get(numbered(&Runs::default()));
+    let posts = || Router::new().route("/posts/{id}", post());
+    let layered = || Router::new().route("/posts/{id}", post().layer(layer.clone()));
+    let comments = Router::new().route("/comments/{comment}", post().layer(layer.clone()));
+    [
+        ("on the route", true, Router::new().nest("/users/{id}", layered())),
+        ("on the route of a service", true, Router::new().nest_service("/users/{id}", layered())),
+        ("around the nested router", true, Router::new().nest("/users/{id}", posts().layer(layer.clone()))),
+        ("in a nest without the name", true, Router::new().nest("/users/{id}", Router::new().nest("/posts/{id}", comments))),
+        ("around the nest", false, Router::new().nest("/users/{id}", posts()).layer(layer.clone())),
+        ("on one route", false, Router::new().route("/users/{id}/posts/{id}", post().layer(layer.clone()))),
+    ]
+}
+
+#[tokio::test]
+async fn innermost_capture_makes_the_tag_and_an_unclear_one_is_not_stored() {
+    let (cache, _) = cache();
+    let (logged, _guard) = Logs::collect();
+    for (place, is_clear, app) in nested_posts(&minute(&cache).tags(["post:{id}"])) {
+        let uri = if place.contains("without") { "/users/1/posts/2/comments/3" } else { "/users/1/posts/2" };
+        for _ in 0..2 {
+            let answer = get(&app, uri).await;
+            assert_eq!(answer.reason(), (!is_clear).then_some(Reason::AmbiguousCapture).filter(|_| !answer.is_hit()), "{place}");
+        }
+        assert_eq!(get(&app, uri).await.is_hit(), is_clear, "{place}");
+        cache.invalidate_tags("post:1").await.unwrap();
+        assert_eq!(get(&app, uri).await.is_hit(), is_clear, "{place}");
+        cache.invalidate_tags("post:2").await.unwrap();
+        assert!(!get(&app, uri).await.is_hit(), "{place}");
+        cache.clear().await.unwrap();
+    }
+    let lines = logged.take();
+    assert!(lines.len() == 1 && lines[0].contains("more than once"), "{lines:?}");
 }

@@ -105,5 +105,24 @@ async fn strict_leaves_the_choice_of_cookies_alone() {
     }
     for app in around_strict(|layer| layer.ignore_cookies(false)) {
         assert_eq!(get_with(&app, "/page", &[("cookie", "a=1")]).await.reason(), Some(Reason::RequestCookie));
+        // An empty field is no cookie.
+        for empty in ["", " ", ";"] {
+            assert_ne!(get_with(&app, "/page", &[("cookie", empty)]).await.reason(), Some(Reason::RequestCookie), "{empty:?}");
+        }
     }
+}
+
+#[tokio::test]
+async fn layers_begin_with_the_defaults_of_their_cache() {
+    let (cache, clock) = cache();
+    let cache = cache.with_defaults(|layer| layer.ttl(MINUTE).tags(["all"]));
+    let app = page(cache.layer().tags(["page"]), numbered(&Runs::default()));
+    assert_eq!(get(&app, "/page").await.text(), "run 1");
+    assert!(get(&app, "/page").await.is_hit());
+    for (run, tag) in [(2, "all"), (3, "page")] {
+        cache.invalidate_tags(tag).await.unwrap();
+        assert_eq!(get(&app, "/page").await.text(), format!("run {run}"));
+    }
+    clock.advance(MINUTE);
+    assert_eq!(get(&app, "/page").await.text(), "run 4");
 }

@@ -1,8 +1,8 @@
 //! What a write invalidates: its URL, its locations, and the groups that its response names.
 
-use axum::{Router, routing};
+use axum::{Router, response::IntoResponse, routing};
 use http::{Method, StatusCode};
-use larder::{Cache, Reason};
+use larder::{Cache, CacheLayer, Invalidate, Reason};
 use tower::ServiceExt as _;
 
 use super::placement::post;
@@ -88,6 +88,75 @@ async fn a_location_of_the_same_origin_is_invalidated_too() {
     assert_eq!(kept, [("", ""); 0]);
 }
 
+/// A shop with one layer for all routes, whose `POST`s answer as `add` does.
+fn shop<R: IntoResponse>(layer: CacheLayer, add: impl Fn() -> R + Clone + Send + Sync + 'static) -> Router {
+    let redirect = |to: &'static str| (StatusCode::SEE_OTHER, [("location", to)]);
+    let page = || routing::get(numbered(&Runs::default()));
+    Router::new()
+        .route("/", page())
+        .route("/products/{id}", page())
+        .route("/login", routing::post(answering(move |_| redirect("/"))))
+        .route("/cart", routing::post(answering(move |_| redirect("/products/7"))))
+        .route("/search", page().post(answering(move |_| add())))
+        .route_layer(layer)
+}
+
+#[tokio::test]
+async fn redirect_after_a_write_does_not_invalidate_the_page_it_leads_to() {
+    for (strict, writes, page) in
+        [(false, "/login", "/"), (false, "/cart", "/products/7"), (true, "/login", "/"), (true, "/cart", "/products/7")]
+    {
+        let layer = minute(&cache().0);
+        let app = shop(if strict { layer.strict() } else { layer }, || "found");
+        get(&app, page).await;
+        assert_eq!(send_empty(&app, Method::POST, writes).await.status, StatusCode::SEE_OTHER);
+        assert_eq!(get(&app, page).await.is_hit(), !strict, "{writes}, strict: {strict}");
+    }
+}
+
+#[tokio::test]
+async fn write_implies_nothing_where_layer_or_handler_says_so() {
+    for (who, on, part) in [
+        ("nobody", true, None),
+        ("layer", false, None),
+        ("handler", true, Some(Invalidate::nothing())),
+        ("handler, with others", true, Some(Invalidate::tags("x").and(Invalidate::nothing()))),
+    ] {
+        for method in [Method::POST, Method::from_bytes(b"FROB").unwrap()] {
+            let part = part.clone();
+            let write = routing::get(numbered(&Runs::default()))
+                .fallback(answering(move |_| (StatusCode::CREATED, part.clone(), [("location", "/")])));
+            let layer = minute(&cache().0).invalidate_on_write(on);
+            let pages = Router::new().route("/", routing::get(numbered(&Runs::default()))).route("/search", write);
+            // An outer layer sees the write after the inner one has taken the part.
+            let app = pages.layer(layer.clone()).layer(layer);
+            for page in ["/search", "/"] {
+                get(&app, page).await;
+            }
+            send_empty(&app, method.clone(), "/search").await;
+            for page in ["/search", "/"] {
+                assert_eq!(get(&app, page).await.is_hit(), who != "nobody", "{who} {method} {page}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_asks_for_is_invalidated_though_nothing_is_implied() {
+    let asking = || Invalidate::nothing().and(Invalidate::uri("/products/7"));
+    for (name, app) in [
+        ("layer", shop(minute(&cache().0).invalidate_on_write(false), || Invalidate::uri("/products/7"))),
+        ("handler", shop(minute(&cache().0), asking)),
+    ] {
+        for page in ["/search", "/products/7"] {
+            get(&app, page).await;
+        }
+        send_empty(&app, Method::POST, "/search").await;
+        assert!(get(&app, "/search").await.is_hit(), "{name}");
+        assert!(!get(&app, "/products/7").await.is_hit(), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_location_of_another_origin_is_not() {
     for reference in
@@ -126,9 +195,21 @@ async fn a_write_invalidates_its_url_on_its_own_host_alone() {
 
 /// A page of the groups `a` and `b`, and a route that names groups to invalidate.
 fn grouped(cache: &Cache) -> Router {
+    grouped_by(minute(cache))
+}
+
+fn grouped_by(layer: CacheLayer) -> Router {
     let shown = numbered_with(&Runs::default(), &[("cache-groups", r#""a", "b";x=1"#)]);
     let named = answering(|parts| ([("cache-group-invalidation", field(parts, "x-groups").to_owned())], "done"));
-    Router::new().route("/page", routing::get(shown)).route("/write", routing::any(named)).layer(minute(cache))
+    Router::new().route("/page", routing::get(shown)).route("/write", routing::any(named)).layer(layer)
+}
+
+#[tokio::test]
+async fn a_write_invalidates_the_groups_that_it_names_even_if_it_implies_nothing() {
+    let app = grouped_by(minute(&cache().0).invalidate_on_write(false));
+    get(&app, "/page").await;
+    send(&app, request(Method::POST, "/write", &[("x-groups", r#""a""#)])).await;
+    assert!(!get(&app, "/page").await.is_hit());
 }
 
 #[tokio::test]
@@ -192,4 +273,20 @@ async fn a_streamed_write_has_invalidated_its_url_before_its_body_ends() {
     frames.send("done");
     drop(frames);
     assert_eq!(crate::support::read(response).await.text(), "done");
+}
+
+/// The handler has committed, and then failed to invalidate: the page of its own URI must not stay.
+#[tokio::test]
+async fn a_write_that_ends_with_an_error_of_the_cache_invalidates_its_uri() {
+    let (cache, _) = cache();
+    let update = {
+        let cache = cache.clone();
+        move || async move { cache.invalidate_tags("").await.map(drop) }
+    };
+    let runs = Runs::default();
+    let routes = Router::new().route("/page", routing::get(numbered(&runs)).put(update));
+    let app = routes.layer(minute(&cache));
+    get(&app, "/page").await;
+    assert_eq!(send_empty(&app, Method::PUT, "/page").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(get(&app, "/page").await.text(), "run 2");
 }

@@ -1,5 +1,8 @@
 //! Each example, started as a user would start it and asked over TCP.
 
+#[cfg(feature = "admin")]
+mod operations;
+
 use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
@@ -16,6 +19,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+
+#[cfg(feature = "admin")]
+use crate::browser::chromium::{Chromium, screenshots};
 
 /// A running example, ended by its own process id.
 struct Example {
@@ -94,6 +100,59 @@ async fn quickstart_answers_from_the_cache_until_a_post_is_updated() {
     assert_eq!(updated.status, StatusCode::NO_CONTENT);
     assert!(example.get("/posts/7").await.body.contains("New"));
     assert!(!example.get("/posts").await.cache_status().contains("hit"));
+}
+
+/// What the page shows of its requests, once there are `rows`, the latest first.
+#[cfg(feature = "admin")]
+fn requests(browser: &mut Chromium, rows: usize) -> String {
+    let script = format!(
+        "new Promise(resolve => {{
+            const log = document.getElementById('log');
+            const look = () => log.rows.length >= {rows} ? resolve(log.innerText) : setTimeout(look, 20);
+            look();
+        }})"
+    );
+    browser.evaluate(&script).as_str().unwrap().to_owned()
+}
+
+#[cfg(feature = "admin")]
+#[tokio::test(flavor = "multi_thread")]
+async fn quickstart_shows_an_edit_at_once_in_a_browser() {
+    let example = Example::start("quickstart", &[]);
+    let address = example.address.clone();
+    let drive = move || {
+        let Some(mut browser) = Chromium::start() else {
+            println!("skipped: there is no Chromium on this machine (Debian's package `chromium`)");
+            return;
+        };
+        browser.open(&format!("http://{address}/"));
+        assert!(requests(&mut browser, 1).contains("miss"));
+        browser.evaluate("document.getElementById('visitors').checked = false");
+        browser.evaluate("visit('you')");
+        let post = browser.evaluate("document.querySelector('#posts button').dataset.post").as_str().unwrap().to_owned();
+        let before = browser.evaluate("document.getElementById('log').rows.length").as_u64().unwrap() as usize;
+        browser.evaluate("document.querySelector('#posts button').click()");
+        let log = requests(&mut browser, before + 3);
+        let latest: Vec<_> = log.lines().filter(|line| line.contains("/posts")).take(3).collect();
+        let expected = [("next visitor", "hit".to_owned()), ("you", "miss".to_owned()), ("you", format!("PUT /posts/{post}"))];
+        for (line, (who, what)) in latest.iter().zip(expected) {
+            assert!(line.contains(who) && line.contains(&what), "{line}: {who}, {what}");
+        }
+        let title = browser.evaluate("document.querySelector('#posts tr').innerText").as_str().unwrap().to_owned();
+        assert!(title.contains("(edited 1×)"), "{title}");
+        for scheme in ["light", "dark"] {
+            browser.prefer(scheme);
+            browser.picture(&screenshots().join(format!("quickstart-{scheme}.png")));
+        }
+        let link = "new Promise(resolve => {
+            const look = () => document.getElementById('ops').hidden ? setTimeout(look, 20) : resolve();
+            look();
+        })";
+        browser.evaluate(link);
+        browser.follow("document.getElementById('ops').click()");
+        assert!(browser.text().contains("Overview"));
+    };
+    tokio::task::spawn_blocking(drive).await.unwrap();
 }
 
 async fn upstream() -> SocketAddr {
@@ -224,6 +283,52 @@ async fn reverse_proxy_answers_502_for_an_upstream_that_is_gone() {
     assert_eq!(proxy.get("/page").await.status, StatusCode::BAD_GATEWAY);
 }
 
+#[test]
+fn advisor_prints_layers_tags_and_where_to_invalidate() {
+    let output = Command::new(built("advisor")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let advice = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "1.  GET /",
+        r#".tags(["posts"]))"#,
+        "tag it `post:{id}`, and invalidate `post:{id}` there",
+        r#".ignore_query(["utm_*"])"#,
+        "differs by user: `per_principal`, or leave it",
+    ] {
+        assert!(advice.contains(line), "{line}\n\n{advice}");
+    }
+}
+
+/// Pages are hits from the first request on, and the report is computed again without one.
+#[cfg(feature = "progress")]
+async fn pages_are_warm(url: &str) {
+    let example = Example::start_with("warm_and_schedule", &[], &[("CACHE_URL", url), ("PERIOD_MILLIS", "300")]);
+    for page in [1, 25, 50] {
+        let first = example.get(&format!("/pages/{page}")).await;
+        assert!(first.cache_status().contains("hit"), "{first:?}");
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let report = example.get("/report").await;
+        assert!(report.cache_status().contains("hit"), "no visitor waits for the report: {report:?}");
+        if seen.last() != Some(&report.body) {
+            seen.push(report.body);
+        }
+    }
+}
+
+#[cfg(feature = "progress")]
+#[tokio::test(flavor = "multi_thread")]
+async fn warm_and_schedule_lets_no_visitor_wait() {
+    pages_are_warm("memory:16mb").await;
+}
+
+#[cfg(all(feature = "progress", feature = "redis"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn warm_and_schedule_lets_no_visitor_wait_on_redis() {
+    pages_are_warm(&crate::servers::redis::Redis::start().url()).await;
+}
+
 #[cfg(feature = "conformance")]
 mod kits {
     use std::process::Command;
@@ -240,6 +345,22 @@ mod kits {
     #[test]
     fn testing_tests_an_application() {
         assert_eq!(run("testing"), "all tests passed\n");
+    }
+
+    #[cfg(all(feature = "typed-tags", feature = "values"))]
+    #[test]
+    fn values_are_queried_once_and_after_a_write_again() {
+        let lines = [
+            "GET /: Cocoa and Brie [top]",
+            "GET /posts/1: Ale, beside Cocoa and Brie [post 1]",
+            "GET /posts/2: Brie, beside Cocoa and Brie [post 2]",
+            "GET /posts/2: Brie, beside Cocoa and Brie []",
+            "PUT /posts/1/title:  []",
+            "GET /posts/1: Apple, beside Apple and Cocoa [post 1, top]",
+            "GET /posts/2: Brie, beside Apple and Cocoa []",
+            "all tags covered",
+        ];
+        assert_eq!(run("values").lines().collect::<Vec<_>>(), lines);
     }
 
     #[test]
@@ -260,6 +381,28 @@ async fn quickstart_runs_on_redis_with_no_other_change() {
     let updated = example.ask(Method::PUT, "/posts/7", &json, r#"{"title":"new"}"#).await;
     assert_eq!(updated.status, StatusCode::NO_CONTENT);
     assert!(example.get("/posts/7").await.body.contains(r#""new""#));
+}
+
+/// The columns of the rows that an example prints.
+#[cfg(feature = "redis")]
+fn rows(printed: &str) -> Vec<Vec<&str>> {
+    let rows = printed.lines().skip(2).map(|line| line.trim_matches('|').split('|').map(str::trim).collect());
+    rows.collect()
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn blog_answers_nothing_outdated_where_the_promise_holds() {
+    let server = crate::servers::redis::Redis::start();
+    let output = Command::new(built("blog")).args(["0.5", &server.url()]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let rows = rows(&printed);
+    assert_eq!(rows.len(), 8, "{printed}");
+    for row in rows {
+        let promised = matches!(row[0], "nothing" | "tags" | "Redis");
+        assert!(!promised || row[6] == "0", "{printed}");
+    }
 }
 
 #[cfg(feature = "redis")]

@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod architecture;
+#[cfg(all(feature = "admin", feature = "memory"))]
+mod browser;
 #[cfg(feature = "conformance")]
 mod conformance;
+mod dependencies;
 #[cfg(all(feature = "axum", feature = "memory"))]
 mod examples;
+mod guide;
 mod layering;
 #[cfg(feature = "redis")]
 #[path = "../support/servers/mod.rs"]

@@ -9,12 +9,12 @@ use axum::{
     http::{HeaderMap, Response, StatusCode, Uri},
     middleware::{self, Next},
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
 use http_body_util::Full;
 use larder::{
     Cache, CacheLayer, Memory, Reason, assert_hit, assert_miss, assert_not_stored, assert_stored,
-    testing::{Fault, Faulty, Operation, Probe, ProbeReport},
+    testing::{Fault, Faulty, Finding, Operation, Probe, ProbeReport},
 };
 use tower::ServiceExt as _;
 
@@ -316,7 +316,7 @@ async fn w1_probe_finds_every_reflected_field_outside_the_key() {
     assert!(safe.is_empty(), "{safe:?}");
     let fields = found.iter().filter(|sent| sent.starts_with("the field")).count();
     assert_eq!((fields, found.len()), (found.len(), fields), "neither cookies nor queries, paths and bodies: {report}");
-    assert!(fields > 60, "{fields}: {report}");
+    assert!(fields > 50, "{fields}: {report}");
 }
 
 #[tokio::test]
@@ -349,4 +349,68 @@ async fn probe_takes_fields_that_every_request_needs() {
     let probe = || Probe::new(page(|layer| layer.vary_on(["x-key"]), guarded)).get("/page");
     assert_eq!(probe().run().await.not_stored().count(), 1);
     probe().with("x-key", "secret").run().await.assert();
+}
+
+#[tokio::test]
+async fn probe_finds_a_page_that_shows_its_user_to_others() {
+    let greeting = |headers: &HeaderMap, _: &Uri| format!("hello {}", field(headers, "cookie"));
+    let report =
+        Probe::new(page(|layer| layer.ignore_cookies(true), greeting)).get("/page").user("cookie", "who=alice").run().await;
+    assert!(report.to_string().contains("a user's `cookie`"), "{report}");
+    let report =
+        Probe::new(page(|layer| layer.bypass_on_cookies(["who"]), greeting)).get("/page").user("cookie", "who=alice").run().await;
+    assert!(!report.to_string().contains("a user's `cookie`"), "{report}");
+}
+
+/// An application that logs in by a cookie, and sets another one after each request of a user.
+fn with_login(layer: fn(CacheLayer) -> CacheLayer) -> impl Fn(Cache) -> Router {
+    move |cache| {
+        let login = |form: String| async move {
+            let sid = if form == "user=alice&password=secret" { "alice.0" } else { "nobody" };
+            [("set-cookie", format!("sid={sid}; Path=/; HttpOnly"))]
+        };
+        // Alice is greeted from her second request on: the first gives her another cookie.
+        let greeting = |headers: HeaderMap| async move {
+            let number = field(&headers, "cookie").strip_prefix("sid=alice.").map(|number| number.parse::<usize>().unwrap());
+            match number {
+                Some(0) => ([("set-cookie", "sid=alice.1")], "moment".to_owned()).into_response(),
+                Some(_) => "hello alice".into_response(),
+                None => "hello".into_response(),
+            }
+        };
+        let page = get(greeting).layer(layer(cache.layer().ttl(MINUTE)));
+        Router::new().route("/page", page).route("/login", post(login))
+    }
+}
+
+#[tokio::test]
+async fn probe_sends_the_cookies_back_that_the_application_has_set() {
+    const FORM: &str = "user=alice&password=secret";
+    let careless = || with_login(|layer| layer.ignore_cookies(true));
+    let report = Probe::new(careless()).get("/page").login("/login", FORM).run().await;
+    let found: Vec<_> = report.findings().iter().map(Finding::sent).collect();
+    assert_eq!(found, ["the cookies of a login at `/login`"], "{report}");
+    assert!(report.findings()[0].advice().contains("per_principal"), "{report}");
+
+    let report = Probe::new(careless()).get("/page").user("cookie", "sid=alice.0").run().await;
+    let found: Vec<_> = report.findings().iter().map(Finding::sent).collect();
+    assert_eq!(found, ["a user's `cookie`"], "{report}");
+
+    Probe::new(careless()).get("/page").login("/login", "user=mallory").run().await.assert();
+    Probe::new(with_login(|layer| layer.bypass_on_cookies(["sid"]))).get("/page").login("/login", FORM).run().await.assert();
+}
+
+#[tokio::test]
+async fn probe_finds_requests_that_end_caching_for_others() {
+    // For one language the handler forbids to store, which is remembered.
+    let spoiled = |headers: &HeaderMap, _: &Uri| {
+        let control = if field(headers, "accept-language") == "x-39" { "private" } else { "max-age=60" };
+        ([("cache-control", control)], "page")
+    };
+    let report = Probe::new(page(|layer| layer, spoiled)).get("/page").run().await;
+    assert!(sent(&report).is_empty(), "the next request stores it again: {report}");
+    let varied = |_: &HeaderMap, _: &Uri| ([("vary", "accept-language, origin, accept")], "page");
+    Probe::new(page(|layer| layer, varied)).get("/page").run().await.assert();
+    let report = Probe::new(page(|layer| layer.max_variants(0), varied)).get("/page").run().await;
+    assert_eq!(report.not_stored().count(), 1);
 }

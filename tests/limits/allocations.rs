@@ -15,10 +15,10 @@ use allocation_counter::{AllocationInfo, measure};
 use axum::{Router, body::Body, extract::Request, response::Response, routing};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use larder::{Cache, CacheLayer, CacheStatus, Forward};
+use larder::{Cache, CacheLayer, CacheStatus, Forward, ValuePolicy};
 use tower::{Layer as _, Service};
 
-use crate::support::{minute, request};
+use crate::support::{MINUTE, minute, request};
 
 /// What one call allocates, from the call to the drop of its response; the response shows what it is in `check`.
 fn allocations<S, B>(service: &mut S, request: Request, check: impl Fn(&http::Response<B>)) -> AllocationInfo
@@ -151,4 +151,19 @@ fn a_bypass_allocates_nothing_but_its_status() {
     let bypass = allocations(&mut layered, cookie(), is_bypass);
 
     assert_eq!(bypass.count_total, alone.count_total + STATUS);
+}
+
+/// The clone of the value is the application's.
+#[test]
+fn a_hit_on_a_value_allocates_nothing() {
+    let cache = Cache::in_memory(64 << 20);
+    let policy = ValuePolicy::ttl(MINUTE).tags(["posts"]);
+    let value = || {
+        let compute = || async { Ok::<_, Infallible>(Arc::new([0_u8; 1024])) };
+        let call = pin!(cache.get_or_compute_in_memory("a name that is not short", &policy, compute));
+        assert!(call.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    };
+    value();
+    value();
+    assert_eq!(measure(value).count_total, 0);
 }

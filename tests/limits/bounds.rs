@@ -5,10 +5,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Path, routing};
+use http::Method;
 use larder::{Cache, CacheTags, ManualClock, Memory, backend::Backend};
 use tokio::sync::Mutex;
 
-use crate::support::{MINUTE, get, minute, page};
+use crate::support::{MINUTE, get, memories, minute, page, send_empty};
 
 const MIB: u64 = 1 << 20;
 
@@ -47,11 +48,11 @@ async fn a_million_invalidated_tags_take_no_more_memory_than_the_table_has() {
         cache.invalidate_tags([format!("item:{item}")]).await.unwrap();
     }
 
-    assert_eq!(memory.invalidated_tags(), CAPACITY);
+    // That of the stored entry, and as many of others as the table has room for.
+    assert_eq!(memory.invalidated_tags(), 1 + CAPACITY);
     let grown = resident_bytes().saturating_sub(before);
     println!("a million invalidated tags: {} KiB more", grown / 1024);
     assert!(grown < 32 * MIB, "{grown} bytes more");
-    // Its record is long gone, and with it every excuse to serve it.
     assert!(!get(&app, "/items/0").await.is_hit());
     for fresh in ["/items/0", "/items/7", "/items/999999", "/items/1000000"] {
         get(&app, fresh).await;
@@ -63,26 +64,31 @@ async fn a_million_invalidated_tags_take_no_more_memory_than_the_table_has() {
 async fn a_flood_of_keys_takes_no_more_memory_than_the_store_has() {
     let _alone = ALONE.lock().await;
     const STORE: u64 = 4 * MIB;
-    const KEYS: u64 = if cfg!(debug_assertions) { 300_000 } else { 1_000_000 };
-    let memory = Arc::new(Memory::new(STORE));
+    const KEYS: u64 = if cfg!(debug_assertions) { 150_000 } else { 1_000_000 };
+    for memory in memories(STORE) {
+        flood(Arc::new(memory), STORE, KEYS).await;
+    }
+}
+
+async fn flood(memory: Arc<Memory>, store: u64, keys: u64) {
     let app = items(&shared(&memory));
     let mut settled = 0;
 
-    for item in 0..KEYS {
+    for item in 0..keys {
         let answer = get(&app, &format!("/items/{item}")).await;
         assert!(answer.is_stored());
-        if item == KEYS / 10 {
+        if item == keys / 10 {
             settled = resident_bytes();
         }
         if item % 10_000 == 0 {
-            assert!(memory.bytes() <= STORE, "{} bytes of {STORE}", memory.bytes());
+            assert!(memory.bytes() <= store, "{} bytes of {store}", memory.bytes());
         }
     }
 
-    assert!(memory.bytes() <= STORE);
-    assert!(memory.entries() > STORE / 4096, "{} entries are few", memory.entries());
+    assert!(memory.bytes() <= store);
+    assert!(memory.entries() > store / 4096, "{} entries are few", memory.entries());
     let grown = resident_bytes().saturating_sub(settled);
-    println!("{KEYS} keys through a store of 4 MiB: {} KiB more after the first tenth", grown / 1024);
+    println!("{memory:?}: {keys} keys through a store of 4 MiB: {} KiB more after the first tenth", grown / 1024);
     assert!(grown < 4 * MIB, "{grown} bytes more");
 }
 
@@ -111,10 +117,10 @@ struct Overhead {
 }
 
 /// The average of a thousand entries with two tags and a body of `body` bytes.
-fn overhead<const N: usize>(fields: [(&'static str, &'static str); N], body: usize) -> Overhead {
+fn overhead<const N: usize>(memory: Memory, fields: [(&'static str, &'static str); N], body: usize) -> Overhead {
     const ENTRIES: u64 = 1000;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let memory = Arc::new(Memory::new(1024 * MIB));
+    let memory = Arc::new(memory);
     let layer = shared(&memory).layer().ttl(MINUTE).tags(["posts", "post:{post}"]);
     let show = move |Path(_): Path<u64>| async move { (fields, "b".repeat(body)) };
     let app = Router::new().route("/posts/{post}", routing::get(show).layer(layer));
@@ -126,6 +132,10 @@ fn overhead<const N: usize>(fields: [(&'static str, &'static str); N], body: usi
     };
     // What is allocated once, and the store's first tables, are not an entry's.
     fill(0, 100);
+    // Nor are the samples for `hot_misses`, which are full after these: the response to HEAD is not stored.
+    for post in 0..ENTRIES {
+        runtime.block_on(send_empty(&app, Method::HEAD, &format!("/posts/{}", 1_000_000 + post)));
+    }
     let before = memory.bytes();
     let allocated = allocation_counter::measure(|| fill(100, 100 + ENTRIES)).bytes_current;
     let over_the_body = |bytes: u64| bytes / ENTRIES - body as u64;
@@ -133,41 +143,66 @@ fn overhead<const N: usize>(fields: [(&'static str, &'static str); N], body: usi
 }
 
 #[test]
-fn an_entry_takes_at_most_one_and_a_half_kibibytes_over_its_body() {
+fn an_entry_takes_at_most_1700_bytes_over_its_body() {
     let _alone = ALONE.blocking_lock();
     for body in [64, 1024, 32 << 10] {
-        let overhead = overhead(THREE_FIELDS, body);
-        println!("six stored fields, two tags, a body of {body} bytes: {overhead:?}");
-        assert!(overhead.allocated <= 1536, "{overhead:?}");
+        for memory in memories(1024 * MIB) {
+            let store = format!("{memory:?}");
+            let overhead = overhead(memory, THREE_FIELDS, body);
+            println!("{store}: six stored fields, two tags, a body of {body} bytes: {overhead:?}");
+            // moka takes about 180 bytes more than quick_cache.
+            let limit = if store.contains("moka") { 1700 } else { 1536 };
+            assert!(overhead.allocated <= limit, "{store}: {overhead:?}");
+        }
+    }
+}
+
+#[test]
+fn an_entry_with_vary_takes_a_tenth_more_at_most() {
+    let _alone = ALONE.blocking_lock();
+    const BODY: usize = 1024;
+    let sizes = |fields: [(&'static str, &'static str); 4]| {
+        memories(1024 * MIB).into_iter().map(move |memory| overhead(memory, fields, BODY))
+    };
+    let fields =
+        |last| [("content-type", "text/html; charset=utf-8"), ("etag", "\"33a64df5\""), ("x-frame-options", "deny"), last];
+    for (plain, varying) in sizes(fields(("server", "larder"))).zip(sizes(fields(("vary", "accept-encoding")))) {
+        println!("{plain:?} without, {varying:?} with `Vary`");
+        assert!(varying.allocated + BODY as u64 <= (plain.allocated + BODY as u64) * 11 / 10);
     }
 }
 
 #[test]
 fn estimated_size_of_an_entry_is_its_real_size() {
     let _alone = ALONE.blocking_lock();
-    let check = |overhead: Overhead| {
-        println!("{overhead:?}");
-        assert!(overhead.allocated.abs_diff(overhead.weighed) <= overhead.allocated / 5, "{overhead:?}");
-    };
-    check(overhead([], 64));
-    check(overhead(THREE_FIELDS, 64));
-    check(overhead(SIX_FIELDS, 64));
-    check(overhead(SIX_FIELDS, 4096));
+    fn check<const N: usize>(fields: [(&'static str, &'static str); N], body: usize) {
+        for memory in memories(1024 * MIB) {
+            let store = format!("{memory:?}");
+            let overhead = overhead(memory, fields, body);
+            println!("{store}: {overhead:?}");
+            assert!(overhead.allocated.abs_diff(overhead.weighed) <= overhead.allocated / 5, "{store}: {overhead:?}");
+        }
+    }
+    check([], 64);
+    check(THREE_FIELDS, 64);
+    check(SIX_FIELDS, 64);
+    check(SIX_FIELDS, 4096);
 }
 
 #[tokio::test]
 async fn a_hundred_thousand_queries_leave_memory_where_it_was() {
     let _alone = ALONE.lock().await;
     const LIMIT: u64 = 1 << 20;
-    let store = Arc::new(Memory::new(LIMIT));
-    let clock = ManualClock::new();
-    let app = page(minute(&Cache::from_arc(store.clone()).with_clock(&clock)), || async { "page" });
-    for number in 0..100_000 {
-        get(&app, &format!("/page?q={number}")).await;
-        clock.advance(Duration::from_millis(10));
-        if number % 10_000 == 0 {
-            assert!(store.bytes() <= LIMIT);
+    for store in memories(LIMIT) {
+        let (store, clock) = (Arc::new(store), ManualClock::new());
+        let app = page(minute(&shared(&store).with_clock(&clock)), || async { "page" });
+        for number in 0..100_000 {
+            get(&app, &format!("/page?q={number}")).await;
+            clock.advance(Duration::from_millis(10));
+            if number % 10_000 == 0 {
+                assert!(store.bytes() <= LIMIT);
+            }
         }
+        assert!(store.bytes() <= LIMIT);
     }
-    assert!(store.bytes() <= LIMIT);
 }

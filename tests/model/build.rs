@@ -24,7 +24,7 @@ const SOURCES: [Source; 5] = [
     Source { path: "../../src/backend/redis/seen.rs", slips: &SEEN_SLIPS },
 ];
 
-const TAG_TABLE_SLIPS: [Slip; 7] = [
+const TAG_TABLE_SLIPS: [Slip; 10] = [
     Slip {
         name: "published_before_recorded",
         edits: &[(
@@ -34,7 +34,7 @@ const TAG_TABLE_SLIPS: [Slip; 7] = [
     },
     Slip {
         name: "dropped_before_the_floor_is_raised",
-        edits: &[("raise(&self.floor, latest);", "write(self.shard(tag)).remove(&tag); raise(&self.floor, latest);")],
+        edits: &[("raise(floor, latest);", "write(self.shard(tag)).remove(&tag); raise(floor, latest);")],
     },
     Slip {
         name: "dropped_without_its_expiries",
@@ -64,6 +64,21 @@ const TAG_TABLE_SLIPS: [Slip; 7] = [
             "let mut by_age = lock(&self.by_age);\n        let epoch = self.next_epoch();",
             "let epoch = self.next_epoch();\n        let mut by_age = lock(&self.by_age);",
         )],
+    },
+    Slip {
+        name: "counts_read_before_recorded",
+        edits: &[
+            (
+                "let mut shard = write(self.shard(tag));",
+                "let counted = self.counts.has(tag);\n            let mut shard = write(self.shard(tag));",
+            ),
+            ("let list = if self.counts.has(tag) {", "let list = if counted {"),
+        ],
+    },
+    Slip { name: "records_of_fetched_not_kept", edits: &[("self.keep_records(tags.clone());\n", "\n")] },
+    Slip {
+        name: "fetch_floor_not_raised",
+        edits: &[("(&mut by_age.of_fetched, &self.fetch_floor)", "(&mut by_age.of_fetched, &AtomicU64::new(0))")],
     },
 ];
 
@@ -193,7 +208,7 @@ const STEPWISE_SLIPS: [Slip; 18] = [
         edits: &[
             (
                 "let reading = registers.read_with_clock(tags).await?;",
-                "let reading = Reading { clock: born, ..registers.read_with_clock(tags).await? };",
+                "let reading = ClockAndRecords { clock: born, ..registers.read_with_clock(tags).await? };",
             ),
             READ_BEFORE_THE_CLAIM,
         ],
@@ -316,7 +331,7 @@ const TAG_RECORD_SLIPS: [Slip; 6] = [
 
 const READ_BEFORE_THE_CLAIM: (&str, &str) = ("let clock = registers.clock().await?;", "let clock = reading.clock;");
 
-const LEASE_SLIPS: [Slip; 3] = [
+const LEASE_SLIPS: [Slip; 5] = [
     Slip {
         name: "renewed_by_part",
         edits: &[("PollResult::Part => {}", "PollResult::Part => self.record(sent_at, PollResult::All),")],
@@ -328,6 +343,14 @@ const LEASE_SLIPS: [Slip; 3] = [
     Slip {
         name: "holder_does_not_look_at_his_clock",
         edits: &[("now < self.valid_until", "now.min(Timestamp::from_millis(0)) < self.valid_until")],
+    },
+    Slip {
+        name: "grace_counted_from_the_end_of_the_lease",
+        edits: &[("self.valid_until - self.span", "self.valid_until - self.span.min(Duration::ZERO)")],
+    },
+    Slip {
+        name: "grace_without_a_clock",
+        edits: &[("now < agreed_at + grace", "now.min(Timestamp::from_millis(0)) < agreed_at + grace")],
     },
 ];
 

@@ -1,6 +1,7 @@
 //! What the tests share: an application under test, asked through its front door.
 
 pub(crate) mod expired_page;
+pub(crate) mod logs;
 pub(crate) mod paused;
 pub(crate) mod wire;
 
@@ -28,12 +29,22 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use larder::{Cache, CacheLayer, CacheStatus, Forward, ManualClock, Reason};
+use larder::{Cache, CacheLayer, CacheStatus, Forward, ManualClock, Memory, Reason};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
 use tower::ServiceExt as _;
+
+/// Every kind of memory store.
+#[allow(dead_code, reason = "`limits` and `stores` use it")]
+pub(crate) fn memories(max_bytes: u64) -> Vec<Memory> {
+    vec![
+        Memory::new(max_bytes),
+        #[cfg(feature = "memory-quick")]
+        Memory::quick(max_bytes),
+    ]
+}
 
 /// A minute.
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);

@@ -8,6 +8,7 @@ mod invalidated;
 mod on_error;
 mod refresh;
 mod refresh_ahead;
+mod refused;
 mod slow;
 mod while_revalidating;
 

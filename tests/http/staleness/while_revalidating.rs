@@ -245,3 +245,15 @@ async fn request_that_may_not_use_the_entry_does_not_get_it_stale() {
     }
     assert_eq!(get(&app, "/page").await.text(), "run 1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_forbids_storing_does_not_spoil_the_refresh() {
+    let ((cache, clock), script) = (cache(), Script::default());
+    let app = page(minute(&cache).stale_while_revalidate(MINUTE), script.handler());
+    get(&app, "/page").await;
+    clock.advance(MINUTE);
+    assert_eq!(get_with(&app, "/page", &[("cache-control", "no-store")]).await.text(), "run 1");
+    settled().await;
+    let answer = get(&app, "/page").await;
+    assert_eq!((answer.text(), answer.is_hit()), ("run 2", true));
+}

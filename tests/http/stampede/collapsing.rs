@@ -464,6 +464,28 @@ async fn request_after_a_soft_expiry_does_not_join_an_older_fetch() {
 
 // Leaders that fail.
 
+/// A brief memory of failures, for a handler that should not run again for each request behind it.
+#[tokio::test(start_paused = true)]
+async fn failure_with_a_lifetime_of_its_own_is_one_run_for_all() {
+    let layers =
+        [(minute(&cache().0), 101), (minute(&cache().0).ttl_for(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1)), 1)];
+    for (layer, expected) in layers {
+        let runs = Runs::default();
+        let begun = runs.clone();
+        let app = page(layer, move || {
+            begun.begin();
+            async {
+                sleep(HANDLER).await;
+                (StatusCode::SERVICE_UNAVAILABLE, "down")
+            }
+        });
+        let answers = answers(ask_times(100, &app, "/page")).await;
+        assert!(answers.iter().all(|answer| answer.status == StatusCode::SERVICE_UNAVAILABLE));
+        get(&app, "/page").await;
+        assert_eq!(runs.count(), expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_followed_by_exactly_one_more_run() {
     let ((cache, _), gate, runs) = (cache(), Gate::closed(), Runs::default());

@@ -264,7 +264,7 @@ thread_local! {
 
 impl Subscriber for Names {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span()
+        metadata.is_span() && !metadata.target().starts_with("larder")
     }
 
     fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {

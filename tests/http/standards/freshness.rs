@@ -255,11 +255,19 @@ async fn s40_an_expires_that_is_past_or_present_is_stale() {
     }
 }
 
+/// RFC 9110 §5.6.7 asks recipients to be robust: the day of the week says nothing that the date does not.
+#[tokio::test]
+async fn s41_an_expires_with_a_wrong_weekday_or_a_leap_second_is_a_date() {
+    let values = ["Tue, 02 Nov 2026 09:00:00 GMT", "Mon, 02 Nov 2026 08:59:60 GMT"];
+    for profile in PROFILES {
+        assert_eq!(reused(profile, 0, &values, |value| ok(&[("expires", value)])).await, values, "{profile:?}");
+    }
+}
+
 #[tokio::test]
 async fn s41_an_expires_that_is_almost_a_date_is_not_repaired() {
     // Nine o'clock: an hour after the beginning.
     let values = [
-        "Tue, 02 Nov 2026 09:00:00 GMT",
         "Mon, 02 Nov 26 09:00:00 GMT",
         "Mon, 02 Nov 2026 09:00:00 AEST",
         "Mon, 02 Nov 2026 09:00:00 PST",
@@ -626,14 +634,23 @@ async fn s50_response_to_a_no_store_request_is_not_stored() {
 #[tokio::test]
 async fn s50_only_if_cached_is_answered_from_the_cache_or_with_504() {
     for profile in PROFILES {
-        let site = profile.site([fresh()]);
+        let site = profile.site_with(|layer| layer.trusted_clients(|_| true), [fresh()]);
         let only = [("cache-control", "only-if-cached")];
         assert_eq!((site.get_with(&only).await.status.as_u16(), site.asked()), (504, 0), "{profile:?}");
         site.get().await;
         assert_eq!(site.get_with(&only).await.text(), "answer 1", "{profile:?}");
         site.pass(61);
-        assert_eq!((site.get_with(&only).await.status.as_u16(), site.asked()), (504, 1), "{profile:?}");
+        let refused = site.get_with(&only).await;
+        assert_eq!((refused.status.as_u16(), site.asked()), (504, 1), "{profile:?}");
+        assert_eq!(refused.header("cache-control"), Some("no-store"), "{profile:?}");
     }
+}
+
+/// Otherwise anybody could ask what others have requested.
+#[tokio::test]
+async fn s50_only_if_cached_of_an_untrusted_client_is_ignored() {
+    let site = Default.site([fresh()]);
+    assert_eq!(site.get_with(&[("cache-control", "only-if-cached")]).await.text(), "answer 1");
 }
 
 #[tokio::test]

@@ -80,6 +80,21 @@ async fn s67_locations_of_the_same_origin_are_invalidated_too() {
 }
 
 #[tokio::test]
+async fn s67_locations_are_invalidated_after_a_201_and_in_strict() {
+    for profile in PROFILES {
+        for field in ["location", "content-location"] {
+            for status in [200, 201, 204, 302, 303] {
+                let site = profile.site([fresh(), reply(status, &[(field, "/page")]), fresh()]);
+                site.get().await;
+                site.send(request(Method::POST, "/login", &[])).await;
+                let invalidated = status == 201 || matches!(profile, Strict);
+                assert_eq!(site.get().await.is_hit(), !invalidated, "{profile:?} {field} {status}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn s67_locations_of_another_origin_are_not() {
     for profile in PROFILES {
         for field in ["location", "content-location"] {

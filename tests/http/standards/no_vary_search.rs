@@ -84,3 +84,17 @@ async fn s94_the_latest_no_vary_search_of_a_path_counts() {
         assert_ne!(get("/page?a=3&b=2").await.text(), "answer 1", "{profile:?}");
     }
 }
+
+/// The page without a query never said that a query is of no importance.
+#[tokio::test]
+async fn s92_a_rule_holds_for_the_responses_that_have_sent_it() {
+    for profile in PROFILES {
+        let site = profile
+            .site_with(|layer| layer.no_vary_search(true), [fresh(), fresh().with("no-vary-search", "params=(\"a\")"), fresh()]);
+        let mut answers = Vec::new();
+        for uri in ["/page", "/page?b=1&a=1", "/page?a=2", "/page?b=1&a=2"] {
+            answers.push(site.send(request(Method::GET, uri, &[])).await.text().to_owned());
+        }
+        assert_eq!(answers, ["answer 1", "answer 2", "answer 3", "answer 2"], "{profile:?}");
+    }
+}

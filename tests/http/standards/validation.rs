@@ -135,13 +135,27 @@ async fn s53_a_client_that_has_the_same_hears_so() {
 
 #[tokio::test]
 async fn s53_condition_on_an_unknown_validator_goes_to_the_origin() {
-    for profile in PROFILES {
-        let site = profile.site([unchanged(&[("etag", "\"a\"")]), fresh()]);
-        let answer = site.get_with(&[("if-none-match", "\"a\"")]).await;
-        assert_eq!((answer.status.as_u16(), site.received("if-none-match").as_deref()), (304, Some("\"a\"")), "{profile:?}");
-        let next = site.get().await;
-        assert_eq!((next.status.as_u16(), next.text()), (200, "answer 2"), "{profile:?}");
+    let site = Strict.site([unchanged(&[("etag", "\"a\"")]), fresh()]);
+    let answer = site.get_with(&[("if-none-match", "\"a\"")]).await;
+    assert_eq!((answer.status.as_u16(), site.received("if-none-match").as_deref()), (304, Some("\"a\"")));
+    let next = site.get().await;
+    assert_eq!((next.status.as_u16(), next.text()), (200, "answer 2"));
+}
+
+/// All clients have the page, and its handler evaluates conditions: it would always answer 304, which cannot be stored.
+#[tokio::test]
+async fn s53_the_default_profile_asks_without_the_clients_conditions() {
+    let modified = "Mon, 02 Nov 2026 08:00:00 GMT";
+    for (validator, condition, value) in [("etag", "if-none-match", "\"a\""), ("last-modified", "if-modified-since", modified)] {
+        let site = Profile::Default.site([fresh().with(validator, value)]);
+        for asked in 1..4 {
+            let answer = site.get_with(&[(condition, value)]).await;
+            assert_eq!((answer.status.as_u16(), answer.text(), site.asked()), (304, "", 1), "{condition} {asked}");
+        }
+        assert_eq!((site.received(condition), site.get().await.text()), (None, "answer 1"));
     }
+    let site = Profile::Default.site([fresh().with("etag", "\"a\"")]);
+    assert_eq!(site.get_with(&[("if-none-match", "\"old\"")]).await.text(), "answer 1");
 }
 
 /// Fields of every kind with which an "unchanged" may bring something new.
@@ -733,6 +747,7 @@ async fn an_automatic_tag_answers_conditions() {
         let first = site.get().await;
         let etag = first.header("etag").unwrap();
         assert_eq!(site.get_with(&[("if-none-match", etag)]).await.status, 304, "{profile:?}");
-        assert_eq!(site.get_with(&[("range", "bytes=0-1"), ("if-range", etag)]).await.status, 206, "{profile:?}");
+        // It is weak: a layer outside may have compressed what the client has.
+        assert_eq!(site.get_with(&[("range", "bytes=0-1"), ("if-range", etag)]).await.status, 200, "{profile:?}");
     }
 }

@@ -49,6 +49,10 @@ mod tag_record;
 #[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
 mod validity;
 
+#[path = "../../../src/backend/memory/tag_counts.rs"]
+#[allow(dead_code, reason = "the model need not call everything")]
+mod tag_counts;
+
 #[path = "../../../src/backend/memory/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod tag_table;
@@ -611,7 +615,7 @@ impl<F: Flights> House<F> {
     fn new(scene: &Arc<Scene<F>>, foresight: Foresight) -> Arc<Self> {
         Arc::new(Self {
             scene: Arc::clone(scene),
-            table: TagTable::new(8, 1),
+            table: TagTable::new(8, 1, std::sync::Arc::new(tag_counts::TagCounts::new(1))),
             data: AtomicU64::new(0),
             stored: loom::sync::Mutex::new(None),
             returned: SharedBool::new(false),

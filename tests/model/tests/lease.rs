@@ -26,6 +26,9 @@ use steps::{Actor, World, search};
 /// How far behind a near tier may be. One tick of the model's time is a millisecond.
 const SPAN: u8 = 2;
 
+/// How far behind it may be while the far tier does not answer.
+const GRACE: u8 = 3;
+
 /// The stream, and a node that follows it.
 #[derive(Debug, Clone, Hash)]
 struct Node<L> {
@@ -40,6 +43,8 @@ struct Node<L> {
     /// When the poll that waits at the stream came there.
     arrived_at: u8,
     lease: L,
+    /// How far behind it may be.
+    behind: u8,
     /// The latest invalidation of the copy's tag that is applied: the copy is dead if it was made before.
     applied: u8,
     /// How often all copies were dropped.
@@ -113,6 +118,10 @@ enum Op {
     IsValid {
         now: u8,
     },
+    /// The same for a request to which the far tier has not answered.
+    IsInGrace {
+        now: u8,
+    },
     Copy,
 }
 
@@ -152,6 +161,7 @@ type End = steps::End<Memory>;
 trait Rule: Clone + Hash + Debug + 'static {
     fn new(span: Duration) -> Self;
     fn is_valid(&self, now: Timestamp) -> bool;
+    fn is_in_grace(&self, grace: Duration, now: Timestamp) -> bool;
     fn record(&mut self, sent_at: Timestamp, result: PollResult);
 }
 
@@ -164,6 +174,10 @@ macro_rules! rules {
 
             fn is_valid(&self, now: Timestamp) -> bool {
                 self.is_valid(now)
+            }
+
+            fn is_in_grace(&self, grace: Duration, now: Timestamp) -> bool {
+                self.is_in_grace(grace, now)
             }
 
             fn record(&mut self, sent_at: Timestamp, result: PollResult) {
@@ -217,6 +231,7 @@ impl<L: Rule> World for Node<L> {
                 self.copy = self.copy.max(Some(data).filter(|&data| is_in_time && data >= self.applied));
             }
             Op::IsValid { now } => return Reply::IsValid(self.lease.is_valid(at(now))),
+            Op::IsInGrace { now } => return Reply::IsValid(self.lease.is_in_grace(ticks(GRACE), at(now))),
             Op::Copy => return Reply::Copy(self.copy.map(|data| self.lacks(data))),
         }
         Reply::Done
@@ -230,7 +245,7 @@ impl<L: Rule> World for Node<L> {
     fn lets(&self, op: &Op) -> bool {
         match *op {
             Op::Answer { after, block, .. } => self.left.interruptions > 0 || self.is_due(block) || self.written() > after,
-            Op::Begin => self.lacks(0).is_some_and(|returned_at| is_overdue(returned_at, self.time)),
+            Op::Begin => self.lacks(0).is_some_and(|returned_at| is_overdue(returned_at, self.behind, self.time)),
             _ => true,
         }
     }
@@ -290,8 +305,8 @@ impl<L: Rule> Node<L> {
 }
 
 /// Whether an invalidation that returned then has to be known to who asks now.
-fn is_overdue(returned_at: u8, now: u8) -> bool {
-    returned_at + SPAN < now
+fn is_overdue(returned_at: u8, behind: u8, now: u8) -> bool {
+    returned_at + behind < now
 }
 
 /// What may happen, and how the node behaves.
@@ -307,6 +322,8 @@ struct Scene {
     worth: u8,
     /// Whether a request fetches a copy meanwhile; there is one at the beginning anyway.
     fetch: bool,
+    /// Whether the far tier does not answer the request.
+    outage: bool,
     end_of_time: u8,
     accidents: Accidents,
     slip: Slip,
@@ -377,7 +394,7 @@ async fn fetch<L: Rule>(port: Port<L>, scene: Scene) -> End {
 
 async fn read<L: Rule>(port: Port<L>, scene: Scene) -> End {
     let Reply::Now(now) = port.ask(Op::Begin).await else { unreachable!() };
-    let mut ops = vec![Op::IsValid { now }, Op::Copy];
+    let mut ops = vec![if scene.outage { Op::IsInGrace { now } } else { Op::IsValid { now } }, Op::Copy];
     if scene.slip == Slip::CopyJudgedBeforeTheLease {
         ops.reverse();
     }
@@ -391,7 +408,7 @@ async fn read<L: Rule>(port: Port<L>, scene: Scene) -> End {
         }
     }
     match lacks {
-        Some(returned_at) if is_overdue(returned_at, now) => {
+        Some(returned_at) if is_overdue(returned_at, scene.behind(), now) => {
             End::Broken(format!("served at {now} without what returned at {returned_at}"))
         }
         _ => End::Unnoticed,
@@ -401,6 +418,11 @@ async fn read<L: Rule>(port: Port<L>, scene: Scene) -> End {
 impl Scene {
     const fn slip(self, slip: Slip) -> Self {
         Self { slip, ..self }
+    }
+
+    /// How far behind the request may be.
+    const fn behind(self) -> u8 {
+        if self.outage { GRACE } else { SPAN }
     }
 
     fn search<L: Rule>(self) -> Result<usize, String> {
@@ -417,6 +439,7 @@ impl Scene {
             incarnation: 0,
             arrived_at: 0,
             lease: L::new(ticks(SPAN)),
+            behind: self.behind(),
             applied: 0,
             drops: 0,
             copy: Some(0),
@@ -447,10 +470,21 @@ const BOTH: &[Tag] = &[Tag::OfTheCopy, Tag::Another];
 
 const NONE: Accidents = Accidents { trims: 0, losses: 0, interruptions: 0 };
 
-const ASKS: Scene =
-    Scene { writes: ONE, polls: 2, block: 0, most: 9, worth: 9, fetch: false, end_of_time: 5, accidents: NONE, slip: Slip::None };
+const ASKS: Scene = Scene {
+    writes: ONE,
+    polls: 2,
+    block: 0,
+    most: 9,
+    worth: 9,
+    fetch: false,
+    outage: false,
+    end_of_time: 5,
+    accidents: NONE,
+    slip: Slip::None,
+};
 const WAITS: Scene = Scene { block: 2, end_of_time: 7, ..ASKS };
 const INTERRUPTED: Scene = Scene { accidents: Accidents { interruptions: 1, ..NONE }, ..WAITS };
+const DURING_AN_OUTAGE: Scene = Scene { outage: true, end_of_time: 6, ..ASKS };
 const ONE_AT_A_TIME: Scene = Scene { writes: TWICE, most: 1, fetch: true, ..ASKS };
 const TRIMMED: Scene = Scene { writes: BOTH, accidents: Accidents { trims: 1, ..NONE }, ..ASKS };
 const FAR_BEHIND: Scene = Scene { writes: BOTH, worth: 1, ..ASKS };
@@ -498,6 +532,24 @@ fn a_stream_that_is_lost() {
     LOST.holds();
     Scene { fetch: true, ..LOST }.holds();
     Scene { writes: BOTH, ..LOST }.holds();
+}
+
+#[test]
+fn an_outage() {
+    for scene in [
+        DURING_AN_OUTAGE,
+        Scene { outage: true, ..LOST },
+        Scene { outage: true, ..TRIMMED },
+        Scene { outage: true, ..FAR_BEHIND },
+    ] {
+        scene.holds();
+        Scene { fetch: true, ..scene }.holds();
+    }
+}
+
+#[test]
+fn who_judges_a_copy_before_he_looks_at_the_grace_is_noticed() {
+    DURING_AN_OUTAGE.slip(Slip::CopyJudgedBeforeTheLease).shows::<lease::Lease>();
 }
 
 #[test]
@@ -566,5 +618,7 @@ mod slips {
         renewed_by_part: ONE_AT_A_TIME;
         renewed_by_what_came_after_a_gap: LOST;
         holder_does_not_look_at_his_clock: ASKS;
+        grace_counted_from_the_end_of_the_lease: DURING_AN_OUTAGE;
+        grace_without_a_clock: DURING_AN_OUTAGE;
     }
 }

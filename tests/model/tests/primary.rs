@@ -32,7 +32,7 @@ mod clock {
     pub(crate) struct Term(pub(crate) [u8; 8]);
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-    pub(crate) struct Reading {
+    pub(crate) struct ClockReading {
         pub(crate) term: Term,
         pub(crate) epoch: Epoch,
         pub(crate) sequence: u64,
@@ -57,7 +57,7 @@ mod seen;
 
 use std::{fmt::Debug, hash::Hash, panic::Location};
 
-use clock::{Reading, Term};
+use clock::{ClockReading, Term};
 use larder::backend::Epoch;
 use steps::{Actor, World, search};
 use tag_record::{TagRecord, validity};
@@ -67,7 +67,7 @@ trait Memory: Copy + Clone + Debug + Hash + Eq + Send + Sync + 'static {
     fn nothing() -> Self;
     fn new(term: Term, number: u64) -> Self;
     fn to_bytes(self, rule: u64) -> [u8; 24];
-    fn is_before(self, reading: &Reading) -> bool;
+    fn is_before(self, reading: &ClockReading) -> bool;
 }
 
 macro_rules! memories {
@@ -86,7 +86,7 @@ macro_rules! memories {
                     self.to_bytes(rule)
                 }
 
-                fn is_before(self, reading: &Reading) -> bool {
+                fn is_before(self, reading: &ClockReading) -> bool {
                     self.is_before(reading)
                 }
             }
@@ -226,7 +226,7 @@ enum Op {
         node: usize,
         sent_on: SentOn,
         /// The clock in the reply, unless it has gone back.
-        reading: Option<Reading>,
+        reading: Option<ClockReading>,
         is_script: bool,
     },
     /// A lookup: one `MGET`, which no script checks.
@@ -246,8 +246,8 @@ enum Op {
 enum Reply {
     /// The connection; without one, what a handshake passes: the term and the number.
     Connected(Result<SentOn, (Option<u64>, u64)>),
-    Reading(Reading),
-    Values(Option<Reading>, Option<Entry>, Option<Record>),
+    ClockReading(ClockReading),
+    Values(Option<ClockReading>, Option<Entry>, Option<Record>),
     Data(u8),
     Yes(bool),
     Done,
@@ -280,7 +280,7 @@ impl World for Redis {
                 if store.record.is_none_or(|record| record.incarnation != clock.incarnation) {
                     store.record = Some(Record { incarnation: clock.incarnation, hard: clock.epoch });
                 }
-                Reply::Reading(clock.reading())
+                Reply::ClockReading(clock.reading())
             }
             Op::Put(sent_on, seen, entry) => {
                 self.put(sent_on.connection.server, seen, entry);
@@ -291,7 +291,7 @@ impl World for Redis {
                     self.data += 1;
                     self.changes[actor] = self.data;
                 }
-                Reply::Reading(self.invalidate(sent_on.connection.server, seen))
+                Reply::ClockReading(self.invalidate(sent_on.connection.server, seen))
             }
             Op::Confirm(node, sent_on) => {
                 let Connection { server, config_epoch, number, .. } = sent_on.connection;
@@ -400,7 +400,7 @@ impl Redis {
     }
 
     /// Remembers what was observed if the reply counts; otherwise the connection is given up.
-    fn note(&mut self, node: usize, sent_on: SentOn, reading: Option<Reading>, is_script: bool) -> bool {
+    fn note(&mut self, node: usize, sent_on: SentOn, reading: Option<ClockReading>, is_script: bool) -> bool {
         let node = &mut self.nodes[node];
         let is_current = node.connection.is_some_and(|current| current.number == sent_on.connection.number);
         let counts = reading.filter(|_| is_current || !is_script || self.counts_left_servers);
@@ -473,7 +473,7 @@ impl Redis {
     }
 
     /// `invalidate.lua`, of one tag.
-    fn invalidate(&mut self, server: usize, seen: [u8; 24]) -> Reading {
+    fn invalidate(&mut self, server: usize, seen: [u8; 24]) -> ClockReading {
         let mut clock = self.clock_here(server, seen);
         clock.epoch += 1;
         let store = &mut self.servers[server].store;
@@ -487,8 +487,8 @@ impl Redis {
 }
 
 impl Clock {
-    fn reading(&self) -> Reading {
-        Reading { term: Term(self.term.to_be_bytes()), epoch: Epoch::of(self.incarnation, self.epoch), sequence: 0 }
+    fn reading(&self) -> ClockReading {
+        ClockReading { term: Term(self.term.to_be_bytes()), epoch: Epoch::of(self.incarnation, self.epoch), sequence: 0 }
     }
 
     fn covers(&self, term: u64, epoch: u64) -> bool {
@@ -534,17 +534,17 @@ fn seen<M: Memory>(sent_on: SentOn) -> M {
 }
 
 /// Returns whether the reply of a command counts.
-async fn note<M: Memory>(port: &Port, node: usize, sent_on: SentOn, reading: Option<Reading>, is_script: bool) -> bool {
+async fn note<M: Memory>(port: &Port, node: usize, sent_on: SentOn, reading: Option<ClockReading>, is_script: bool) -> bool {
     let reading = reading.filter(|reading| seen::<M>(sent_on).is_before(reading));
     let Reply::Yes(counts) = port.ask(Op::Note { node, sent_on, reading, is_script }).await else { unreachable!() };
     counts
 }
 
 /// Runs a script on the server until its reply counts.
-async fn script<M: Memory>(port: &Port, node: usize, op: impl Fn(SentOn, [u8; 24]) -> Op) -> Option<(SentOn, Reading)> {
+async fn script<M: Memory>(port: &Port, node: usize, op: impl Fn(SentOn, [u8; 24]) -> Op) -> Option<(SentOn, ClockReading)> {
     for _ in 0..ATTEMPTS {
         let sent_on = connect::<M>(port, node).await;
-        let Reply::Reading(reading) = port.ask(op(sent_on, seen::<M>(sent_on).to_bytes(0))).await else { unreachable!() };
+        let Reply::ClockReading(reading) = port.ask(op(sent_on, seen::<M>(sent_on).to_bytes(0))).await else { unreachable!() };
         if note::<M>(port, node, sent_on, Some(reading), true).await {
             return Some((sent_on, reading));
         }

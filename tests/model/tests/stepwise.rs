@@ -354,7 +354,7 @@ macro_rules! algorithms {
 
                 fn judge(born: Epoch, clock: Epoch, records: &[Option<Cell>]) -> Option<Validity> {
                     let records = records.iter().map(|cell| cell.clone().map(|Cell(bytes, version)| $module::Versioned::new(bytes, version)));
-                    $module::Reading { clock, records: records.collect() }.validity(born)
+                    $module::ClockAndRecords { clock, records: records.collect() }.validity(born)
                 }
 
                 fn settled(at: Epoch) -> Bytes {
@@ -381,11 +381,11 @@ macro_rules! algorithms {
                     Ok(replies.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect())
                 }
 
-                async fn read_with_clock(&self, tags: &[Tag]) -> Result<$module::Reading, Error> {
+                async fn read_with_clock(&self, tags: &[Tag]) -> Result<$module::ClockAndRecords, Error> {
                     let mut replies = self.call([vec![Op::Clock], records(tags)].concat()).await;
                     let clock = replies.remove(0).epoch();
                     let records = replies.into_iter().map(|reply| reply.seen($module::Versioned::new)).collect();
-                    Ok($module::Reading { clock, records })
+                    Ok($module::ClockAndRecords { clock, records })
                 }
 
                 async fn write(&self, changes: &[$module::CompareAndSwap<'_>]) -> Result<Vec<Option<$module::Versioned>>, Error> {

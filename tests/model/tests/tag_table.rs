@@ -44,6 +44,10 @@ mod tag_record;
 #[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
 mod validity;
 
+#[path = "../../../src/backend/memory/tag_counts.rs"]
+#[allow(dead_code, reason = "the models need not call everything")]
+mod tag_counts;
+
 #[path = "../../../src/backend/memory/tag_table.rs"]
 #[allow(dead_code, reason = "the models need not call everything")]
 mod tag_table;
@@ -57,16 +61,17 @@ use loom::{
     },
     thread,
 };
+use tag_counts::TagCounts;
 
 /// When tags expire.
 const NOON: Timestamp = Timestamp::from_millis(43_200_000);
 
-/// A tag of the entry in question.
-const POST: u64 = 1;
+/// A tag of the entry in question, by its hash: each differs from the others in the half by which entries are counted.
+const POST: u64 = 1 << 32;
 /// Another tag of it.
-const POSTS: u64 = 2;
+const POSTS: u64 = 2 << 32;
 /// A tag that it does not have.
-const OTHER: u64 = 3;
+const OTHER: u64 = 3 << 32;
 
 /// What to invalidate.
 #[derive(Debug, Clone, Copy)]
@@ -92,11 +97,22 @@ enum Judged {
     Dead,
 }
 
+impl From<Option<validity::Validity>> for Judged {
+    fn from(validity: Option<validity::Validity>) -> Self {
+        match validity {
+            Some(validity::Validity::Valid) => Self::Alive,
+            Some(validity::Validity::Stale { .. }) => Self::Stale,
+            None => Self::Dead,
+        }
+    }
+}
+
 /// The table, or a copy of it with a slip.
 trait Table: Send + Sync + 'static {
-    fn new(capacity: usize) -> Self;
+    fn new(capacity: usize, counts: std::sync::Arc<TagCounts>) -> Self;
     fn epoch(&self) -> u64;
     fn judge(&self, born: u64, tags: &[u64]) -> Judged;
+    fn judge_fetched(&self, born: u64, tags: &[u64]) -> Judged;
     fn invalidate(&self, what: What);
     fn len(&self) -> usize;
 }
@@ -104,8 +120,8 @@ trait Table: Send + Sync + 'static {
 macro_rules! tables {
     ($($table:ident),+) => {
         $(impl Table for $table::TagTable {
-            fn new(capacity: usize) -> Self {
-                Self::new(capacity, 1)
+            fn new(capacity: usize, counts: std::sync::Arc<TagCounts>) -> Self {
+                Self::new(capacity, 1, counts)
             }
 
             fn epoch(&self) -> u64 {
@@ -113,11 +129,11 @@ macro_rules! tables {
             }
 
             fn judge(&self, born: u64, tags: &[u64]) -> Judged {
-                match self.validity(born, tags.iter().copied()) {
-                    Some(validity::Validity::Valid) => Judged::Alive,
-                    Some(validity::Validity::Stale { .. }) => Judged::Stale,
-                    None => Judged::Dead,
-                }
+                self.validity(born, tags.iter().copied()).into()
+            }
+
+            fn judge_fetched(&self, born: u64, tags: &[u64]) -> Judged {
+                self.validity_to_store(born, tags.iter().copied()).into()
             }
 
             fn invalidate(&self, what: What) {
@@ -172,8 +188,11 @@ struct Scene<T> {
 }
 
 impl<T: Table> Scene<T> {
+    /// A stored entry carries each of the tags.
     fn new(capacity: usize) -> Arc<Self> {
-        let table = T::new(capacity);
+        let counts = TagCounts::new(1);
+        counts.add([POST, POSTS, OTHER].into_iter());
+        let table = T::new(capacity, std::sync::Arc::new(counts));
         let entry = Entry::born_at(table.epoch());
         Arc::new(Self { table, entry, returned: AtomicBool::new(false) })
     }
@@ -309,6 +328,51 @@ fn fetch_and_write<T: Table>(what: What) {
     });
 }
 
+/// An entry is stored while its tag is invalidated, and while the record of that might be dropped: no stored entry carries either tag.
+fn store_and_eviction<T: Table>(what: What) {
+    explore(SOME, move || {
+        let counts = std::sync::Arc::new(TagCounts::new(1));
+        let table = Arc::new(T::new(1, std::sync::Arc::clone(&counts)));
+        let returned = Arc::new(AtomicBool::new(false));
+        let entry = Entry::born_at(table.epoch());
+        let writer = thread::spawn({
+            let (table, returned) = (Arc::clone(&table), Arc::clone(&returned));
+            move || {
+                table.invalidate(what);
+                returned.store(true, Ordering::Release);
+                table.invalidate(What::Tag(OTHER));
+            }
+        });
+        // `Memory::store`, step by step.
+        counts.add(Entry::TAGS.into_iter());
+        let is_stored = table.judge_fetched(entry.born, &Entry::TAGS) != Judged::Dead;
+        let returned = returned.load(Ordering::Acquire);
+        let current = is_stored && entry.is_current(&*table);
+        assert!(!(current && returned), "served after its invalidation had returned");
+        writer.join().unwrap();
+        assert!(!(is_stored && entry.is_current(&*table)), "served after its invalidation had returned");
+    });
+}
+
+/// However many tags are invalidated that no stored entry carries: what is stored stays.
+fn foreign_invalidations_beyond_the_capacity<T: Table>() {
+    explore(ALL, || {
+        let counts = std::sync::Arc::new(TagCounts::new(1));
+        counts.add(Entry::TAGS.into_iter());
+        let table = Arc::new(T::new(1, counts));
+        let entry = Entry::born_at(table.epoch());
+        let writer = thread::spawn({
+            let table = Arc::clone(&table);
+            move || (0..3).for_each(|number| table.invalidate(What::Tag(OTHER + (number << 32))))
+        });
+        assert!(entry.is_current(&*table));
+        writer.join().unwrap();
+        assert!(entry.is_current(&*table));
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.judge_fetched(entry.born, &Entry::TAGS), Judged::Dead, "what was fetched at that time is in doubt");
+    });
+}
+
 /// An invalidation of something else; there is room for its record.
 fn reader_and_foreign_invalidation<T: Table>() {
     explore(ALL, || {
@@ -376,6 +440,17 @@ fn a_fetch_that_read_old_data_is_dead_on_arrival() {
 }
 
 #[test]
+fn an_entry_that_is_stored_during_its_invalidation_is_not_served() {
+    store_and_eviction::<Real>(What::Tag(POST));
+    store_and_eviction::<Real>(What::TagSoftly(POST));
+}
+
+#[test]
+fn invalidations_of_what_is_not_stored_drop_nothing() {
+    foreign_invalidations_beyond_the_capacity::<Real>();
+}
+
+#[test]
 fn only_what_an_invalidation_names_is_concerned() {
     reader_and_foreign_invalidation::<Real>();
 }
@@ -387,7 +462,7 @@ mod slips {
     macro_rules! slips {
         ($($slip:ident: $model:ident($($what:expr),+);)+) => {
             mod tables {
-                use super::super::sync;
+                use super::super::{sync, tag_counts};
 
                 $(
                     #[allow(dead_code, reason = "the models need not call everything")]
@@ -419,5 +494,8 @@ mod slips {
         published_without_release: reader_and_invalidation(Everything);
         epoch_read_without_acquire: reader_and_invalidation(Everything);
         epoch_taken_outside_the_lock: reader_and_two_invalidations(Tag(POST), Tag(OTHER));
+        counts_read_before_recorded: store_and_eviction(TagSoftly(POST));
+        records_of_fetched_not_kept: store_and_eviction(TagSoftly(POST));
+        fetch_floor_not_raised: store_and_eviction(Tag(POST));
     }
 }

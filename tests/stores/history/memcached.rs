@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use larder::{Cache, Memcached};
 
 use super::{
-    Chance, SEEDS,
+    Answers, Chance, SEEDS,
     nodes::{Outcome, Plan, play},
 };
 use crate::servers::memcached::{Memcached as Server, url};
@@ -55,10 +55,10 @@ fn pass(chance: &Chance, milliseconds: u64) {
     thread::sleep(Duration::from_millis(chance.below(milliseconds)));
 }
 
-async fn histories(servers: usize) -> Outcome {
+async fn histories(servers: usize, answers: Answers) -> Outcome {
     let mut all = Outcome::default();
     for seed in SEEDS {
-        let plan = Plan::new(seed);
+        let plan = Plan { answers, ..Plan::new(seed) };
         let mut servers: Vec<_> = (0..servers).map(|_| Server::start()).collect();
         let nodes = nodes(&servers).await;
         let outcome = play(plan, nodes, move |chance| accident(&mut servers, chance)).await;
@@ -70,14 +70,22 @@ async fn histories(servers: usize) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_a_server_has_accidents() {
-    let all = histories(1).await;
+    let all = histories(1, Answers::Whole).await;
     all.assert_lively();
     assert_ne!(all.failed(), 0, "no invalidation failed: the accidents were harmless");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_several_servers_have_accidents() {
-    let all = histories(3).await;
+    let all = histories(3, Answers::Whole).await;
     all.assert_lively();
+    assert_ne!(all.failed(), 0, "no invalidation failed: the accidents were harmless");
+}
+
+#[cfg(feature = "values")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_value_is_older_while_a_server_has_accidents() {
+    let all = histories(1, Answers::Valued).await;
+    all.assert_lively_by(100);
     assert_ne!(all.failed(), 0, "no invalidation failed: the accidents were harmless");
 }

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Answers, Chance, Report, SEEDS, Slip, World, app, broken, invalidate, soak};
+use super::{Answers, Chance, Report, SEEDS, Slip, World, app, broken, soak};
 use crate::support::get;
 
 /// What one history is made of.
@@ -35,12 +35,26 @@ pub(crate) struct Plan {
     pub(crate) respite: Duration,
     /// How many accidents there are; when they are over, so is the history.
     pub(crate) accidents: u64,
+    pub(crate) answers: Answers,
 }
 
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, registers: 8, writers: 4, readers: 12, respite: Duration::ZERO, accidents: 16 * soak() }
+        Self {
+            seed,
+            registers: 8,
+            writers: 4,
+            readers: 12,
+            respite: Duration::ZERO,
+            accidents: 16 * longer(),
+            answers: Answers::Whole,
+        }
     }
+}
+
+/// How many times as many accidents as usual there are to be.
+pub(crate) fn longer() -> u64 {
+    soak(10)
 }
 
 /// Of what happened on all nodes.
@@ -54,8 +68,14 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// There was something to keep.
     pub(crate) fn assert_lively(&self) {
+        // Machines differ: reads that take too long are no hits.
+        self.assert_lively_by(50);
+    }
+
+    /// There was something to keep: at least one read in `share` was a hit.
+    pub(crate) fn assert_lively_by(&self, share: u64) {
         let Self { reads: Report { reads, hits, .. }, acknowledged, .. } = self;
-        assert!((reads / 20..reads * 99 / 100).contains(hits), "{hits} hits in {reads} reads show little");
+        assert!((reads / share..reads * 99 / 100).contains(hits), "{hits} hits in {reads} reads show little");
         assert!(*acknowledged > reads / 100, "{acknowledged} acknowledged writes beside {reads} reads show little");
     }
 
@@ -156,7 +176,7 @@ pub(crate) async fn play(
     let members: Vec<Member> = nodes.into_iter().map(Into::into).collect();
     let first = World {
         delay: Duration::from_millis(2),
-        ..World::new(plan.registers, members[0].cache.clone(), Answers::Whole, plan.seed)
+        ..World::new(plan.registers, members[0].cache.clone(), plan.answers, plan.seed)
     };
     let nodes = members.into_iter().enumerate().map(|(number, Member { cache, lag })| {
         let world = World { cache, ..first.clone() };
@@ -190,7 +210,7 @@ async fn write_until_it_is_over(plan: Plan, nodes: Arc<[Node]>, chance: Chance) 
         let value = world.increment(register).await;
         // Everything at once is for seldom: there would be nothing left to hit.
         let way = chance.below(if chance.below(8) == 0 { 8 } else { 6 });
-        match invalidate(&world.cache, way, register).await {
+        match world.invalidate(way, register).await {
             Ok(_) => {
                 node.acknowledged(register).note(node.number, value);
                 outcome.acknowledged += 1;
@@ -210,7 +230,7 @@ async fn read_until_it_is_over(plan: Plan, nodes: Arc<[Node]>, chance: Chance) -
     while !nodes[0].over.load(Ordering::SeqCst) {
         let (node, register) = (any(&nodes, &chance), chance.below(plan.registers));
         let acknowledged = node.acknowledged(register).owed(node.number, node.lag);
-        let answer = get(&node.app, &format!("/registers/{register}")).await;
+        let answer = get(&node.app, &node.world.uri(&chance, register)).await;
         outcome.reads.note(register, acknowledged, &answer);
         sleep(Duration::from_micros(chance.below(2000))).await;
     }

@@ -8,8 +8,7 @@ use redis::{Client, Cmd, aio::ConnectionManager, cmd};
 
 use super::{
     Chance, SEEDS,
-    nodes::{Member, Outcome, Plan, play},
-    soak,
+    nodes::{Member, Outcome, Plan, longer, play},
 };
 use crate::servers::{
     proxy::{Fault, Proxy},
@@ -31,6 +30,21 @@ fn leased(redis: Redis) -> Member {
     const TICK: Duration = Duration::from_millis(2);
     Member { cache: Cache::new(Tiered::new(Memory::new(16 << 20), redis).lease(LEASE)), lag: LEASE + TICK }
 }
+
+/// A node whose copies answer while Redis cannot be reached. What it has invalidated itself it knows at once even then.
+fn graced(redis: Redis, lease: Option<Duration>) -> Member {
+    const GRACE: Duration = Duration::from_millis(800);
+    // The clock that measures it has a resolution of 4 ms.
+    const TICKS: Duration = Duration::from_millis(10);
+    let tiered = Tiered::new(Memory::new(16 << 20), redis).outage_grace(GRACE);
+    let cache = Cache::new(match lease {
+        Some(lease) => tiered.lease(lease),
+        None => tiered,
+    });
+    Member { cache, lag: GRACE + TICKS }
+}
+
+const GRACED_LEASE: Duration = Duration::from_millis(200);
 
 /// Each on connections of its own, as they would be on several machines.
 async fn nodes(builder: RedisBuilder, url: &str) -> Vec<Member> {
@@ -95,7 +109,7 @@ fn pass(chance: &Chance, milliseconds: u64) {
 }
 
 fn plans(accidents: u64) -> impl Iterator<Item = Plan> {
-    SEEDS.into_iter().map(move |seed| Plan { accidents: accidents * soak(), ..Plan::new(seed) })
+    SEEDS.into_iter().map(move |seed| Plan { accidents: accidents * longer(), ..Plan::new(seed) })
 }
 
 /// Plays a history for each plan; `begin` starts the servers, and says which nodes use them and what happens to them.
@@ -103,6 +117,14 @@ async fn histories<A: FnMut(&Chance) + Send + 'static>(
     plans: impl IntoIterator<Item = Plan>,
     begin: impl AsyncFn() -> (Vec<Member>, A),
 ) {
+    outcome(plans, begin).await.assert_lively();
+}
+
+/// Plays them, and returns their sum.
+async fn outcome<A: FnMut(&Chance) + Send + 'static>(
+    plans: impl IntoIterator<Item = Plan>,
+    begin: impl AsyncFn() -> (Vec<Member>, A),
+) -> Outcome {
     let mut all = Outcome::default();
     for plan in plans {
         let (nodes, accident) = begin().await;
@@ -111,8 +133,8 @@ async fn histories<A: FnMut(&Chance) + Send + 'static>(
         all.add(outcome);
     }
     all.print(std::thread::current().name().unwrap_or("history"));
-    all.assert_lively();
     assert_ne!(all.failed(), 0, "no invalidation failed: the accidents were harmless");
+    all
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -122,6 +144,41 @@ async fn no_read_is_older_while_a_server_has_accidents() {
         let mut nodes = nodes(hasty(), &server[0].url()).await;
         nodes.push(on_a_manager(&server[0]).await);
         (nodes, move |chance: &Chance| accident(&mut server, chance))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_on_one_node_is_older_while_its_copies_answer_during_outages() {
+    for lease in [None, Some(GRACED_LEASE)] {
+        histories(plans(16), async || {
+            let mut server = [Server::start()];
+            let node = graced(connected(hasty(), &server[0].url()).await, lease);
+            (vec![node], move |chance: &Chance| accident(&mut server, chance))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_read_is_older_than_the_grace_while_copies_answer_during_outages() {
+    histories(plans(12), async || {
+        let server = Server::start();
+        let proxy = Proxy::start(server.port).await;
+        let nodes = vec![
+            Cache::new(connected(hasty(), &server.url()).await).into(),
+            graced(connected(hasty(), &proxy.url()).await, None),
+            graced(connected(hasty(), &proxy.url()).await, Some(GRACED_LEASE)),
+        ];
+        let accident = move |chance: &Chance| {
+            let _server = &server;
+            proxy.set([Fault::Silence, Fault::Deaf, Fault::Cut, Fault::HalfClosed][usize::try_from(chance.below(4)).unwrap()]);
+            // Often longer than the grace.
+            pass(chance, 1500);
+            proxy.set(Fault::None);
+            pass(chance, 600);
+        };
+        (nodes, accident)
     })
     .await;
 }
@@ -188,6 +245,44 @@ async fn no_read_is_older_while_the_network_has_faults() {
         (nodes, accident)
     })
     .await;
+}
+
+/// Plans of histories of values.
+#[cfg(feature = "values")]
+fn valued(accidents: u64) -> impl Iterator<Item = Plan> {
+    plans(accidents).map(|plan| Plan { answers: super::Answers::Valued, ..plan })
+}
+
+#[cfg(feature = "values")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_value_is_older_while_a_server_has_accidents() {
+    let all = outcome(valued(12), async || {
+        let mut server = [Server::start()];
+        let mut nodes = nodes(hasty(), &server[0].url()).await;
+        nodes.push(on_a_manager(&server[0]).await);
+        (nodes, move |chance: &Chance| accident(&mut server, chance))
+    })
+    .await;
+    // A page is computed with a value and its pause, and so is stored less often.
+    all.assert_lively_by(100);
+}
+
+#[cfg(feature = "values")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_value_is_older_while_a_cluster_has_accidents() {
+    let all = outcome(valued(12), async || {
+        let mut cluster = Cluster::start();
+        let nodes = nodes(hasty(), &cluster.url()).await;
+        let accident = move |chance: &Chance| {
+            accident(&mut cluster.nodes, chance);
+            cluster.wait_until_ready();
+            pass(chance, 800);
+        };
+        (nodes, accident)
+    })
+    .await;
+    // A page counts as born when the value in it was, and is stored less often.
+    all.assert_lively_by(100);
 }
 
 fn accident_under_a_sentinel(sentinel: &mut Sentinel, chance: &Chance) {

@@ -1,5 +1,5 @@
-//! The promise in rough weather: with stale responses allowed, refreshes ahead of time and by hand, and a clock that
-//! runs, while handlers panic, fail, dawdle and change their minds about being stored, and clients leave.
+//! The promise in rough weather: with stale responses allowed, refreshes ahead of time and by hand, warm-ups, a schedule, refills after
+//! invalidations, revisions that are activated, and a clock that runs, while handlers panic, fail, dawdle and change their minds about being stored, and clients leave.
 //!
 //! What was invalidated for good is still never answered again; an error is its own handler's. When it is over, nothing
 //! is left behind that later requests would have to wait for.
@@ -30,7 +30,7 @@ use http::{
     Method, StatusCode,
     header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY},
 };
-use larder::{Cache, Invalidate, ManualClock, Reason};
+use larder::{Cache, Invalidate, ManualClock, Reason, Warm};
 use tokio::{
     sync::Barrier,
     task::{JoinSet, yield_now},
@@ -38,7 +38,7 @@ use tokio::{
 use tower::ServiceExt as _;
 
 use super::{Answers, Chance, Pieces, READER, Register, SEEDS, Slip, Violation, broken, soak};
-use crate::support::{Answer, Gate, MINUTE, get, read, request};
+use crate::support::{Answer, Gate, MINUTE, get, memories, read, request};
 
 /// What one history is made of.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ struct Plan {
 
 impl Plan {
     fn new(seed: u64) -> Self {
-        let (writes, reads) = (120 * soak(), 300 * soak());
+        let (writes, reads) = (120 * soak(100), 300 * soak(100));
         Self { seed, answers: Answers::Whole, registers: 6, writers: 4, writes, readers: 24, reads }
     }
 }
@@ -85,6 +85,10 @@ struct Report {
     panics: u64,
     departures: u64,
     refreshes: u64,
+    /// Stored by warm-ups, and by the schedule.
+    warmed: u64,
+    /// Filled and activated.
+    revisions: u64,
     violations: Vec<Violation>,
 }
 
@@ -103,17 +107,19 @@ impl Report {
         self.panics += other.panics;
         self.departures += other.departures;
         self.refreshes += other.refreshes;
+        self.warmed += other.warmed;
+        self.revisions += other.revisions;
         self.violations.extend(other.violations);
     }
 
     /// Of everything there was some.
     fn assert_rough(&self) {
         let Self { reads, hits, stale, collapsed, validated, instead_of_errors, instead_of_slow, .. } = *self;
-        let Self { errors, unstorable, panics, departures, refreshes, .. } = *self;
+        let Self { errors, unstorable, panics, departures, refreshes, warmed, revisions, .. } = *self;
         assert!((reads / 4..reads * 99 / 100).contains(&hits), "{hits} hits show little: {self:?}");
-        let often = [stale, collapsed, departures, refreshes];
+        let often = [stale, collapsed, departures, refreshes, warmed];
         // A handler that fails late is mostly answered for as a slow one before.
-        let seldom = [validated, instead_of_errors + instead_of_slow, errors, unstorable, panics];
+        let seldom = [validated, instead_of_errors + instead_of_slow, errors, unstorable, panics, revisions];
         assert!(often.iter().all(|times| *times > reads / 500), "there was little of something: {self:?}");
         assert!(seldom.iter().all(|times| *times > reads / 10_000), "there was little of something: {self:?}");
     }
@@ -225,7 +231,8 @@ fn app(world: World) -> Router {
         .soft_timeout(Duration::from_millis(1))
         .refresh_ahead(1.0)
         .jitter(0.5)
-        .wait_limit(Duration::from_millis(100));
+        .wait_limit(Duration::from_millis(100))
+        .rewarm(2);
     let registers = layer.tags(["register:{register}", "registers"]);
     let patient = world.cache.layer().ttl(MINUTE).wait_limit(10 * second);
     Router::new()
@@ -255,11 +262,11 @@ async fn show(Path(register): Path<u64>, State(world): State<World>, headers: He
         return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
     }
     let body = match world.answers {
-        Answers::Whole | Answers::Varied => axum::body::Body::from(format!("{value} {value}")),
         Answers::Streamed => axum::body::Body::new(Pieces(vec![
             (world.chance.below(4), format!(" {value}")),
             (world.chance.below(4), value.to_string()),
         ])),
+        _ => axum::body::Body::from(format!("{value} {value}")),
     };
     let mut response = ([(ETAG, etag)], body).into_response();
     if world.answers == Answers::Varied {
@@ -364,7 +371,7 @@ fn play(plan: Plan, cache: &Cache) -> Report {
         let runtime = builder.worker_threads(4).thread_name(THREADS).enable_time().build().unwrap();
         report.send(runtime.block_on(play_to_the_end(plan, world))).unwrap();
     });
-    match reported.recv_timeout(WATCHDOG * u32::try_from(soak()).unwrap()) {
+    match reported.recv_timeout(WATCHDOG * u32::try_from(soak(100)).unwrap()) {
         Ok(report) => report,
         Err(RecvTimeoutError::Disconnected) => resume_unwind(playing.join().unwrap_err()),
         Err(RecvTimeoutError::Timeout) => panic!("{plan:?}: it hangs"),
@@ -384,6 +391,8 @@ async fn play_to_the_end(plan: Plan, world: World) -> Report {
 
 async fn play_all(plan: Plan, world: &World, app: &Router) -> Report {
     let time = tokio::spawn(pass_time(world.clone(), Chance::new(plan.seed << 16 | 0xffff)));
+    let scheduled = Client { plan, world: world.clone(), app: app.clone(), chance: Chance::new(plan.seed << 16 | 0xfffe) };
+    let schedule = world.cache.every(Duration::from_millis(20)).jitter(Duration::ZERO).start(move || scheduled.warm());
     let mut tasks = JoinSet::new();
     for task in 0..plan.writers {
         let chance = Chance::new(plan.seed << 16 | task << 1);
@@ -398,6 +407,7 @@ async fn play_all(plan: Plan, world: &World, app: &Router) -> Report {
         report.add(part.unwrap());
     }
     time.abort();
+    report.warmed += schedule.latest_report().map_or(0, |latest| latest.stored());
     report
 }
 
@@ -479,6 +489,8 @@ impl Client {
             let register = self.chance.below(self.plan.registers);
             match self.chance.below(64) {
                 0 => self.refresh(register, &mut report).await,
+                2 if self.chance.below(8) == 0 => self.activate_revision(&mut report).await,
+                2 => report.warmed += self.warm().start().await.stored(),
                 1 => drop(self.ask(Method::HEAD, register, &mut report).await),
                 _ => self.read(register, &mut report).await,
             }
@@ -521,6 +533,25 @@ impl Client {
             Visited::Left => report.departures += 1,
             Visited::Panicked => report.panics += 1,
         }
+    }
+
+    /// A warm-up of some registers, fresh or not.
+    fn warm(&self) -> Warm {
+        self.some_pages(self.world.cache.warm(self.app.clone()))
+    }
+
+    fn some_pages(&self, warm: Warm) -> Warm {
+        let first = self.chance.below(self.plan.registers);
+        let pages = (first..self.plan.registers).map(|register| format!("/registers/{register}"));
+        let warm = warm.host("example.com").paths(pages).vary(READER.as_str(), ["0", "1"]);
+        if self.chance.below(2) == 0 { warm.skip_fresh() } else { warm }
+    }
+
+    async fn activate_revision(&self, report: &mut Report) {
+        let prepared = self.world.cache.prepare_revision(&self.chance.below(4).to_string());
+        report.warmed += self.some_pages(prepared.warm(self.app.clone())).start().await.stored();
+        prepared.activate();
+        report.revisions += 1;
     }
 
     fn request(&self, method: Method, register: u64) -> axum::extract::Request {
@@ -621,10 +652,13 @@ fn histories(answers: Answers) {
     let mut all = Report::default();
     for seed in SEEDS {
         let plan = Plan { answers, ..Plan::new(seed) };
-        let report = play(plan, &Cache::in_memory(1 << 20));
-        let violations = &report.violations;
-        assert!(violations.is_empty(), "{plan:?}: {} violations, such as {:?}", violations.len(), violations[0]);
-        all.add(report);
+        for memory in memories(1 << 20) {
+            let engine = format!("{memory:?}");
+            let report = play(plan, &Cache::new(memory));
+            let violations = &report.violations;
+            assert!(violations.is_empty(), "{plan:?}, {engine}: {} violations, such as {:?}", violations.len(), violations[0]);
+            all.add(report);
+        }
     }
     all.assert_rough();
     assert_eq!(UNPLANNED_PANICS.load(Ordering::SeqCst), 0, "larder panicked in a task of its own");

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use axum::{Router, routing};
-use larder::{Cache, Memcached};
+use larder::{Cache, CacheTags, Memcached};
 
 use super::{Node, Server};
-use crate::support::{Gate, Runs, get, minute, numbered};
+use crate::support::{Gate, Runs, get, get_with, minute, numbered};
 
 #[tokio::test]
 async fn nodes_share_pages_until_an_invalidation() {
@@ -18,6 +18,34 @@ async fn nodes_share_pages_until_an_invalidation() {
     let third = a.get("/pages/1").await;
     assert_eq!(third.text(), "run 2");
     assert!(b.get("/pages/1").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_hit_with_vary_costs_what_a_hit_without_costs() {
+    let server = Server::start();
+    let cache = Cache::connect(&server.url()).await.unwrap();
+    let page = |vary: &'static str| {
+        let handler = move || async move { (CacheTags::new(["post:1", "posts"]), [("vary", vary)], "page") };
+        routing::get(handler).layer(minute(&cache))
+    };
+    let app = Router::new().route("/same", page("")).route("/varying", page("accept-encoding"));
+    let ask = async |path, encoding| get_with(&app, path, &[("accept-encoding", encoding)]).await;
+    for variants in [["gzip", "gzip"], ["gzip", "br"]] {
+        let mut costs = Vec::new();
+        for path in ["/same", "/varying"] {
+            // The first response of a new tag is not stored, and the first hit on several variants learns that there are several.
+            for encoding in variants.iter().cycle().take(6) {
+                ask(path, encoding).await;
+            }
+            let before = server.stat("cmd_get");
+            for encoding in variants {
+                assert!(ask(path, encoding).await.is_hit(), "{path} {encoding}");
+            }
+            costs.push(server.stat("cmd_get") - before);
+        }
+        assert!(costs[0] > 0);
+        assert_eq!(costs[0], costs[1]);
+    }
 }
 
 #[tokio::test]
@@ -109,7 +137,7 @@ async fn clearing_forgets_everything_of_this_namespace() {
     let server = Server::start();
     let (runs, others) = (Runs::default(), Runs::default());
     let node = Node::new(&[&server], &runs).await;
-    let other = Node::on(Memcached::builder().namespace("other").connect(&server.url()).await.unwrap(), &others);
+    let other = Node::on(Memcached::builder().key_prefix("other").connect(&server.url()).await.unwrap(), &others);
     for node in [&node, &other] {
         assert!(node.get("/pages/1").await.is_stored());
     }
@@ -211,4 +239,14 @@ async fn long_bodies_are_compressed() {
     assert!(get(&app, "/").await.is_stored());
     let hit = get(&app, "/").await;
     assert!(hit.is_hit() && hit.text() == "long ".repeat(1 << 20));
+}
+
+#[tokio::test]
+async fn debug_output_is_short_and_shows_no_internals() {
+    let urls = ["memcached://127.0.0.1:1", "tiered+memcached://127.0.0.1:1,127.0.0.1:2"];
+    for url in urls {
+        let shown = format!("{:?}", Cache::connect(&format!("{url}?key_prefix=shop")).await.unwrap());
+        assert!(shown.contains("shop") && shown.contains("suspended: true") && shown.len() < 500, "{shown}");
+        assert!(!["hasher", "RandomState", "seed", "digest"].iter().any(|internal| shown.contains(internal)), "{shown}");
+    }
 }

@@ -106,7 +106,7 @@ async fn overflowing_clock_begins_a_new_incarnation() {
     let server = Server::start();
     let runs = Runs::default();
     // With a name of this length the clock leaves some of its piece of memory as it was.
-    let store = Memcached::builder().namespace("app").connect(&server.url()).await.unwrap();
+    let store = Memcached::builder().key_prefix("app").connect(&server.url()).await.unwrap();
     let node = Node::on(store, &runs);
     assert!(node.get("/pages/1").await.is_stored());
     let clock = server.items("app:c:").remove(0);

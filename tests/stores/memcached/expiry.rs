@@ -20,6 +20,6 @@ async fn node(servers: &[Server; 2], is_tiered: bool) -> Cache {
     let limit = Duration::from_secs(10);
     let patient = Memcached::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit);
     let store =
-        patient.namespace(&format!("tiered-{is_tiered}")).connect(&url(&servers.iter().collect::<Vec<_>>())).await.unwrap();
+        patient.key_prefix(&format!("tiered-{is_tiered}")).connect(&url(&servers.iter().collect::<Vec<_>>())).await.unwrap();
     if is_tiered { Cache::new(Tiered::new(Memory::new(16 << 20), store)) } else { Cache::new(store) }
 }

@@ -84,7 +84,7 @@ async fn namespaces_share_a_server_and_nothing_else() {
     let runs = Runs::default();
     let mut nodes = Vec::new();
     for namespace in ["a", "a b", "a\r\nflush_all\r\n", "", &"long".repeat(100)] {
-        let store = Memcached::builder().namespace(namespace).connect(&server.url()).await.unwrap();
+        let store = Memcached::builder().key_prefix(namespace).connect(&server.url()).await.unwrap();
         nodes.push(Node::on(store, &runs));
     }
     for (run, node) in (1..).zip(&nodes) {

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use larder::Memcached;
+use axum::{Router, routing};
+use larder::{Cache, Memcached, Reason};
 use tokio::time::Instant;
 
 use super::{Node, Server};
-use crate::support::{Runs, get};
+use crate::{
+    servers::process::eventually,
+    support::{Runs, get, minute, numbered},
+};
 
 #[tokio::test]
 async fn handlers_answer_while_there_is_no_server_and_it_is_used_when_it_comes() {
@@ -57,6 +61,39 @@ async fn d8_stopped_server_delays_no_request() {
     node.recovered().await;
     node.get("/pages/1").await;
     assert!(node.get("/pages/1").await.is_hit());
+}
+
+#[tokio::test]
+async fn near_copies_answer_during_an_outage_and_die_by_a_failed_invalidation() {
+    let mut server = Server::start();
+    let runs = Runs::default();
+    let url = format!("tiered+{}?outage_grace=1h&invalidate_timeout=500ms", server.url());
+    let cache = Cache::connect(&url).await.unwrap();
+    let app = Router::new().route("/pages/{id}", routing::get(numbered(&runs)).layer(minute(&cache).tags(["page:{id}"])));
+    let request = async |id: u32| get(&app, &format!("/pages/{id}")).await;
+    for id in [1, 2] {
+        eventually("a copy is taken", async || request(id).await.is_hit()).await;
+        eventually("memcached finds it valid", async || request(id).await.reason().is_none()).await;
+    }
+    let (one, two) = (request(1).await, request(2).await);
+    server.kill();
+    for _ in 0..10 {
+        let answer = request(1).await;
+        assert!(answer.is_hit() && answer.reason() == Some(Reason::StoreOutage), "{answer:?}");
+        assert_eq!(answer.text(), one.text());
+    }
+    assert!(cache.health().await.grace_left.is_some_and(|left| left > Duration::from_secs(3000)));
+    cache.invalidate_tags("page:1").await.unwrap_err();
+    assert_ne!(request(1).await.text(), one.text());
+    assert_eq!(request(2).await.text(), two.text());
+    server.start_again();
+    eventually("memcached is used again", async || {
+        let answers = [request(1).await, request(2).await];
+        assert_ne!(answers[0].text(), one.text());
+        answers.iter().all(|answer| answer.is_hit() && answer.reason().is_none())
+    })
+    .await;
+    assert_ne!(request(2).await.text(), two.text(), "memcached has lost it");
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 use axum::{Router, routing};
-use larder::{Cache, Memory, Redis, Tiered};
+use larder::{Cache, Memory, Redis, Scope, Tiered};
 
 use super::support::topology::{LEASE, everywhere, patient};
 use crate::{
-    servers::redis::Redis as Server,
+    servers::{process::eventually, redis::Redis as Server},
     support::{Runs, get, minute, numbered},
 };
 
@@ -19,7 +19,7 @@ async fn debug_output_is_short_and_shows_neither_internals_nor_passwords() {
         "redis+sentinel://user:secret@127.0.0.1:1/mymaster",
         "redis+cluster://user:secret@127.0.0.1:1",
     ] {
-        let builder = Redis::builder().namespace("shop");
+        let builder = Redis::builder().key_prefix("shop");
         let redis = builder.clone().connect(scheme).await.unwrap();
         let tiered = Tiered::new(Memory::new(1 << 20), redis.clone()).lease(LEASE);
         for shown in [
@@ -60,6 +60,22 @@ fn nodes_share_pages_until_an_invalidation() {
     });
 }
 
+#[test]
+fn receipts_state_the_lease_of_the_nodes() {
+    everywhere(async |site| {
+        // A node without copies, such as a command-line tool.
+        let tool = Cache::new(site.node().await.redis);
+        let scope = async |cache: &Cache| cache.invalidate_tags("posts").await.unwrap().scope;
+        assert_eq!(scope(&tool).await, Scope::Nodes, "{:?}", site.place);
+
+        let leased = Cache::new(Tiered::new(Memory::new(1 << 20), site.node().await.redis).lease(LEASE));
+        get(&app(&leased, &Runs::default()), "/posts/1").await;
+        eventually("the lease is announced", async || scope(&tool).await == Scope::NodesWithin(LEASE)).await;
+        assert_eq!(scope(&leased).await, Scope::NodesWithin(LEASE), "{:?}", site.place);
+        assert_eq!(tool.clear().await.unwrap().scope, Scope::NodesWithin(LEASE), "{:?}", site.place);
+    });
+}
+
 #[tokio::test]
 async fn another_program_invalidates_in_one_line() {
     let server = Server::start();
@@ -71,7 +87,35 @@ async fn another_program_invalidates_in_one_line() {
         get(&app, path).await;
     }
     let invalidated: i64 = server.run("FCALL larder_invalidate 0 larder post:7 nobody");
-    assert_eq!(invalidated, 2);
+    assert_eq!(invalidated, 1);
     assert_eq!(get(&app, "/posts/7").await.text(), "run 3");
     assert!(get(&app, "/posts/8").await.is_hit());
+}
+
+#[tokio::test]
+async fn another_program_invalidates_in_a_namespace_and_notices_a_wrong_one() {
+    let server = Server::start();
+    let redis = patient().connect(&server.url()).await.unwrap();
+    redis.install_function().await.unwrap();
+    let cache = Cache::new(redis);
+    let (shop, plain) = (app(&cache.with_namespace("shop"), &Runs::default()), app(&cache, &Runs::default()));
+    for app in [&shop, &plain] {
+        get(app, "/posts/7").await;
+        assert!(get(app, "/posts/7").await.is_hit());
+    }
+    for (wrong, reply) in [
+        ("FCALL larder_invalidate 0 shop post:7", None),
+        ("FCALL larder_invalidate_in 0 shop larder post:7", None),
+        ("FCALL larder_invalidate 0 larder", None),
+        ("FCALL larder_invalidate_in 0 larder post:7", None),
+        ("FCALL larder_invalidate_in 0 larder shpo post:7", Some(0)),
+        ("FCALL larder_invalidate 0 larder shop", Some(0)),
+    ] {
+        assert_eq!(server.try_run::<i64>(wrong).ok(), reply, "{wrong}");
+        assert!(get(&shop, "/posts/7").await.is_hit() && get(&plain, "/posts/7").await.is_hit(), "{wrong}");
+    }
+    assert_eq!(server.run::<i64>("EXISTS {shop}:clock"), 0);
+    assert_eq!(server.run::<i64>("FCALL larder_invalidate_in 0 larder shop post:7"), 1);
+    assert!(!get(&shop, "/posts/7").await.is_hit());
+    assert!(get(&plain, "/posts/7").await.is_hit());
 }

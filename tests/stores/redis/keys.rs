@@ -19,7 +19,7 @@ use super::support::{
 };
 use crate::{
     servers::redis::Redis as Server,
-    support::{Runs, get, minute, numbered},
+    support::{Runs, get, get_with, minute, numbered},
 };
 
 fn tagged(cache: &Cache, runs: &Runs, tag: &str) -> Router {
@@ -59,6 +59,48 @@ fn every_key_but_the_clock_goes_by_itself() {
     });
 }
 
+/// What `src/docs/sizing.md` says.
+#[tokio::test]
+async fn entries_and_tags_take_as_many_keys_as_the_documentation_says() {
+    let server = Server::start();
+    let count = || {
+        let keys: Vec<String> = server.run("KEYS *");
+        let of = |kind: &str| keys.iter().filter(|key| key.starts_with(kind)).count();
+        assert!(
+            keys.iter().filter(|key| key.starts_with('{')).all(|key| ["{larder}:clock", "{larder}:stream"].contains(&&**key)),
+            "{keys:?}"
+        );
+        [of("larder:e:"), of("larder:t:")]
+    };
+    let cache = Cache::new(patient().connect(&server.url()).await.unwrap());
+    let app = |cache: &Cache| {
+        let varied = async || ([("vary", "x-variant")], "page");
+        Router::new()
+            .route("/posts/{id}", routing::get(async || "post").layer(minute(cache).tags(["posts", "post:{id}"])))
+            .route("/varied", routing::get(varied).layer(minute(cache)))
+    };
+    let posts = app(&cache);
+    let grown_by = async |app: &Router, uri: &str, variant: &str| {
+        let before = count();
+        assert!(get_with(app, uri, &[("x-variant", variant)]).await.is_stored());
+        let after = count();
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    // The common tag, the route, its own tag, and two for the URI.
+    assert_eq!(grown_by(&posts, "/posts/1", "").await, [1, 5]);
+    assert_eq!(grown_by(&posts, "/posts/2", "").await, [1, 3]);
+    assert_eq!(grown_by(&posts, "/posts/2?query", "").await, [1, 0]);
+    assert_eq!(grown_by(&posts, "/varied", "1").await, [1, 3]);
+    // The list of the variants.
+    assert_eq!(grown_by(&posts, "/varied", "2").await, [2, 0]);
+    assert_eq!(grown_by(&posts, "/varied", "3").await, [1, 0]);
+    // The same as the first, and the namespace.
+    assert_eq!(grown_by(&app(&cache.with_namespace("shop")), "/posts/1", "").await, [1, 6]);
+    let [_, records] = count();
+    cache.invalidate_tags(["posts", "unused"]).await.unwrap();
+    assert_eq!(count()[1], records, "an invalidation makes no key");
+}
+
 #[tokio::test]
 async fn the_stream_is_bounded() {
     let server = Server::start();
@@ -81,7 +123,7 @@ async fn the_stream_is_bounded() {
 }
 
 /// How often each command was carried out, by scripts or by clients.
-fn calls(site: &Site<'_>) -> BTreeMap<String, u64> {
+pub(super) fn calls(site: &Site<'_>) -> BTreeMap<String, u64> {
     let mut calls = BTreeMap::new();
     for server in site.primaries() {
         for line in server.run::<String>("INFO commandstats").lines() {
@@ -93,7 +135,7 @@ fn calls(site: &Site<'_>) -> BTreeMap<String, u64> {
 }
 
 /// What larder's commands are: others are the servers' own, or these tests'.
-fn larders(calls: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+pub(super) fn larders(calls: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let others = ["ping", "replconf", "psync", "publish", "subscribe", "hello", "client", "cluster", "info", "config", "time"];
     let is_larders = |name: &str| !others.iter().any(|other| name == *other || name.starts_with(&format!("{other}|")));
     calls.iter().filter(|(name, _)| is_larders(name)).map(|(name, calls)| (name.clone(), *calls)).collect()

@@ -88,8 +88,8 @@ async fn a_network_that_fails_in_any_way_brings_nothing_back() {
         let what = format!("{fault:?}");
         let proxy = Proxy::start(server.port).await;
         let runs = Runs::default();
-        let redis = hasty().namespace(&what.replace(['{', '}'], "")).connect(&proxy.url()).await.unwrap();
-        let other = patient().namespace(&what.replace(['{', '}'], "")).connect(&server.url()).await.unwrap();
+        let redis = hasty().key_prefix(&what.replace(['{', '}'], "")).connect(&proxy.url()).await.unwrap();
+        let other = patient().key_prefix(&what.replace(['{', '}'], "")).connect(&server.url()).await.unwrap();
         let (a, b) = (Cache::new(redis.clone()), Cache::new(other));
         let (app_a, app_b) = (app(&a, &runs), app(&b, &runs));
         eventually(&what, async || get(&app_a, "/posts/1").await.is_hit()).await;

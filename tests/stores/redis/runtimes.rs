@@ -64,9 +64,9 @@ fn pending_invalidation_is_retried_in_the_next_runtime() {
 #[test]
 fn a_cache_outlives_the_runtime_in_which_it_was_made() {
     let (server, cluster, runs) = (Server::start(), Cluster::start(), Runs::default());
-    let on = async |url: &str, namespace: &str| patient().namespace(namespace).connect(url).await.unwrap();
+    let on = async |url: &str, namespace: &str| patient().key_prefix(namespace).connect(url).await.unwrap();
     let nodes = runtime().block_on(async {
-        let manager = patient().namespace("manager").from_connection(manager(&server.url()).await);
+        let manager = patient().key_prefix("manager").from_connection(manager(&server.url()).await);
         [
             ("single", Node::on(on(&server.url(), "single").await, &runs)),
             ("manager", Node::on(manager, &runs)),

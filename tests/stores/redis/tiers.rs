@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use larder::Scope;
 use redis::cmd;
 use tokio::time::sleep;
 
@@ -11,6 +12,7 @@ use super::support::{
 };
 use crate::{
     servers::{
+        process::eventually,
         proxy::{Fault, Proxy},
         redis::Redis as Server,
     },
@@ -48,6 +50,37 @@ async fn leased_copies_are_given_up_at_once_where_they_are_invalidated() {
         nodes[0].cache.invalidate_tags(["post:1"]).await.unwrap();
         assert_ne!(nodes[0].text(1).await, old);
     }
+}
+
+#[tokio::test]
+async fn receipts_of_all_nodes_state_the_longest_lease_in_use() {
+    let server = Server::start();
+    let runs = Runs::default();
+    let connect = async || patient().connect(&server.url()).await.unwrap();
+    let (tool, strict) = (Node::on(connect().await, &runs), Node::strict(connect().await, &runs));
+    let scope = async |node: &Node| node.cache.invalidate_tags("post:1").await.unwrap().scope;
+    assert_eq!([scope(&tool).await, scope(&strict).await], [Scope::Nodes; 2]);
+
+    let mut leased = Vec::new();
+    let longest = Scope::NodesWithin(Duration::from_secs(600));
+    for span in [2, 600].map(Duration::from_secs) {
+        leased.push(Node::leased(connect().await, span, &runs));
+        resumes_without(&leased, 1, "").await;
+        eventually("the lease is announced", async || scope(&tool).await == Scope::NodesWithin(span)).await;
+    }
+    for node in leased.iter().chain([&tool, &strict]) {
+        assert_eq!(scope(node).await, longest);
+    }
+    let many: Vec<_> = (0..2500).map(|number| format!("x:{number}")).collect();
+    assert_eq!(tool.cache.invalidate_tags(&many).await.unwrap().scope, longest);
+    assert_eq!(tool.cache.clear().await.unwrap().scope, longest);
+
+    // What is announced is forgotten when it ends, by the time of the server.
+    drop(leased);
+    let left: i64 = server.run("PTTL {larder}:leases");
+    assert!((0..=620_000).contains(&left), "{left}");
+    server.run::<()>("DEL {larder}:leases");
+    assert_eq!(scope(&tool).await, Scope::Nodes);
 }
 
 #[tokio::test]

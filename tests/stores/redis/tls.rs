@@ -1,13 +1,5 @@
 //! Redis by TLS, with a certificate of an unknown authority.
 
-use std::sync::{Arc, Mutex};
-
-use tracing_core::{
-    Event, Field, Metadata, Subscriber,
-    field::Visit,
-    span::{Attributes, Id, Record},
-};
-
 use super::support::{
     node::{Node, resumes_without, warm},
     topology::patient,
@@ -18,7 +10,7 @@ use crate::{
         process::{free_port, wait_until},
         redis::{Redis as Server, Sentinel},
     },
-    support::{Runs, get},
+    support::{Runs, get, logs::Logs},
 };
 
 /// A server that speaks TLS on a port of its own.
@@ -109,12 +101,10 @@ async fn a_certificate_that_is_not_trusted_is_refused_and_handlers_answer() {
         (patient().root_certificates(site.authority.pem()), format!("rediss://localhost:{}", site.port)),
     ];
     for (builder, url) in builders {
-        let logged = Logged::default();
-        let redis = {
-            let _guard = tracing_core::dispatcher::set_default(&tracing_core::Dispatch::new(logged.clone()));
-            builder.connect(&url).await.unwrap()
-        };
-        let said = logged.0.lock().unwrap().join("\n");
+        let (logged, guard) = Logs::collect();
+        let redis = builder.connect(&url).await.unwrap();
+        drop(guard);
+        let said = logged.take().join("\n");
         assert!(said.contains("is not trusted") && said.contains("`root_certificates`"), "{url}: {said}");
         assert!(said.contains("invalid peer certificate"), "{url}: the cause is lost: {said}");
         let node = Node::on(redis, &Runs::default());
@@ -138,39 +128,4 @@ async fn authorities_that_make_no_sense_are_invalid_input() {
         let error = patient().root_certificates(pem).connect(url).await.unwrap_err();
         assert!(error.is_invalid_input() && error.to_string().contains("`root_certificates`"), "{url}: {error:?}");
     }
-}
-
-/// The errors that were logged, each with its causes.
-#[derive(Debug, Clone, Default)]
-struct Logged(Arc<Mutex<Vec<String>>>);
-
-impl Visit for &Logged {
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
-
-    fn record_error(&mut self, _: &Field, error: &(dyn std::error::Error + 'static)) {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        self.0.lock().unwrap().extend(causes.map(ToString::to_string));
-    }
-}
-
-impl Subscriber for Logged {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target().starts_with("larder")
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut &*self);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }

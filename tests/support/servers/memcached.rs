@@ -1,6 +1,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    time::Duration,
 };
 
 use super::process::{Process, free_port, wait_until};
@@ -58,20 +59,41 @@ impl Memcached {
     }
 
     /// The names of its items that begin with `prefix`, of which there is at least one: `larder:t:` are records of tags.
+    ///
+    /// A list leaves out an item that is in use at the moment, so lists are taken until they have as many as the server
+    /// counts.
     pub(crate) fn items(&self, prefix: &str) -> Vec<String> {
         let mut items = Vec::new();
-        wait_until("there is such an item", || {
-            items = self.listed(prefix);
-            !items.is_empty()
+        wait_until("memcached lists all of its items", || {
+            for name in self.listed("") {
+                if !items.contains(&name) {
+                    items.push(name);
+                }
+            }
+            items.len() as u64 >= self.stat("curr_items")
         });
+        items.retain(|name| name.starts_with(prefix));
+        assert!(!items.is_empty(), "there is no item {prefix}…");
         items
     }
 
-    /// The same, as the server lists them: at times it leaves one out that is there.
+    /// The same, as the server lists them once: at times it leaves one out that is there.
     pub(crate) fn listed(&self, prefix: &str) -> Vec<String> {
-        let dump = self.ask("lru_crawler metadump all\r\n", "END");
+        let mut dump = Vec::new();
+        // One list is made at a time, and the server makes some for itself.
+        wait_until("memcached is not busy with another list", || {
+            dump = self.ask("lru_crawler metadump all\r\n", &["END", "BUSY"]);
+            !dump.last().is_some_and(|line| line.starts_with("BUSY"))
+        });
         let names = dump.iter().filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
         names.map(|name| name.replace("%3A", ":")).filter(|name| name.starts_with(prefix)).collect()
+    }
+
+    /// What the server counts under this name, such as `cmd_get`: reads.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        let stats = self.ask("stats\r\n", &["END"]);
+        let count = stats.iter().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        count.expect("memcached counts it").parse().unwrap()
     }
 
     /// What is stored under a name.
@@ -98,27 +120,27 @@ impl Memcached {
 
     /// Seconds until the item is forgotten.
     pub(crate) fn ttl(&self, name: &str) -> i64 {
-        let lines = self.ask(&format!("mg {name} t\r\n"), "HD");
+        let lines = self.ask(&format!("mg {name} t\r\n"), &["HD"]);
         lines.last().unwrap().strip_prefix("HD t").unwrap().parse().unwrap()
     }
 
     pub(crate) fn delete(&self, name: &str) {
-        self.ask(&format!("md {name} q\r\nmn\r\n"), "MN");
+        self.ask(&format!("md {name} q\r\nmn\r\n"), &["MN"]);
     }
 
     /// Forgets everything that there was until now.
     pub(crate) fn flush(&self) {
-        self.ask("flush_all\r\n", "OK");
+        self.ask("flush_all\r\n", &["OK"]);
     }
 
-    /// Sends a command and reads lines until one that begins with `end`.
-    fn ask(&self, command: &str, end: &str) -> Vec<String> {
+    /// Sends a command and reads lines until one that begins with one of `ends`.
+    fn ask(&self, command: &str, ends: &[&str]) -> Vec<String> {
         let mut stream = self.connection();
         stream.write_all(command.as_bytes()).unwrap();
         let mut lines = Vec::new();
         for line in BufReader::new(stream).lines() {
             lines.push(line.unwrap());
-            if lines.last().unwrap().starts_with(end) {
+            if ends.iter().any(|end| lines.last().unwrap().starts_with(end)) {
                 return lines;
             }
         }
@@ -126,7 +148,10 @@ impl Memcached {
     }
 
     fn connection(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        // A test fails rather than waits for a reply that does not come.
+        stream.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+        stream
     }
 
     fn wait_until_ready(&self) {

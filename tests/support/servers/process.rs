@@ -27,6 +27,12 @@ impl Process {
     /// SIGSTOP: connections stay, answers don't come.
     pub(crate) fn pause(&self) {
         self.signal("STOP");
+        // Each thread stops when it meets the signal, and may answer once more until then.
+        wait_until("the process stands still", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+            let mut states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+            states.all(|state| state.rsplit(')').next().is_some_and(|state| state.starts_with(" T")))
+        });
     }
 
     pub(crate) fn resume(&self) {
@@ -57,9 +63,9 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits until `holds`; a real server leaves no other way than to ask it again.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within 30 s");
+        assert!(Instant::now() < deadline, "{what}: not within 90 s");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -69,10 +69,14 @@ impl Redis {
 
     /// Runs one command: `server.run::<i64>("DBSIZE")`.
     pub(crate) fn run<T: FromRedisValue>(&self, command: &str) -> T {
+        self.try_run(command).unwrap()
+    }
+
+    pub(crate) fn try_run<T: FromRedisValue>(&self, command: &str) -> RedisResult<T> {
         let mut words = command.split(' ');
         let mut command = cmd(words.next().unwrap());
         words.for_each(|word| _ = command.arg(word));
-        self.query(&command)
+        command.query(&mut self.connection())
     }
 
     pub(crate) fn query<T: FromRedisValue>(&self, command: &Cmd) -> T {

@@ -29,7 +29,7 @@ impl Node {
         Self::with(Cache::new(Tiered::new(Memory::new(16 << 20), redis.clone()).lease(span)), redis, runs)
     }
 
-    fn with(cache: Cache, redis: Redis, runs: &Runs) -> Self {
+    pub(crate) fn with(cache: Cache, redis: Redis, runs: &Runs) -> Self {
         let layer = minute(&cache).tags(["posts", "post:{id}"]);
         let app = Router::new().route("/posts/{id}", routing::get(numbered(runs)).layer(layer));
         Self { app, cache, redis }

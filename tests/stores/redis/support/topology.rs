@@ -118,7 +118,7 @@ impl<'s> Site<'s> {
     }
 
     pub(crate) async fn node_with(&self, builder: RedisBuilder) -> Node {
-        let builder = builder.namespace(&self.namespace);
+        let builder = builder.key_prefix(&self.namespace);
         let redis = match self.place {
             Place::Manager => builder.from_connection(manager(&self.url()).await),
             _ => builder.connect(&self.url()).await.unwrap(),
