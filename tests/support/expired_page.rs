@@ -167,11 +167,13 @@ impl<'c> Page<'c> {
         assert_ne!(waiting.await.unwrap().text(), first, "{}", self.uri);
     }
 
-    /// Asks until the cache answers with a fresh response: a store may need more than one fetch.
+    /// Asks until the cache answers with the latest run's fresh response: a store may need more than one fetch, and a request whose
+    /// lookup overlapped with a fetch may have begun another.
     async fn filled(&self) -> String {
         for _ in 0..1000 {
             let answer = self.get().await;
-            if answer.is_hit() && answer.cache.and_then(|status| status.ttl()).is_some_and(|ttl| ttl > 0) {
+            let is_fresh = answer.is_hit() && answer.cache.and_then(|status| status.ttl()).is_some_and(|ttl| ttl > 0);
+            if is_fresh && answer.text() == format!("run {}", self.origin.runs.count()) {
                 return answer.text().to_owned();
             }
             sleep(5 * MILLISECOND).await;
