@@ -389,45 +389,41 @@ async fn leave_early(response: Response) {
 
 const SEEDS: [u64; 4] = [1, 20, 300, 4000];
 
+/// A seed of a history and an empty store for it, several times; the engines take turns.
+fn stores(max_bytes: u64) -> impl Iterator<Item = (u64, Memory)> {
+    SEEDS.into_iter().enumerate().map(move |(turn, seed)| {
+        let mut engines = memories(max_bytes);
+        let engine = turn % engines.len();
+        (seed, engines.swap_remove(engine))
+    })
+}
+
+fn histories(answers: Answers, cache: fn(Memory) -> Cache) {
+    for (seed, memory) in stores(1 << 20) {
+        let plan = Plan { answers, ..Plan::new(seed) };
+        play(plan, cache(memory)).assert_kept(plan);
+    }
+}
+
 #[test]
 fn no_read_is_older_than_an_acknowledged_write() {
-    for seed in SEEDS {
-        let plan = Plan::new(seed);
-        for memory in memories(1 << 20) {
-            play(plan, Cache::new(memory)).assert_kept(plan);
-        }
-    }
+    histories(Answers::Whole, Cache::new);
 }
 
 #[test]
 fn no_streamed_read_is_older_or_torn() {
-    for seed in SEEDS {
-        let plan = Plan { answers: Answers::Streamed, ..Plan::new(seed) };
-        for memory in memories(1 << 20) {
-            play(plan, Cache::new(memory)).assert_kept(plan);
-        }
-    }
+    histories(Answers::Streamed, Cache::new);
 }
 
 #[test]
 fn no_variant_is_older_than_an_acknowledged_write() {
-    for seed in SEEDS {
-        let plan = Plan { answers: Answers::Varied, ..Plan::new(seed) };
-        for memory in memories(1 << 20) {
-            play(plan, Cache::new(memory)).assert_kept(plan);
-        }
-    }
+    histories(Answers::Varied, Cache::new);
 }
 
 #[cfg(feature = "values")]
 #[test]
 fn no_value_is_older_than_an_acknowledged_write() {
-    for seed in SEEDS {
-        let plan = Plan { answers: Answers::Valued, ..Plan::new(seed) };
-        for memory in memories(1 << 20) {
-            play(plan, Cache::new(memory)).assert_kept(plan);
-        }
-    }
+    histories(Answers::Valued, Cache::new);
 }
 
 #[cfg(feature = "values")]
@@ -441,28 +437,21 @@ fn a_history_of_values_shows_epochs_that_are_too_high_and_invalidations_that_are
 
 #[test]
 fn a_namespace_keeps_the_promise_too() {
-    for seed in SEEDS {
-        let plan = Plan::new(seed);
-        for memory in memories(1 << 20) {
-            play(plan, Cache::new(memory).with_namespace("shop")).assert_kept(plan);
-        }
-    }
+    histories(Answers::Whole, |memory| Cache::new(memory).with_namespace("shop"));
 }
 
 #[test]
 fn a_store_that_evicts_all_the_time_keeps_the_promise() {
-    for seed in SEEDS {
+    for (seed, memory) in stores(8 << 10) {
         let plan = Plan { registers: 24, ..Plan::new(seed) };
-        for memory in memories(8 << 10) {
-            let memory = Arc::new(memory.tag_capacity(4));
+        let memory = Arc::new(memory.tag_capacity(4));
 
-            let report = play(plan, Cache::from_arc(Arc::clone(&memory) as Arc<dyn Backend>));
+        let report = play(plan, Cache::from_arc(Arc::clone(&memory) as Arc<dyn Backend>));
 
-            report.assert_kept(plan);
-            assert!(memory.evictions() > 0 && memory.entries() < plan.registers, "nothing had to be evicted");
-            // Four of stored entries, and four others.
-            assert!(memory.invalidated_tags() <= 4 + 4);
-        }
+        report.assert_kept(plan);
+        assert!(memory.evictions() > 0 && memory.entries() < plan.registers, "nothing had to be evicted");
+        // Four of stored entries, and four others.
+        assert!(memory.invalidated_tags() <= 4 + 4);
     }
 }
 

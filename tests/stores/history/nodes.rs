@@ -66,21 +66,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// There was something to keep.
-    pub(crate) fn assert_lively(&self) {
-        // Machines differ: reads that take too long are no hits.
-        self.assert_lively_by(50);
-    }
-
-    /// There was something to keep: at least one read in `share` was a hit.
-    pub(crate) fn assert_lively_by(&self, share: u64) {
-        let Self { reads: Report { reads, hits, .. }, acknowledged, .. } = self;
-        assert!((reads / share..reads * 99 / 100).contains(hits), "{hits} hits in {reads} reads show little");
-        assert!(*acknowledged > reads / 100, "{acknowledged} acknowledged writes beside {reads} reads show little");
+    /// There was something to keep, and an accident did harm: at least one read in `share` was a hit, and an invalidation failed.
+    fn is_lively(&self, share: u64) -> bool {
+        let Self { reads: Report { reads, hits, .. }, acknowledged, failed } = self;
+        (reads / share..reads * 99 / 100).contains(hits) && *acknowledged > reads / 100 && *failed > 0
     }
 
     /// For the record of a soak.
-    pub(crate) fn print(&self, topology: &str) {
+    fn print(&self, topology: &str) {
         let Self { reads: Report { reads, hits, .. }, acknowledged, failed } = self;
         println!("{topology}: {reads} reads, {hits} of them hits, {acknowledged} acknowledged writes, {failed} failed writes");
     }
@@ -94,15 +87,42 @@ impl Outcome {
         self.reads.violations.len()
     }
 
-    pub(crate) fn failed(&self) -> u64 {
-        self.failed
-    }
-
     pub(crate) fn add(&mut self, other: Self) {
         self.reads.add(other.reads);
         self.acknowledged += other.acknowledged;
         self.failed += other.failed;
     }
+}
+
+/// In a lively history, one read in so many is a hit; machines differ, and reads that take too long are no hits.
+pub(crate) const SHARE: u64 = 50;
+
+/// The same where pages are made of values: a page counts as born when the value in it was, and is stored less often.
+pub(crate) const SHARE_OF_VALUES: u64 = 100;
+
+/// Plays a history for each plan, and all of them again while they show little, as they do on a busy machine; `begin` starts the servers,
+/// and says which nodes use them and what happens to them.
+pub(crate) async fn histories<A: FnMut(&Chance) + Send + 'static>(
+    plans: impl IntoIterator<Item = Plan, IntoIter: Clone>,
+    share: u64,
+    begin: impl AsyncFn() -> (Vec<Member>, A),
+) {
+    const TIMES: usize = 4;
+    let plans = plans.into_iter();
+    for _ in 0..TIMES {
+        let mut all = Outcome::default();
+        for plan in plans.clone() {
+            let (nodes, accident) = begin().await;
+            let outcome = play(plan, nodes, accident).await;
+            outcome.assert_kept(plan);
+            all.add(outcome);
+        }
+        all.print(std::thread::current().name().unwrap_or("history"));
+        if all.is_lively(share) {
+            return;
+        }
+    }
+    panic!("the histories show little");
 }
 
 /// A cache, and how long after another has invalidated something it may still answer with it.
@@ -232,7 +252,8 @@ async fn read_until_it_is_over(plan: Plan, nodes: Arc<[Node]>, chance: Chance) -
         let acknowledged = node.acknowledged(register).owed(node.number, node.lag);
         let answer = get(&node.app, &node.world.uri(&chance, register)).await;
         outcome.reads.note(register, acknowledged, &answer);
-        sleep(Duration::from_micros(chance.below(2000))).await;
+        // Servers and other tests need the processor, too.
+        sleep(Duration::from_micros(chance.below(6000))).await;
     }
     outcome
 }
