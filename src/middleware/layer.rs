@@ -391,14 +391,25 @@ impl CacheLayer {
         self.edit(|settings| settings.key.normalizers.set(field, normalizer))
     }
 
-    /// Answers requests with cookies from the cache, for a route that does not read cookies. Default: a request with `Cookie` bypasses
-    /// the cache. `true` replaces an earlier [`vary_on_cookies`](Self::vary_on_cookies); `false` keeps one.
+    /// Answers requests with cookies from the cache, for a route that does not read cookies. Default: `false`, a request with any cookie
+    /// bypasses the cache; with [`strict`](Self::strict), `true`.
+    ///
+    /// Either replaces an earlier [`vary_on_cookies`](Self::vary_on_cookies) or [`bypass_on_cookies`](Self::bypass_on_cookies), each of which
+    /// ignores all cookies that it does not name: with `false`, a route returns to the default from what
+    /// [`Cache::with_defaults`](crate::Cache::with_defaults) says about cookies.
+    ///
+    /// ```
+    /// # use larder::Cache;
+    /// let cache = Cache::in_memory(64 << 20).with_defaults(|layer| layer.bypass_on_cookies(["sid"]));
+    /// let blog = cache.layer(); // visitors with other cookies than `sid` share its responses
+    /// let account = cache.layer().ignore_cookies(false); // a request with any cookie bypasses the cache
+    /// ```
     pub fn ignore_cookies(self, on: bool) -> Self {
         self.edit(|settings| settings.choices.ignore_cookies(on))
     }
 
     /// Adds the values of these cookies to the key, for a route that reads no other cookie. Further calls add names; replaces an earlier
-    /// [`ignore_cookies`](Self::ignore_cookies).
+    /// [`ignore_cookies`](Self::ignore_cookies) or [`bypass_on_cookies`](Self::bypass_on_cookies).
     pub fn vary_on_cookies<S>(self, names: impl IntoNames<S>) -> Self {
         self.edit(|settings| settings.choices.name_cookies(names))
     }

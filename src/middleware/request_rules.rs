@@ -18,7 +18,9 @@ impl CacheLayer {
     ///
     /// This is the setting for a site whose visitors have cookies of analytics or consent, and whose users have a session: visitors are
     /// answered from the cache. The handler must read no other cookie, or be [`sealed`](Self::sealed). Further calls add names; replaces
-    /// [`ignore_cookies`](Self::ignore_cookies) and [`vary_on_cookies`](Self::vary_on_cookies).
+    /// [`ignore_cookies`](Self::ignore_cookies) and [`vary_on_cookies`](Self::vary_on_cookies). As long as there is no name, for example
+    /// because a list from a configuration is empty, any cookie makes a request bypass; [`ignore_cookies(false)`](Self::ignore_cookies) returns to
+    /// that.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);

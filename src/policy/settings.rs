@@ -133,13 +133,9 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    /// Switches the ignoring of cookies on or off; off leaves named cookies as they are.
+    /// Switches the ignoring of cookies on or off; off, no cookie is ignored.
     pub(crate) fn ignore_cookies(&mut self, on: bool) {
-        match (on, &self.cookies) {
-            (true, _) => self.cookies = Some(Cookies::Ignored),
-            (false, Some(Cookies::Named(_) | Cookies::BypassOn(_))) => {}
-            (false, _) => self.cookies = Some(Cookies::Unknown),
-        }
+        self.cookies = Some(if on { Cookies::Ignored } else { Cookies::Unknown });
     }
 
     /// Adds cookies that select the response.
@@ -152,14 +148,15 @@ impl Choices {
         self.cookies = Some(Cookies::Named(all));
     }
 
-    /// Adds cookies with which a request bypasses the cache.
+    /// Adds cookies with which a request bypasses the cache. Without any name, every cookie is one of them: a list that is empty by mistake
+    /// must not let users share responses.
     pub(crate) fn bypass_on_cookies<S>(&mut self, names: impl IntoNames<S>) {
         let mut all = match self.cookies.take() {
             Some(Cookies::BypassOn(present)) => present,
             _ => Vec::new(),
         };
         all.extend(patterns(names));
-        self.cookies = Some(Cookies::BypassOn(all));
+        self.cookies = Some(if all.is_empty() { Cookies::Unknown } else { Cookies::BypassOn(all) });
     }
 }
 

@@ -113,6 +113,40 @@ async fn strict_leaves_the_choice_of_cookies_alone() {
 }
 
 #[tokio::test]
+async fn a_route_returns_to_the_default_for_cookies_from_the_defaults_of_its_cache() {
+    type Set = fn(CacheLayer) -> CacheLayer;
+    let defaults: [Set; 3] = [
+        |layer| layer.bypass_on_cookies(["sid"]),
+        |layer| layer.vary_on_cookies(["theme"]),
+        |layer| layer.ignore_cookies(true),
+    ];
+    for (number, set) in defaults.into_iter().enumerate() {
+        let (cache, _) = cache();
+        let cache = cache.with_defaults(|layer| set(layer.ttl(MINUTE)));
+        for (layer, is_strict) in [(cache.layer(), false), (cache.layer().ignore_cookies(false), true)] {
+            let app = page(layer, numbered(&Runs::default()));
+            get_with(&app, "/page", &[("cookie", "other=1")]).await;
+            let again = get_with(&app, "/page", &[("cookie", "other=1")]).await;
+            assert_eq!(again.is_hit(), !is_strict, "{number}");
+            assert_eq!(again.reason(), is_strict.then_some(Reason::RequestCookie), "{number}");
+        }
+    }
+}
+
+/// As when the names come from a configuration that has none.
+#[tokio::test]
+async fn an_empty_list_of_cookies_to_bypass_on_lets_no_user_share_a_page() {
+    let app = page(minute(&cache().0).bypass_on_cookies(Vec::<String>::new()), numbered(&Runs::default()));
+    for user in ["sid=1", "sid=2"] {
+        assert_eq!(get_with(&app, "/page", &[("cookie", user)]).await.reason(), Some(Reason::RequestCookie), "{user}");
+    }
+    let named = minute(&cache().0).bypass_on_cookies(["sid"]).bypass_on_cookies([""; 0]);
+    let app = page(named, numbered(&Runs::default()));
+    assert_eq!(get_with(&app, "/page", &[("cookie", "sid=1")]).await.reason(), Some(Reason::RequestCookie));
+    assert!(get_with(&app, "/page", &[("cookie", "_ga=1")]).await.is_stored(), "a further empty list changes nothing");
+}
+
+#[tokio::test]
 async fn layers_begin_with_the_defaults_of_their_cache() {
     let (cache, clock) = cache();
     let cache = cache.with_defaults(|layer| layer.ttl(MINUTE).tags(["all"]));
