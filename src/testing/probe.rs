@@ -68,7 +68,8 @@ pub struct Probe<F> {
 
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// The number of clean runs, which show which parts of a response are stable.
+/// The number of clean runs, which show which parts of a response are stable. Each has one request more than the one before: a part that counts
+/// requests, such as a cookie that a layer outside of the cache sets, is not stable.
 const CLEAN_RUNS: usize = 3;
 
 impl<F> Probe<F> {
@@ -165,19 +166,23 @@ impl<F> Probe<F> {
         S: Service<Request<Full<Bytes>>, Response = Response<B>>,
         B: Body,
     {
-        let after = |first: Vec<Request<Bytes>>, then: Request<Bytes>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
+        let after = |attack: Vec<Request<Bytes>>, clean: Vec<Request<Bytes>>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
             let mut app = (self.build)(Cache::in_memory(CACHE_BYTES));
             Box::pin(async move {
-                // The cookies of the attacker; the clean request is another client's.
+                // The cookies of the attacker; each clean request is that of another client, who has none yet.
                 let mut cookies = CookieJar::default();
-                for mut request in first {
+                for mut request in attack {
                     cookies.add_to(&mut request);
                     // If an attack fails, nothing is stored.
                     if let Some(answer) = send(&mut app, request).await {
                         cookies.take(&answer.headers);
                     }
                 }
-                send(&mut app, then).await
+                let mut last = None;
+                for request in clean {
+                    last = send(&mut app, request).await;
+                }
+                last
             })
         };
         let mut report = ProbeReport::default();
@@ -196,8 +201,8 @@ fn field_name(name: &str) -> HeaderName {
     name.parse().unwrap_or_else(|error| panic!("`{name}` is not a field name: {error}"))
 }
 
-/// Returns the response to a request after others, by a new application.
-type After<'p> = dyn Fn(Vec<Request<Bytes>>, Request<Bytes>) -> Pin<Box<dyn Future<Output = Option<Answer>> + 'p>> + 'p;
+/// Returns the response to the last of the clean requests, each of another client, after those of an attacker, by a new application.
+type After<'p> = dyn Fn(Vec<Request<Bytes>>, Vec<Request<Bytes>>) -> Pin<Box<dyn Future<Output = Option<Answer>> + 'p>> + 'p;
 
 /// Sends requests for one page.
 struct Client<'p> {
@@ -218,16 +223,16 @@ struct Answer {
 impl Client<'_> {
     async fn try_all(&self, vectors: Vec<Vector>, report: &mut ProbeReport) -> Result<(), String> {
         let mut clean = Vec::new();
-        for _ in 0..CLEAN_RUNS {
-            clean.push(self.clean().await.ok_or("the application failed")?.hit()?);
+        for before in 1..=CLEAN_RUNS {
+            clean.push(self.clean(before).await.ok_or("the application failed")?.hit()?);
         }
         for vector in vectors {
             report.tried += 1;
             if self.effect(&vector, &clean).await.is_none() {
                 continue;
             }
-            // A difference may come from the time. Compare again, with another clean response.
-            clean.extend(self.clean().await);
+            // A difference may come from the time, or from the number of requests. Compare again, with another clean response.
+            clean.extend(self.clean(vector.requests(|| self.request()).len()).await);
             if let Some(effect) = self.effect(&vector, &clean).await {
                 report.findings.push(Finding::new(self.page.to_string(), vector, effect));
             }
@@ -235,17 +240,17 @@ impl Client<'_> {
         Ok(())
     }
 
-    async fn clean(&self) -> Option<Answer> {
-        (self.after)(vec![self.request()], self.request()).await
+    /// Returns the response to a clean request after so many others.
+    async fn clean(&self, before: usize) -> Option<Answer> {
+        let requests = (0..=before).map(|_| self.request()).collect();
+        (self.after)(Vec::new(), requests).await
     }
 
     /// Returns how the response to a clean request differs after a request with this vector.
     async fn effect(&self, vector: &Vector, clean: &[Answer]) -> Option<String> {
-        let mut requests = vector.requests(|| self.request());
-        if vector.is_denial() {
-            requests.push(self.request());
-        }
-        let answer = (self.after)(requests, self.request()).await?;
+        // What an attack has removed, the first of two clean requests stores again.
+        let clean_requests = (0..=usize::from(vector.is_denial())).map(|_| self.request()).collect();
+        let answer = (self.after)(vector.requests(|| self.request()), clean_requests).await?;
         match (answer.is_hit(), vector.is_denial()) {
             (true, false) => answer.difference(clean),
             (false, true) => Some("the page is no longer answered from the cache".to_owned()),
@@ -272,7 +277,11 @@ impl Answer {
         match self.cache {
             _ if self.is_hit() => Ok(self),
             None => Err("its response did not pass a larder layer".to_owned()),
-            Some(status) => Err(format!("`{status}`. {}", status.reason().map_or("", Reason::explanation))),
+            Some(status) if status.is_stored() => Err(format!(
+                "`{status}`. Its own response is stored, as that of the request before may have been: the two requests have different keys, or the \
+                 response of the first could not be stored, or is already stale"
+            )),
+            Some(status) => Err(format!("`{status}`. {}", status.reason().map_or("", Reason::explanation)).trim_end().to_owned()),
         }
     }
 

@@ -27,7 +27,8 @@ impl ProbeReport {
         &self.findings
     }
 
-    /// Returns the pages whose clean response is not stored, each with the reason. The probe says nothing about them.
+    /// Returns the pages for which a second clean request is not answered from the cache, each with the reason. The probe says nothing about
+    /// them.
     pub fn not_stored(&self) -> impl Iterator<Item = (&str, &str)> {
         self.unstored.iter().map(|(page, reason)| (page.as_str(), reason.as_str()))
     }
@@ -40,7 +41,7 @@ impl ProbeReport {
     /// Asserts that there are no findings, and that every page was probed.
     ///
     /// # Panics
-    /// With the whole report, if there is a finding, a page is not stored, or no page was named.
+    /// With the whole report, if there is a finding, a page was not probed, or no page was named.
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.findings.is_empty() && self.unstored.is_empty() && self.tried > 0, "{self}");
@@ -82,7 +83,7 @@ impl fmt::Display for ProbeReport {
         advice.iter().try_for_each(|advice| write!(f, "\n  → {advice}"))?;
         self.unstored
             .iter()
-            .try_for_each(|(page, reason)| write!(f, "\n  {page} was not probed, because it is not stored: {reason}"))
+            .try_for_each(|(page, reason)| write!(f, "\n  {page} was not probed, because a second clean request is not answered from the cache: {reason}"))
     }
 }
 

@@ -1,6 +1,13 @@
 //! The kit for users' tests: a store that fails, assertions, and a probe that finds planted poisoning and nothing else.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Extension, Router,
@@ -413,4 +420,46 @@ async fn probe_finds_requests_that_end_caching_for_others() {
     Probe::new(page(|layer| layer, varied)).get("/page").run().await.assert();
     let report = Probe::new(page(|layer| layer.max_variants(0), varied)).get("/page").run().await;
     assert_eq!(report.not_stored().count(), 1);
+}
+
+/// A layer outside of the cache begins a session for each client that has none.
+fn with_sessions(answer: fn(&HeaderMap, &Uri) -> Response<Body>) -> impl Fn(Cache) -> Router {
+    move |cache| {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let begin = move |request: Request, next: Next| {
+            let begun = Arc::clone(&begun);
+            async move { begin_session(&begun, request, next).await }
+        };
+        page(|layer| layer.bypass_on_cookies(["sid"]), answer)(cache).layer(middleware::from_fn(begin))
+    }
+}
+
+async fn begin_session(begun: &AtomicUsize, request: Request, next: Next) -> Response<Body> {
+    let has_session = field(request.headers(), "cookie").contains("sid=");
+    let mut response = next.run(request).await;
+    if !has_session {
+        let sid = format!("sid={}", begun.fetch_add(1, Ordering::Relaxed));
+        response.headers_mut().append("set-cookie", sid.parse().unwrap());
+    }
+    response
+}
+
+#[tokio::test]
+async fn probe_is_not_misled_by_a_session_that_a_layer_outside_of_the_cache_begins() {
+    let plain = |_: &HeaderMap, _: &Uri| "page".into_response();
+    Probe::new(with_sessions(plain)).get("/page").user("cookie", "who=alice").run().await.assert();
+    let theme = |headers: &HeaderMap, _: &Uri| field(headers, "x-theme").to_owned().into_response();
+    let report = Probe::new(with_sessions(theme)).get("/page").run().await;
+    assert_eq!(sent(&report), names(&["the field x-theme"]), "{report}");
+}
+
+#[tokio::test]
+async fn probe_says_why_it_did_not_probe_a_page_that_is_stored() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let number = move |_: &http::request::Parts| Some(requests.fetch_add(1, Ordering::Relaxed).to_string());
+    let layer = move |layer: CacheLayer| layer.key_with("number", number.clone());
+    let report = Probe::new(page(layer, |_, _| "page")).get("/page").run().await;
+    let shown = report.to_string();
+    assert!(shown.contains("because a second clean request is not answered from the cache: `larder; fwd=uri-miss; stored"), "{shown}");
+    assert!(shown.contains("the two requests have different keys") && !shown.contains("it is not stored"), "{shown}");
 }
