@@ -8,6 +8,8 @@ use ureq::{Agent, http::Response};
 use crate::{
     arguments::{Arguments, Command, Invalidate},
     output::Failure,
+    store::without_login,
+    tags,
 };
 
 /// How long an answer may take.
@@ -31,7 +33,9 @@ pub(crate) fn call(arguments: &Arguments, command: &Command) -> Result<Value, Fa
             Ok(json!({ "mode": stats["mode"], "own_mode": stats["own_mode"], "shared_mode": stats["shared_mode"] }))
         }
         Command::Mode { mode: Some(mode), everywhere } => api.post("mode", &json!({ "mode": mode, "everywhere": everywhere })),
-        Command::Invalidate(what) => api.post("invalidate", &body(what)),
+        Command::Invalidate(Invalidate { uri: Some(uri), .. }) => api.post("invalidate", &json!({ "uri": uri })),
+        Command::Invalidate(Invalidate { route: Some(route), .. }) => api.post("invalidate", &json!({ "route": route })),
+        Command::Invalidate(what) => tags::invalidate(what, |tags| api.post("invalidate", &json!({ "tags": tags }))),
         Command::Explain { url, method, headers } => {
             let headers = headers.iter().map(|line| field(line)).collect::<Result<Map<_, _>, _>>()?;
             let explanation = api.post("explain", &json!({ "url": url, "method": method, "headers": headers }))?;
@@ -40,14 +44,6 @@ pub(crate) fn call(arguments: &Arguments, command: &Command) -> Result<Value, Fa
             }
             Err(Failure::NotCached(explanation))
         }
-    }
-}
-
-fn body(what: &Invalidate) -> Value {
-    match what {
-        Invalidate { uri: Some(uri), .. } => json!({ "uri": uri }),
-        Invalidate { route: Some(route), .. } => json!({ "route": route }),
-        Invalidate { tags, .. } => json!({ "tags": tags }),
     }
 }
 
@@ -73,7 +69,7 @@ impl Api {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        read(request.call())
+        self.read(path, request.call())
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
@@ -81,24 +77,36 @@ impl Api {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        read(request.send_json(body))
+        self.read(path, request.send_json(body))
     }
-}
 
-fn read(response: Result<Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
-    let mut response = response.map_err(|error| Failure::failed(format!("the operator's page does not answer: {error}")))?;
-    let status = response.status().as_u16();
-    let answer = response.body_mut().read_json::<Value>().unwrap_or_default();
-    let error = || {
-        let words = |name: &str| answer[name].as_str().unwrap_or_default();
-        format!("{}. {}", words("error"), words("happened")).trim().to_owned()
-    };
-    match status {
-        200 if answer.is_object() => Ok(answer),
-        404 => Err(Failure::NoAccess("no access: the URL of the page or the token is wrong".to_owned())),
-        401 | 403 => Err(Failure::NoAccess(error())),
-        422 => Err(Failure::usage(error())),
-        _ if answer["error"].is_string() => Err(Failure::failed(error())),
-        status => Err(Failure::failed(format!("the answer is none of the operator's page: status {status}"))),
+    /// Reads an answer. A failure says what failed, where, and what to do.
+    fn read(&self, path: &str, response: Result<Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
+        let place = without_login(&self.root);
+        let mut response = response.map_err(|error| {
+            Failure::failed(format!(
+                "`{path}` failed: the operator's page at {place} does not answer: {error}. Check --admin (LARDER_ADMIN), and whether the \
+                 application runs."
+            ))
+        })?;
+        let status = response.status().as_u16();
+        let answer = response.body_mut().read_json::<Value>().unwrap_or_default();
+        let error = || {
+            let words = |name: &str| answer[name].as_str().unwrap_or_default();
+            format!("{}. {}", words("error"), words("happened")).trim().to_owned()
+        };
+        match status {
+            200 if answer.is_object() => Ok(answer),
+            404 => Err(Failure::NoAccess(format!(
+                "no access to the operator's page at {place}: its URL or the token is wrong. Check --admin (LARDER_ADMIN) and --token \
+                 (LARDER_TOKEN)."
+            ))),
+            401 | 403 => Err(Failure::NoAccess(error())),
+            422 => Err(Failure::usage(error())),
+            _ if answer["error"].is_string() => Err(Failure::failed(format!("`{path}` failed at {place}: {}", error()))),
+            status => Err(Failure::failed(format!(
+                "`{path}` failed: the answer from {place} is none of the operator's page: status {status}. Check --admin (LARDER_ADMIN)."
+            ))),
+        }
     }
 }

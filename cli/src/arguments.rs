@@ -7,8 +7,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 #[command(
     name = "larder",
     version,
-    after_help = "Exit codes:\n  0  done\n  1  it failed: the server or the store did not answer, or the action failed\n  2  wrong usage, or input that can \
-                  never work\n  3  no access: the token is wrong, or the action is not granted\n  4  `explain`: the URL would not be answered from the cache"
+    after_help = "Exit codes:\n  0  done\n  1  it failed: the server or the store did not answer, or the action failed; repeat it\n  2  wrong usage, or \
+                  input that can never work, such as an invalid tag\n  3  no access: the token is wrong, or the action is not granted\n  4  `explain`: the URL would not be answered from the cache"
 )]
 pub(crate) struct Arguments {
     /// URL at which the operator's page is mounted, such as http://localhost:3000/ops/cache.
@@ -62,15 +62,22 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["tags", "uri", "route"]))]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["tags", "tags_from", "uri", "route"]))]
 pub(crate) struct Invalidate {
     /// A tag; may be repeated.
     #[arg(long = "tag", value_name = "TAG")]
     pub(crate) tags: Vec<String>,
+    /// A text file with further tags, one a line; - for the standard input.
+    ///
+    /// Empty lines are skipped, and white space around a tag is removed. The tags are invalidated in batches of up to 1,000. A batch with an
+    /// invalid tag fails in the end, with the exit code 2, and all valid tags take effect; any other failure ends the command, and says
+    /// how many tags have taken effect. Repeat it from the start: invalidating a tag again does no harm.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tags_from: Option<String>,
     /// A URI, or a path on every host.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tags", "tags_from", "route"])]
     pub(crate) uri: Option<String>,
     /// A route as in the router, such as /posts/{id}.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tags", "tags_from"])]
     pub(crate) route: Option<String>,
 }

@@ -4,6 +4,7 @@ mod admin;
 mod arguments;
 mod output;
 mod store;
+mod tags;
 
 use std::process::ExitCode;
 

@@ -28,6 +28,29 @@ impl Failure {
         Self::Usage(text.into())
     }
 
+    /// Says where it failed.
+    pub(crate) fn at(self, place: &str) -> Self {
+        self.map(|text| format!("{place}: {text}"))
+    }
+
+    /// Says how many tags have been invalidated before it failed.
+    pub(crate) fn after(self, done: usize) -> Self {
+        self.map(|text| match done {
+            0 => text,
+            1 => format!("{}. Before that, 1 tag was invalidated.", text.trim_end_matches('.')),
+            _ => format!("{}. Before that, {done} tags were invalidated.", text.trim_end_matches('.')),
+        })
+    }
+
+    fn map(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Failed(text) => Self::Failed(change(text)),
+            Self::Usage(text) => Self::Usage(change(text)),
+            Self::NoAccess(text) => Self::NoAccess(change(text)),
+            Self::NotCached(explanation) => Self::NotCached(explanation),
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Failed(_) => 1,

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 use std::{
-    process::{Command, Output},
+    io::Write as _,
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
@@ -53,17 +54,29 @@ impl Server {
 }
 
 fn larder(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_larder"))
-        .env_remove("LARDER_ADMIN")
-        .env_remove("LARDER_TOKEN")
-        .env_remove("LARDER_STORE")
-        .args(arguments)
-        .output()
-        .unwrap()
+    command(arguments).output().unwrap()
+}
+
+/// Runs the tool with a text as its standard input.
+fn larder_reading(text: &str, arguments: &[&str]) -> Output {
+    let mut process = command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It may end before it has read everything.
+    let _ = process.stdin.take().unwrap().write_all(text.as_bytes());
+    process.wait_with_output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.env_remove("LARDER_ADMIN").env_remove("LARDER_TOKEN").env_remove("LARDER_STORE").args(arguments);
+    command
 }
 
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -162,6 +175,31 @@ mod store {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn tags_of_the_standard_input_are_invalidated_through_it() {
+        let redis = Redis::start().await;
+        let server = Server::over(redis.cache().await).await;
+        let tags: String = (0..2_500).map(|id| format!("post:{id}\n")).collect();
+        for id in [0, 1_234, 2_499, 2_500] {
+            server.get(&format!("/posts/{id}"));
+        }
+        let output = larder_reading(&tags, &["--store", &redis.url, "--json", "invalidate", "--tags-from", "-"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        assert_eq!((code(&output), &answer["tags"]), (0, &2_500.into()), "{output:?}");
+        for (id, is_hit) in [(0, false), (1_234, false), (2_499, false), (2_500, true)] {
+            assert_eq!(server.get(&format!("/posts/{id}")).contains("hit"), is_hit, "{id}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn database_that_the_server_does_not_have_is_wrong_usage() {
+        let redis = Redis::start().await;
+        redis.cache().await;
+        let url = redis.url.replace('?', "/99?");
+        let output = larder(&["--store", &url, "invalidate", "--tag", "a"]);
+        assert!(code(&output) == 2 && errors(&output).contains("DB index is out of range"), "{output:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn mode_everywhere_reaches_each_node() {
         let redis = Redis::start().await;
         let (one, other) = (Server::over(redis.cache().await).await, Server::over(redis.cache().await).await);
@@ -194,6 +232,72 @@ async fn invalidations_take_effect() {
     assert_eq!(code(&server.run(&["invalidate", "--uri", "/posts/*"])), 2);
     assert_eq!(code(&server.run(&["invalidate"])), 2);
     assert_eq!(code(&server.run(&["invalidate", "--tag", "a", "--uri", "/b"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_are_read_from_a_file_or_the_standard_input() {
+    let server = Server::start().await;
+    let page = format!("{}/ops", server.root);
+    let from = |source: &str, input: &str, more: &[&str]| {
+        let arguments = ["--admin", &page, "--token", "secret", "invalidate", "--tags-from", source];
+        larder_reading(input, &[&arguments, more].concat())
+    };
+    let stored = |ids: &[usize]| {
+        for id in ids {
+            server.get(&format!("/posts/{id}"));
+        }
+    };
+    let is_hit = |id: usize| server.get(&format!("/posts/{id}")).contains("hit");
+
+    let many: String = (0..2_500).map(|id| format!("  post:{id}\r\n\n")).collect();
+    stored(&[0, 1_500, 2_499, 3_000, 3_001]);
+    let output = from("-", &many, &["--tag", "post:3000"]);
+    assert_eq!((code(&output), text(&output).as_str()), (0, "2501 tags are invalidated, by 3 calls\n"), "{output:?}");
+    assert!([0, 1_500, 2_499, 3_000].iter().all(|id| !is_hit(*id)) && is_hit(3_001));
+
+    let path = std::env::temp_dir().join(format!("larder-tags-{}", std::process::id()));
+    std::fs::write(&path, "post:7\npost:8").unwrap();
+    stored(&[7, 8]);
+    let output = from(path.to_str().unwrap(), "", &[]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((code(&output), is_hit(7), is_hit(8)), (0, false, false), "{output:?}");
+
+    // An invalid tag is an error, and all others are invalidated, those of later calls, too.
+    let with_invalid = format!("{}\n{many}", "x".repeat(300));
+    stored(&[0, 2_499]);
+    let output = from("-", &with_invalid, &[]);
+    assert!(code(&output) == 2 && errors(&output).contains("lines 1 to "), "{output:?}");
+    assert!(errors(&output).contains("All other tags are invalidated"), "{output:?}");
+    assert!(!is_hit(0) && !is_hit(2_499));
+
+    for (source, input, problem) in [
+        ("/no/such/file", "", "cannot be read from `/no/such/file`"),
+        ("-", "\n \n", "the standard input has no tags: nothing was invalidated"),
+        ("-", &*"x".repeat(5_000), "line 1 of the standard input is longer than 4 KiB"),
+    ] {
+        let output = from(source, input, &[]);
+        assert!(code(&output) == 2 && errors(&output).contains(problem), "{output:?}");
+    }
+    assert_eq!(code(&from("-", "a", &["--uri", "/b"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_says_what_failed_where_and_what_to_do() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let at_page = larder(&["--admin", &format!("http://u:QZJX@{closed}/ops"), "invalidate", "--tag", "a"]);
+    let in_store = larder(&["--store", &format!("redis://u:QZJX@{closed}"), "invalidate", "--tag", "a"]);
+    let read = larder_reading("a\nb\n", &["--store", &format!("redis://{closed}"), "invalidate", "--tags-from", "-"]);
+    for (output, what, todo) in [
+        (&at_page, format!("`invalidate` failed: the operator's page at http://{closed}/ops does not answer"), "Check --admin"),
+        (&in_store, format!("the invalidation failed in the store at redis://{closed}: "), "repeat the command"),
+        (&read, format!("lines 1 to 2 of the standard input: the invalidation failed in the store at redis://{closed}"), "repeat"),
+    ] {
+        let errors = errors(output);
+        assert!(code(output) == 1 && errors.contains(&what) && errors.contains(todo) && !errors.contains("QZJX"), "{errors}");
+    }
+    let server = Server::start().await;
+    let denied = larder(&["--admin", &format!("{}/ops", server.root), "--token", "wrong", "stats"]);
+    assert!(code(&denied) == 3 && errors(&denied).contains(&format!("{}/ops", server.root)), "{denied:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

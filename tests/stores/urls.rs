@@ -239,3 +239,14 @@ async fn unix_socket_and_options_reach_a_server() {
     let keyspace: String = server.run("INFO keyspace");
     assert!(["db3:", "db4:", "db5:"].iter().all(|db| keyspace.contains(db)) && !keyspace.contains("db0:"), "{keyspace}");
 }
+
+#[tokio::test]
+async fn database_that_the_server_does_not_have_is_an_error_with_its_words() {
+    let server = Server::start();
+    for url in [format!("{}/99", server.url()), format!("tiered+{}?db=16&near=1mb", server.url())] {
+        let error = refused(&url).await.to_string();
+        assert!(error.contains("DB index is out of range") && error.contains("16 by default"), "{error}");
+    }
+    let last = Cache::connect(&format!("{}/15", server.url())).await.unwrap();
+    assert!(last.health().await.is_healthy());
+}

@@ -22,6 +22,12 @@ pub(super) fn from_redis(error: RedisError) -> Error {
         )
         .with_source(error);
     }
+    if let Some(words) = refused_database(&error) {
+        let text = format!(
+            "Redis refused the database in the URL: {words}; a server has as many as its setting `databases` says, 16 by default, numbered from 0"
+        );
+        return Error::unavailable(text).with_source(error);
+    }
     if let Some(words) = refusal(&error) {
         return Error::unavailable(format!("Redis refused a command: {words}{}", hint(&words)));
     }
@@ -53,6 +59,18 @@ fn hint(words: &str) -> &'static str {
 /// Returns whether larder refused the server because of its version.
 pub(super) fn is_too_old(error: &Error) -> bool {
     error.source().and_then(|source| source.downcast_ref()).is_some_and(version::is_too_old)
+}
+
+/// Returns whether the server does not have the database in the URL.
+pub(super) fn has_no_database(error: &Error) -> bool {
+    error.source().and_then(|source| source.downcast_ref()).is_some_and(|error| refused_database(error).is_some())
+}
+
+/// Returns the server's words if it has no such database. The first text is that of the `redis` crate, which has no kind for this error; a refusal
+/// of `SELECT` for a missing right has it, too.
+fn refused_database(error: &RedisError) -> Option<&str> {
+    let words = error.detail().filter(|_| error.to_string().contains("refused to switch database"))?;
+    (words.contains("out of range") || words.contains("invalid DB index")).then_some(words)
 }
 
 /// Returns the error for a reply that larder's scripts never return.

@@ -140,7 +140,8 @@ impl Redis {
     /// Redis need not be running yet: handlers answer until it is.
     ///
     /// # Errors
-    /// If the URL is malformed, if the server is older than Redis 6.2, or if the timer of the runtime is off.
+    /// If the URL is malformed or names a database that the server does not have, if the server is older than Redis 6.2, or if the timer of the
+    /// runtime is off.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
@@ -199,7 +200,8 @@ impl RedisBuilder {
     /// Connects; see [`Redis::connect`]. Options in the URL take precedence over the builder.
     ///
     /// # Errors
-    /// If the URL or the key prefix is not valid, if the server is older than Redis 6.2, or if the timer of the runtime is off.
+    /// If the URL or the key prefix is not valid, if the server does not have the database or is older than Redis 6.2, or if the timer of the
+    /// runtime is off.
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         let (address, options) = UrlOptions::split(url)?;
         self.connect_to(address, options).await
@@ -225,6 +227,9 @@ impl RedisBuilder {
         if let Err(error) = redis.store.read(redis.store.remote().clock()).await {
             if error::is_too_old(&error) {
                 return Err(error);
+            }
+            if error::has_no_database(&error) {
+                return Err(Error::invalid_input(error.to_string()));
             }
             tracing::warn!(error = &error as &dyn std::error::Error, "Redis cannot be used yet; handlers answer until it can");
             redis.store.trip();
@@ -402,14 +407,6 @@ impl FetchLocks for Topology {
 }
 
 forward_backend!(Redis {
-    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
-        self.store.lock_fetch(key, life).await
-    }
-
-    async fn unlock_fetch(&self, key: &Key) {
-        self.store.unlock_fetch(key).await;
-    }
-
     async fn install_function(&self) -> Result<(), Error> {
         Redis::install_function(self).await
     }
