@@ -113,7 +113,7 @@ async fn without_the_store_posts_are_answered_all_the_same() {
     get(&app, "/posts/7").await;
     store.fail_all();
     let response = get(&app, "/posts/7").await;
-    assert_not_stored!(response, Reason::Backend);
+    assert_not_stored!(response, Reason::StoreError);
     assert_eq!(text(response).await, "post: old");
     store.heal();
     assert_hit!(get(&app, "/posts/7").await);

@@ -34,6 +34,7 @@ enum Kind {
     InvalidInput,
     Timeout,
     Unavailable,
+    Suspended,
     Unconfirmed,
 }
 
@@ -51,6 +52,12 @@ impl Error {
     /// Creates an error for a backend that is unreachable or refuses to work.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Unavailable, message)
+    }
+
+    /// Creates an error for a backend that is not used for the moment, because it has failed.
+    #[allow(dead_code, reason = "only stores over the network are suspended")]
+    pub(crate) fn suspended() -> Self {
+        Self::new(Kind::Suspended, "the store failed, and is not used until it answers again")
     }
 
     /// Creates an error for an invalidation that was carried out, and that fewer replicas confirmed than required.
@@ -78,7 +85,12 @@ impl Error {
 
     /// Returns whether the backend was unreachable or refused to work, or whether replicas of it were.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self.kind, Kind::Unavailable | Kind::Unconfirmed)
+        matches!(self.kind, Kind::Unavailable | Kind::Suspended | Kind::Unconfirmed)
+    }
+
+    /// Returns whether the backend was not used, because it has failed before.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.kind == Kind::Suspended
     }
 
     /// Returns whether an invalidation was carried out, and fewer replicas confirmed it than `RedisBuilder::durability` requires: it

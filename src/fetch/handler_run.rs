@@ -234,7 +234,7 @@ impl HandlerRun {
             selection,
             key,
             rule,
-            born: used.born(self.miss.epoch.ok_or(Reason::Backend)?)?,
+            born: used.born(self.miss.known_epoch()?)?,
             tags: tags.all_tags(settings, cache.space(), &view, &used)?,
             target_tags: tags.target_tags.clone(),
         });

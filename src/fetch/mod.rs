@@ -209,9 +209,12 @@ async fn replace<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     call: Box<Oneshot<S, ReqBody>>,
     trigger: Trigger,
 ) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
-    let miss = match context.lookup().await {
-        Some(lookup) => Miss::validating(lookup, Forward::Request),
-        None => Miss { why: Forward::Request, ..Miss::without_lookup() },
+    let miss = match context.try_lookup().await {
+        Ok(lookup) => Miss::validating(lookup, Forward::Request),
+        Err(error) => {
+            report(&error, Effect::HandlerAnswers);
+            Miss { why: Forward::Request, ..Miss::without_lookup(&error) }
+        }
     };
     let permit = match context.request.nested || !context.slot.try_take() {
         true => None,
@@ -264,7 +267,7 @@ async fn first_answer<B: Body>(context: &FetchContext) -> FirstAnswer<B> {
 
 /// Answers from a near copy because the store has failed; without a fresh one, the handler answers, and nothing is stored.
 fn answer_in_outage<B: Body>(context: &FetchContext, failure: &Error) -> FirstAnswer<B> {
-    let mut miss = Miss::without_lookup();
+    let mut miss = Miss::without_lookup(failure);
     if let Some(lookup) = context.lookup_in_outage(failure) {
         let presented = context.presented();
         match presented.reuse(&lookup) {

@@ -239,8 +239,12 @@ reasons! {
     Invalidated = "invalidated",
     /// The handler requested an invalidation, and it failed.
     InvalidationFailed = "invalidation-failed",
-    /// The store failed or timed out.
-    Backend = "backend",
+    /// The store did not answer within its time limit.
+    StoreTimeout = "store-timeout",
+    /// The store could not be reached, or answered with an error.
+    StoreError = "store-error",
+    /// The store is not used for the moment, because it has failed.
+    StoreSuspended = "store-suspended",
     /// The store cannot be reached, and a copy in the memory of this node answered instead (`Tiered::outage_grace`).
     StoreOutage = "store-outage",
     /// The limit on buffered response bytes was reached (`Cache::with_max_buffered_bytes`).

@@ -8,6 +8,7 @@ use http_body::Body;
 use super::{
     representation::Representation,
     respond::{body_length, error_response, respond},
+    store::failure_of,
     variants::Lookup,
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         response::StoredResponse,
         stored::{Content, FreshnessState, Stored},
     },
+    error::Error,
     http::{
         cache_control::RequestDirectives,
         cache_status::{CacheStatus, Forward, Reason},
@@ -52,6 +54,8 @@ pub(crate) struct Miss {
     pub(crate) why: Forward,
     /// Read before the handler runs; `None` if nothing may be stored.
     pub(crate) epoch: Option<Epoch>,
+    /// How the store failed, if the lookup did.
+    pub(crate) failure: Option<Reason>,
     /// The key of the variant that is missing or stale; `None` for the request's own key.
     pub(crate) variant_key: Option<Box<Key>>,
     /// The stored response that the fetch may validate.
@@ -61,18 +65,24 @@ pub(crate) struct Miss {
 impl Miss {
     /// A miss without a stored response to validate.
     pub(crate) fn fetching(lookup: Lookup, why: Forward) -> Self {
-        Self { why, epoch: lookup.epoch, variant_key: lookup.variant_key, stored: None }
+        Self { why, epoch: lookup.epoch, failure: None, variant_key: lookup.variant_key, stored: None }
     }
 
     /// A miss whose stored response may be validated.
     pub(crate) fn validating(lookup: Lookup, why: Forward) -> Self {
         let stored = lookup.found.map(|(stored, _)| stored);
-        Self { why, epoch: lookup.epoch, variant_key: lookup.variant_key, stored }
+        Self { why, epoch: lookup.epoch, failure: None, variant_key: lookup.variant_key, stored }
     }
 
-    /// A miss after a failed lookup: nothing may be stored, since no epoch is known.
-    pub(crate) fn without_lookup() -> Self {
-        Self { why: Forward::UriMiss, epoch: None, variant_key: None, stored: None }
+    /// A miss after a lookup that failed with `error`: nothing may be stored, since no epoch is known.
+    pub(crate) fn without_lookup(error: &Error) -> Self {
+        Self { why: Forward::UriMiss, epoch: None, failure: Some(failure_of(error)), variant_key: None, stored: None }
+    }
+
+    /// Returns the epoch at which the handler's response is born; the error is the reason why there is none.
+    pub(crate) fn known_epoch(&self) -> Result<Epoch, Reason> {
+        // A store that is suspended finds nothing, and does not fail.
+        self.epoch.ok_or(self.failure.unwrap_or(Reason::StoreSuspended))
     }
 
     /// The key under which the response is missing or stale.

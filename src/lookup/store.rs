@@ -185,5 +185,16 @@ pub(crate) fn variant_id(key: &Key) -> VariantId {
 
 pub(crate) fn backend_failed(error: Error) -> Reason {
     report(&error, Effect::NotStored);
-    Reason::Backend
+    failure_of(&error)
+}
+
+/// Returns the reason that says how the store failed.
+pub(crate) fn failure_of(error: &Error) -> Reason {
+    if error.is_suspended() {
+        Reason::StoreSuspended
+    } else if error.is_timeout() {
+        Reason::StoreTimeout
+    } else {
+        Reason::StoreError
+    }
 }

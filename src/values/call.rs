@@ -20,8 +20,9 @@ use crate::{
         stored::{Content, FreshnessState, Stored},
         value::StoredValue,
     },
-    http::cache_status::{CacheStatus, Forward},
+    http::cache_status::{CacheStatus, Forward, Reason},
     key::Key,
+    lookup::store::failure_of,
     policy::refresh_ahead::is_due,
     stats::{fill_result::Trigger, route_table::RouteId},
     tag::Tag,
@@ -120,8 +121,8 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     /// Looks up in a store that has to wait for a reply, and computes after a miss.
     pub(super) async fn look_up<E: Send + 'static>(self: Arc<Self>, compute: impl Computation<T, E>) -> Result<T, E> {
         match self.read().await {
-            Some(read) => self.after_read(read, compute).await,
-            None => self.compute_alone(None, Forward::UriMiss, compute).await,
+            Ok(read) => self.after_read(read, compute).await,
+            Err(reason) => self.compute_alone(Err(reason), Forward::UriMiss, compute).await,
         }
     }
 
@@ -131,7 +132,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         read: ReadOutcome,
         compute: impl Computation<T, E>,
     ) -> Result<T, E> {
-        let epoch = read.epoch;
+        let epoch = epoch_of(&read);
         let why = match self.find(&read) {
             Some(found) if found.freshness.is_fresh() => {
                 let value = found.hit(&self.cache, self.label);
@@ -152,18 +153,15 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         self.fetch(epoch, why, compute).await
     }
 
-    /// Reads the entry; `None` if the store failed.
-    pub(super) async fn read(&self) -> Option<ReadOutcome> {
+    /// Reads the entry; the error says how the store failed.
+    pub(super) async fn read(&self) -> Result<ReadOutcome, Reason> {
         if let Some(read) = self.cache.read_now(&self.key) {
-            return Some(read);
+            return Ok(read);
         }
-        match self.cache.read(&self.key, &self.known_tags()).await {
-            Ok(read) => Some(read),
-            Err(error) => {
-                report(&error, Effect::HandlerAnswers);
-                None
-            }
-        }
+        self.cache.read(&self.key, &self.known_tags()).await.map_err(|error| {
+            report(&error, Effect::HandlerAnswers);
+            failure_of(&error)
+        })
     }
 
     /// Returns the value that was read, whether it is fresh or not.
@@ -188,6 +186,12 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         let inner = &self.cache.inner;
         Arc::new(inner.fetch_slots.on_route(&inner.prefix.built, 0, Some(&self.policy.label)))
     }
+}
+
+/// Returns the epoch of a read; the error is the reason why there is none.
+pub(super) fn epoch_of(read: &ReadOutcome) -> Result<Epoch, Reason> {
+    // A store that is suspended finds nothing, and does not fail.
+    read.epoch.ok_or(Reason::StoreSuspended)
 }
 
 /// Logs once that an entry is no value of the expected type.

@@ -49,8 +49,8 @@ impl Role {
 /// What is known of a computation when it begins.
 pub(super) struct Run {
     pub(super) role: Role,
-    /// Read before the computation; `None` if its value cannot be stored.
-    pub(super) epoch: Option<Epoch>,
+    /// Read before the computation; the error is the reason why its value cannot be stored.
+    pub(super) epoch: Result<Epoch, Reason>,
     pub(super) why: Forward,
     pub(super) trigger: Trigger,
 }
@@ -109,7 +109,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     /// Computes for this caller alone; without an `epoch`, the value is not stored.
     pub(super) async fn compute_alone<E: Send + 'static>(
         self: Arc<Self>,
-        epoch: Option<Epoch>,
+        epoch: Result<Epoch, Reason>,
         why: Forward,
         compute: impl Computation<T, E>,
     ) -> Result<T, E> {
@@ -134,12 +134,12 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     /// Computes for no caller, unless the value is being computed, its label has no free slot, or the cache is being drained.
     pub(super) fn refresh_in_background<E: Send + 'static>(
         self: Arc<Self>,
-        epoch: Option<Epoch>,
+        epoch: Result<Epoch, Reason>,
         trigger: Trigger,
         compute: impl Computation<T, E>,
     ) {
         let inner = &self.cache.inner;
-        let Some(epoch) = epoch.filter(|_| !inner.work.is_draining() && timer::is_on()) else { return };
+        let Some(epoch) = epoch.ok().filter(|_| !inner.work.is_draining() && timer::is_on()) else { return };
         let Some(leader) = inner.flights.lead(self.key.as_bytes(), epoch) else { return };
         let slot = self.slot();
         let Some(deadline) = slot.take_in_background() else { return };
@@ -147,7 +147,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
             let slot = Arc::clone(&slot);
             move || warn_of_limit(slot.path())
         };
-        let run = Run { role: Role::Leader(leader, slot), epoch: Some(epoch), why: Forward::Stale, trigger };
+        let run = Run { role: Role::Leader(leader, slot), epoch: Ok(epoch), why: Forward::Stale, trigger };
         let refreshing = async move {
             if self.compute(run, compute).await.is_err() {
                 tracing::debug!("a cached value could not be computed in the background");
@@ -176,7 +176,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     async fn on_failure<E>(&self, failure: Outcome<T, E>, run: Run) -> Result<T, E> {
         if run.why == Forward::Stale
             && run.trigger == Trigger::Request
-            && let Some(read) = self.read().await
+            && let Ok(read) = self.read().await
             && let Some(found) = self.find(&read)
             && found.freshness.is_usable_on_error()
         {
@@ -205,7 +205,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         let tags = self.all_tags(used);
         self.add_to_run(
             tags.as_deref().map_err(|reason| *reason),
-            run.epoch.and_then(|epoch| used.born(epoch).ok()),
+            run.epoch.and_then(|epoch| used.born(epoch)).ok(),
             now + self.policy.ttl,
         );
         let outcome = match tags.and_then(|tags| self.storage_plan(tags, used, &run, now)) {
@@ -241,7 +241,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         if matches!(run.role, Role::Passthrough) {
             return Err(Reason::WaitLimit);
         }
-        let born = used.born(run.epoch.ok_or(Reason::Backend)?)?;
+        let born = used.born(run.epoch?)?;
         let lifetime = self.policy.lifetime(fastrand::f64());
         if (lifetime + self.policy.stale_windows().longest()).is_zero() {
             return Err(Reason::ZeroTtl);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    call::ValueCall,
+    call::{ValueCall, epoch_of},
     computation::Computation,
     compute::{Role, Run},
 };
@@ -23,29 +23,29 @@ use crate::{
 enum Waited<T> {
     Answered(T),
     /// Compute the value. The epoch is that of the latest lookup.
-    Compute(Role, Option<Epoch>),
+    Compute(Role, Result<Epoch, Reason>),
 }
 
 /// The result of a further lookup by a caller that waits.
 enum LookedAgain<T> {
     Answered(T),
     NotFound(Epoch),
-    /// The store has failed.
-    Failed,
+    /// The store has failed, in this way.
+    Failed(Reason),
 }
 
 impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     /// Computes the value after a miss, or waits for another caller that does.
     pub(super) async fn fetch<E: Send + 'static>(
         self: Arc<Self>,
-        epoch: Option<Epoch>,
+        epoch: Result<Epoch, Reason>,
         why: Forward,
         compute: impl Computation<T, E>,
     ) -> Result<T, E> {
-        let Some(epoch) = epoch.filter(|_| self.collapses()) else { return self.compute_alone(epoch, why, compute).await };
+        let Some(epoch) = epoch.ok().filter(|_| self.collapses()) else { return self.compute_alone(epoch, why, compute).await };
         let first = self.join(epoch);
         let (role, epoch) = match self.join_older(first, epoch).await {
-            Joined::Leader(leader) => (self.leader_role(leader, Instant::now() + self.policy.wait_limit).await, Some(epoch)),
+            Joined::Leader(leader) => (self.leader_role(leader, Instant::now() + self.policy.wait_limit).await, Ok(epoch)),
             joined => {
                 let waiting = Waiting::begin(&self.cache.inner.statistics);
                 let waited = Box::pin(self.wait(joined, epoch, why)).await;
@@ -104,22 +104,22 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
                 None => self.join_older(self.join(epoch), epoch).await,
             };
             match next {
-                Joined::Leader(leader) => return Waited::Compute(self.leader_role(leader, fetches.deadline).await, Some(epoch)),
+                Joined::Leader(leader) => return Waited::Compute(self.leader_role(leader, fetches.deadline).await, Ok(epoch)),
                 Joined::Follower(follower) => fetches.followers.push(follower),
-                Joined::Outdated(_) | Joined::Full => return Waited::Compute(Role::Passthrough, Some(epoch)),
+                Joined::Outdated(_) | Joined::Full => return Waited::Compute(Role::Passthrough, Ok(epoch)),
             }
             let outcome = timeout_at(fetches.deadline, &mut fetches).await.ok();
             let failed = matches!(outcome, Some(FetchOutcome::Failed | FetchOutcome::ServerError));
             match self.look_again(why, failed).await {
                 LookedAgain::Answered(value) => return Waited::Answered(value),
-                LookedAgain::Failed => return Waited::Compute(Role::Solo, None),
+                LookedAgain::Failed(reason) => return Waited::Compute(Role::Solo, Err(reason)),
                 LookedAgain::NotFound(now) => epoch = now,
             }
             match outcome {
-                Some(FetchOutcome::Uncacheable | FetchOutcome::ServerError) => return Waited::Compute(Role::Solo, Some(epoch)),
+                Some(FetchOutcome::Uncacheable | FetchOutcome::ServerError) => return Waited::Compute(Role::Solo, Ok(epoch)),
                 Some(FetchOutcome::Stored) => {}
                 Some(FetchOutcome::Failed) => fetches.failed = true,
-                None if fetches.failed => return Waited::Compute(Role::Passthrough, Some(epoch)),
+                None if fetches.failed => return Waited::Compute(Role::Passthrough, Ok(epoch)),
                 None => {
                     fetches.deadline = Instant::now() + self.policy.wait_limit;
                     let latest = fetches.followers.last();
@@ -131,7 +131,10 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
 
     /// Looks up what another caller has stored. If its computation has failed, a stale value is an answer, too.
     async fn look_again(&self, why: Forward, failed: bool) -> LookedAgain<T> {
-        let Some(read) = self.read().await else { return LookedAgain::Failed };
+        let read = match self.read().await {
+            Ok(read) => read,
+            Err(reason) => return LookedAgain::Failed(reason),
+        };
         if let Some(found) = self.find(&read) {
             let ttl = found.freshness.ttl();
             let status = match found.freshness {
@@ -143,6 +146,6 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
                 return LookedAgain::Answered(found.answer(&self.cache, self.label, status));
             }
         }
-        read.epoch.map_or(LookedAgain::Failed, LookedAgain::NotFound)
+        epoch_of(&read).map_or_else(LookedAgain::Failed, LookedAgain::NotFound)
     }
 }

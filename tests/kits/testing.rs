@@ -95,7 +95,9 @@ mod faults {
         backend.fail(Operation::Read, Fault::Unavailable);
         let response = ask(&app, "/hello").await;
         assert_eq!(response.status(), StatusCode::OK);
-        assert_not_stored!(response, Reason::Backend);
+        assert_not_stored!(response, Reason::StoreError);
+        backend.fail(Operation::Read, Fault::AnswerLost);
+        assert_not_stored!(ask(&app, "/hello").await, Reason::StoreTimeout);
         backend.heal();
         assert_hit!(ask(&app, "/hello").await);
     }

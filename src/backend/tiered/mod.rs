@@ -245,7 +245,7 @@ impl<F: SharedStore> Tiered<F> {
         }
         // A suspended store would find nothing, which is no error; the copies are used only after an error.
         if self.grace.is_some() && self.far.is_suspended() {
-            return Err(Error::unavailable("the store failed, and is not used until it answers again"));
+            return Err(Error::suspended());
         }
         let before = self.near.epoch();
         let mut read = self.far.get(key, known).await?;

@@ -223,7 +223,7 @@ const STEPS: [Step; 6] = [
                 what: "the same",
                 outcome: Outcome::Uncached,
                 forwards: &[],
-                reasons: &[Reason::Invalidated, Reason::Backend],
+                reasons: &[Reason::Invalidated, Reason::StoreTimeout, Reason::StoreError, Reason::StoreSuspended],
             },
         ],
         further: "yes",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{Router, routing};
-use larder::{Cache, Redis, RedisBuilder};
+use larder::{Cache, Reason, Redis, RedisBuilder};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
     net::{TcpListener, TcpStream},
@@ -36,14 +36,16 @@ async fn assert_it_does_without(what: &str, cache: &Cache, redis: &Redis, app: &
         let before = runs.count();
         let answer = get(app, "/posts/2").await;
         assert!(runs.count() > before && !answer.is_stored(), "{what}: {answer:?}");
+        let reasons = [Reason::StoreTimeout, Reason::StoreError, Reason::StoreSuspended];
+        assert!(answer.reason().is_some_and(|reason| reasons.contains(&reason)), "{what}: {answer:?}");
         asked += 1;
         assert!(asked < 100, "{what}: it goes on asking");
     }
     let began = Instant::now();
     for _ in 0..200 {
         let before = runs.count();
-        get(app, "/posts/1").await;
-        assert_eq!(runs.count(), before + 1, "{what}");
+        let answer = get(app, "/posts/1").await;
+        assert_eq!((runs.count(), answer.reason()), (before + 1, Some(Reason::StoreSuspended)), "{what}");
     }
     // 200 times the limit of a lookup would be 10 s.
     assert!(began.elapsed() < Duration::from_secs(5), "{what}: {:?} for 200 requests", began.elapsed());
