@@ -147,8 +147,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         0
     }
 
-    /// Acquires the lock that makes this node the only one that fetches `key`, for at most `life`. Provided: without it, every node
-    /// fetches for itself.
+    /// Acquires the lock that makes this node the only one that fetches `key`, for at most `life`, or for as little longer as the store's clock
+    /// allows. The lock of a key that this node holds already is [`Held`](FetchLock::Held), too. A store may lose a lock: then two nodes fetch.
+    /// Provided: without it, every node fetches for itself.
     async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
         let _ = (key, life);
         Ok(FetchLock::Acquired)

@@ -39,6 +39,8 @@ pub(super) struct Claims {
     pub(super) body: usize,
     /// Expired entries are removed.
     pub(super) expiry: bool,
+    /// A fetch lock is held by one node at a time.
+    pub(super) locks: bool,
 }
 
 /// How many fetches a store may need until an entry is found: some create the records of its tags first.

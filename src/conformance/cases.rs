@@ -2,7 +2,7 @@
 
 use super::{
     backend_under_test::{BackendUnderTest, LocalBoxFuture},
-    concurrency, epochs, outage,
+    concurrency, epochs, locks, outage,
     report::Verdict,
     serving, storing, tags,
 };
@@ -67,6 +67,7 @@ cases! {
     "layer-uri": serving::uri = "a URI is invalidated by name or by a write, with all its queries, and no other URI is",
     "layer-clear": serving::clear = "`clear` invalidates everything that was stored before, and nothing that is stored later",
     "layer-namespaces": serving::namespaces = "invalidations affect their own namespace only; clearing the whole store affects all",
+    "fetch-lock": locks::fetch_lock = "a fetch lock is held by one node, until that node releases it or its life ends",
     "lost-invalidation": serving::lost_invalidation = "after an invalidation, no response is served whose handler started before it",
     "outage-reads": outage::reads = "if reads fail, the handler answers",
     "outage-puts": outage::puts = "if puts fail, the handler answers, and invalidations affect what was stored in spite of the error",

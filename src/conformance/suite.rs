@@ -41,7 +41,7 @@ impl<'a, B: Backend> Suite<'a, B> {
         Self {
             factory: Box::new(move || Box::pin(factory())),
             cases: CASES.iter().collect(),
-            claims: Claims { body: 64 << 10, expiry: false },
+            claims: Claims { body: 64 << 10, expiry: false, locks: false },
             limit: Duration::from_secs(60),
             peer: None,
             corrupt: None,
@@ -59,6 +59,13 @@ impl<'a, B: Backend> Suite<'a, B> {
     /// Requires that expired entries are removed within seconds. Default: they may stay.
     pub fn forgets_expired(mut self) -> Self {
         self.claims.expiry = true;
+        self
+    }
+
+    /// Requires fetch locks ([`Backend::lock_fetch`]). Default: every node may fetch for itself. What two nodes do needs a
+    /// [`peer`](Self::peer), too.
+    pub fn locks_fetches(mut self) -> Self {
+        self.claims.locks = true;
         self
     }
 

@@ -275,8 +275,9 @@ impl CacheLayer {
     ///
     /// After a miss, a node acquires a fetch lock in the store and releases it when its response is stored. Other nodes poll for that
     /// response every 20 ms, for at most the [`wait_limit`](Self::wait_limit). If the node dies, its lock expires after `life`, a year at
-    /// most, which should be the longest time that the handler takes. The lock costs two more round trips per miss. It works with Redis; with
-    /// other stores it has no effect. Correctness does not depend on it.
+    /// most, which should be the longest time that the handler takes. The lock costs two more round trips per miss with Redis, and three
+    /// with memcached, which counts in whole seconds and keeps it for up to two seconds longer. In memory it has no effect. Correctness does not
+    /// depend on it.
     pub fn collapse_across_nodes(self, life: Duration) -> Self {
         self.edit(|settings| settings.across_nodes = Some(life.min(LONGEST_WAIT)))
     }

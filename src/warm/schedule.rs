@@ -53,10 +53,10 @@ impl Cache {
     /// of the period since the start of 1970 (UTC), so that the first run comes within a period. It keeps slow pages fresh: give them a lifetime
     /// that is longer than the period, or a stale window.
     ///
-    /// Of all nodes that share a Redis, one runs it in each period: the first that takes the turn, by a fetch lock in the store. If it is
-    /// killed, another one takes the next turn; while it runs, it takes further turns, so that runs do not overlap. Nodes need clocks
-    /// that agree within the period. With a store in memory, or memcached, each process runs it for itself. If the store does not answer, the run is
-    /// left out. A turn costs one round trip on each node.
+    /// Of all nodes that share a Redis or memcached, one runs it in each period: the first that takes the turn, by a fetch lock in the store. If
+    /// it is killed, another one takes the next turn; while it runs, it takes further turns, so that runs do not overlap. Nodes need clocks
+    /// that agree within the period. If a store evicts or loses the lock, two nodes may run the same period. With a store in memory, each process
+    /// runs it for itself. If the store does not answer, the run is left out. A turn costs one round trip on each node.
     ///
     /// If a handler fails, the stored response stays, with its lifetime.
     ///

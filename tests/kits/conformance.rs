@@ -7,13 +7,13 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use larder::{
     Durability, Error, Receipt, Scope,
-    backend::{Backend, Clock, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Timestamp, Validity, async_trait},
+    backend::{Backend, Clock, Epoch, FetchLock, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Timestamp, Validity, async_trait},
     conformance::{Report, Suite, body, stored},
 };
 use tokio::task::yield_now;
@@ -90,6 +90,12 @@ enum Flaw {
     KeepsNothing,
     /// Replaces whatever is there.
     ReplacesAny,
+    /// Gives each node the lock of a fetch.
+    LocksNothing,
+    /// Lets any node release the lock of a fetch.
+    AnyoneUnlocks,
+    /// Keeps the lock of a fetch beyond its life.
+    LocksForever,
     /// Panics at a key that is not UTF-8.
     Panics,
 }
@@ -100,12 +106,15 @@ struct Shelf {
     store: Arc<Mutex<Store>>,
     /// Of the records, if they are not in the store.
     own: Mutex<Records>,
+    node: u64,
 }
 
 #[derive(Default)]
 struct Store {
     entries: HashMap<Vec<u8>, Entry>,
     records: Records,
+    /// The node that holds each fetch lock, and until when.
+    locks: HashMap<Vec<u8>, (u64, Instant)>,
     epoch: u64,
     incarnation: u64,
     busy: bool,
@@ -133,19 +142,19 @@ const LARGEST: usize = 1 << 20;
 
 impl Shelf {
     fn new(flaw: Flaw) -> Self {
-        let store = Store { incarnation: fresh_incarnation(), ..Store::default() };
-        Self { flaw, store: Arc::new(Mutex::new(store)), own: Mutex::default() }
+        let store = Store { incarnation: fresh_number(), ..Store::default() };
+        Self { flaw, store: Arc::new(Mutex::new(store)), own: Mutex::default(), node: fresh_number() }
     }
 
     /// Another node on the same store.
     fn peer(&self) -> Self {
-        Self { flaw: self.flaw, store: Arc::clone(&self.store), own: Mutex::default() }
+        Self { flaw: self.flaw, store: Arc::clone(&self.store), own: Mutex::default(), node: fresh_number() }
     }
 
     fn lose_all(&self) {
         let incarnation = match self.flaw {
             Flaw::SameClock => self.store().incarnation,
-            _ => fresh_incarnation(),
+            _ => fresh_number(),
         };
         *self.store() = Store { incarnation, ..Store::default() };
     }
@@ -314,7 +323,7 @@ impl Record {
     }
 }
 
-fn fresh_incarnation() -> u64 {
+fn fresh_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -367,6 +376,24 @@ impl Backend for Shelf {
         match self.is(Flaw::ReplacesAny) || found.is_some_and(|(found, _)| found.is_same_response(present)) {
             true => self.put(key, stored).await,
             false => Ok(PutOutcome::Invalidated),
+        }
+    }
+
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        let mut store = self.store();
+        let held = store.locks.get(key.as_bytes()).is_some_and(|(_, until)| self.is(Flaw::LocksForever) || Instant::now() < *until);
+        if held && !self.is(Flaw::LocksNothing) {
+            return Ok(FetchLock::Held);
+        }
+        store.locks.insert(key.as_bytes().to_vec(), (self.node, Instant::now() + life));
+        Ok(FetchLock::Acquired)
+    }
+
+    async fn unlock_fetch(&self, key: &Key) {
+        let mut store = self.store();
+        let is_own = store.locks.get(key.as_bytes()).is_some_and(|(node, _)| *node == self.node);
+        if is_own || self.is(Flaw::AnyoneUnlocks) {
+            store.locks.remove(key.as_bytes());
         }
     }
 
@@ -425,6 +452,7 @@ fn suite(flaw: Flaw) -> Suite<'static, Shelf> {
     Suite::new(move || async move { Shelf::new(flaw) })
         .keeps_bodies_up_to(LARGEST)
         .forgets_expired()
+        .locks_fetches()
         .peer(|shelf| async move { shelf.peer() })
         .corrupt_with(|shelf, key| async move { shelf.corrupt(&key) })
         .evict_with(|shelf, tag| async move { shelf.evict(&tag) })
@@ -445,12 +473,12 @@ async fn a_backend_without_a_flaw_passes_every_case() {
 async fn skipped_cases_are_named() {
     let report = Suite::new(|| async { Shelf::new(Flaw::None) }).run().await;
     let skipped: Vec<_> = report.skipped().map(larder::conformance::Outcome::case).collect();
-    assert_eq!(skipped, ["expiry", "corrupt", "evicted", "data-loss", "peer"]);
+    assert_eq!(skipped, ["expiry", "corrupt", "evicted", "data-loss", "peer", "fetch-lock"]);
     report.assert();
 }
 
 /// A flaw, and the cases that must notice it.
-const NOTICED: [(Flaw, &[&str]); 35] = [
+const NOTICED: [(Flaw, &[&str]); 38] = [
     (Flaw::ReStamps, &["re-stamp", "late-store", "lost-invalidation"]),
     (Flaw::EpochAhead, &["late-store", "lost-invalidation"]),
     (Flaw::NoEpoch, &["unknown-key"]),
@@ -486,6 +514,9 @@ const NOTICED: [(Flaw, &[&str]); 35] = [
     (Flaw::KeepsNothing, &["round-trip", "refill", "layer-hit"]),
     (Flaw::ReplacesAny, &["replace-present"]),
     (Flaw::Panics, &["keys"]),
+    (Flaw::LocksNothing, &["fetch-lock"]),
+    (Flaw::AnyoneUnlocks, &["fetch-lock"]),
+    (Flaw::LocksForever, &["fetch-lock"]),
 ];
 
 #[tokio::test]

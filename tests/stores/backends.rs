@@ -169,6 +169,7 @@ mod redis {
             connect()
         })
         .keeps_bodies_up_to(1 << 20)
+        .locks_fetches()
         .evict_with(move |_, tag| async move { servers.iter().for_each(|server| evict_record(server, &tag)) })
         .lose_with(move |_| async move { empty() })
     }
@@ -245,6 +246,7 @@ mod memcached {
         let peer = connect.clone();
         Suite::new(move || connect(1))
             .keeps_bodies_up_to(1 << 20)
+            .locks_fetches()
             .peer(move |_| peer(0))
             .evict_with(move |_, _| async move { each(servers, ":t:", servers::Memcached::delete) })
             .lose_with(move |_| async move { servers.iter().for_each(servers::Memcached::flush) })

@@ -30,9 +30,10 @@ enum Kind {
     Clock,
     Tag,
     Entry,
+    FetchLock,
 }
 
-const KINDS: usize = 3;
+const KINDS: usize = 4;
 
 /// The maximum length of the text before the digest.
 const MAX_PREFIX: usize = 64;
@@ -42,7 +43,7 @@ const DIGEST: usize = 32;
 
 impl ItemKeys {
     pub(crate) fn new(key_prefix: &str) -> Self {
-        let digests = [Kind::Clock, Kind::Tag, Kind::Entry].map(|kind| {
+        let digests = [Kind::Clock, Kind::Tag, Kind::Entry, Kind::FetchLock].map(|kind| {
             let length = u64::try_from(key_prefix.len()).unwrap_or(u64::MAX).to_le_bytes();
             Sha256::new().chain_update(length).chain_update(key_prefix).chain_update([kind.letter()])
         });
@@ -63,6 +64,11 @@ impl ItemKeys {
     /// Returns the key of the entry for a cache key.
     pub(crate) fn entry(&self, key: &[u8]) -> ItemKey {
         self.key(Kind::Entry, key)
+    }
+
+    /// Returns the key of the fetch lock for a cache key.
+    pub(crate) fn fetch_lock(&self, key: &[u8]) -> ItemKey {
+        self.key(Kind::FetchLock, key)
     }
 
     fn key(&self, kind: Kind, of: &[u8]) -> ItemKey {
@@ -91,6 +97,7 @@ impl Kind {
             Self::Clock => b'c',
             Self::Tag => b't',
             Self::Entry => b'e',
+            Self::FetchLock => b'l',
         }
     }
 }

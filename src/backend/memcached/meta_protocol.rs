@@ -86,11 +86,15 @@ impl Condition {
     /// Removes the id of the connection from the CAS number. The condition is never met if the id is that of another connection.
     pub(crate) fn scoped_to(self, connection: u16) -> Self {
         match self {
-            Self::Unchanged(cas) if cas >> CAS_BITS == u64::from(connection) => Self::Unchanged(cas & ((1 << CAS_BITS) - 1)),
-            Self::Unchanged(_) => Self::Unchanged(NO_CAS),
+            Self::Unchanged(cas) => Self::Unchanged(cas_on(connection, cas)),
             condition => condition,
         }
     }
+}
+
+/// Returns the CAS number without the id of the connection; one that no value has if the id is that of another connection.
+pub(crate) fn cas_on(connection: u16, cas: u64) -> u64 {
+    if cas >> CAS_BITS == u64::from(connection) { cas & ((1 << CAS_BITS) - 1) } else { NO_CAS }
 }
 
 /// The longest time to live in seconds. The server takes a larger number for a date.
@@ -137,6 +141,12 @@ pub(crate) fn set(into: &mut BytesMut, key: &[u8], Value { data, flags }: Value<
 pub(crate) fn increment(into: &mut BytesMut, key: &[u8]) {
     begin(into, b"ma ", key);
     into.put_slice(b" v\r\n");
+}
+
+/// Writes `md`, which deletes the value under `key` if it has this CAS number.
+pub(crate) fn delete(into: &mut BytesMut, key: &[u8], cas: u64) {
+    begin(into, b"md ", key);
+    put(into, format_args!(" C{cas}\r\n"));
 }
 
 /// Writes `mn`, which has a reply and no effect.

@@ -8,6 +8,7 @@
 
 mod connection;
 mod driver;
+pub(crate) mod fetch_lock;
 pub(crate) mod item_key;
 pub(crate) mod meta_protocol;
 mod queue;
@@ -19,13 +20,12 @@ mod store;
 mod tests;
 pub(crate) mod url;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{
     SharedStore,
-    contract::FetchLock,
     remote::{
         RemoteStore as _, Resilient, forward_backend,
         options::{RemoteOptions, remote_setters},
@@ -35,7 +35,6 @@ use crate::{
     backend::url::{options::UrlOptions, value::SIZE},
     entry::epoch::Epoch,
     error::Error,
-    key::Key,
     timer,
 };
 use registers::MemcachedRegisters;
@@ -203,12 +202,6 @@ impl MemcachedBuilder {
 }
 
 forward_backend!(Memcached {
-    async fn lock_fetch(&self, _key: &Key, _life: Duration) -> Result<FetchLock, Error> {
-        Ok(FetchLock::Acquired)
-    }
-
-    async fn unlock_fetch(&self, _key: &Key) {}
-
     async fn install_function(&self) -> Result<(), Error> {
         Err(Error::invalid_input("memcached has no functions: let other programs call a route of the application"))
     }

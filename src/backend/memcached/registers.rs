@@ -258,7 +258,7 @@ pub(crate) fn value(reply: Reply) -> Result<Option<(Bytes, u64)>, Error> {
 }
 
 /// Returns whether a value was stored, or `false` if its condition was not met.
-fn is_stored(reply: &Reply) -> Result<bool, Error> {
+pub(crate) fn is_stored(reply: &Reply) -> Result<bool, Error> {
     match reply {
         Reply::Done { .. } => Ok(true),
         Reply::NotStored | Reply::Changed | Reply::Miss => Ok(false),

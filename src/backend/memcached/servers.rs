@@ -28,6 +28,8 @@ pub(crate) enum Command<'c> {
     Get { key: &'c ItemKey, cas: Cas },
     Set { key: &'c ItemKey, value: Value<'c>, ttl: u32, condition: Condition },
     Increment { key: &'c ItemKey },
+    /// Deletes the item if it has this CAS number.
+    Delete { key: &'c ItemKey, cas: u64 },
 }
 
 impl Servers {
@@ -139,7 +141,7 @@ pub(super) fn missing_reply() -> Error {
 impl<'c> Command<'c> {
     const fn key(&self) -> &'c ItemKey {
         match self {
-            Self::Get { key, .. } | Self::Set { key, .. } | Self::Increment { key } => key,
+            Self::Get { key, .. } | Self::Set { key, .. } | Self::Increment { key } | Self::Delete { key, .. } => key,
         }
     }
 
@@ -150,6 +152,7 @@ impl<'c> Command<'c> {
                 meta_protocol::set(into, key.as_bytes(), value, ttl, condition.scoped_to(connection));
             }
             Self::Increment { key } => meta_protocol::increment(into, key.as_bytes()),
+            Self::Delete { key, cas } => meta_protocol::delete(into, key.as_bytes(), meta_protocol::cas_on(connection, cas)),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     connection::ItemRead,
+    fetch_lock::FetchLockItems,
     item_key::ItemKey,
     meta_protocol::{Cas, Condition, MAX_TTL, Reply, Value},
     registers::{MemcachedRegisters, checked, get_record, records_in, refusal, value},
@@ -18,9 +19,9 @@ use super::{
 use crate::{
     backend::{
         cache_mode::CacheMode,
-        contract::{Durability, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
-            RemoteStore, TimeLimit,
+            FetchLocks, RemoteStore, TimeLimit,
             registers::{self, ClockAndRecords, Registers as _},
             shared_mode::SharedMode,
             shared_read::DecodedEntry,
@@ -47,6 +48,7 @@ use crate::{
 pub(crate) struct Store {
     registers: MemcachedRegisters,
     validated: ValidationCache,
+    fetch_locks: FetchLockItems,
     compression: Compression,
     /// The largest value to be stored, in bytes.
     max_value: usize,
@@ -57,8 +59,8 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(registers: MemcachedRegisters, compression: Compression, max_value: usize) -> Self {
-        let (validated, corrupt, refused) = Default::default();
-        Self { registers, validated, compression, max_value, corrupt, refused }
+        let (validated, fetch_locks, corrupt, refused) = Default::default();
+        Self { registers, validated, fetch_locks, compression, max_value, corrupt, refused }
     }
 
     pub(crate) fn corrupt(&self) -> u64 {
@@ -280,6 +282,18 @@ impl RemoteStore for Store {
     /// An invalidation takes its epoch before it raises the records.
     fn reads_are_exact(&self) -> bool {
         false
+    }
+}
+
+impl FetchLocks for Store {
+    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
+        let item = self.registers.keys.fetch_lock(key.as_bytes());
+        self.fetch_locks.lock(&self.registers.servers, &item, life).await
+    }
+
+    async fn unlock_fetch(&self, key: &Key) -> Result<(), Error> {
+        let item = self.registers.keys.fetch_lock(key.as_bytes());
+        self.fetch_locks.unlock(&self.registers.servers, &item).await
     }
 }
 

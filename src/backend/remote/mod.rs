@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     cache_mode::CacheMode,
-    contract::{Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+    contract::{FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
     health::Health,
     lone_task::{LoneTask, Running},
     store_stats::{Operation, OperationCounts, StoreServer, StoreStats},
@@ -44,8 +44,6 @@ use crate::{
     throttle::Throttle,
 };
 
-#[cfg(feature = "redis")]
-use super::contract::FetchLock;
 pub(crate) use deadline::{TimeLimit, Timeouts, with_deadline};
 #[cfg(feature = "redis")]
 pub(crate) use deadline::{deadline_exceeded, with_deadline_since};
@@ -91,7 +89,6 @@ pub(crate) trait RemoteStore: Send + Sync + 'static {
 }
 
 /// A remote store with fetch locks.
-#[cfg(feature = "redis")]
 pub(crate) trait FetchLocks: RemoteStore {
     fn lock_fetch(&self, key: &Key, life: Duration) -> impl Future<Output = Result<FetchLock, Error>> + Send;
 
@@ -147,6 +144,18 @@ macro_rules! forward_backend {
                 invalidation: &$crate::backend::Invalidation,
             ) -> Result<$crate::backend::Receipt, $crate::error::Error> {
                 self.store.invalidate(invalidation).await
+            }
+
+            async fn lock_fetch(
+                &self,
+                key: &$crate::key::Key,
+                life: ::std::time::Duration,
+            ) -> Result<$crate::backend::FetchLock, $crate::error::Error> {
+                self.store.lock_fetch(key, life).await
+            }
+
+            async fn unlock_fetch(&self, key: &$crate::key::Key) {
+                self.store.unlock_fetch(key).await;
             }
 
             async fn health(&self) -> $crate::backend::Health {
@@ -224,7 +233,7 @@ const MAX_TAGS_PER_PART: usize = 1000;
 
 /// Returns the error for an operation on a suspended store; `last` is the last failure.
 fn suspended(last: Option<Error>) -> Error {
-    let error = Error::unavailable("the store failed, and is not used until it answers again");
+    let error = Error::suspended();
     last.into_iter().fold(error, Error::with_source)
 }
 
@@ -574,7 +583,6 @@ impl<R> Drop for UnderWay<R> {
     }
 }
 
-#[cfg(feature = "redis")]
 impl<R: FetchLocks> Resilient<R> {
     pub(crate) async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
         self.within(self.inner.timeouts.of_reads(), self.inner.remote.lock_fetch(key, life)).await

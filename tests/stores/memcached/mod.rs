@@ -4,6 +4,7 @@ mod basics;
 mod clusters;
 mod evictions;
 mod expiry;
+mod fetch_locks;
 mod foreign_values;
 mod outages;
 

@@ -29,6 +29,7 @@ fn commands_follow_the_protocol() {
         "ms k 1 T0 F2 c C7\r\n7\r\n"
     );
     assert_eq!(written(|into| increment(into, b"k")), "ma k v\r\n");
+    assert_eq!(written(|into| delete(into, b"k", 7)), "md k C7\r\n");
     assert_eq!(written(no_op), "mn\r\n");
 }
 
