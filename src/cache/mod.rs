@@ -6,6 +6,7 @@ pub(crate) mod coding_slots;
 pub(crate) mod connect;
 pub(crate) mod detached;
 pub(crate) mod drain;
+pub(crate) mod fetch_lock;
 pub(crate) mod fetch_slots;
 pub(crate) mod fillers;
 pub(crate) mod flights;

@@ -10,23 +10,19 @@ use std::{
 
 use http::{Response, header::RANGE};
 use http_body::Body;
-use tokio::{
-    runtime::Handle,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::context::FetchContext;
 use crate::{
-    backend::contract::FetchLock,
     body::ResponseBody,
     cache::{
         Cache,
+        fetch_lock::{Attempt, FetchLockGuard},
         fetch_slots::FetchSlot,
         flights::{FetchOutcome, Follower, Joined, LeaderGuard},
     },
     entry::epoch::Epoch,
     http::cache_status::{Forward, Reason},
-    key::Key,
     lookup::reuse::Miss,
     policy::{
         cacheable_request::{CacheableMethod, CacheableRequest},
@@ -374,16 +370,6 @@ impl Cache {
     }
 }
 
-/// The store's lock on fetches of one key by other nodes; released when the fetch has ended.
-#[derive(Debug)]
-pub(crate) struct FetchLockGuard {
-    cache: Cache,
-    key: Box<Key>,
-}
-
-/// Polling interval while another node holds the fetch lock.
-const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
-
 impl FetchContext {
     /// Waits until another node's fetch has stored the response, or until this node may fetch: it has acquired the lock, the other
     /// node took too long, or the store failed. Advisory: correctness does not depend on the lock.
@@ -395,14 +381,10 @@ impl FetchContext {
         deadline: Instant,
     ) -> Agreed<B> {
         loop {
-            let key = miss.key(&self.request).clone();
-            let lock = match self.cache.inner.backend.lock_fetch(&key, lifetime).await {
-                Ok(FetchLock::Acquired) => Some(FetchLockGuard { cache: self.cache.clone(), key: Box::new(key) }),
-                Ok(FetchLock::Held) if Instant::now() + LOCK_POLL_INTERVAL < deadline => {
-                    sleep(LOCK_POLL_INTERVAL).await;
-                    None
-                }
-                Ok(FetchLock::Held) | Err(_) => return Agreed::Fetch(None),
+            let lock = match self.cache.try_lock_fetch(miss.key(&self.request).clone(), lifetime, deadline).await {
+                Attempt::Acquired(lock) => Some(lock),
+                Attempt::Waited => None,
+                Attempt::GivenUp => return Agreed::Fetch(None),
             };
             // Look again even when the lock was acquired: its previous holder may have stored the response.
             match self.look_again(miss, epoch, false).await {
@@ -412,14 +394,5 @@ impl FetchContext {
                 LookedAgain::Failed => return Agreed::Fetch(None),
             }
         }
-    }
-}
-
-impl Drop for FetchLockGuard {
-    fn drop(&mut self) {
-        // Outside a runtime the lock expires by itself.
-        let Ok(runtime) = Handle::try_current() else { return };
-        let (cache, key) = (self.cache.clone(), self.key.clone());
-        runtime.spawn(async move { cache.inner.backend.unlock_fetch(&key).await });
     }
 }

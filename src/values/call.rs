@@ -37,6 +37,8 @@ pub(super) struct ValueCall<T> {
     pub(super) form: Form<T>,
     /// Its place in the statistics.
     pub(super) label: RouteId,
+    /// Whether the caller has its result, while the computation continues.
+    is_answered: AtomicBool,
 }
 
 /// What a lookup has found.
@@ -115,7 +117,7 @@ impl<T: Clone> FoundValue<'_, T> {
 impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     pub(super) fn new(cache: &Cache, name: &str, policy: &ValuePolicy, form: Form<T>) -> Self {
         let label = cache.inner.statistics.value_label(&policy.label);
-        Self { cache: cache.clone(), name: name.into(), key: value_key(cache, name), policy: policy.clone(), form, label }
+        Self { cache: cache.clone(), name: name.into(), key: value_key(cache, name), policy: policy.clone(), form, label, is_answered: AtomicBool::new(false) }
     }
 
     /// Looks up in a store that has to wait for a reply, and computes after a miss.
@@ -174,6 +176,22 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
             }
             Found::Nothing => None,
         }
+    }
+
+    /// Returns a stale value in place of one whose computation takes too long, if there is one that may be used.
+    pub(super) async fn stale_while_slow(&self) -> Option<T> {
+        let read = self.read().await.ok()?;
+        let found = self.find(&read)?;
+        let is_usable = found.freshness.is_usable_while_revalidating() || found.freshness.is_usable_on_error();
+        is_usable.then(|| {
+            self.is_answered.store(true, Ordering::Relaxed);
+            found.answer(&self.cache, self.label, CacheStatus::stale(Reason::StaleWhileSlow, found.freshness.ttl()))
+        })
+    }
+
+    /// Whether a caller waits for the computation that `trigger` has begun: its result is counted then.
+    pub(super) fn has_caller(&self, trigger: Trigger) -> bool {
+        trigger == Trigger::Request && !self.is_answered.load(Ordering::Relaxed)
     }
 
     /// Returns the tags that the value will have, without those that its computation adds.

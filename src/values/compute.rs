@@ -9,6 +9,7 @@ use super::{call::ValueCall, computation::Computation};
 use crate::{
     cache::{
         detached::{Detached, OnDisconnect, until},
+        fetch_lock::FetchLockGuard,
         fetch_slots::FetchSlot,
         flights::{FetchOutcome, LeaderGuard},
         work::WorkKind,
@@ -31,7 +32,12 @@ use crate::{
 /// The role of a caller that computes.
 pub(super) enum Role {
     /// Its value is also for the callers that wait for it.
-    Leader(LeaderGuard, Arc<FetchSlot>),
+    Leader {
+        leader: LeaderGuard,
+        slot: Arc<FetchSlot>,
+        /// Released when the computation has ended.
+        _lock: Option<FetchLockGuard>,
+    },
     /// Its value is for itself, and is stored.
     Solo,
     /// Its value is for itself and is not stored, because another computation may store one at any moment.
@@ -40,7 +46,7 @@ pub(super) enum Role {
 
 impl Role {
     fn finish(self, outcome: FetchOutcome) {
-        if let Self::Leader(leader, _) = self {
+        if let Self::Leader { leader, .. } = self {
             leader.finish(outcome);
         }
     }
@@ -113,22 +119,34 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         why: Forward,
         compute: impl Computation<T, E>,
     ) -> Result<T, E> {
-        self.compute(Run { role: Role::Solo, epoch, why, trigger: Trigger::Request }, compute).await
+        self.compute_for_caller(Run { role: Role::Solo, epoch, why, trigger: Trigger::Request }, compute).await
     }
 
-    /// Computes. If others wait for the value, the computation continues without its caller.
-    pub(super) async fn compute_detached<E: Send + 'static>(
+    /// Computes. If others wait for the value, the computation continues without its caller; one that is slower than the soft timeout
+    /// continues after a stale value has been returned.
+    pub(super) async fn compute_for_caller<E: Send + 'static>(
         self: Arc<Self>,
         run: Run,
         compute: impl Computation<T, E>,
     ) -> Result<T, E> {
-        match &run.role {
-            Role::Leader(_, slot) => {
-                let abandoned = Abandoned(Arc::clone(slot));
-                Detached::new(Box::pin(self.compute(run, compute)), abandoned).await
+        let soft_timeout = self.policy.soft_timeout.filter(|_| run.why == Forward::Stale && timer::is_on());
+        let slot = match (&run.role, soft_timeout) {
+            (Role::Leader { slot, .. }, _) => Arc::clone(slot),
+            (Role::Solo | Role::Passthrough, Some(_)) => self.slot(),
+            (Role::Solo | Role::Passthrough, None) => return self.compute(run, compute).await,
+        };
+        let computing = Box::pin(Arc::clone(&self).compute(run, compute));
+        let mut computing = pin!(Detached::new(computing, Abandoned(slot)));
+        if let Some(limit) = soft_timeout {
+            if let Ok(result) = timer::timeout(limit, computing.as_mut()).await {
+                return result;
             }
-            Role::Solo | Role::Passthrough => self.compute(run, compute).await,
+            if let Some(stale) = self.stale_while_slow().await {
+                // Dropping `computing` here detaches it: it stores its value in the background.
+                return Ok(stale);
+            }
         }
+        computing.await
     }
 
     /// Computes for no caller, unless the value is being computed, its label has no free slot, or the cache is being drained.
@@ -147,7 +165,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
             let slot = Arc::clone(&slot);
             move || warn_of_limit(slot.path())
         };
-        let run = Run { role: Role::Leader(leader, slot), epoch: Ok(epoch), why: Forward::Stale, trigger };
+        let run = Run { role: Role::Leader { leader, slot, _lock: None }, epoch: Ok(epoch), why: Forward::Stale, trigger };
         let refreshing = async move {
             if self.compute(run, compute).await.is_err() {
                 tracing::debug!("a cached value could not be computed in the background");
@@ -175,7 +193,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     /// Returns a stale value if there is one that may be used, otherwise the failure.
     async fn on_failure<E>(&self, failure: Outcome<T, E>, run: Run) -> Result<T, E> {
         if run.why == Forward::Stale
-            && run.trigger == Trigger::Request
+            && self.has_caller(run.trigger)
             && let Ok(read) = self.read().await
             && let Some(found) = self.find(&read)
             && found.freshness.is_usable_on_error()
@@ -186,7 +204,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         }
         // What the caller makes of the failure depends on the same data.
         self.add_known_tags_to_run();
-        if run.trigger == Trigger::Request {
+        if self.has_caller(run.trigger) {
             self.cache.inner.statistics.value_failed(self.label);
         }
         match failure {
@@ -218,7 +236,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
             Err(reason) => (FillResult::NotStored(reason), CacheStatus::not_stored(run.why, reason)),
         };
         statistics.value_computed(self.label, run.trigger, result, took);
-        if run.trigger == Trigger::Request {
+        if self.has_caller(run.trigger) {
             statistics.value_returned(self.label, &status);
         }
         self.finish(run.role, outcome.map(drop));

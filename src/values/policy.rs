@@ -29,6 +29,9 @@ pub struct ValuePolicy {
     pub(super) jitter: f64,
     pub(super) tags: Vec<Arc<str>>,
     pub(super) wait_limit: Duration,
+    pub(super) soft_timeout: Option<Duration>,
+    /// How long the fetch lock of one node holds; `None` without a lock across nodes.
+    pub(super) across_nodes: Option<Duration>,
     pub(super) label: Arc<str>,
     pub(super) weight: Option<usize>,
 }
@@ -48,6 +51,8 @@ impl ValuePolicy {
             jitter: 0.0,
             tags: Vec::new(),
             wait_limit: Duration::from_secs(2),
+            soft_timeout: None,
+            across_nodes: None,
             label: label(""),
             weight: None,
         }
@@ -87,6 +92,27 @@ impl ValuePolicy {
     /// value as well, and the others wait for either.
     pub fn wait_limit(self, limit: Duration) -> Self {
         Self { wait_limit: limit.min(LONGEST), ..self }
+    }
+
+    /// Returns a stale value if the computation takes longer than `limit`, a year at most, and one of the two stale windows allows it. The
+    /// computation continues in the background, within the limits of abandoned fetches, and its value is stored. Default: callers wait for the
+    /// computation.
+    ///
+    /// Within [`stale_while_revalidate`](Self::stale_while_revalidate) a stale value is returned without any wait: the limit matters after that,
+    /// within a longer [`stale_if_error`](Self::stale_if_error). See [`CacheLayer::soft_timeout`](crate::CacheLayer::soft_timeout).
+    pub fn soft_timeout(self, limit: Duration) -> Self {
+        Self { soft_timeout: Some(limit.min(LONGEST)), ..self }
+    }
+
+    /// Lets one node compute for all nodes that share a store; default: each node computes once for itself.
+    ///
+    /// After a miss, a node acquires a fetch lock in the store, and releases it when its value is stored. Other nodes poll for that value every
+    /// 20 ms, for at most the [`wait_limit`](Self::wait_limit). If the node dies, its lock expires after `life`, a year at most, which should be
+    /// the longest time that the computation takes. The lock costs two more round trips per miss with Redis, and three with memcached. In memory
+    /// it has no effect, and none on [`Cache::get_or_compute_in_memory`](crate::Cache::get_or_compute_in_memory). Correctness does not depend on
+    /// it. See [`CacheLayer::collapse_across_nodes`](crate::CacheLayer::collapse_across_nodes).
+    pub fn collapse_across_nodes(self, life: Duration) -> Self {
+        Self { across_nodes: Some(life.min(LONGEST)), ..self }
     }
 
     /// Counts the calls under `value LABEL` in [`Cache::stats`](crate::Cache::stats) and in metrics; default: `value`. The limit of

@@ -1,6 +1,6 @@
 //! Which caller computes a value, and which waits for the computation of another.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -10,7 +10,10 @@ use super::{
     compute::{Role, Run},
 };
 use crate::{
-    cache::flights::{FetchOutcome, Joined, LeaderGuard},
+    cache::{
+        fetch_lock::{Attempt, FetchLockGuard},
+        flights::{FetchOutcome, Joined, LeaderGuard},
+    },
     dependencies::Dependencies,
     entry::epoch::Epoch,
     fetch::collapse::Fetches,
@@ -24,6 +27,13 @@ enum Waited<T> {
     Answered(T),
     /// Compute the value. The epoch is that of the latest lookup.
     Compute(Role, Result<Epoch, Reason>),
+}
+
+/// The next step of a caller that had to agree with other nodes.
+enum Agreed<T> {
+    Answered(T),
+    /// Compute the value, with the fetch lock if the store has given it.
+    Compute(Option<FetchLockGuard>),
 }
 
 /// The result of a further lookup by a caller that waits.
@@ -44,19 +54,19 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     ) -> Result<T, E> {
         let Some(epoch) = epoch.ok().filter(|_| self.collapses()) else { return self.compute_alone(epoch, why, compute).await };
         let first = self.join(epoch);
-        let (role, epoch) = match self.join_older(first, epoch).await {
-            Joined::Leader(leader) => (self.leader_role(leader, Instant::now() + self.policy.wait_limit).await, Ok(epoch)),
+        let waited = match self.join_older(first, epoch).await {
+            Joined::Leader(leader) => Box::pin(self.lead(leader, epoch, why, Instant::now() + self.policy.wait_limit)).await,
             joined => {
-                let waiting = Waiting::begin(&self.cache.inner.statistics);
-                let waited = Box::pin(self.wait(joined, epoch, why)).await;
-                drop(waiting);
-                match waited {
-                    Waited::Answered(value) => return Ok(value),
-                    Waited::Compute(role, epoch) => (role, epoch),
-                }
+                let _waiting = Waiting::begin(&self.cache.inner.statistics);
+                Box::pin(self.wait(joined, epoch, why)).await
             }
         };
-        self.compute_detached(Run { role, epoch, why, trigger: Trigger::Request }, compute).await
+        match waited {
+            Waited::Answered(value) => Ok(value),
+            Waited::Compute(role, epoch) => {
+                self.compute_for_caller(Run { role, epoch, why, trigger: Trigger::Request }, compute).await
+            }
+        }
     }
 
     /// Whether this call may share a computation.
@@ -84,19 +94,56 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         flights.supersede(self.key.as_bytes(), epoch)
     }
 
-    /// Takes a slot of the label. A computation inside another takes none: that one may occupy the last slot, and waits for it.
-    async fn leader_role(&self, leader: LeaderGuard, deadline: Instant) -> Role {
+    /// Waits until this leader may compute: until other nodes agree, and until a slot of the label is free. A computation inside another takes
+    /// no slot: that one may occupy the last one, and waits for it.
+    async fn lead(&self, leader: LeaderGuard, mut epoch: Epoch, why: Forward, deadline: Instant) -> Waited<T> {
+        // A value that stays in this process is of no use to other nodes.
+        let across_nodes = self.policy.across_nodes.filter(|_| self.form.encode.is_some());
+        let agreed = match across_nodes {
+            Some(life) => self.agree_with_nodes(life, &mut epoch, why, deadline).await,
+            None => Agreed::Compute(None),
+        };
+        let lock = match agreed {
+            Agreed::Answered(value) => {
+                leader.finish(FetchOutcome::Stored);
+                return Waited::Answered(value);
+            }
+            Agreed::Compute(lock) => lock,
+        };
         let slot = self.slot();
         if !Dependencies::is_in_computation() && !slot.try_take() {
             slot.take(deadline).await;
         }
-        Role::Leader(leader, slot)
+        Waited::Compute(Role::Leader { leader, slot, _lock: lock }, Ok(epoch))
+    }
+
+    /// Waits until another node has stored the value, or until this node may compute it: it has acquired the lock, the other node took too
+    /// long, or the store failed.
+    async fn agree_with_nodes(&self, life: Duration, epoch: &mut Epoch, why: Forward, deadline: Instant) -> Agreed<T> {
+        loop {
+            let lock = match self.cache.try_lock_fetch(self.key.clone(), life, deadline).await {
+                Attempt::Acquired(lock) => Some(lock),
+                Attempt::Waited => None,
+                Attempt::GivenUp => return Agreed::Compute(None),
+            };
+            // Look again even when the lock was acquired: its previous holder may have stored the value.
+            match self.look_again(why, false).await {
+                LookedAgain::Answered(value) => return Agreed::Answered(value),
+                LookedAgain::NotFound(now) => *epoch = now,
+                LookedAgain::Failed(_) => return Agreed::Compute(None),
+            }
+            if lock.is_some() {
+                return Agreed::Compute(lock);
+            }
+        }
     }
 
     /// Waits until another computation has ended, or until this caller may compute. After each wait limit without an outcome, one of the
-    /// callers computes as well. Once a computation has failed, a caller does not extend its wait.
+    /// callers computes as well. Once a computation has failed, a caller does not extend its wait. From the soft timeout on, a stale value is an
+    /// answer.
     async fn wait(&self, joined: Joined, mut epoch: Epoch, why: Forward) -> Waited<T> {
         let mut fetches = Fetches::within(self.policy.wait_limit);
+        let mut soft_timeout = self.policy.soft_timeout.filter(|_| why == Forward::Stale);
         let mut joined = Some(joined);
         loop {
             let next = match joined.take() {
@@ -104,11 +151,22 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
                 None => self.join_older(self.join(epoch), epoch).await,
             };
             match next {
-                Joined::Leader(leader) => return Waited::Compute(self.leader_role(leader, fetches.deadline).await, Ok(epoch)),
+                Joined::Leader(leader) => return self.lead(leader, epoch, why, fetches.deadline).await,
                 Joined::Follower(follower) => fetches.followers.push(follower),
                 Joined::Outdated(_) | Joined::Full => return Waited::Compute(Role::Passthrough, Ok(epoch)),
             }
-            let outcome = timeout_at(fetches.deadline, &mut fetches).await.ok();
+            let mut outcome = None;
+            if let Some(limit) = soft_timeout.take().filter(|limit| *limit < self.policy.wait_limit) {
+                outcome = timer::timeout(limit, &mut fetches).await.ok();
+                if outcome.is_none()
+                    && let Some(stale) = self.stale_while_slow().await
+                {
+                    return Waited::Answered(stale);
+                }
+            }
+            if outcome.is_none() {
+                outcome = timeout_at(fetches.deadline, &mut fetches).await.ok();
+            }
             let failed = matches!(outcome, Some(FetchOutcome::Failed | FetchOutcome::ServerError));
             match self.look_again(why, failed).await {
                 LookedAgain::Answered(value) => return Waited::Answered(value),

@@ -3,12 +3,12 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, routing};
-use larder::{Cache, FillResult, Memcached, Memory, Reason, Redis, Tiered, Trigger, ValuePolicy};
+use larder::{Cache, FillResult, ManualClock, Memcached, Memory, Reason, Redis, Tiered, Trigger, ValuePolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     servers::{memcached::Memcached as MemcachedServer, process::eventually, redis::Redis as RedisServer},
-    support::{MINUTE, Runs, get, minute},
+    support::{Gate, MINUTE, Runs, get, minute},
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -176,4 +176,81 @@ async fn a_value_of_a_node_with_another_secret_is_a_miss() {
     let value = stored(&one, &runs).await;
     assert_eq!(posts(&same, &runs).await, value);
     assert_ne!(posts(&other, &runs).await, value);
+}
+
+/// Nodes with limits that a busy machine does not exceed.
+async fn nodes(redis: &RedisServer, memcached: &MemcachedServer) -> [[Cache; 2]; 2] {
+    let limits = "read_timeout=20s&store_timeout=20s&invalidate_timeout=20s";
+    let connect = async |url: String| Cache::connect(&format!("{url}?{limits}")).await.unwrap();
+    [
+        [connect(redis.url()).await, connect(redis.url()).await],
+        [connect(memcached.url()).await, connect(memcached.url()).await],
+    ]
+}
+
+/// Calls for the value `top`, whose computation waits at the gate.
+async fn gated(cache: Cache, policy: ValuePolicy, runs: Runs, gate: Gate) -> usize {
+    let compute = || async move {
+        let run = runs.begin();
+        gate.pass().await;
+        Ok::<_, Infallible>(run)
+    };
+    let Ok(top) = cache.get_or_compute("top", &policy, compute).await;
+    top
+}
+
+#[tokio::test]
+async fn one_node_computes_a_value_for_all_that_collapse_across_nodes() {
+    let (redis, memcached) = (RedisServer::start(), MemcachedServer::start());
+    for nodes in nodes(&redis, &memcached).await {
+        // The tag has a record now.
+        stored(&nodes[0], &Runs::default()).await;
+        let (runs, gate) = (Runs::default(), Gate::closed());
+        let policy = policy().wait_limit(MINUTE).collapse_across_nodes(MINUTE);
+        let mut callers = tokio::task::JoinSet::new();
+        for cache in &nodes {
+            for _ in 0..5 {
+                callers.spawn(gated(cache.clone(), policy.clone(), runs.clone(), gate.clone()));
+            }
+        }
+        gate.arrival().await;
+        gate.open(10);
+        assert_eq!(callers.join_all().await, [1; 10]);
+    }
+}
+
+#[tokio::test]
+async fn node_computes_a_value_when_the_lock_of_another_expires() {
+    let (redis, memcached) = (RedisServer::start(), MemcachedServer::start());
+    for nodes in nodes(&redis, &memcached).await {
+        // The tag has a record now.
+        stored(&nodes[0], &Runs::default()).await;
+        let (runs, gate) = (Runs::default(), Gate::closed());
+        let policy = policy().wait_limit(MINUTE).collapse_across_nodes(Duration::from_millis(50));
+        let [stuck, other] = nodes.map(|cache| tokio::spawn(gated(cache, policy.clone(), runs.clone(), gate.clone())));
+        gate.arrival().await;
+        gate.arrival().await;
+        gate.open(2);
+        let mut computed = [stuck.await.unwrap(), other.await.unwrap()];
+        computed.sort_unstable();
+        assert_eq!(computed, [1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_stale_value_of_a_server_is_returned_while_its_computation_is_slow() {
+    let (redis, memcached) = (RedisServer::start(), MemcachedServer::start());
+    for nodes in nodes(&redis, &memcached).await {
+        let (runs, gate, clock) = (Runs::default(), Gate::closed(), ManualClock::new());
+        let [cache, other] = nodes.map(|cache| cache.with_clock(&clock));
+        let policy = ValuePolicy::ttl(MINUTE).stale_if_error(MINUTE).soft_timeout(Duration::from_millis(20));
+        let call = |cache: &Cache| gated(cache.clone(), policy.clone(), runs.clone(), gate.clone());
+        gate.open(1);
+        assert_eq!(call(&cache).await, 1);
+        clock.advance(MINUTE);
+        assert_eq!((call(&cache).await, runs.count()), (1, 2));
+        // The computation continues, and its value is stored for other nodes.
+        gate.open(1);
+        eventually("the other node finds it", async || call(&other).await == 2).await;
+    }
 }

@@ -9,7 +9,7 @@ use super::{SECOND, policy, top};
 use crate::support::{Gate, MINUTE, Runs, cache, paused::settled};
 
 /// Calls for the value `top`, whose computation waits at the gate.
-fn gated(cache: &Cache, policy: &ValuePolicy, runs: &Runs, gate: &Gate) -> impl Future<Output = usize> + Send + 'static {
+pub(super) fn gated(cache: &Cache, policy: &ValuePolicy, runs: &Runs, gate: &Gate) -> impl Future<Output = usize> + Send + 'static {
     let (cache, policy, runs, gate) = (cache.clone(), policy.clone(), runs.clone(), gate.clone());
     async move {
         let compute = || async move {
@@ -145,4 +145,19 @@ async fn a_label_has_no_more_computations_than_the_cache_allows() {
         gate.open(1);
     }
     callers.join_all().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_across_nodes_changes_nothing_in_memory() {
+    let ((cache, _), runs, gate) = (cache(), Runs::default(), Gate::closed());
+    let policy = policy().collapse_across_nodes(MINUTE);
+    let mut callers = JoinSet::new();
+    for _ in 0..10 {
+        callers.spawn(gated(&cache, &policy, &runs, &gate));
+    }
+    gate.arrival().await;
+    settled().await;
+    gate.open(1);
+    assert_eq!(callers.join_all().await, [1; 10]);
+    assert_eq!(top(&cache, &policy, &runs).await, 1);
 }
