@@ -344,6 +344,17 @@ impl FetchContext {
     }
 }
 
+impl FetchContext {
+    /// Begins to fill a gap in the background, and returns the deadline, under the conditions of [`Cache::begin_refresh`]; but a fetch of this key
+    /// whose response cannot be used any more, because it began before an invalidation, does not stand in the way.
+    pub(crate) async fn begin_filling(&self, miss: &Miss) -> Option<(FetchPermit, Instant)> {
+        let epoch = miss.epoch.filter(|_| !self.cache.inner.work.is_draining() && timer::is_on())?;
+        let joined = self.join(miss, epoch);
+        let Joined::Leader(leader) = self.join_older(joined, miss, epoch).await else { return None };
+        Some((FetchPermit { leader, _lock: None }, self.slot.take_in_background()?))
+    }
+}
+
 impl Cache {
     /// Begins a background refresh, and returns its deadline; `None` if this key is being fetched, the route has no free slot, or the
     /// cache is being drained.

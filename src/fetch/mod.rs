@@ -127,14 +127,11 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
     async fn fill_gap_in_background(self) {
         let slot = self.slot();
         let (context, call) = self.into_context(slot);
-        let Some(lookup) = context.lookup().await else { return };
-        let why = match context.presented().reuse(&lookup) {
-            Reuse::Validate(why) | Reuse::Fetch(why) => why,
-            Reuse::ServeAndRevalidate(..) => Forward::Stale,
-            Reuse::Serve(..) | Reuse::ServeAndVerify(..) | Reuse::OnlyIfCached(_) => return,
+        let miss = match first_answer::<S::ResBody>(&context).await {
+            FirstAnswer::ResponseToRevalidate(_, miss, _) | FirstAnswer::Miss(miss) => miss,
+            FirstAnswer::Response(_) | FirstAnswer::ResponseToVerify(..) => return,
         };
-        let miss = Miss::validating(lookup, why);
-        let Some((permit, deadline)) = context.cache.begin_refresh(&context.request, &miss, &context.slot) else { return };
+        let Some((permit, deadline)) = context.begin_filling(&miss).await else { return };
         let on_limit = FetchContext::on_refresh_limit(&context.settings, &context.slot);
         until(deadline, on_limit, refresh(context, call, miss, permit, Trigger::Warm)).await;
     }

@@ -9,13 +9,18 @@ impl CacheLayer {
     ///
     /// The number is that of all routes that the layer is put around, with its clones; a further setter makes another layer. The hottest
     /// are those of [`Cache::hot_keys`](crate::Cache::hot_keys), then those that were stored last. The handler runs for each, four at
-    /// once, in the node that invalidates; a client that asks meanwhile waits for that run. What is expired by `expire_tags` is not fetched.
+    /// once, in the node that invalidates; a client that asks meanwhile waits for that run. A run that began before the invalidation is not waited
+    /// for. What is expired by `expire_tags` is not fetched.
+    ///
+    /// An entry is fetched at most ten times in a row, and then once a second: of more invalidations than that, the latest counts. An invalidation
+    /// by the handler of a repeated request fetches nothing, so that two pages which invalidate each other are not fetched without end; if their
+    /// handlers do it from tasks that they spawn, each is fetched once a second, for as long as they do.
     ///
     /// The layer keeps requests to repeat them: method, URI, host, forwarding fields, `Accept-Encoding`, the fields that select the response by
     /// [`vary_on`](Self::vary_on) and `Vary`, and the request's extensions, as layers outside have put them there. It never keeps a request
     /// whose response is for one user, whose response was selected by cookies, credentials or another field that names a user, or whose key
     /// needs any other field ([`key_with`](Self::key_with)). It keeps 16 times `count` requests, 64 at least and 1,024 at most, of one to two
-    /// KiB each and their extensions. An invalidation that the handler of a repeated request asks for repeats nothing.
+    /// KiB each and their extensions.
     ///
     /// **All extensions are kept**, because the router's captures among them cannot be copied alone: the handler of a repeated request gets clones
     /// of what the first client's had, such as a user or a session. What they hold stays alive until the request is forgotten, at the latest with

@@ -1,5 +1,6 @@
 //! Requests that are repeated after an invalidation: which ones, and when.
 
+mod allowance;
 pub(crate) mod layers;
 mod removed;
 pub(crate) mod repeat;

@@ -7,10 +7,16 @@ use std::{
 };
 
 use foldhash::quality::RandomState;
-use tokio::{runtime::Handle, task::JoinSet, task_local};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::JoinSet,
+    task_local,
+    time::{Instant, timeout_at},
+};
 
-use super::{removed::Removed, repeat::Repeat};
-use crate::tag::Tag;
+use super::{allowance::Allowance, removed::Removed, repeat::Repeat};
+use crate::{tag::Tag, timer};
 
 /// How many requests are kept for each that may be repeated, within these bounds. A request takes one to two KiB.
 const KEPT: usize = 16;
@@ -38,6 +44,8 @@ pub(crate) struct RepeatedRequests {
     /// How many are repeated after an invalidation.
     count: usize,
     state: Mutex<State>,
+    /// Wakes the task that repeats requests while it waits for one that was repeated too often.
+    news: Notify,
 }
 
 #[derive(Default)]
@@ -57,12 +65,13 @@ struct Request {
     key: u64,
     tags: Vec<Tag>,
     number: u64,
+    allowance: Allowance,
     repeat: Arc<dyn Repeat>,
 }
 
 impl RepeatedRequests {
     pub(crate) fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { count, state: Mutex::default() })
+        Arc::new(Self { count, state: Mutex::default(), news: Notify::new() })
     }
 
     /// Notes a request whose response has been stored with these tags; `variant` tells the variants of a key apart.
@@ -76,14 +85,15 @@ impl RepeatedRequests {
         let forgotten = is_full.then(|| state.take_coldest(&heat()));
         state.latest += 1;
         let number = state.latest;
-        let replaced = state.requests.insert(variant, Request { key, tags: tags.to_vec(), number, repeat });
+        let allowance = state.requests.get(&variant).map(|present| present.allowance).unwrap_or_default();
+        let replaced = state.requests.insert(variant, Request { key, tags: tags.to_vec(), number, allowance, repeat });
         drop(state);
         drop((forgotten, replaced));
     }
 
     /// Repeats the hottest requests whose responses were removed.
     pub(super) fn invalidated(self: &Arc<Self>, removed: &Removed<'_>, heat: &Heat) {
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(runtime) = Handle::try_current().ok().filter(|_| timer::is_on()) else { return };
         let mut state = self.lock();
         let killed = state.requests.iter().filter(|(_, request)| removed.has_any(&request.tags));
         let mut hottest: Vec<_> = killed.map(|(variant, _)| *variant).collect();
@@ -97,6 +107,7 @@ impl RepeatedRequests {
         state.is_repeating |= starts;
         // A runtime that shuts down drops the task in `spawn`, and the task locks the state.
         drop(state);
+        self.news.notify_one();
         if starts {
             runtime.spawn(Repeating { requests: Arc::clone(self), is_done: false }.run());
         }
@@ -108,6 +119,7 @@ impl RepeatedRequests {
         state.is_closed = true;
         let requests = std::mem::take(&mut state.requests);
         drop(state);
+        self.news.notify_one();
         // Outside of the lock: these are handlers of the application.
         drop(requests);
     }
@@ -130,12 +142,40 @@ impl State {
         coldest.and_then(|variant| self.requests.remove(&variant))
     }
 
-    /// The next ones to repeat; none at the end.
-    fn next(&mut self) -> Vec<Arc<dyn Repeat>> {
-        let count = self.queue.len().min(AT_ONCE);
-        let variants: Vec<_> = self.queue.drain(..count).collect();
-        variants.iter().filter_map(|variant| Some(Arc::clone(&self.requests.get(variant)?.repeat))).collect()
+    /// Takes the next ones to repeat from the queue.
+    fn next(&mut self, now: Instant) -> Next {
+        let (mut repeats, mut later, mut earliest) = (Vec::new(), VecDeque::new(), None::<Instant>);
+        while let Some(variant) = self.queue.pop_front() {
+            // It may have been forgotten.
+            let Some(request) = self.requests.get_mut(&variant) else { continue };
+            if repeats.len() == AT_ONCE {
+                later.push_back(variant);
+                continue;
+            }
+            match request.allowance.take(now) {
+                Ok(()) => repeats.push(Arc::clone(&request.repeat)),
+                Err(due) => {
+                    later.push_back(variant);
+                    earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
+                }
+            }
+        }
+        self.queue = later;
+        match earliest {
+            _ if !repeats.is_empty() => Next::Repeat(repeats),
+            Some(due) => Next::WaitUntil(due),
+            None => Next::End,
+        }
     }
+}
+
+/// What the task does next.
+enum Next {
+    Repeat(Vec<Arc<dyn Repeat>>),
+    /// All that are to be repeated were repeated too often, until then.
+    WaitUntil(Instant),
+    /// The next invalidation begins another task.
+    End,
 }
 
 /// The task that repeats requests, one for each layer: a request is never repeated twice at once.
@@ -147,23 +187,28 @@ struct Repeating {
 
 impl Repeating {
     async fn run(mut self) {
-        while let Some(next) = self.next() {
-            // A handler that panics ends its own task only.
-            let repeated = |request: Arc<dyn Repeat>| REPEATED_RUN.scope((), async move { request.repeat().await });
-            let mut running: JoinSet<()> = next.into_iter().map(repeated).collect();
-            while running.join_next().await.is_some() {}
+        loop {
+            match self.next() {
+                Next::Repeat(next) => {
+                    // A handler that panics ends its own task only.
+                    let repeated = |request: Arc<dyn Repeat>| REPEATED_RUN.scope((), async move { request.repeat().await });
+                    let mut running: JoinSet<()> = next.into_iter().map(repeated).collect();
+                    while running.join_next().await.is_some() {}
+                }
+                Next::WaitUntil(due) => drop(timeout_at(due, self.requests.news.notified()).await),
+                Next::End => return,
+            }
         }
     }
 
-    /// The next ones to repeat. `None` at the end, after which the next invalidation begins another task.
-    fn next(&mut self) -> Option<Vec<Arc<dyn Repeat>>> {
+    fn next(&mut self) -> Next {
         let mut state = self.requests.lock();
-        if state.queue.is_empty() {
+        let next = state.next(Instant::now());
+        if let Next::End = next {
             state.is_repeating = false;
             self.is_done = true;
-            return None;
         }
-        Some(state.next())
+        next
     }
 }
 

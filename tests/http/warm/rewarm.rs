@@ -6,15 +6,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Router, routing};
 use http::{Method, StatusCode};
 use larder::{Cache, CacheLayer, Invalidate, Memory};
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, time::sleep};
 
 use crate::support::{
-    MINUTE, Runs, answering, cache, field, get, get_with, minute, numbered, numbered_with, page, paused::settled, request, send,
+    Gate, MINUTE, Runs, answering, cache, field, get, get_with, minute, numbered, numbered_with, page, paused::settled, request, send,
     send_empty,
 };
 
@@ -277,10 +278,7 @@ async fn a_cache_that_drains_keeps_no_requests() {
 #[cfg(feature = "testing")]
 #[tokio::test(start_paused = true)]
 async fn a_hit_in_a_store_that_waits_copies_no_request() {
-    use std::time::Duration;
-
     use larder::testing::{Fault, Faulty, Operation};
-    use tokio::time::sleep;
 
     struct Copied(Runs);
     impl Clone for Copied {
@@ -317,4 +315,83 @@ async fn what_fills_or_refreshes_the_cache_is_fetched_again_too() {
     settled().await;
     assert!(get(&app, "/page").await.is_hit());
     assert_eq!(runs.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_being_fetched_since_before_an_invalidation_is_fetched_again_beside_it() {
+    let ((cache, clock), runs, gate) = (cache(), Runs::default(), Gate::closed());
+    let (begun, door) = (runs.clone(), gate.clone());
+    let handler = move || async move {
+        let run = begun.begin();
+        door.pass().await;
+        format!("run {run}")
+    };
+    let app = page(minute(&cache).tags(["page"]).rewarm(9), handler);
+    gate.open(1);
+    get(&app, "/page").await;
+    gate.arrival().await;
+    clock.advance(MINUTE);
+    let older = tokio::spawn({
+        let app = app.clone();
+        async move { get(&app, "/page").await }
+    });
+    gate.arrival().await;
+    cache.invalidate_tags("page").await.unwrap();
+    settled().await;
+    assert_eq!(runs.count(), 3, "the page is fetched while the older fetch still runs");
+    // An invalidation of another tag does not repeat it once more, and one that the new fetch has seen neither.
+    cache.invalidate_tags("elsewhere").await.unwrap();
+    settled().await;
+    gate.open(2);
+    assert_eq!(older.await.unwrap().text(), "run 2");
+    settled().await;
+    let visitor = get(&app, "/page").await;
+    assert!(visitor.is_hit() && visitor.text() == "run 3", "{visitor:?}");
+    assert_eq!(runs.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_whose_handlers_invalidate_each_other_from_tasks_are_fetched_once_a_second() {
+    // Otherwise a test that fails would not end.
+    const MOST: usize = 500;
+    let ((cache, _), runs) = (cache(), Runs::default());
+    let (counted, invalidated) = (runs.clone(), cache.clone());
+    let handler = answering(move |parts| {
+        let other = if parts.uri.path() == "/a" { "page:b" } else { "page:a" };
+        let cache = invalidated.clone();
+        if counted.begin() < MOST {
+            tokio::spawn(async move { cache.invalidate_tags(other).await.unwrap() });
+        }
+        "page"
+    });
+    let app = Router::new().route("/{id}", routing::get(handler).layer(minute(&cache).tags(["page:{id}"]).rewarm(9)));
+    get(&app, "/a").await;
+    get(&app, "/b").await;
+    settled().await;
+    let in_a_row = runs.count();
+    assert!((10..=2 * 11 + 2).contains(&in_a_row), "{in_a_row} runs in a row");
+    sleep(Duration::from_secs(20)).await;
+    let each_second = runs.count() - in_a_row;
+    assert!((20..=2 * 21).contains(&each_second), "{each_second} runs in 20 seconds");
+    cache.drain(MINUTE).await;
+    let ended = runs.count();
+    sleep(MINUTE).await;
+    assert_eq!(runs.count(), ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_of_many_writes_is_fetched_after_a_moment() {
+    let (cache, _) = cache();
+    let value = Arc::new(AtomicUsize::new(0));
+    let read = Arc::clone(&value);
+    let app = page(minute(&cache).tags(["page"]).rewarm(1), move || ready(read.load(Ordering::SeqCst).to_string()));
+    get(&app, "/page").await;
+    for written in 1..=30 {
+        value.store(written, Ordering::SeqCst);
+        cache.invalidate_tags("page").await.unwrap();
+        settled().await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    let visitor = get(&app, "/page").await;
+    assert!(visitor.is_hit() && visitor.text() == "30", "{visitor:?}");
 }
