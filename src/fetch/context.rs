@@ -5,12 +5,13 @@ use std::sync::Arc;
 use http::{HeaderValue, Response, header::ACCEPT_ENCODING, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::{
     body::ResponseBody,
     cache::{
         Cache,
-        detached::OnDisconnect,
+        detached::{OnDisconnect, until},
         fetch_slots::FetchSlot,
         fillers::Filler,
         outage_log::{Effect, report},
@@ -65,6 +66,30 @@ impl OnDisconnect for Arc<FetchContext> {
     }
 }
 
+/// Limits a run of the handler that no client waits for. It does not hold the context, which the run changes.
+pub(crate) struct BackgroundLimit {
+    deadline: Instant,
+    settings: Arc<Settings>,
+    route: Option<String>,
+}
+
+impl BackgroundLimit {
+    pub(crate) fn new(deadline: Instant, settings: &Arc<Settings>, slot: &FetchSlot) -> Self {
+        Self { deadline, settings: Arc::clone(settings), route: slot.path().map(str::to_owned) }
+    }
+
+    /// Runs `work` until the deadline at most.
+    pub(crate) async fn run(self, work: impl Future<Output = ()>) {
+        let Self { deadline, settings, route } = self;
+        until(deadline, move || warn_of_abandoned_limit(&settings, route.as_deref()), work).await;
+    }
+
+    /// Runs `work` in a task of its own.
+    pub(crate) fn spawn(self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.run(work).in_current_span());
+    }
+}
+
 /// Logs once a route that a fetch without a client was dropped at its limit.
 fn warn_of_abandoned_limit(settings: &Settings, route: Option<&str>) {
     settings.warn_once(route, "abandoned_fetch_limit", |route| {
@@ -77,10 +102,9 @@ fn warn_of_abandoned_limit(settings: &Settings, route: Option<&str>) {
 }
 
 impl FetchContext {
-    /// Returns what to do if a background refresh exceeds its limit. It does not hold the context, which the refresh changes.
-    pub(crate) fn on_refresh_limit(settings: &Arc<Settings>, slot: &FetchSlot) -> impl FnOnce() + Send + use<> {
-        let (settings, route) = (Arc::clone(settings), slot.path().map(str::to_owned));
-        move || warn_of_abandoned_limit(&settings, route.as_deref())
+    /// Returns the limit for a run of the handler that no client waits for.
+    pub(crate) fn in_background_until(&self, deadline: Instant) -> BackgroundLimit {
+        BackgroundLimit::new(deadline, &self.settings, &self.slot)
     }
 
     /// Logs once a route that a limit was met, if that is what `reason` says.

@@ -5,7 +5,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, request};
+use http::{
+    Method, Request, Response,
+    header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE},
+    request,
+};
 use http_body::Body;
 use tower_service::Service;
 
@@ -45,6 +49,17 @@ pub(crate) struct Oneshot<S, ReqBody> {
     pub(crate) inner: S,
     pub(crate) parts: request::Parts,
     pub(crate) body: ReqBody,
+}
+
+impl<S, ReqBody> Oneshot<S, ReqBody> {
+    /// Makes the request one for the whole response: the response to a HEAD request, to a range or to the client's own preconditions could not
+    /// be stored for all.
+    pub(crate) fn ask_for_all(&mut self) {
+        self.parts.method = Method::GET;
+        for field in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+            self.parts.headers.remove(field);
+        }
+    }
 }
 
 impl<S: HttpService<ReqBody>, ReqBody> Oneshot<S, ReqBody> {

@@ -17,11 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{
-    Method, Response,
-    header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE},
-    request,
-};
+use http::{Response, header::CACHE_CONTROL};
 use http_body::Body;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -30,7 +26,7 @@ use crate::{
     body::ResponseBody,
     cache::{
         Cache,
-        detached::{Detached, until},
+        detached::Detached,
         fetch_slots::FetchSlot,
         fillers::inner_type,
         outage_log::{Effect, report},
@@ -39,11 +35,12 @@ use crate::{
     error::Error,
     fetch::{
         collapse::{FetchPermit, Next, Role, Waited},
-        context::FetchContext,
+        context::{BackgroundLimit, FetchContext},
         handler_run::HandlerRun,
         inner_call::{HttpService, Oneshot},
         refresh::{Refresh, RefreshOutcome},
         repeat::RepeatableRequest,
+        verify::verify_in_background,
     },
     http::{
         cache_status::{CacheStatus, Forward, Reason},
@@ -83,7 +80,7 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
                 Ok(response)
             }
             FirstAnswer::ResponseToVerify(response, lookup) => {
-                verify::verify_in_background(context, call, lookup);
+                verify_in_background(context, call, lookup);
                 Ok(response)
             }
             FirstAnswer::Miss(miss) => fetch(context, call, miss, Trigger::Request).await,
@@ -101,12 +98,17 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
     pub(crate) fn refresh_in_background(self, miss: Miss, trigger: Trigger) {
         let slot = self.slot();
         let Some((permit, deadline)) = self.cache.begin_refresh(&self.request, &miss, &slot) else { return };
-        let on_limit = FetchContext::on_refresh_limit(&self.settings, &slot);
-        let refreshing = async move {
+        BackgroundLimit::new(deadline, &self.settings, &slot).spawn(async move {
             let (context, call) = self.into_context(slot);
             refresh(context, call, miss, permit, trigger).await;
-        };
-        tokio::spawn(until(deadline, on_limit, refreshing).in_current_span());
+        });
+    }
+
+    /// Verifies a response that has just been served; no client waits for it.
+    pub(crate) fn verify_in_background(self, lookup: Lookup) {
+        let slot = self.slot();
+        let (context, call) = self.into_context(slot);
+        verify_in_background(context, call, lookup);
     }
 
     /// Runs the handler regardless of the stored response, which it may validate, and reports the outcome to a caller of
@@ -132,8 +134,7 @@ impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
             FirstAnswer::Response(_) | FirstAnswer::ResponseToVerify(..) => return,
         };
         let Some((permit, deadline)) = context.begin_filling(&miss).await else { return };
-        let on_limit = FetchContext::on_refresh_limit(&context.settings, &context.slot);
-        until(deadline, on_limit, refresh(context, call, miss, permit, Trigger::Warm)).await;
+        context.in_background_until(deadline).run(refresh(context, call, miss, permit, Trigger::Warm)).await;
     }
 
     fn slot(&self) -> FetchSlot {
@@ -316,17 +317,7 @@ fn refresh_in_background<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     trigger: Trigger,
 ) {
     if let Some((permit, deadline)) = context.cache.begin_refresh(&context.request, &miss, &context.slot) {
-        let on_limit = FetchContext::on_refresh_limit(&context.settings, &context.slot);
-        tokio::spawn(until(deadline, on_limit, refresh(context, call, miss, permit, trigger)).in_current_span());
-    }
-}
-
-/// Makes a request one for the whole response: the response to a HEAD request, to a range or to the client's own preconditions could not be
-/// stored for all.
-fn full_get(parts: &mut request::Parts) {
-    parts.method = Method::GET;
-    for field in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
-        parts.headers.remove(field);
+        context.in_background_until(deadline).spawn(refresh(context, call, miss, permit, trigger));
     }
 }
 
@@ -338,7 +329,7 @@ async fn refresh<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     trigger: Trigger,
 ) {
     keep_repeatable(&mut context, &call);
-    full_get(&mut call.parts);
+    call.ask_for_all();
     if let Some(context) = Arc::get_mut(&mut context) {
         context.request.method = CacheableMethod::Get;
         // A client's `no-store` is about its own response.

@@ -11,20 +11,16 @@ use bytes::{Buf as _, Bytes};
 use http::{Method, Response, StatusCode};
 use http_body::Body;
 use tokio::time::sleep;
-use tracing::Instrument as _;
 
 use super::{
-    Fetch,
     catch_panic::catch_panic,
     context::FetchContext,
-    full_get,
     inner_call::{HttpService, Oneshot},
     refresh::OuterFetch,
 };
 use crate::{
     advisor::{Difference, captured},
     backend::validity::Validity,
-    cache::detached::until,
     entry::{
         response::StoredResponse,
         stored::{FreshnessState, Stored},
@@ -39,16 +35,7 @@ use crate::{
 /// committed just before it invalidates.
 const GRACE: Duration = Duration::from_secs(2);
 
-impl<S: HttpService<ReqBody>, ReqBody: Send + 'static> Fetch<S, ReqBody> {
-    /// Verifies the stored response that has just been served; no client waits for it.
-    pub(crate) fn verify_in_background(self, lookup: Lookup) {
-        let slot = self.slot();
-        let (context, call) = self.into_context(slot);
-        verify_in_background(context, call, lookup);
-    }
-}
-
-/// Verifies with a slot of the route for background refreshes, if one is free.
+/// Verifies the stored response that has just been served, with a slot of the route for background refreshes, if one is free.
 pub(super) fn verify_in_background<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     context: Arc<FetchContext>,
     call: Box<Oneshot<S, ReqBody>>,
@@ -58,8 +45,7 @@ pub(super) fn verify_in_background<S: HttpService<ReqBody>, ReqBody: Send + 'sta
         return;
     }
     let Some(deadline) = context.slot.take_in_background() else { return };
-    let on_limit = FetchContext::on_refresh_limit(&context.settings, &context.slot);
-    tokio::spawn(until(deadline, on_limit, verify(context, call, lookup)).in_current_span());
+    context.in_background_until(deadline).spawn(verify(context, call, lookup));
 }
 
 async fn verify<S: HttpService<ReqBody>, ReqBody>(
@@ -69,7 +55,7 @@ async fn verify<S: HttpService<ReqBody>, ReqBody>(
 ) {
     let Some((stored, response)) = lookup.response() else { return };
     let captures = captured(&mut call.parts);
-    full_get(&mut call.parts);
+    call.ask_for_all();
     context.rewrite(&mut call.parts);
     let FetchContext { cache, request, route, .. } = &*context;
     call.parts.extensions.insert(OuterFetch { cache: cache.clone(), key: request.key.digest() });
