@@ -82,6 +82,10 @@ impl Script {
         Self::with_clock(&[LEASES, include_str!("lua/announce.lua")].concat())
     }
 
+    pub(super) fn acquire() -> Self {
+        Self::new(include_str!("lua/acquire.lua").to_owned())
+    }
+
     pub(super) fn release() -> Self {
         Self::new(include_str!("lua/release.lua").to_owned())
     }
