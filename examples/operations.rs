@@ -4,8 +4,8 @@
 //! OPERATOR_PASSWORD=secret VIEWER_PASSWORD=public cargo run --example operations --features admin
 //! ```
 //!
-//! Log in at `/login` as `operator`, who may do everything, or as `viewer`, who may look. The page is at `/ops/cache`: whoever is not logged
-//! in is told that there is nothing. `/metrics` has the text format of Prometheus.
+//! Log in at `/login` as `operator`, who may do everything, or as `viewer`, who may look. The page is at `/ops/cache`: a client that is not logged
+//! in gets a 404. `/metrics` has the text format of Prometheus.
 //!
 //! `LISTEN` sets the address (default `127.0.0.1:3000`), `CACHE_URL` the store (default `memory:64mb`), and `LARDER_TOKEN` a secret with which
 //! the tool `larder` may use the page: `larder --admin http://127.0.0.1:3000/ops/cache --token … stats`.

@@ -25,7 +25,7 @@ impl Throttle {
         self.pass_at(now())
     }
 
-    /// Begins anew: the next event may pass in a minute, and none was suppressed.
+    /// Starts again: the next event may pass in a minute, and none was suppressed.
     #[allow(dead_code, reason = "only remote stores remind")]
     pub(crate) fn restart(&self) {
         self.next.store(now() + PAUSE, Ordering::Relaxed);

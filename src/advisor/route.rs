@@ -139,7 +139,7 @@ impl Measured {
         }
     }
 
-    /// Makes the findings, and simulates the caches anew if others follow.
+    /// Makes the findings, and simulates the caches again if others follow.
     fn find(&mut self) {
         let findings = self.causes.findings();
         let is_same = (findings.bits(), findings.needless) == (self.findings.bits(), self.findings.needless);

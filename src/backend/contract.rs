@@ -181,8 +181,8 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         CacheMode::Enabled
     }
 
-    /// Sets the mode of all nodes, and returns the nodes that will follow. Provided: it does nothing, and returns [`Scope::Process`], upon
-    /// which the cache sets the mode of this process.
+    /// Sets the mode of all nodes, and returns the nodes that will follow. Provided: it does nothing, and returns [`Scope::Process`]; then
+    /// the cache sets the mode of this process.
     async fn set_shared_mode(&self, mode: CacheMode) -> Result<Scope, Error> {
         let _ = mode;
         Ok(Scope::Process)

@@ -14,7 +14,7 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-/// A service with a layer, as far as larder can tell it from others.
+/// A service with a layer, as far as larder can distinguish it from others.
 ///
 /// A router makes its services again for each route and each connection, from the same layer. So a service is known by what stays the same: the
 /// line of code that made the layer, the settings of the layer, the matched route, and the type of what is inside. An application

@@ -24,7 +24,7 @@ const ENDED: usize = 32;
 pub struct WarmProgress {
     /// The requests that have ended.
     pub done: u64,
-    /// All requests, if their number is known: a stream does not tell it.
+    /// All requests, if their number is known: that of a stream is not.
     pub total: Option<u64>,
     /// Responses that were stored, or validated with a 304.
     pub stored: u64,

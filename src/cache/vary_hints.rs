@@ -45,7 +45,7 @@ impl VaryHints {
     }
 
     /// Remembers that all variants of this URI are selected by these fields.
-    pub(crate) fn learn(&self, key: &Key, fields: &[HeaderName]) {
+    pub(crate) fn note(&self, key: &Key, fields: &[HeaderName]) {
         let Some(number) = self.number_of(fields) else { return };
         let slots = self.slots.get_or_init(|| (0..SLOTS).map(|_| AtomicU64::new(0)).collect());
         let hash = key.digest();
@@ -90,12 +90,12 @@ mod tests {
     fn fields_are_predicted_until_they_are_forgotten() {
         let hints = VaryHints::default();
         assert_eq!(hints.predict(&key("a")), None);
-        hints.learn(&key("a"), &[ACCEPT_ENCODING]);
-        hints.learn(&key("b"), &[ACCEPT, ACCEPT_ENCODING]);
+        hints.note(&key("a"), &[ACCEPT_ENCODING]);
+        hints.note(&key("b"), &[ACCEPT, ACCEPT_ENCODING]);
         assert_eq!(hints.predict(&key("a")), Some(&[ACCEPT_ENCODING][..]));
         assert_eq!(hints.predict(&key("b")), Some(&[ACCEPT, ACCEPT_ENCODING][..]));
         assert_eq!(hints.predict(&key("c")), None);
-        hints.learn(&key("a"), &[ACCEPT]);
+        hints.note(&key("a"), &[ACCEPT]);
         assert_eq!(hints.predict(&key("a")), Some(&[ACCEPT][..]));
         hints.forget(&key("a"));
         assert_eq!(hints.predict(&key("a")), None);
@@ -107,9 +107,9 @@ mod tests {
         let hints = VaryHints::default();
         let field = |number: usize| HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap();
         for number in 0..=LISTS {
-            hints.learn(&key(&number.to_string()), &[field(number)]);
+            hints.note(&key(&number.to_string()), &[field(number)]);
         }
-        hints.learn(&key("7"), &[field(7)]);
+        hints.note(&key("7"), &[field(7)]);
         assert_eq!(hints.predict(&key("7")), Some(&[field(7)][..]));
         assert_eq!(hints.predict(&key(&LISTS.to_string())), None);
     }

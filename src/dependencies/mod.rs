@@ -157,7 +157,7 @@ impl Dependencies {
         CURRENT.with_borrow(|current| current.as_ref()?.prepared.as_ref()?.prefix(prefix))
     }
 
-    /// Returns whether the value is being computed in this run: whoever waited for it would wait for itself.
+    /// Returns whether the value is being computed in this run: a caller that waited for it here would wait for itself.
     pub(crate) fn is_computing(store: usize, key: u64) -> bool {
         let current = Self::current();
         let mut run = current.as_deref();

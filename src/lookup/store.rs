@@ -146,7 +146,7 @@ impl Cache {
         let moved = moved.map(|(selection, stored)| (add(Some(selection), stored.expires()).0, own_copy(stored)));
         let (key, replaced) = add(selection, fresh_until);
         match variants.vary_lists.as_slice() {
-            [fields] => self.inner.vary_hints.learn(&target.key, fields),
+            [fields] => self.inner.vary_hints.note(&target.key, fields),
             _ => self.inner.vary_hints.forget(&target.key),
         }
         Others { variants, key, replaced, moved }

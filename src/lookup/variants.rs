@@ -98,7 +98,7 @@ impl<'r> VariantSearch<'r> {
             && let Content::Variants(variants) = stored.content()
         {
             match variants.vary_lists.as_slice() {
-                [fields] => self.cache.inner.vary_hints.learn(self.key, fields),
+                [fields] => self.cache.inner.vary_hints.note(self.key, fields),
                 _ => self.cache.inner.vary_hints.forget(self.key),
             }
             let stored = Arc::clone(stored);

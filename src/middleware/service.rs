@@ -95,7 +95,7 @@ impl<S> CacheService<S> {
         statistics.answered_at_once(route, status, hit.body_length(representation), sampled);
         if listener.is_heard() {
             let (route, response) = (statistics.route_name(route), (status, response.head.status));
-            listener.tell(route, status.outcome(), Some(response), Some(key));
+            listener.notify(route, status.outcome(), Some(response), Some(key));
         }
     }
 
@@ -108,7 +108,7 @@ impl<S> CacheService<S> {
         statistics.answered(route, status, 0);
         if listener.is_heard() {
             let (route, answer) = (statistics.route_name(route), (status, response.status()));
-            listener.tell(route, status.outcome(), Some(answer), Some(&request.key));
+            listener.notify(route, status.outcome(), Some(answer), Some(&request.key));
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct CacheableRequest {
     pub(crate) key: Key,
-    /// The query within the key, if the route heeds `No-Vary-Search`.
+    /// The query within the key, if the route obeys `No-Vary-Search`.
     pub(crate) query_span: Option<Box<QuerySpan>>,
     /// Only a response that may be shared between users is an answer (RFC 9111 §3.5).
     pub(crate) authorized: bool,

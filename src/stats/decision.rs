@@ -97,7 +97,7 @@ impl Listener {
 
     /// Says what became of a request with this key, if it has one.
     #[cold]
-    pub(crate) fn tell(&self, route: &str, outcome: Outcome, response: Option<(&CacheStatus, StatusCode)>, key: Option<&Key>) {
+    pub(crate) fn notify(&self, route: &str, outcome: Outcome, response: Option<(&CacheStatus, StatusCode)>, key: Option<&Key>) {
         let decision = &Decision {
             outcome,
             status: response.map(|(status, _)| status),
@@ -124,7 +124,7 @@ impl Listener {
             on_decision(decision);
         }
         if self.watchers.are_there() {
-            self.watchers.tell(|| WatchedDecision {
+            self.watchers.notify(|| WatchedDecision {
                 outcome: decision.outcome(),
                 status: decision.status().copied(),
                 response_status: decision.response_status(),

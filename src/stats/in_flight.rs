@@ -103,7 +103,7 @@ impl InFlight {
             }
         }
         if let Some(listener) = &detail.listener {
-            listener.tell(self.statistics.route_name(self.route), outcome, response, key);
+            listener.notify(self.statistics.route_name(self.route), outcome, response, key);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Watchers {
     }
 
     /// Gives a decision to each watcher that has room.
-    pub(super) fn tell(&self, decision: impl Fn() -> WatchedDecision) {
+    pub(super) fn notify(&self, decision: impl Fn() -> WatchedDecision) {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         channels.retain(|channel| !channel.is_closed());
         self.count.store(channels.len(), Ordering::Relaxed);

@@ -9,7 +9,7 @@ use crate::http::field::scan::count;
 /// Everything but letters, digits, and what is in the usual ids.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Returns a value as it stands in a tag: percent-encoded, except for ASCII letters and digits, `-`, `.`, `_` and `~`.
+/// Returns a value in the form that it has in a tag: percent-encoded, except for ASCII letters and digits, `-`, `.`, `_` and `~`.
 pub(crate) fn escaped(value: &str) -> Cow<'_, str> {
     count(value.len());
     utf8_percent_encode(value, ENCODED).into()

@@ -162,7 +162,7 @@ const fn equal(bytes: &[u8], start: usize, part: &[u8]) -> bool {
 
 /// Defines the tags of an application as an enum, so that a misspelled tag does not compile.
 ///
-/// Each variant has a template. Fields stand in it in braces and can be of any type that implements `Display`. The macro adds `Debug` and `Clone` to
+/// Each variant has a template. Fields are written in braces in it, and can be of any type that implements `Display`. The macro adds `Debug` and `Clone` to
 /// the enum, and:
 ///
 /// | | for |

@@ -57,8 +57,8 @@ struct Record {
 /// Asserts that the tests of an application have both stored and invalidated something with each tag that they have met.
 ///
 /// It compares kinds of tags: the templates of `T`, an enum made by [`cache_tags!`](crate::cache_tags). One that was stored and never
-/// invalidated (or expired) stands for a write path that forgets it, one that was invalidated and never stored for a read path that does, or for
-/// a misspelling. A kind that was neither stored nor invalidated is not judged. Call it once, at the end of a run through the
+/// invalidated (or expired) shows that a write path forgets it; one that was invalidated and never stored, that a read path does, or that it is
+/// misspelled. A kind that was neither stored nor invalidated is not judged. Call it once, at the end of a run through the
 /// application.
 ///
 /// ```

@@ -38,7 +38,8 @@ impl Cache {
     /// The name is the key, in the namespace and revision of this handle; no response has the same key. Concurrent callers share one
     /// computation, and one that nobody waits for any more continues, within the limits of abandoned fetches
     /// ([`with_abandoned_fetch_limit`](Self::with_abandoned_fetch_limit)). For this and for background refreshes, `compute` must own what it
-    /// uses: clone handles into it. With Redis or memcached, all nodes share the value; each node computes it at most once at a time.
+    /// uses: clone handles into it. With Redis or memcached, all nodes share the value; each node computes it at most once at a time, or one for all with
+    /// [`collapse_across_nodes`](ValuePolicy::collapse_across_nodes).
     ///
     /// In memory a value is kept as it is and cloned for each caller: wrap a large one in an `Arc`
     /// (serde's feature `rc`). Other stores keep it as CBOR, by the crate `ciborium`: fields have names there, so that nodes of two builds
