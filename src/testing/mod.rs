@@ -14,6 +14,7 @@ mod probe;
 pub(crate) mod probe_report;
 #[cfg(feature = "typed-tags")]
 mod tag_ledger;
+mod wrap_backend;
 
 pub use assertions::{Expected, expect};
 pub use faulty::{Fault, Faulty, Operation};

@@ -4,19 +4,14 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use async_trait::async_trait;
-
+use super::wrap_backend::wrap_backend;
 use crate::{
     backend::{
-        cache_mode::CacheMode,
-        contract::{Backend, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
+        contract::{Backend, Invalidation, PutOutcome, ReadOutcome, Receipt},
         health::Health,
-        store_stats::StoreStats,
     },
-    clock::Clock,
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
@@ -175,9 +170,7 @@ fn user_tag(tag: &Tag) -> Option<&str> {
     rest.strip_prefix("t:")
 }
 
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl<B: Backend + ?Sized> Backend for TagLedger<B> {
+wrap_backend!(TagLedger {
     fn get_now(&self, key: &Key) -> Option<ReadOutcome> {
         self.inner.get_now(key)
     }
@@ -204,54 +197,10 @@ impl<B: Backend + ?Sized> Backend for TagLedger<B> {
         self.inner.invalidate(invalidation).await
     }
 
-    fn copy_in_outage(&self, key: &Key) -> Option<Arc<Stored>> {
-        self.inner.copy_in_outage(key)
-    }
-
-    fn reads_are_exact(&self) -> bool {
-        self.inner.reads_are_exact()
-    }
-
-    fn lookup_limit(&self) -> Option<Duration> {
-        self.inner.lookup_limit()
-    }
-
-    fn use_clock(&self, clock: &Clock) {
-        self.inner.use_clock(clock);
-    }
-
-    fn owed(&self) -> usize {
-        self.inner.owed()
-    }
-
-    async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
-        self.inner.lock_fetch(key, life).await
-    }
-
-    async fn unlock_fetch(&self, key: &Key) {
-        self.inner.unlock_fetch(key).await;
-    }
-
     async fn health(&self) -> Health {
         self.inner.health().await
     }
-
-    fn shared_mode(&self) -> CacheMode {
-        self.inner.shared_mode()
-    }
-
-    async fn set_shared_mode(&self, mode: CacheMode) -> Result<Scope, Error> {
-        self.inner.set_shared_mode(mode).await
-    }
-
-    fn stats(&self) -> Vec<StoreStats> {
-        self.inner.stats()
-    }
-
-    async fn install_function(&self) -> Result<(), Error> {
-        self.inner.install_function().await
-    }
-}
+});
 
 impl<B: ?Sized> Clone for TagLedger<B> {
     fn clone(&self) -> Self {
