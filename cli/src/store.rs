@@ -79,7 +79,9 @@ fn failure(what: &str, place: &str, error: &Error) -> Failure {
     } else {
         "It has not taken effect on all nodes"
     };
-    Failure::failed(format!("{what} failed in the store at {place}: {words}. {outcome}: repeat the command when the store answers."))
+    Failure::failed(format!(
+        "{what} failed in the store at {place}: {words}. {outcome}: repeat the command when the store answers."
+    ))
 }
 
 /// Returns a URL without user, password and options.

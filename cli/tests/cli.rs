@@ -290,7 +290,11 @@ async fn a_failure_says_what_failed_where_and_what_to_do() {
     for (output, what, todo) in [
         (&at_page, format!("`invalidate` failed: the operator's page at http://{closed}/ops does not answer"), "Check --admin"),
         (&in_store, format!("the invalidation failed in the store at redis://{closed}: "), "repeat the command"),
-        (&read, format!("lines 1 to 2 of the standard input: the invalidation failed in the store at redis://{closed}"), "repeat"),
+        (
+            &read,
+            format!("lines 1 to 2 of the standard input: the invalidation failed in the store at redis://{closed}"),
+            "repeat",
+        ),
     ] {
         let errors = errors(output);
         assert!(code(output) == 1 && errors.contains(&what) && errors.contains(todo) && !errors.contains("QZJX"), "{errors}");

@@ -166,25 +166,26 @@ impl<F> Probe<F> {
         S: Service<Request<Full<Bytes>>, Response = Response<B>>,
         B: Body,
     {
-        let after = |attack: Vec<Request<Bytes>>, clean: Vec<Request<Bytes>>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
-            let mut app = (self.build)(Cache::in_memory(CACHE_BYTES));
-            Box::pin(async move {
-                // The cookies of the attacker; each clean request is that of another client, who has none yet.
-                let mut cookies = CookieJar::default();
-                for mut request in attack {
-                    cookies.add_to(&mut request);
-                    // If an attack fails, nothing is stored.
-                    if let Some(answer) = send(&mut app, request).await {
-                        cookies.take(&answer.headers);
+        let after =
+            |attack: Vec<Request<Bytes>>, clean: Vec<Request<Bytes>>| -> Pin<Box<dyn Future<Output = Option<Answer>> + '_>> {
+                let mut app = (self.build)(Cache::in_memory(CACHE_BYTES));
+                Box::pin(async move {
+                    // The cookies of the attacker; each clean request is that of another client, who has none yet.
+                    let mut cookies = CookieJar::default();
+                    for mut request in attack {
+                        cookies.add_to(&mut request);
+                        // If an attack fails, nothing is stored.
+                        if let Some(answer) = send(&mut app, request).await {
+                            cookies.take(&answer.headers);
+                        }
                     }
-                }
-                let mut last = None;
-                for request in clean {
-                    last = send(&mut app, request).await;
-                }
-                last
-            })
-        };
+                    let mut last = None;
+                    for request in clean {
+                        last = send(&mut app, request).await;
+                    }
+                    last
+                })
+            };
         let mut report = ProbeReport::default();
         for page in &self.pages {
             let client = Client { after: &after, page, with: &self.with };

@@ -81,9 +81,9 @@ impl fmt::Display for ProbeReport {
         // Once for all values of a field.
         let advice: BTreeSet<_> = self.findings.iter().map(Finding::advice).collect();
         advice.iter().try_for_each(|advice| write!(f, "\n  → {advice}"))?;
-        self.unstored
-            .iter()
-            .try_for_each(|(page, reason)| write!(f, "\n  {page} was not probed, because a second clean request is not answered from the cache: {reason}"))
+        self.unstored.iter().try_for_each(|(page, reason)| {
+            write!(f, "\n  {page} was not probed, because a second clean request is not answered from the cache: {reason}")
+        })
     }
 }
 

@@ -117,7 +117,15 @@ impl<T: Clone> FoundValue<'_, T> {
 impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
     pub(super) fn new(cache: &Cache, name: &str, policy: &ValuePolicy, form: Form<T>) -> Self {
         let label = cache.inner.statistics.value_label(&policy.label);
-        Self { cache: cache.clone(), name: name.into(), key: value_key(cache, name), policy: policy.clone(), form, label, is_answered: AtomicBool::new(false) }
+        Self {
+            cache: cache.clone(),
+            name: name.into(),
+            key: value_key(cache, name),
+            policy: policy.clone(),
+            form,
+            label,
+            is_answered: AtomicBool::new(false),
+        }
     }
 
     /// Looks up in a store that has to wait for a reply, and computes after a miss.

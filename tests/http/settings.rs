@@ -115,11 +115,8 @@ async fn strict_leaves_the_choice_of_cookies_alone() {
 #[tokio::test]
 async fn a_route_returns_to_the_default_for_cookies_from_the_defaults_of_its_cache() {
     type Set = fn(CacheLayer) -> CacheLayer;
-    let defaults: [Set; 3] = [
-        |layer| layer.bypass_on_cookies(["sid"]),
-        |layer| layer.vary_on_cookies(["theme"]),
-        |layer| layer.ignore_cookies(true),
-    ];
+    let defaults: [Set; 3] =
+        [|layer| layer.bypass_on_cookies(["sid"]), |layer| layer.vary_on_cookies(["theme"]), |layer| layer.ignore_cookies(true)];
     for (number, set) in defaults.into_iter().enumerate() {
         let (cache, _) = cache();
         let cache = cache.with_defaults(|layer| set(layer.ttl(MINUTE)));

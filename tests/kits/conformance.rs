@@ -7,16 +7,19 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use larder::{
     Durability, Error, Receipt, Scope,
-    backend::{Backend, Clock, Epoch, FetchLock, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Timestamp, Validity, async_trait},
+    backend::{
+        Backend, Clock, Epoch, FetchLock, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, Timestamp, Validity,
+        async_trait,
+    },
     conformance::{Report, Suite, body, stored},
 };
-use tokio::task::yield_now;
+use tokio::{task::yield_now, time::Instant};
 
 /// What is wrong with a [`Shelf`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -381,7 +384,8 @@ impl Backend for Shelf {
 
     async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
         let mut store = self.store();
-        let held = store.locks.get(key.as_bytes()).is_some_and(|(_, until)| self.is(Flaw::LocksForever) || Instant::now() < *until);
+        let held =
+            store.locks.get(key.as_bytes()).is_some_and(|(_, until)| self.is(Flaw::LocksForever) || Instant::now() < *until);
         if held && !self.is(Flaw::LocksNothing) {
             return Ok(FetchLock::Held);
         }

@@ -462,6 +462,9 @@ async fn probe_says_why_it_did_not_probe_a_page_that_is_stored() {
     let layer = move |layer: CacheLayer| layer.key_with("number", number.clone());
     let report = Probe::new(page(layer, |_, _| "page")).get("/page").run().await;
     let shown = report.to_string();
-    assert!(shown.contains("because a second clean request is not answered from the cache: `larder; fwd=uri-miss; stored"), "{shown}");
+    assert!(
+        shown.contains("because a second clean request is not answered from the cache: `larder; fwd=uri-miss; stored"),
+        "{shown}"
+    );
     assert!(shown.contains("the two requests have different keys") && !shown.contains("it is not stored"), "{shown}");
 }

@@ -182,10 +182,7 @@ async fn a_value_of_a_node_with_another_secret_is_a_miss() {
 async fn nodes(redis: &RedisServer, memcached: &MemcachedServer) -> [[Cache; 2]; 2] {
     let limits = "read_timeout=20s&store_timeout=20s&invalidate_timeout=20s";
     let connect = async |url: String| Cache::connect(&format!("{url}?{limits}")).await.unwrap();
-    [
-        [connect(redis.url()).await, connect(redis.url()).await],
-        [connect(memcached.url()).await, connect(memcached.url()).await],
-    ]
+    [[connect(redis.url()).await, connect(redis.url()).await], [connect(memcached.url()).await, connect(memcached.url()).await]]
 }
 
 /// Calls for the value `top`, whose computation waits at the gate.

@@ -25,11 +25,24 @@ pub(crate) struct Servers {
 /// A command about one item.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Command<'c> {
-    Get { key: &'c ItemKey, cas: Cas },
-    Set { key: &'c ItemKey, value: Value<'c>, ttl: u32, condition: Condition },
-    Increment { key: &'c ItemKey },
+    Get {
+        key: &'c ItemKey,
+        cas: Cas,
+    },
+    Set {
+        key: &'c ItemKey,
+        value: Value<'c>,
+        ttl: u32,
+        condition: Condition,
+    },
+    Increment {
+        key: &'c ItemKey,
+    },
     /// Deletes the item if it has this CAS number.
-    Delete { key: &'c ItemKey, cas: u64 },
+    Delete {
+        key: &'c ItemKey,
+        cas: u64,
+    },
 }
 
 impl Servers {

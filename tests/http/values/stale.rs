@@ -110,7 +110,8 @@ async fn a_stale_value_is_returned_while_its_computation_is_slow() {
     let policy = policy().stale_if_error(MINUTE).soft_timeout(SECOND).wait_limit(MINUTE);
     top(&cache, &policy, &runs).await;
     clock.advance(MINUTE);
-    let (leader, follower) = (tokio::spawn(gated(&cache, &policy, &runs, &gate)), tokio::spawn(gated(&cache, &policy, &runs, &gate)));
+    let (leader, follower) =
+        (tokio::spawn(gated(&cache, &policy, &runs, &gate)), tokio::spawn(gated(&cache, &policy, &runs, &gate)));
     gate.arrival().await;
     sleep(SECOND / 2).await;
     assert!(!leader.is_finished() && !follower.is_finished());
@@ -137,7 +138,7 @@ async fn a_slow_computation_is_waited_for_where_no_stale_value_may_be_used() {
     for what in ["absent", "invalidated", "too old"] {
         match what {
             "invalidated" => _ = cache.invalidate_tags("posts").await.unwrap(),
-            "too old" => _ = clock.advance(3 * MINUTE),
+            "too old" => clock.advance(3 * MINUTE),
             _ => {}
         }
         let waits = tokio::spawn(gated(&cache, &policy, &runs, &gate));

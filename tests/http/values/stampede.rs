@@ -9,7 +9,12 @@ use super::{SECOND, policy, top};
 use crate::support::{Gate, MINUTE, Runs, cache, paused::settled};
 
 /// Calls for the value `top`, whose computation waits at the gate.
-pub(super) fn gated(cache: &Cache, policy: &ValuePolicy, runs: &Runs, gate: &Gate) -> impl Future<Output = usize> + Send + 'static {
+pub(super) fn gated(
+    cache: &Cache,
+    policy: &ValuePolicy,
+    runs: &Runs,
+    gate: &Gate,
+) -> impl Future<Output = usize> + Send + 'static {
     let (cache, policy, runs, gate) = (cache.clone(), policy.clone(), runs.clone(), gate.clone());
     async move {
         let compute = || async move {

@@ -15,8 +15,8 @@ use larder::{Cache, CacheLayer, Invalidate, Memory};
 use tokio::{runtime::Builder, time::sleep};
 
 use crate::support::{
-    Gate, MINUTE, Runs, answering, cache, field, get, get_with, minute, numbered, numbered_with, page, paused::settled, request, send,
-    send_empty,
+    Gate, MINUTE, Runs, answering, cache, field, get, get_with, minute, numbered, numbered_with, page, paused::settled, request,
+    send, send_empty,
 };
 
 fn posts(layer: CacheLayer, runs: &Runs) -> Router {

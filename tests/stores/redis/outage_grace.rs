@@ -318,7 +318,10 @@ async fn stale_copy_answers_during_an_outage_if_the_handler_fails_and_never_othe
         clock.advance(LEASE);
         time.advance(MINUTE + Duration::from_secs(1));
         let answer = get(&app, "/page").await;
-        assert!(!answer.is_hit() && matches!(answer.reason(), Some(Reason::StoreTimeout | Reason::StoreSuspended)), "{kind:?}: {answer:?}");
+        assert!(
+            !answer.is_hit() && matches!(answer.reason(), Some(Reason::StoreTimeout | Reason::StoreSuspended)),
+            "{kind:?}: {answer:?}"
+        );
         fails.store(true, std::sync::atomic::Ordering::Relaxed);
         let answer = get(&app, "/page").await;
         assert_eq!((answer.text(), answer.reason()), ("page", Some(Reason::StaleOnError)), "{kind:?}");
