@@ -1,6 +1,10 @@
 //! The tool against a real server.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+#[path = "../../examples/recipes/other_programs.rs"]
+#[allow(dead_code, reason = "its small program is tested where it is built")]
+mod recipe;
+
 use std::{
     process::{Command, Output},
     time::Duration,

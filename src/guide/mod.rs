@@ -29,6 +29,7 @@ chapters! {
     decision
     promise
     invalidation
+    recipes
     sessions
     behind_a_proxy
     placement
