@@ -48,4 +48,5 @@ chapters! {
     comparison
     reasons
     limits
+    versions
 }
