@@ -35,6 +35,7 @@ chapters! {
     placement
     staleness
     stores
+    fits
     operations
     security
     testing

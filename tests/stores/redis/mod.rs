@@ -5,6 +5,7 @@ mod authenticity;
 mod basics;
 mod bursts;
 mod clocks;
+mod connectors;
 mod cluster_failover;
 mod deadlines;
 mod draining;
