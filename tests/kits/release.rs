@@ -127,7 +127,9 @@ fn versions_are_the_same_everywhere() {
     for package in &packages {
         assert_eq!(package.value("version").unwrap(), version, "{}", package.name());
         // A path alone cannot be published.
-        for line in package.manifest.split("\n[dev-dependencies]").next().unwrap().lines().filter(|line| line.contains("path = \"..")) {
+        for line in
+            package.manifest.split("\n[dev-dependencies]").next().unwrap().lines().filter(|line| line.contains("path = \".."))
+        {
             assert!(line.contains(&format!("version = \"{version}\"")), "{}: {line}", package.name());
         }
     }

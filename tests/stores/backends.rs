@@ -73,12 +73,12 @@ mod redis {
         time::Duration,
     };
 
+    use bb8_redis::{RedisConnectionManager, bb8::Pool};
     use larder::{
         Memory, Redis, Tiered,
         backend::{Backend, Tag},
         conformance::Suite,
     };
-    use bb8_redis::{RedisConnectionManager, bb8::Pool};
     use redis::{Client, aio::ConnectionManager, cmd};
 
     use crate::{

@@ -73,8 +73,7 @@ fn after<'p>(page: &'p str, text: &str) -> &'p str {
 async fn site_with_sessions_shares_its_pages_and_keeps_names_and_tokens_apart() {
     let example = recipe("site_with_sessions");
     let stranger = Visitor::anonymous(&example);
-    let (ann, bob) =
-        (Visitor::logged_in(&example, "name=ann").await, Visitor::logged_in(&example, "name=%3Cb%3Ebob").await);
+    let (ann, bob) = (Visitor::logged_in(&example, "name=ann").await, Visitor::logged_in(&example, "name=%3Cb%3Ebob").await);
 
     let first = ann.get("/posts/1").await;
     assert!(first.is_stored(), "{first:?}");
@@ -154,10 +153,14 @@ async fn lists_store_each_page_once_and_a_new_product_ends_all() {
         assert_eq!((answer.status, answer.field("location")), (StatusCode::PERMANENT_REDIRECT, Some("/search?q=product+3")));
     }
     assert!(example.get("/search?q=product+3").await.body.starts_with("product 3\nproduct 30"));
-    let refused = ["/products?page=9", "/products?page=99999999999999999999", "/products?order=x", "/search?q=", "/search?q=x&page=2"];
+    let refused =
+        ["/products?page=9", "/products?page=99999999999999999999", "/products?order=x", "/search?q=", "/search?q=x&page=2"];
     for path in refused {
         let answers = [example.get(path).await, example.get(path).await];
-        assert!(answers.iter().all(|answer| answer.status.is_client_error() && !answer.is_stored() && !answer.is_hit()), "{path}");
+        assert!(
+            answers.iter().all(|answer| answer.status.is_client_error() && !answer.is_stored() && !answer.is_hit()),
+            "{path}"
+        );
     }
 
     assert_eq!(example.ask(Method::POST, "/products", &[], "Product 300").await.status, StatusCode::CREATED);

@@ -85,7 +85,9 @@ pub(crate) fn everywhere(test: impl AsyncFn(&Site<'_>) + Sync) {
 impl Running {
     fn start(place: Place) -> Self {
         match place {
-            Place::Single | Place::Manager | Place::Pool | Place::TieredStrict | Place::TieredLease => Self::Single(Server::start()),
+            Place::Single | Place::Manager | Place::Pool | Place::TieredStrict | Place::TieredLease => {
+                Self::Single(Server::start())
+            }
             Place::Sentinel => Self::Sentinel(Sentinel::start()),
             Place::Cluster | Place::TieredCluster => Self::Cluster(Cluster::start()),
         }
