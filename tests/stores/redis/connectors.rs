@@ -26,7 +26,8 @@ fn app(cache: &Cache, runs: &Runs) -> Router {
 
 #[tokio::test]
 async fn client_with_a_password_and_a_database_is_used_as_it_is() {
-    let server = Server::start_with(&["--requirepass", "secret"]);
+    let server = Server::start();
+    server.run::<()>("CONFIG SET requirepass secret");
     let open = |url: String| Client::open(url).unwrap();
     let redis = patient().from_client(open(format!("redis://:secret@127.0.0.1:{}/3", server.port)));
     let cache = Cache::new(redis);
