@@ -1,6 +1,10 @@
 //! The tool against a real server.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+#[path = "../../examples/recipes/other_programs.rs"]
+#[allow(dead_code, reason = "its small program is tested where it is built")]
+mod recipe;
+
 use std::{
     io::Write as _,
     process::{Command, Output, Stdio},
@@ -32,6 +36,10 @@ impl Server {
             .route("/posts/{id}", routing::get(|| async { "post" }).layer(layer))
             .nest("/ops", Admin::new(&cache).bearer("secret").into_router())
             .nest("/read", Admin::new(&cache).authorize(|_| Access::read_only("reader")).into_router());
+        Self::with(cache, app).await
+    }
+
+    async fn with(cache: Cache, app: Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, app).await });
@@ -135,7 +143,7 @@ mod store {
         async fn start() -> Self {
             // Free now: the server takes it at once.
             let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-            let mut command = Command::new("redis-server");
+            let mut command = Command::new(std::env::var("LARDER_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned()));
             command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).current_dir(std::env::temp_dir());
             let process = command.stdout(std::process::Stdio::null()).spawn().unwrap();
             Self { process, url: format!("redis://127.0.0.1:{port}?read_timeout=5s&store_timeout=5s&invalidate_timeout=5s") }
@@ -197,6 +205,18 @@ mod store {
         let url = redis.url.replace('?', "/99?");
         let output = larder(&["--store", &url, "invalidate", "--tag", "a"]);
         assert!(code(&output) == 2 && errors(&output).contains("DB index is out of range"), "{output:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn recipe_is_invalidated_as_its_file_says() {
+        let redis = Redis::start().await;
+        let cache = redis.cache().await;
+        let app = recipe::app(&cache).await.unwrap();
+        let server = Server::with(cache, app).await;
+        server.get("/rates");
+        assert!(server.get("/rates").contains("hit"));
+        assert_eq!(code(&larder(&["--store", &redis.url, "invalidate", "--tag", "rates"])), 0);
+        assert!(!server.get("/rates").contains("hit"));
     }
 
     #[tokio::test(flavor = "multi_thread")]

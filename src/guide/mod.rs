@@ -29,11 +29,13 @@ chapters! {
     decision
     promise
     invalidation
+    recipes
     sessions
     behind_a_proxy
     placement
     staleness
     stores
+    fits
     operations
     security
     testing
@@ -47,4 +49,5 @@ chapters! {
     comparison
     reasons
     limits
+    versions
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "admin")]
 mod operations;
+mod recipes;
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -11,6 +11,7 @@ mod dependencies;
 mod examples;
 mod guide;
 mod layering;
+mod release;
 #[cfg(feature = "redis")]
 #[path = "../support/servers/mod.rs"]
 #[allow(dead_code, reason = "`stores` uses all of it")]

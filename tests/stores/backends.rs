@@ -73,6 +73,7 @@ mod redis {
         time::Duration,
     };
 
+    use bb8_redis::{RedisConnectionManager, bb8::Pool};
     use larder::{
         Memory, Redis, Tiered,
         backend::{Backend, Tag},
@@ -80,7 +81,10 @@ mod redis {
     };
     use redis::{Client, aio::ConnectionManager, cmd};
 
-    use crate::{redis::support::topology::within, servers::redis as servers};
+    use crate::{
+        redis::support::topology::{deadpool, within},
+        servers::redis as servers,
+    };
 
     /// No case is about a time limit.
     const LIMIT: Duration = Duration::from_secs(20);
@@ -110,6 +114,39 @@ mod redis {
         let url = &server.url();
         let connect = move || async move {
             within(LIMIT).from_connection(ConnectionManager::new(Client::open(url.as_str()).unwrap()).await.unwrap())
+        };
+        suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
+    }
+
+    /// Redis by a client of the application's own.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn client() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let connect = move || async move { within(LIMIT).from_client(Client::open(url.as_str()).unwrap()) };
+        suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
+    }
+
+    /// Redis through a pool of the application's own, whose connections it lends one by one.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pool_of_deadpool() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let connect = move || async move { within(LIMIT).from_connector(deadpool(url, 2)) };
+        suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
+    }
+
+    /// Redis through a pool of the application's own, whose connections are multiplexed.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pool_of_bb8() {
+        let server = servers::Redis::start();
+        let url = &server.url();
+        let connect = move || async move {
+            let pool = Pool::builder().build_unchecked(RedisConnectionManager::new(url.as_str()).unwrap());
+            within(LIMIT).from_connector(move || {
+                let pool = pool.clone();
+                async move { pool.get().await.map(|connection| connection.clone()) }
+            })
         };
         suite_of(&[&server], connect).peer(move |_| connected(url)).run().await.assert();
     }

@@ -18,6 +18,7 @@ use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     clock::{ClockReading, Term},
+    connector::Connector,
     script::{Script, ScriptForm},
     seen::Seen,
     sentinels::{PERIOD, Primary, Sentinels},
@@ -67,6 +68,8 @@ pub(super) enum Source {
     Sentinel(Arc<Sentinels>),
     /// The application's connection. It reconnects by itself, possibly to another server, and does not report it.
     Manager(ConnectionManager),
+    /// The application's pool. Each of its connections may lead to another server.
+    Connector(Connector),
 }
 
 /// A connection after its handshake.
@@ -83,6 +86,7 @@ struct Established {
 enum Transport {
     Own(MultiplexedConnection),
     Managed(ConnectionManager, Arc<PrimaryGuard>),
+    Lent(Connector, Arc<PrimaryGuard>),
 }
 
 /// The script that precedes each command on a connection that may have been moved to another server.
@@ -168,7 +172,7 @@ impl Connection {
         match self.source {
             Source::Client(_) => "single",
             Source::Sentinel(_) => "sentinel",
-            Source::Manager(_) => "connection of the application",
+            Source::Manager(_) | Source::Connector(_) => "connection of the application",
         }
     }
 
@@ -179,7 +183,7 @@ impl Connection {
         match &self.source {
             Source::Client(client) => vec![primary(client.get_connection_info().addr().to_string())],
             Source::Sentinel(sentinels) => sentinels.reported().map(primary).into_iter().chain(sentinels.servers()).collect(),
-            Source::Manager(_) => Vec::new(),
+            Source::Manager(_) | Source::Connector(_) => Vec::new(),
         }
     }
 
@@ -194,7 +198,11 @@ impl Connection {
         let sent_on = self.sent_on(number, term);
         let outcome = match transport {
             Transport::Own(mut connection) => connection.send_packed_command(command).await.and_then(Value::extract_error),
-            Transport::Managed(manager, guard) => self.send_guarded(manager, &guard, command, sent_on.seen).await,
+            Transport::Managed(mut manager, guard) => self.send_guarded(&mut manager, &guard, command, sent_on.seen).await,
+            Transport::Lent(connector, guard) => match connector.lend().await {
+                Ok(mut lent) => self.send_guarded(&mut lent, &guard, command, sent_on.seen).await,
+                Err(error) => Err(error),
+            },
         };
         if outcome.as_ref().is_err_and(breaks) {
             self.forget(number);
@@ -213,6 +221,10 @@ impl Connection {
         let outcome = match transport {
             Transport::Own(mut connection) => run_on(&mut connection, commands).await,
             Transport::Managed(mut manager, _) => run_on(&mut manager, commands).await,
+            Transport::Lent(connector, _) => match connector.lend().await {
+                Ok(mut lent) => run_on(&mut lent, commands).await,
+                Err(error) => Err(error),
+            },
         };
         let broken = match &outcome {
             Err(error) => breaks(error),
@@ -251,9 +263,12 @@ impl Connection {
         }
         let (transport, term, primary) = match &self.source {
             Source::Manager(manager) => {
-                let (term, version) = self.handshake(&mut manager.clone(), 0).await?;
-                let form = if version.replicates_scripts() { ScriptForm::Source } else { ScriptForm::Sha };
-                (Transport::Managed(manager.clone(), Arc::new(PrimaryGuard { script: Script::guard(term), form })), term, None)
+                let (term, guard) = self.guarded(&mut manager.clone()).await?;
+                (Transport::Managed(manager.clone(), guard), term, None)
+            }
+            Source::Connector(connector) => {
+                let (term, guard) = self.guarded(&mut connector.lend().await?).await?;
+                (Transport::Lent(connector.clone(), guard), term, None)
             }
             Source::Client(client) => self.establish_own(client, None).await?,
             Source::Sentinel(sentinels) => {
@@ -267,6 +282,13 @@ impl Connection {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = State { current: Some(established.clone()), term: Some(term) };
         Ok(established)
+    }
+
+    /// The handshake on a connection of the application, and the check that precedes each later command.
+    async fn guarded(&self, connection: &mut impl ConnectionLike) -> RedisResult<(Term, Arc<PrimaryGuard>)> {
+        let (term, version) = self.handshake(connection, 0).await?;
+        let form = if version.replicates_scripts() { ScriptForm::Source } else { ScriptForm::Sha };
+        Ok((term, Arc::new(PrimaryGuard { script: Script::guard(term), form })))
     }
 
     async fn establish_own(
@@ -299,7 +321,7 @@ impl Connection {
 
     async fn send_guarded(
         &self,
-        mut manager: ConnectionManager,
+        connection: &mut impl ConnectionLike,
         guard: &PrimaryGuard,
         command: &Cmd,
         seen: Seen,
@@ -313,8 +335,8 @@ impl Connection {
             commands
         };
         let mut replies = match guard.form {
-            ScriptForm::Sha => run_on(&mut manager, commands).await?,
-            ScriptForm::Source => run_on(&mut manager, |_| commands(ScriptForm::Source)).await?,
+            ScriptForm::Sha => run_on(connection, commands).await?,
+            ScriptForm::Source => run_on(connection, |_| commands(ScriptForm::Source)).await?,
         };
         match (replies.pop(), replies.pop()) {
             (Some(reply), Some(Ok(_))) => reply,
@@ -325,7 +347,7 @@ impl Connection {
 
     /// Returns whether the connection is old enough that it may have been closed, or that its runtime may have ended.
     fn may_be_old(&self) -> bool {
-        matches!(self.source, Source::Manager(_)) || self.current().is_some()
+        matches!(self.source, Source::Manager(_) | Source::Connector(_)) || self.current().is_some()
     }
 
     fn current(&self) -> Option<Established> {

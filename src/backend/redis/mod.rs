@@ -5,6 +5,7 @@ pub(crate) mod clock;
 mod cluster;
 pub(crate) mod cluster_registers;
 pub(crate) mod connection;
+mod connector;
 pub(crate) mod error;
 pub(crate) mod feed;
 pub(crate) mod fetch_lock;
@@ -33,7 +34,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{ConnectionInfo, aio::ConnectionManager, cluster::ClusterClient};
+use redis::{
+    Client, ConnectionInfo,
+    aio::{ConnectionLike, ConnectionManager},
+    cluster::ClusterClient,
+};
 
 use super::{
     FeedBatch, InvalidationFeed, SharedStore,
@@ -57,6 +62,7 @@ use crate::{
 use cluster::Cluster;
 use cluster_registers::ClusterRegisters;
 use connection::{Connection, Source};
+use connector::Connector;
 use key_names::KeyNames;
 use options::Options;
 use sentinels::Sentinels;
@@ -152,6 +158,70 @@ impl Redis {
         Self::builder().from_connection(connection)
     }
 
+    /// Creates a store that connects by a client of the application: its address, user, password, database and TLS. larder keeps one connection of
+    /// its own, so that neither waits for commands of the other; this is the best way beside a pool of the application.
+    ///
+    /// ```
+    /// # fn main() -> redis::RedisResult<()> {
+    /// let client = redis::Client::open("redis://localhost")?; // or that of the pool
+    /// let cache = larder::Cache::new(larder::Redis::from_client(client));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_client(client: Client) -> Self {
+        Self::builder().from_client(client)
+    }
+
+    /// Creates a store over connections that the application lends, such as those of a pool: `connect` is called for each group of commands, and
+    /// the connection is dropped when they are answered.
+    ///
+    /// Concurrent lookups share a group, so few connections are in use at a time. Pools that test a connection when they lend it, as
+    /// `deadpool-redis` and `bb8-redis` do, cost a round trip more for each group, and each group costs as much more on the server as with
+    /// [`from_connection`](Self::from_connection); [`from_client`](Self::from_client) costs neither. The time until a connection is lent counts
+    /// towards the time limits, and an error of `connect` like a server that cannot be reached.
+    ///
+    /// ```
+    /// # use larder::{Cache, Redis};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use deadpool_redis::{Config, Runtime};
+    ///
+    /// let pool = Config::from_url("redis://localhost").create_pool(Some(Runtime::Tokio1))?;
+    /// let cache = Cache::new(Redis::from_connector(move || {
+    ///     let pool = pool.clone();
+    ///     async move { pool.get().await }
+    /// }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A connection of `bb8-redis` is multiplexed: a clone of it is lent, and the pool has it back at once.
+    ///
+    /// ```
+    /// # use larder::{Cache, Redis};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use bb8_redis::{RedisConnectionManager, bb8::Pool};
+    ///
+    /// let pool = Pool::builder().build_unchecked(RedisConnectionManager::new("redis://localhost")?);
+    /// let cache = Cache::new(Redis::from_connector(move || {
+    ///     let pool = pool.clone();
+    ///     async move { pool.get().await.map(|connection| connection.clone()) }
+    /// }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// All connections must lead to one primary. One that leads to another server, or to a server that has been replaced, is noticed before anything is
+    /// read: larder then greets that server as a new one, and what it read from the former one is not used.
+    pub fn from_connector<C, E, F>(connect: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        C: ConnectionLike + Send + 'static,
+        E: fmt::Display,
+        F: Future<Output = Result<C, E>> + Send + 'static,
+    {
+        Self::builder().from_connector(connect)
+    }
+
     /// Returns the default settings.
     pub fn builder() -> RedisBuilder {
         RedisBuilder { remote: RemoteOptions::default(), tls_roots: TlsRoots::default(), replicas: None }
@@ -242,8 +312,33 @@ impl RedisBuilder {
     /// # Panics
     /// If the key prefix is empty or has braces.
     pub fn from_connection(self, connection: ConnectionManager) -> Redis {
+        self.over(Source::Manager(connection))
+    }
+
+    /// Uses a client of the application; see [`Redis::from_client`].
+    ///
+    /// # Panics
+    /// If the key prefix is empty or has braces.
+    pub fn from_client(self, client: Client) -> Redis {
+        self.over(Source::Client(Box::new(client)))
+    }
+
+    /// Uses connections that the application lends; see [`Redis::from_connector`].
+    ///
+    /// # Panics
+    /// If the key prefix is empty or has braces.
+    pub fn from_connector<C, E, F>(self, connect: impl Fn() -> F + Send + Sync + 'static) -> Redis
+    where
+        C: ConnectionLike + Send + 'static,
+        E: fmt::Display,
+        F: Future<Output = Result<C, E>> + Send + 'static,
+    {
+        self.over(Source::Connector(Connector::new(connect)))
+    }
+
+    fn over(self, source: Source) -> Redis {
         let names = KeyNames::new(&self.remote.key_prefix).expect("the key prefix is not empty and has no braces");
-        let topology = self.single(Source::Manager(connection), names);
+        let topology = self.single(source, names);
         self.resilient(topology)
     }
 

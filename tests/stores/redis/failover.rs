@@ -12,7 +12,7 @@ use axum::{Router, extract::Path, routing};
 use larder::{Cache, Memory, Redis, Tiered};
 use tokio::{task::yield_now, time::sleep};
 
-use super::support::topology::{LEASE, manager, patient};
+use super::support::topology::{LEASE, deadpool, manager, patient};
 use crate::{
     servers::{
         process::{eventually, wait_until},
@@ -86,7 +86,7 @@ async fn assert_nothing_is_stale(what: &str, version: &Version, apps: &[Router])
 
 #[tokio::test]
 async fn older_snapshot_is_not_served() {
-    for place in ["single", "manager", "strict", "lease"] {
+    for place in ["single", "manager", "pool", "strict", "lease"] {
         let mut server = Server::start();
         let version = Version::default();
         let mut caches = Vec::new();
@@ -95,6 +95,7 @@ async fn older_snapshot_is_not_served() {
             caches.push(match place {
                 "single" => Cache::new(redis().await),
                 "manager" => Cache::new(patient().from_connection(manager(&server.url()).await)),
+                "pool" => Cache::new(patient().from_connector(deadpool(&server.url(), 2))),
                 "strict" => Cache::new(Tiered::new(Memory::new(1 << 20), redis().await)),
                 _ => Cache::new(Tiered::new(Memory::new(1 << 20), redis().await).lease(LEASE)),
             });

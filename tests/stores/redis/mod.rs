@@ -6,6 +6,7 @@ mod basics;
 mod bursts;
 mod clocks;
 mod cluster_failover;
+mod connectors;
 mod deadlines;
 mod draining;
 mod durability;

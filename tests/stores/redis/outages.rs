@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::support::topology::{everywhere, manager, patient};
+use super::support::topology::{deadpool, everywhere, manager, patient};
 use crate::{
     servers::{
         process::{eventually, free_port},
@@ -167,7 +167,8 @@ fn closed_connections_are_replaced() {
 async fn no_operation_fails_because_the_server_has_closed_an_idle_connection() {
     let server = Server::start_with(&["--timeout", "1"]);
     let shared = patient().from_connection(manager(&server.url()).await);
-    let caches = [Cache::new(patient().connect(&server.url()).await.unwrap()), Cache::new(shared)];
+    let pool = patient().from_connector(deadpool(&server.url(), 2));
+    let caches = [Cache::new(patient().connect(&server.url()).await.unwrap()), Cache::new(shared), Cache::new(pool)];
     for round in 0..4 {
         for cache in &caches {
             let (runs, idle) = (Runs::default(), || sleep(Duration::from_millis(2500)));

@@ -8,7 +8,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 
 use super::support::{
     node::{Node, resumes_without, warm},
-    topology::{LEASE, manager, patient},
+    topology::{LEASE, deadpool, manager, patient},
 };
 use crate::{
     servers::{
@@ -192,10 +192,11 @@ async fn an_address_that_moves_and_comes_back_brings_nothing_back() {
     let runs = Runs::default();
     let mut nodes = nodes(&patient(), &proxy.url(), &runs).await;
     nodes.push(Node::on(patient().from_connection(manager(&proxy.url()).await), &runs));
+    nodes.push(Node::on(patient().from_connector(deadpool(&proxy.url(), 2)), &runs));
     let mut old = warm(&nodes, 1).await;
     for round in 0..4 {
         proxy.lead_to(servers[(round + 1) % 2].port);
-        let writer = &nodes[[1, 4][round % 2]];
+        let writer = &nodes[[1, 4, 5][round % 3]];
         invalidated(writer).await;
         resumes_without(&nodes, 1, &old).await;
         let between = nodes[0].text(1).await;
@@ -214,6 +215,7 @@ async fn running_server_with_older_data_restores_nothing() {
     let runs = Runs::default();
     let mut nodes = nodes(&patient(), &server.url(), &runs).await;
     nodes.push(Node::on(patient().from_connection(manager(&server.url()).await), &runs));
+    nodes.push(Node::on(patient().from_connector(deadpool(&server.url(), 2)), &runs));
     for writer in 0..nodes.len() {
         let old = warm(&nodes, 1).await;
         let keys: Vec<Vec<u8>> = server.run("KEYS *");

@@ -1,8 +1,13 @@
-use std::{collections::HashMap, mem::replace};
+use std::{collections::HashMap, env, mem::replace};
 
 use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult, cmd, pipe};
 
 use super::process::{Folder, Process, free_port, wait_until};
+
+/// The program: `redis-server`, or what `LARDER_REDIS_SERVER` names, such as a `valkey-server`.
+fn program() -> String {
+    env::var("LARDER_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
 
 /// A `redis-server`.
 #[derive(Debug)]
@@ -53,7 +58,7 @@ impl Redis {
         let own =
             ["--port", &port_text, "--dir", &folder_path, "--save", "", "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"];
         let arguments: Vec<String> = own.iter().chain(further).map(ToString::to_string).collect();
-        let process = Process::start("redis-server", &arguments);
+        let process = Process::start(&program(), &arguments);
         let server = Self { process, port, arguments, _folder: folder };
         server.wait_until_ready();
         server
@@ -103,7 +108,7 @@ impl Redis {
 
     /// Starts again on the same port, with what is on disk.
     pub(crate) fn start_again(&mut self) {
-        self.process = Process::start("redis-server", &self.arguments);
+        self.process = Process::start(&program(), &self.arguments);
         self.wait_until_ready();
     }
 
@@ -240,7 +245,7 @@ impl Sentinel {
         ];
         std::fs::write(&config, lines.join("\n") + "\n").unwrap();
         let arguments = [&[config.display().to_string(), "--sentinel".to_owned()], further].concat();
-        let sentinel = Process::start("redis-server", &arguments);
+        let sentinel = Process::start(&program(), &arguments);
         let this = Self { primary, replica, _sentinel: sentinel, port, _folder: folder };
         wait_until("the sentinel knows primary and replica", || !this.replicas().is_empty());
         this

@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use deadpool_redis::{Config, PoolConfig, PoolError, Runtime};
+use futures_util::future::{BoxFuture, FutureExt as _};
 use larder::{Cache, Memory, Redis, RedisBuilder, Tiered};
 use redis::{
     Client, Cmd, ToRedisArgs,
@@ -23,6 +25,8 @@ pub(crate) enum Place {
     Single,
     /// A connection that belongs to the application.
     Manager,
+    /// A pool that belongs to the application.
+    Pool,
     Sentinel,
     Cluster,
     TieredStrict,
@@ -32,7 +36,7 @@ pub(crate) enum Place {
 
 /// Places that stand on the same servers stand together.
 pub(crate) const PLACES: [&[Place]; 3] = [
-    &[Place::Single, Place::Manager, Place::TieredStrict, Place::TieredLease],
+    &[Place::Single, Place::Manager, Place::Pool, Place::TieredStrict, Place::TieredLease],
     &[Place::Sentinel],
     &[Place::Cluster, Place::TieredCluster],
 ];
@@ -81,7 +85,9 @@ pub(crate) fn everywhere(test: impl AsyncFn(&Site<'_>) + Sync) {
 impl Running {
     fn start(place: Place) -> Self {
         match place {
-            Place::Single | Place::Manager | Place::TieredStrict | Place::TieredLease => Self::Single(Server::start()),
+            Place::Single | Place::Manager | Place::Pool | Place::TieredStrict | Place::TieredLease => {
+                Self::Single(Server::start())
+            }
             Place::Sentinel => Self::Sentinel(Sentinel::start()),
             Place::Cluster | Place::TieredCluster => Self::Cluster(Cluster::start()),
         }
@@ -121,13 +127,14 @@ impl<'s> Site<'s> {
         let builder = builder.key_prefix(&self.namespace);
         let redis = match self.place {
             Place::Manager => builder.from_connection(manager(&self.url()).await),
+            Place::Pool => builder.from_connector(deadpool(&self.url(), 4)),
             _ => builder.connect(&self.url()).await.unwrap(),
         };
         // On a busy machine sentinels may not name the primary when they are first asked.
         eventually("the node has found its servers", async || !redis.is_suspended()).await;
         let near = Memory::new(16 << 20);
         let cache = match self.place {
-            Place::Single | Place::Manager | Place::Sentinel | Place::Cluster => Cache::new(redis.clone()),
+            Place::Single | Place::Manager | Place::Pool | Place::Sentinel | Place::Cluster => Cache::new(redis.clone()),
             Place::TieredStrict | Place::TieredCluster => Cache::new(Tiered::new(near, redis.clone())),
             Place::TieredLease => Cache::new(Tiered::new(near, redis.clone()).lease(LEASE)),
         };
@@ -191,6 +198,20 @@ impl<'s> Site<'s> {
 pub(crate) async fn manager(url: &str) -> ConnectionManager {
     let config = ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
     ConnectionManager::new_with_config(Client::open(url).unwrap(), config).await.unwrap()
+}
+
+/// Lends the connections of a pool of so many.
+pub(crate) fn deadpool(
+    url: &str,
+    connections: usize,
+) -> impl Fn() -> BoxFuture<'static, Result<deadpool_redis::Connection, PoolError>> + Send + Sync + use<> {
+    let mut config = Config::from_url(url);
+    config.pool = Some(PoolConfig::new(connections));
+    let pool = config.create_pool(Some(Runtime::Tokio1)).unwrap();
+    move || {
+        let pool = pool.clone();
+        async move { pool.get().await }.boxed()
+    }
 }
 
 /// Time limits that a busy machine does not exceed.
