@@ -290,7 +290,7 @@ async fn fetch<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     mut miss: Miss,
     trigger: Trigger,
 ) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
-    if miss.why == Forward::UriMiss && trigger == Trigger::Request {
+    if miss.why == Forward::UriMiss && trigger == Trigger::Request && !context.request.method.has_content() {
         context.cache.inner.warmed.missed(&context.request.key, &call.parts);
     }
     let role = match context.join_or_lead(&miss) {
@@ -323,8 +323,10 @@ fn refresh_in_background<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
 
 /// Makes a request one for the whole response: the response to a HEAD request, to a range or to the client's own preconditions could not be
 /// stored for all.
-fn full_get(parts: &mut request::Parts) {
-    parts.method = Method::GET;
+fn ask_for_all(parts: &mut request::Parts) {
+    if parts.method == Method::HEAD {
+        parts.method = Method::GET;
+    }
     for field in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
         parts.headers.remove(field);
     }
@@ -338,9 +340,11 @@ async fn refresh<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     trigger: Trigger,
 ) {
     keep_repeatable(&mut context, &call);
-    full_get(&mut call.parts);
+    ask_for_all(&mut call.parts);
     if let Some(context) = Arc::get_mut(&mut context) {
-        context.request.method = CacheableMethod::Get;
+        if context.request.method == CacheableMethod::Head {
+            context.request.method = CacheableMethod::Get;
+        }
         // A client's `no-store` is about its own response.
         context.tags.headers.remove(CACHE_CONTROL);
     }

@@ -14,10 +14,9 @@ use tokio::time::sleep;
 use tracing::Instrument as _;
 
 use super::{
-    Fetch,
+    Fetch, ask_for_all,
     catch_panic::catch_panic,
     context::FetchContext,
-    full_get,
     inner_call::{HttpService, Oneshot},
     refresh::OuterFetch,
 };
@@ -69,7 +68,7 @@ async fn verify<S: HttpService<ReqBody>, ReqBody>(
 ) {
     let Some((stored, response)) = lookup.response() else { return };
     let captures = captured(&mut call.parts);
-    full_get(&mut call.parts);
+    ask_for_all(&mut call.parts);
     context.rewrite(&mut call.parts);
     let FetchContext { cache, request, route, .. } = &*context;
     call.parts.extensions.insert(OuterFetch { cache: cache.clone(), key: request.key.digest() });

@@ -3,6 +3,7 @@
 pub(crate) mod cacheable_request;
 pub(crate) mod freshness;
 pub(crate) mod limits;
+pub(crate) mod post_rule;
 pub(crate) mod refresh_ahead;
 pub(crate) mod remedy;
 pub(crate) mod response_view;
