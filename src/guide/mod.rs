@@ -32,6 +32,7 @@ chapters! {
     sessions
     behind_a_proxy
     placement
+    queries_and_posts
     staleness
     stores
     operations
