@@ -50,7 +50,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     println!("listening on http://{address}");
     println!("  curl -i http://{address}/graphql --json '{{\"query\": \"{{ posts }}\"}}'");
-    println!("  curl -i http://{address}/graphql --json '{{\"query\": \"mutation {{ add }}\", \"variables\": {{\"title\": \"New\"}}}}'");
+    println!(
+        "  curl -i http://{address}/graphql --json '{{\"query\": \"mutation {{ add }}\", \"variables\": {{\"title\": \"New\"}}}}'"
+    );
     axum::serve(listener, app).await?;
     Ok(())
 }

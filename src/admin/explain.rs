@@ -247,7 +247,8 @@ impl Layer {
     /// Explains a QUERY or POST, as far as that is possible without its content.
     fn explain_content(&self, explanation: &mut Explanation, parts: &Parts, limit: usize) {
         explanation.key_parts = self.key_parts(parts);
-        let value = format!("method, length, SHA-256, and the fields that describe it; up to {}", super::text::bytes(limit as u64));
+        let value =
+            format!("method, length, SHA-256, and the fields that describe it; up to {}", super::text::bytes(limit as u64));
         explanation.key_parts.push(KeyPart { name: "content", value });
         explanation.verdict = "unknown";
         explanation.summary = "The content of the request is part of its key, and this page does not have it.".to_owned();

@@ -212,7 +212,10 @@ impl<B: Body> Body for RequestBody<B> {
 
 impl<B: Body> fmt::Debug for RequestBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody").field("read", &self.length()).field("is_complete", &self.rest.is_none()).finish_non_exhaustive()
+        f.debug_struct("RequestBody")
+            .field("read", &self.length())
+            .field("is_complete", &self.rest.is_none())
+            .finish_non_exhaustive()
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
         selection::Selection,
         stored::{Content, Stored},
     },
+    handler::invalidate::NothingImplied,
     http::{
         cache_status::{CacheStatus, Forward, Reason},
         conditional::{
@@ -41,7 +42,6 @@ use crate::{
         semantics::is_success,
         stored_fields::{StoredFields, remove_connection_fields},
     },
-    handler::invalidate::NothingImplied,
     invalidation::after_response::invalidate_after,
     lookup::{finish::finish, respond::error_response, reuse::Miss, store::EntryTarget},
     policy::{

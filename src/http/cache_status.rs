@@ -274,7 +274,8 @@ impl Reason {
     pub(crate) fn concerns_response(self) -> bool {
         use Reason::{
             AmbiguousCapture, Credential, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness,
-            NoStore, Nonce, Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VaryStar, Write, ZeroTtl,
+            NoStore, Nonce, Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VaryStar, Write,
+            ZeroTtl,
         };
         matches!(
             self,

@@ -115,7 +115,8 @@ mod tests {
         let plain = key("shop", Some(b"a.example"), "/graphql", None);
         let headers = [(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"))].into_iter().collect();
         let rules = crate::key::rules::KeyRules::default();
-        let (key, _) = rules.with_content(&plain, Key::first("shop", "").as_bytes().len(), &http::Method::POST, &headers, b"secret");
+        let (key, _) =
+            rules.with_content(&plain, Key::first("shop", "").as_bytes().len(), &http::Method::POST, &headers, b"secret");
         assert_eq!(shown_url(&key), "POST http://a.example/graphql (namespace shop)");
     }
 

@@ -1,4 +1,4 @@
-//! Requests with another method than those of `http` that are safe: writes, and those whose content is part of the key.
+//! Requests with another method than GET and HEAD: those whose content is part of the key, and those that are forwarded.
 
 use std::{future::Future, sync::Arc};
 
@@ -33,7 +33,7 @@ use crate::{
 };
 
 impl<S> CacheService<S> {
-    /// Answers a request with any method but GET, HEAD, OPTIONS and TRACE.
+    /// Answers a request with any method but GET and HEAD.
     #[inline(never)]
     pub(super) fn call_other<ReqBody>(
         &mut self,

@@ -184,7 +184,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        if !parts.method.is_safe() {
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
             return self.call_other(parts, body);
         }
         match Content::of(&body) {
@@ -197,12 +197,11 @@ where
 /// Whether the fields leave open if the request has content, and the first frame can be read without prompting a client that waits
 /// for `100 Continue`.
 fn may_read_first_frame(parts: &request::Parts) -> bool {
-    let cacheable = matches!(parts.method, Method::GET | Method::HEAD);
-    cacheable && !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
+    !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
 }
 
 impl<S> CacheService<S> {
-    /// Answers a GET or HEAD, or forwards another safe method.
+    /// Answers a GET or HEAD.
     ///
     /// Inlined: the request would be copied on the way.
     #[inline(always)]

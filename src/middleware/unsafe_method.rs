@@ -9,11 +9,11 @@ use crate::{
     cache::{Cache, work::WorkKind},
     error::Error,
     fetch::inner_call::{HttpService, Oneshot},
+    handler::invalidate::NothingImplied,
     http::{
         cache_status::{CacheStatus, Forward, Reason},
         semantics::is_success,
     },
-    handler::invalidate::NothingImplied,
     invalidation::{after_response::invalidate_after, target_uri::TargetUri},
     lookup::finish::finish,
     policy::{cacheable_request::CacheableMethod, post_rule::Effect, settings::Settings, storable::LARDER_CACHE_CONTROL},

@@ -1,12 +1,16 @@
 //! Requests whose content is part of the key: which are read, and which of them are writes.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, request::Parts, response};
 
 use super::{cacheable_request::CacheableMethod, settings::Settings, storable::states_lifetime};
-use crate::{clock::Timestamp, handler::invalidate::Invalidate};
+use crate::{
+    clock::Timestamp,
+    handler::invalidate::{Invalidate, NothingImplied},
+    http::cache_status::CacheStatus,
+};
 
 pub(crate) type ReadsOnly = Arc<dyn Fn(&Parts, &Bytes) -> bool + Send + Sync>;
 
@@ -53,14 +57,14 @@ impl Settings {
 
     /// Whether the response to a cacheable request shows that the request was a write.
     pub(crate) fn was_write(&self, method: CacheableMethod, response: &response::Parts, now: Timestamp) -> bool {
-        let by_response = || self.post.as_ref().is_some_and(|post| post.reads.is_none());
-        method == CacheableMethod::Post
-            && (Invalidate::is_asked_for(&response.extensions) || (by_response() && !states_lifetime(&self.store, response, now)))
-    }
-}
-
-impl fmt::Debug for PostRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostRule").field("limit", &self.limit).field("has_predicate", &self.reads.is_some()).finish()
+        if method != CacheableMethod::Post {
+            return false;
+        }
+        if response.extensions.get::<CacheStatus>().is_some() {
+            // A layer inside has decided.
+            return !NothingImplied::is_in(&response.extensions);
+        }
+        let by_response = self.post.as_ref().is_some_and(|post| post.reads.is_none());
+        Invalidate::is_asked_for(&response.extensions) || (by_response && !states_lifetime(&self.store, response, now))
     }
 }

@@ -144,9 +144,12 @@ async fn content_that_is_in_the_key_is_not_known_here() {
     for uri in ["/graphql", "/plain"] {
         get(&app, uri).await;
     }
-    for (method, uri, verdict) in
-        [("POST", "/graphql", "unknown"), ("QUERY", "/graphql", "unknown"), ("QUERY", "/plain", "unknown"), ("POST", "/plain", "bypass")]
-    {
+    for (method, uri, verdict) in [
+        ("POST", "/graphql", "unknown"),
+        ("QUERY", "/graphql", "unknown"),
+        ("QUERY", "/plain", "unknown"),
+        ("POST", "/plain", "bypass"),
+    ] {
         let explanation = explained(&app, json!({ "method": method, "url": format!("http://example.com{uri}") })).await;
         assert_eq!(explanation["verdict"], verdict, "{method} {uri}");
         let parts = explanation["key_parts"].to_string();

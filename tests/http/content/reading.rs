@@ -64,7 +64,8 @@ async fn content_over_the_limit_passes_byte_for_byte() {
         let answer = send(&app, asking("POST", "/graphql", &[JSON], long.clone())).await;
         assert_eq!((answer.text(), answer.reason()), (&*long, Some(Reason::RequestBodyTooLarge)));
         // It is not.
-        let answer = chunks(&app, [Some("0123456789012345678901234567890123456789"), Some("abcdefghijklmnopqrstuvwxyz"), Some("…")]).await;
+        let answer =
+            chunks(&app, [Some("0123456789012345678901234567890123456789"), Some("abcdefghijklmnopqrstuvwxyz"), Some("…")]).await;
         let whole = "0123456789012345678901234567890123456789abcdefghijklmnopqrstuvwxyz…";
         assert_eq!((answer.text(), answer.reason()), (whole, Some(Reason::RequestBodyTooLarge)));
     }
@@ -108,7 +109,7 @@ async fn trailers_reach_the_handler_and_nothing_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_content_goes_to_the_handler_after_a_while() {
+async fn d10_slow_content_goes_to_the_handler_after_a_while() {
     let runs = Runs::default();
     let app = echo(cache().0.layer().request_body_wait(Duration::from_secs(3)), &runs);
     let (frames, body) = ChannelBody::new();
@@ -130,7 +131,7 @@ async fn slow_content_goes_to_the_handler_after_a_while() {
 
 /// What is held for slow clients is bounded; a hit holds nothing once it has answered.
 #[tokio::test(start_paused = true)]
-async fn bytes_that_are_held_for_requests_are_bounded() {
+async fn d10_bytes_that_are_held_for_requests_are_bounded() {
     let (cache, _) = cache();
     let cache = cache.with_max_request_bytes(4 << 10);
     let runs = Runs::default();
@@ -160,7 +161,7 @@ async fn bytes_that_are_held_for_requests_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_flood_of_contents_neither_outgrows_the_store_nor_pushes_out_what_is_hot() {
+async fn d1_a_flood_of_contents_neither_outgrows_the_store_nor_pushes_out_what_is_hot() {
     const LIMIT: u64 = 256 << 10;
     let store = Arc::new(Memory::new(LIMIT));
     let cache = Cache::from_arc(store.clone());

@@ -70,7 +70,8 @@ async fn a_client_that_expects_to_continue_is_told_to() {
 async fn a_connection_that_is_cut_reaches_the_handler_as_an_error_and_stores_nothing() {
     let (app, mut reports) = reporting();
     let address = serve(app).await;
-    for head in [format!("{HEAD}content-length: 8\r\n\r\nread"), format!("{HEAD}transfer-encoding: chunked\r\n\r\n4\r\nread\r\n")] {
+    for head in [format!("{HEAD}content-length: 8\r\n\r\nread"), format!("{HEAD}transfer-encoding: chunked\r\n\r\n4\r\nread\r\n")]
+    {
         let mut connection = TcpStream::connect(address).await.unwrap();
         connection.write_all(head.as_bytes()).await.unwrap();
         connection.shutdown().await.unwrap();
