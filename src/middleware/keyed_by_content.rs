@@ -28,7 +28,7 @@ use crate::{
         cache_status::{CacheStatus, Forward, Reason},
         semantics::{is_safe, is_success},
     },
-    policy::{cacheable_request::CacheableRequest, post_rule::Effect},
+    policy::{cacheable_request::CacheableRequest, effect::Effect},
     router,
 };
 

@@ -16,7 +16,7 @@ use crate::{
     },
     invalidation::{after_response::invalidate_after, target_uri::TargetUri},
     lookup::finish::finish,
-    policy::{cacheable_request::CacheableMethod, post_rule::Effect, settings::Settings, storable::LARDER_CACHE_CONTROL},
+    policy::{cacheable_request::CacheableMethod, effect::Effect, settings::Settings, storable::LARDER_CACHE_CONTROL},
 };
 
 /// Why a request is forwarded that may change something.

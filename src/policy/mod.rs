@@ -1,6 +1,7 @@
 //! What may be answered from the cache, what may be stored, and for how long.
 
 pub(crate) mod cacheable_request;
+pub(crate) mod effect;
 pub(crate) mod freshness;
 pub(crate) mod limits;
 pub(crate) mod post_rule;
