@@ -13,10 +13,11 @@ use crate::{
 };
 
 /// Requests with content. The key of a QUERY or POST has its method, the SHA-256 of its content, and the fields that describe the
-/// content (`Content-Type`, `Content-Encoding`, `Content-Language`, `Content-Location`, `Content-Range`), beside all that is in the key of a GET.
+/// content (`Content-Type`, `Content-Encoding`, `Content-Language`, `Content-Location`, `Content-Range`), beside all that is in the key
+/// of a GET.
 ///
-/// The content is read before the lookup, and the handler still gets every byte. Everything else is as for GET: collapsing, tags, staleness, `Vary`,
-/// and the promise. Nothing of it costs a GET anything.
+/// The content is read before the lookup, and the handler still gets every byte. Everything else is as for GET: collapsing, tags,
+/// staleness, `Vary`, and the promise. Nothing of it costs a GET anything.
 impl CacheLayer {
     /// Answers QUERY (RFC 10008) from the cache if its content has at most `bytes` bytes; default: 16 KiB. A larger one is forwarded as it
     /// arrives. With 0, no QUERY is answered from the cache.
@@ -51,10 +52,10 @@ impl CacheLayer {
     /// off, every POST is a write. With 0, it is off again. The last call of this and [`cache_post_if`](Self::cache_post_if) wins.
     ///
     /// A response says so by a lifetime of its own: [`CacheDirective::ttl`](crate::CacheDirective::ttl), `Cache-Control: max-age`, or
-    /// `Expires` (RFC 9110 §9.3.3 asks for that as well). The route's [`ttl`](Self::ttl) is not enough. Any other POST **is a write**, as it is without this setting: it runs each
-    /// time, and its success invalidates the responses stored for its URL, those to GET, QUERY and other POSTs. So a mutation whose handler
-    /// says nothing is never answered from the cache. One whose response asks for an invalidation ([`Invalidate`](crate::Invalidate)) is a
-    /// write even if it states a lifetime.
+    /// `Expires` (RFC 9110 §9.3.3 asks for that as well). The route's [`ttl`](Self::ttl) is not enough. Any other POST **is a write**, as it
+    /// is without this setting: it runs each time, and its success invalidates the responses stored for its URL, those to GET, QUERY and
+    /// other POSTs. So a mutation whose handler says nothing is never answered from the cache. One whose response asks for an invalidation
+    /// ([`Invalidate`](crate::Invalidate)) is a write even if it states a lifetime.
     ///
     /// ```
     /// use std::time::Duration;
@@ -85,8 +86,8 @@ impl CacheLayer {
     /// may be answered from the cache, repeated in the background, or not run at all. The responses have the route's [`ttl`](Self::ttl),
     /// as those of GET.
     ///
-    /// Any other POST is a write, as without this setting, and so is one with more content, for which `reads` is not called. A request whose response asks for an invalidation
-    /// ([`Invalidate`](crate::Invalidate)) counts as a write in spite of `reads`: it is not stored.
+    /// Any other POST is a write, as without this setting, and so is one with more content, for which `reads` is not called. A request
+    /// whose response asks for an invalidation ([`Invalidate`](crate::Invalidate)) counts as a write in spite of `reads`: it is not stored.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -102,14 +103,14 @@ impl CacheLayer {
         self.edit(|settings| settings.post = Some(PostRule { limit: bytes, reads: Some(Arc::new(reads)) }))
     }
 
-    /// Limits how long the content of a QUERY or POST may take to arrive before the request is forwarded without the cache; default: 2 seconds, at
-    /// most a year. What has arrived comes before the rest. Without tokio's timer, there is no limit.
+    /// Limits how long the content of a QUERY or POST may take to arrive before the request is forwarded without the cache; default: 2
+    /// seconds, at most a year. What has arrived comes before the rest. Without tokio's timer, there is no limit.
     pub fn request_body_wait(self, limit: Duration) -> Self {
         self.edit(|settings| settings.limits.content_wait = limit.min(LONGEST_WAIT))
     }
 
-    /// Makes a body for the handler after the content of a request was read, for requests whose body is of type `B`. Default: bodies of axum's type are
-    /// made by `axum::body::Body::new`; requests with other bodies bypass the cache. The last call wins.
+    /// Makes a body for the handler after the content of a request was read, for requests whose body is of type `B`. Default: bodies of
+    /// axum's type are made by `axum::body::Body::new`; requests with other bodies bypass the cache. The last call wins.
     ///
     /// ```
     /// use bytes::Bytes;

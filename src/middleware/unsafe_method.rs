@@ -43,10 +43,8 @@ pub(crate) async fn forward_and_invalidate<S: HttpService<ReqBody>, ReqBody>(
     if read {
         NothingImplied::mark(&mut head.extensions);
     }
-    let reason = match invalidate_after(&cache, &settings, &target, &method, &mut head).await {
-        Ok(()) => reason,
-        Err(reason) => reason,
-    };
+    let failure = invalidate_after(&cache, &settings, &target, &method, &mut head).await.err();
+    let reason = failure.unwrap_or(reason);
     // It has ended when what it changed is invalidated.
     match noted {
         Some(noted) if read => noted.failed(),
