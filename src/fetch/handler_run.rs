@@ -39,7 +39,6 @@ use crate::{
         },
         date::http_date,
         no_vary_search::QueryVariance,
-        semantics::is_success,
         stored_fields::{StoredFields, remove_connection_fields},
     },
     invalidation::after_response::invalidate_after,
@@ -165,7 +164,7 @@ impl HandlerRun {
             let method = if wrote { &Method::POST } else { &Method::GET };
             let invalidated = invalidate_after(&context.cache, &context.settings, &context.tags.target, method, &mut head).await;
             let length = body.size_hint().exact();
-            let plan = invalidated.and_then(|()| match wrote && is_success(head.status) {
+            let plan = invalidated.and_then(|()| match wrote {
                 true => Err(Reason::Write),
                 false => self.storage_plan(&head, length, timing),
             });

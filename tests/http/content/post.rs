@@ -87,17 +87,22 @@ async fn a_response_that_asks_for_an_invalidation_is_that_of_a_write() {
 }
 
 #[tokio::test]
-async fn a_failed_mutation_invalidates_nothing() {
+async fn a_failed_mutation_invalidates_nothing_and_is_not_stored() {
     let runs = Runs::default();
+    let of_handler = runs.clone();
     let handler = move |content: String| async move {
         match content.as_str() {
-            "write" => StatusCode::BAD_REQUEST.into_response(),
-            read => respond(&runs, read),
+            "write" => (StatusCode::NOT_FOUND, format!("run {}", of_handler.begin())).into_response(),
+            read => respond(&of_handler, read),
         }
     };
-    let app = Router::new().route("/graphql", routing::post(handler).layer(minute(&cache().0).cache_post(LIMIT)));
+    let layer = minute(&cache().0).negative_ttl(MINUTE).cache_post(LIMIT);
+    let app = Router::new().route("/graphql", routing::post(handler).layer(layer));
     post(&app, "read").await;
-    assert_eq!(post(&app, "write").await.status, StatusCode::BAD_REQUEST);
+    for run in ["run 2", "run 3"] {
+        let failed = post(&app, "write").await;
+        assert_eq!((failed.status, failed.text(), failed.reason()), (StatusCode::NOT_FOUND, run, Some(Reason::Write)));
+    }
     assert!(post(&app, "read").await.is_hit());
 }
 
