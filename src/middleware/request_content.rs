@@ -75,7 +75,8 @@ impl CacheLayer {
     /// ```
     ///
     /// Concurrent requests with the same content share a run. If it turns out to be a write, each of the others runs for itself, and later ones
-    /// do not wait. A write costs a lookup, its content in memory, and a SHA-256 of it. A run continues when its client leaves, within [`Cache::with_abandoned_write_limit`](crate::Cache::with_abandoned_write_limit).
+    /// do not wait. A write costs a lookup, its content in memory, and a SHA-256 of it. A run continues when its client leaves, within
+    /// [`Cache::with_abandoned_write_limit`](crate::Cache::with_abandoned_write_limit).
     ///
     /// A POST with `If-None-Match` bypasses the cache (RFC 9110 §13.1.2), and `Range` has no effect. A response to POST never answers a GET.
     pub fn cache_post(self, bytes: usize) -> Self {
