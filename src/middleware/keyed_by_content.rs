@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     advisor::RunningWrite,
-    body::{ResponseBody, request_body::ContentLimits},
+    body::{
+        ResponseBody,
+        request_body::{ContentLimits, ContentReader},
+    },
     cache::{
         Cache,
         detached::{Detached, Write},
@@ -67,7 +70,7 @@ impl<S> CacheService<S> {
         ReqBody: Body + Send + 'static,
     {
         let given = self.settings.content_reader.as_ref();
-        let Some(reader) = given.and_then(|reader| reader.of()).or_else(router::content_reader) else {
+        let Some(reader) = given.and_then(ContentReader::of).or_else(router::content_reader) else {
             return self.answer_content(parts, body, Err(Reason::RequestBodyType));
         };
         let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
