@@ -70,7 +70,12 @@ impl Latencies {
     fn print(&self, when: &str) {
         let part = |share: f64| self.sorted[(self.sorted.len() as f64 * share) as usize];
         let (count, hits) = (self.sorted.len(), self.hits * 100 / self.sorted.len());
-        println!("{when:<18} {count} requests, {hits} % hits: p50 {:.2?}, p90 {:.2?}, p99 {:.2?}", part(0.5), part(0.9), part(0.99));
+        println!(
+            "{when:<18} {count} requests, {hits} % hits: p50 {:.2?}, p90 {:.2?}, p99 {:.2?}",
+            part(0.5),
+            part(0.9),
+            part(0.99)
+        );
     }
 }
 
@@ -88,7 +93,8 @@ async fn live(app: &Router, end: impl Future<Output = ()>) -> Latencies {
         let app = app.clone();
         requests.spawn(async move {
             let request = Request::get(format!("/live/{}", fastrand::u64(..LIVE_PAGES))).header("host", "example.com");
-            let response = app.oneshot(request.body(Body::empty()).expect("a valid request")).await.unwrap_or_else(|never| match never {});
+            let response =
+                app.oneshot(request.body(Body::empty()).expect("a valid request")).await.unwrap_or_else(|never| match never {});
             (arrival.elapsed(), CacheStatus::of(&response).is_some_and(CacheStatus::is_hit))
         });
     }

@@ -61,6 +61,7 @@ pub use backend::redis::{Redis, RedisBuilder};
 #[cfg(feature = "memory")]
 pub use backend::tiered::Tiered;
 pub use body::ResponseBody;
+pub use body::request_body::RequestBody;
 pub use cache::Cache;
 pub use cache::drain::DrainReport;
 pub use cache::jobs::{JobKind, JobStatus, WarmProgress};

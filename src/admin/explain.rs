@@ -209,6 +209,10 @@ fn with_method(mut parts: Parts, method: &Method) -> Parts {
 impl Layer {
     async fn decide(&self, parts: &mut Parts) -> Result<Explanation, Error> {
         let mut explanation = Explanation { policy: policy(&self.settings), ..Explanation::default() };
+        if let Some(limit) = self.settings.content_limit(&parts.method) {
+            self.explain_content(&mut explanation, parts, limit);
+            return Ok(explanation);
+        }
         if !is_safe(&parts.method) {
             explanation.forwarded(Forward::Method, Some(Reason::Method));
             explanation
@@ -238,6 +242,21 @@ impl Layer {
             explanation.notes.push(format!("A new response would not be stored: {}", reason.explanation()));
         }
         Ok(explanation)
+    }
+
+    /// Explains a QUERY or POST, as far as that is possible without its content.
+    fn explain_content(&self, explanation: &mut Explanation, parts: &Parts, limit: usize) {
+        explanation.key_parts = self.key_parts(parts);
+        let value =
+            format!("method, length, SHA-256, and the fields that describe it; up to {}", super::text::bytes(limit as u64));
+        explanation.key_parts.push(KeyPart { name: "content", value });
+        explanation.verdict = "unknown";
+        explanation.summary = "The content of the request is part of its key, and this page does not have it.".to_owned();
+        if parts.method == Method::POST {
+            let rule = "A POST is a read if its response states a lifetime of its own, or the function of `cache_post_if` says so. Any other \
+                        is a write: if it succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4).";
+            explanation.notes.push(rule.to_owned());
+        }
     }
 
     async fn describe(

@@ -24,6 +24,7 @@ use crate::{
     body::request_content::Content,
     clock::{Clock, Timestamp},
     error::Error,
+    handler::invalidate::NothingImplied,
     http::{
         cache_status::CacheStatus,
         semantics::{is_safe, is_success},
@@ -124,7 +125,8 @@ impl Observed {
             Self::Read(exchange) => exchange.answered(&head, body.size_hint().exact()),
             Self::Write(write, context, began) => {
                 count_time(&context, began);
-                if !is_success(head.status) && head.extensions.get::<Error>().is_none() {
+                let failed = !is_success(head.status) && head.extensions.get::<Error>().is_none();
+                if failed || NothingImplied::is_in(&head.extensions) {
                     write.failed();
                 }
                 None

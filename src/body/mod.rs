@@ -4,6 +4,7 @@ pub(crate) mod budget;
 pub(crate) mod buffer;
 #[cfg(feature = "axum")]
 pub(crate) mod first_frame;
+pub(crate) mod request_body;
 pub(crate) mod request_content;
 pub(crate) mod tee;
 

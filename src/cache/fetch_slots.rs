@@ -31,6 +31,8 @@ pub(crate) struct FetchLimits {
     pub(crate) abandoned_bytes: u64,
     /// The largest number of bytes that are buffered ahead of clients.
     pub(crate) buffered_bytes: u64,
+    /// The largest number of bytes of the content of requests that are held until their handlers have them.
+    pub(crate) request_bytes: u64,
 }
 
 impl Default for FetchLimits {
@@ -41,6 +43,7 @@ impl Default for FetchLimits {
             abandoned: 256,
             abandoned_bytes: 16 << 20,
             buffered_bytes: 64 << 20,
+            request_bytes: 16 << 20,
         }
     }
 }
@@ -53,6 +56,7 @@ pub(crate) struct FetchSlots {
     abandoned: Arc<Semaphore>,
     abandoned_bytes: Arc<ByteBudget>,
     buffered: Arc<ByteBudget>,
+    pub(crate) requests: Arc<ByteBudget>,
 }
 
 impl FetchSlots {
@@ -64,6 +68,7 @@ impl FetchSlots {
             abandoned: semaphore(limits.abandoned),
             abandoned_bytes: ByteBudget::new(limits.abandoned_bytes),
             buffered: ByteBudget::new(limits.buffered_bytes),
+            requests: ByteBudget::new(limits.request_bytes),
         })
     }
 

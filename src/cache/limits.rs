@@ -52,6 +52,16 @@ impl Cache {
         self.limit_fetches(|limits| limits.buffered_bytes = bytes)
     }
 
+    /// Returns a handle to the same store that holds about `bytes` bytes at most of the content of requests; default: 16 MiB.
+    ///
+    /// It counts what layers have read of a [QUERY](crate::CacheLayer::cache_query) or a [POST](crate::CacheLayer::cache_post), and 1 KiB
+    /// for each such request, until its handler has taken the body or the cache has answered. The content of a further request is not
+    /// read: its handler answers, and the response is not stored. With 0, none is read.
+    #[must_use]
+    pub fn with_max_request_bytes(&self, bytes: u64) -> Self {
+        self.limit_fetches(|limits| limits.request_bytes = bytes)
+    }
+
     /// Returns a handle to the same store that lets at most `per_key` requests wait for the fetch of one key, and `total` requests
     /// altogether; default: 10,000 and 100,000. Further requests call the handler directly.
     #[must_use]

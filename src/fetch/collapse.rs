@@ -275,7 +275,7 @@ impl FetchContext {
     /// Whether this request may share a response, as far as that is known before there is one.
     fn collapses(&self, miss: &Miss) -> bool {
         self.settings.collapsing == Collapsing::On
-            && self.request.method == CacheableMethod::Get
+            && self.request.method != CacheableMethod::Head
             && !self.request.authorized
             && !self.request.nested
             && (!self.request.conditional || self.has_answer_for_all(miss))

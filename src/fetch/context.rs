@@ -21,7 +21,10 @@ use crate::{
     invalidation::response_tags::RequestTags,
     key::revision::NextRevision,
     lookup::{reuse::PresentedRequest, variants::Lookup},
-    policy::{cacheable_request::CacheableRequest, settings::Settings},
+    policy::{
+        cacheable_request::{CacheableMethod, CacheableRequest},
+        settings::Settings,
+    },
     rewarm::repeat::Repeatable,
     stats::{fill::Fill, fill_result::Trigger, route_table::RouteId},
 };
@@ -121,6 +124,11 @@ impl FetchContext {
                  `CacheLayer::max_ttl` sets the limit. Logged once a route."
             );
         });
+    }
+
+    /// Whether the handler may be asked with the validators of a stored response: a POST has no such form (RFC 9110 §13.1.2).
+    pub(crate) fn may_validate(&self) -> bool {
+        matches!(self.request.method, CacheableMethod::Get | CacheableMethod::Query)
     }
 
     /// Gives a request the form in which the handler of a fetch sees it.

@@ -30,6 +30,7 @@ use crate::{
         selection::Selection,
         stored::{Content, Stored},
     },
+    handler::invalidate::NothingImplied,
     http::{
         cache_status::{CacheStatus, Forward, Reason},
         conditional::{
@@ -140,7 +141,7 @@ impl HandlerRun {
 
     /// The stored response that this run can validate.
     pub(crate) fn validated(&self) -> Option<(&Arc<Stored>, &StoredResponse)> {
-        let stored = self.miss.stored.as_ref().filter(|_| self.context.request.method == CacheableMethod::Get)?;
+        let stored = self.miss.stored.as_ref().filter(|_| self.context.may_validate())?;
         let Content::Response(response) = stored.content() else { return None };
         (response.head.status == StatusCode::OK && has_validator(&response.head.headers)).then_some((stored, response))
     }
@@ -159,10 +160,14 @@ impl HandlerRun {
         let (mut head, body) = response.into_parts();
         async move {
             let context = Arc::clone(&self.context);
-            let invalidated =
-                invalidate_after(&context.cache, &context.settings, &context.tags.target, &Method::GET, &mut head).await;
+            let wrote = context.settings.was_write(context.request.method, &head, timing.received);
+            let method = if wrote { &Method::POST } else { &Method::GET };
+            let invalidated = invalidate_after(&context.cache, &context.settings, &context.tags.target, method, &mut head).await;
             let length = body.size_hint().exact();
-            let plan = invalidated.and_then(|()| self.storage_plan(&head, length, timing));
+            let plan = invalidated.and_then(|()| match wrote {
+                true => Err(Reason::Write),
+                false => self.storage_plan(&head, length, timing),
+            });
             head.headers.remove(LARDER_CACHE_CONTROL);
             let (why, asked_for_all) = (self.miss.why, self.asks_for_all());
             let mut tags = 0;
@@ -186,6 +191,9 @@ impl HandlerRun {
                 retain_304_fields(&mut head.headers);
                 // A body that is still arriving continues like that of a client that has left.
                 body = ResponseBody::stored(Bytes::new());
+            }
+            if context.request.method == CacheableMethod::Post && !wrote {
+                NothingImplied::mark(&mut head.extensions);
             }
             finish(status, &context.settings, &mut head);
             Response::from_parts(head, body)

@@ -55,7 +55,9 @@ impl<S, ReqBody> Oneshot<S, ReqBody> {
     /// Makes the request one for the whole response: the response to a HEAD request, to a range or to the client's own preconditions could not
     /// be stored for all.
     pub(crate) fn ask_for_all(&mut self) {
-        self.parts.method = Method::GET;
+        if self.parts.method == Method::HEAD {
+            self.parts.method = Method::GET;
+        }
         for field in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
             self.parts.headers.remove(field);
         }

@@ -291,7 +291,7 @@ async fn fetch<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     mut miss: Miss,
     trigger: Trigger,
 ) -> Result<Response<ResponseBody<S::ResBody>>, S::Error> {
-    if miss.why == Forward::UriMiss && trigger == Trigger::Request {
+    if miss.why == Forward::UriMiss && trigger == Trigger::Request && !context.request.method.has_content() {
         context.cache.inner.warmed.missed(&context.request.key, &call.parts);
     }
     let role = match context.join_or_lead(&miss) {
@@ -331,7 +331,9 @@ async fn refresh<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
     keep_repeatable(&mut context, &call);
     call.ask_for_all();
     if let Some(context) = Arc::get_mut(&mut context) {
-        context.request.method = CacheableMethod::Get;
+        if context.request.method == CacheableMethod::Head {
+            context.request.method = CacheableMethod::Get;
+        }
         // A client's `no-store` is about its own response.
         context.tags.headers.remove(CACHE_CONTROL);
     }

@@ -33,6 +33,7 @@ chapters! {
     sessions
     behind_a_proxy
     placement
+    queries_and_posts
     staleness
     stores
     fits

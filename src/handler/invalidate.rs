@@ -117,6 +117,11 @@ impl Invalidate {
         Some(taken)
     }
 
+    /// Whether a response asks for an invalidation.
+    pub(crate) fn is_asked_for(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some_and(Self::asks_for_something)
+    }
+
     fn asks_for_something(&self) -> bool {
         let lists = [self.tags.len(), self.expired.len(), self.uris.len(), self.routes.len()];
         self.everything || lists.iter().any(|&length| length > 0)
@@ -135,11 +140,16 @@ impl Invalidate {
     }
 }
 
-/// Marks a response by [`Invalidate::nothing`]. It remains when the innermost layer takes the invalidation, for the layers around it.
+/// Marks a response by [`Invalidate::nothing`], or one to a POST that has only read. It remains when the innermost layer takes the invalidation, for the layers around it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NothingImplied;
 
 impl NothingImplied {
+    /// Marks the response to a request that has changed nothing.
+    pub(crate) fn mark(extensions: &mut Extensions) {
+        extensions.insert(Self);
+    }
+
     pub(crate) fn is_in(extensions: &Extensions) -> bool {
         extensions.get::<Self>().is_some()
     }

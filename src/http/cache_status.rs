@@ -140,7 +140,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The method is neither GET nor HEAD.
+    /// The method is none that the route answers from the cache: GET, HEAD, QUERY, and POST where it says so (`cache_post`).
     Method = "method",
     /// The response to a HEAD request has no body to store.
     Head = "head",
@@ -151,6 +151,20 @@ reasons! {
     Authorization = "authorization",
     /// The request is a GET or HEAD with content (RFC 9110 §9.3.1).
     RequestBody = "request-body",
+    /// The content of the request is larger than what the route reads to find the stored response (`cache_query`, `cache_post`).
+    RequestBodyTooLarge = "request-body-too-large",
+    /// The content of the request did not arrive within the route's `request_body_wait`.
+    RequestBodyTooSlow = "request-body-too-slow",
+    /// The content of the request ended with an error, or its length differs from `Content-Length`.
+    RequestBodyIncomplete = "request-body-incomplete",
+    /// The content of the request has trailers.
+    RequestTrailers = "request-trailers",
+    /// The limit on bytes of the content of requests was reached (`Cache::with_max_request_bytes`).
+    RequestBodyLimit = "request-body-limit",
+    /// The content of the request decides, and its body has a type that the layer cannot make again after reading it (`request_body`).
+    RequestBodyType = "request-body-type",
+    /// The request is a QUERY without `Content-Type`, which its handler must refuse (RFC 10008 §2).
+    NoContentType = "no-content-type",
     /// The request has the directive `no-store`.
     RequestNoStore = "request-no-store",
     /// The host of the request is invalid, or the request has two different hosts.
@@ -193,6 +207,8 @@ reasons! {
     VaryStar = "vary-star",
     /// The response has `Vary`, and the route stores no variants (`max_variants(0)`).
     VariantLimit = "variant-limit",
+    /// The response to a POST states no lifetime of its own, or asks for an invalidation: the request counts as a write.
+    Write = "write",
     /// The route does not store responses with this status.
     Status = "status",
     /// Neither the response nor the route sets a freshness lifetime.
@@ -262,7 +278,8 @@ impl Reason {
     pub(crate) fn concerns_response(self) -> bool {
         use Reason::{
             AmbiguousCapture, Credential, Dictionary, EventStream, InnerLayer, InvalidTag, MissingCapture, NoCache, NoFreshness,
-            NoStore, Nonce, Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VaryStar, ZeroTtl,
+            NoStore, Nonce, Private, SetCookie, Stale, Status, StoreIf, TooLarge, TooManyTags, Trailers, VaryStar, Write,
+            ZeroTtl,
         };
         matches!(
             self,
@@ -286,6 +303,7 @@ impl Reason {
                 | TooManyTags
                 | Trailers
                 | VaryStar
+                | Write
                 | ZeroTtl
         )
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{
         ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
         RANGE,
@@ -13,7 +13,7 @@ use http::{
     uri::{self, Authority, PathAndQuery},
 };
 
-use super::rules::KeyRules;
+use super::{content::CONTENT_FIELDS, rules::KeyRules};
 use crate::{
     http::{
         authority::{Scheme, is_normal, normal_authority},
@@ -50,13 +50,14 @@ impl KeyRules {
         }
         join_lines(&mut parts.headers);
         if self.sealed || !self.ignored.is_empty() {
-            self.hide_fields(&mut parts.headers);
+            self.hide_fields(&mut parts.headers, is_keyed_by_content(&parts.method));
         }
         self.normalizers.rewrite(&mut parts.headers, |field| self.is_shown(field));
     }
 
-    fn hide_fields(&self, headers: &mut HeaderMap) {
-        let hidden: Vec<_> = headers.keys().filter(|field| !self.is_shown(field)).cloned().collect();
+    fn hide_fields(&self, headers: &mut HeaderMap, with_content: bool) {
+        let describes = |field: &HeaderName| with_content && CONTENT_FIELDS.contains(field) && !self.ignores(field.as_str());
+        let hidden: Vec<_> = headers.keys().filter(|field| !self.is_shown(field) && !describes(field)).cloned().collect();
         hidden.iter().for_each(|field| drop(headers.remove(field)));
         if self.sealed && headers.contains_key(COOKIE) {
             self.cookies.hide_others(headers);
@@ -70,6 +71,11 @@ impl KeyRules {
         let is_keyed = || field == COOKIE || self.vary_on.contains(field) || is_forwarding(field.as_str());
         !self.ignores(field.as_str()) && (!self.sealed || SHOWN.contains(field) || is_keyed())
     }
+}
+
+/// Whether the fields that describe the content of a request are in its key.
+fn is_keyed_by_content(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Removes the addresses from `Forwarded`, which are not in the key.

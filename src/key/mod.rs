@@ -1,5 +1,6 @@
 //! The cache key and its encoding. `key/rules.rs` says what it consists of.
 
+pub(crate) mod content;
 pub(crate) mod cookies;
 pub(crate) mod handler_request;
 pub(crate) mod normalizers;

@@ -1,8 +1,12 @@
 //! The URL in a key, for people.
 
-use super::{KEY_VERSION, Key, NO_LENGTH};
+use super::{
+    KEY_VERSION, Key, NO_LENGTH,
+    content::{CONTENT, CONTENT_FIELDS, DIGEST},
+};
 
-/// Returns the URL in a key, with the namespace and the revision if there are any. What is not printable is escaped.
+/// Returns the URL in a key, with the namespace and the revision if there are any, after the method of a request with content. What is not
+/// printable is escaped.
 ///
 /// The values of request fields come after the URL in a key, and are never shown: two keys with one URL differ in their digests. The end of a
 /// key may be missing.
@@ -15,7 +19,15 @@ fn url(key: &[u8]) -> Option<String> {
     const FINGERPRINT: usize = 8;
     let mut key = Reader { rest: key.strip_prefix(&[KEY_VERSION])?, is_cut: false };
     let (namespace, revision) = (key.part()?, key.part()?);
-    if key.byte()? == 1 {
+    let mut rules = key.byte()?;
+    let mut method = None;
+    if rules == CONTENT {
+        method = key.part();
+        key.rest = key.rest.get(DIGEST..)?;
+        CONTENT_FIELDS.iter().for_each(|_| _ = key.part());
+        rules = key.byte()?;
+    }
+    if rules == 1 {
         key.rest = key.rest.get(FINGERPRINT..)?;
     }
     let scheme = match key.byte()? {
@@ -28,6 +40,9 @@ fn url(key: &[u8]) -> Option<String> {
         (Some(scheme), Some(authority)) => format!("{}://{}", scheme.escape_ascii(), authority.escape_ascii()),
         _ => String::new(),
     };
+    if let Some(method) = method {
+        shown = format!("{} {shown}", method.escape_ascii());
+    }
     shown += &path.escape_ascii().to_string();
     if let Some(query) = query {
         shown += &format!("?{}", query.escape_ascii());
@@ -93,6 +108,16 @@ mod tests {
         assert_eq!(shown_url(&key("", Some(b"a.example"), "/p", Some(b"q=1"))), "http://a.example/p?q=1");
         assert_eq!(shown_url(&key("shop", Some(b"a.example:8080"), "/", None)), "http://a.example:8080/ (namespace shop)");
         assert_eq!(shown_url(&key("", None, "/\u{e9}", None)), "/\\xc3\\xa9");
+    }
+
+    #[test]
+    fn method_of_a_request_with_content_is_shown_and_its_content_is_not() {
+        let plain = key("shop", Some(b"a.example"), "/graphql", None);
+        let headers = [(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"))].into_iter().collect();
+        let rules = crate::key::rules::KeyRules::default();
+        let (key, _) =
+            rules.with_content(&plain, Key::first("shop", "").as_bytes().len(), &http::Method::POST, &headers, b"secret");
+        assert_eq!(shown_url(&key), "POST http://a.example/graphql (namespace shop)");
     }
 
     #[test]

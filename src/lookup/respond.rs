@@ -35,8 +35,8 @@ pub(crate) fn respond<B: Body>(
     settings: &Settings,
 ) -> Response<ResponseBody<B>> {
     let body = match method {
-        CacheableMethod::Get => representation.body.clone(),
         CacheableMethod::Head => Bytes::new(),
+        _ => representation.body.clone(),
     };
     // Cloning the whole head is faster than filling a new one.
     let mut head = representation.head.clone();
@@ -54,16 +54,17 @@ pub(crate) fn respond<B: Body>(
 pub(crate) fn body_length(stored: Representation<'_>, method: CacheableMethod, conditions: Option<&HeaderMap>) -> u64 {
     match (method, conditions) {
         (CacheableMethod::Head, _) => 0,
-        (CacheableMethod::Get, None) => stored.body.len() as u64,
-        (CacheableMethod::Get, Some(conditions)) => selected_length(stored, conditions),
+        (_, None) => stored.body.len() as u64,
+        (_, Some(conditions)) => selected_length(stored, method, conditions),
     }
 }
 
 #[cold]
-fn selected_length(stored: Representation<'_>, conditions: &HeaderMap) -> u64 {
+fn selected_length(stored: Representation<'_>, method: CacheableMethod, conditions: &HeaderMap) -> u64 {
     let length = stored.body.len() as u64;
     match evaluate_preconditions(conditions, stored.head.status, &stored.head.headers, length) {
         Selection::Whole => length,
+        Selection::Part(..) | Selection::Unsatisfiable if method != CacheableMethod::Get => length,
         Selection::Part(start, end) => end - start,
         Selection::NotModified | Selection::Unsatisfiable => 0,
     }
@@ -87,8 +88,8 @@ fn apply_selection<B: Body>(
     let length = stored.body.len();
     let (status, body) = match evaluate_preconditions(conditions, stored.head.status, &stored.head.headers, length as u64) {
         Selection::Whole => return,
-        // A range applies to GET only (RFC 9110 §14.2).
-        Selection::Part(..) | Selection::Unsatisfiable if method == CacheableMethod::Head => return,
+        // A range applies to GET only (RFC 9110 §14.2); a QUERY selects a part of its result itself (RFC 10008 §2.8).
+        Selection::Part(..) | Selection::Unsatisfiable if method != CacheableMethod::Get => return,
         Selection::NotModified => {
             retain_304_fields(response.headers_mut());
             (StatusCode::NOT_MODIFIED, Bytes::new())

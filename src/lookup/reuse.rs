@@ -227,11 +227,11 @@ impl PresentedRequest<'_> {
         if verified { Reuse::ServeAndVerify(response, status) } else { Reuse::Serve(response, status) }
     }
 
-    /// Whether this hit is one of those that are verified: a GET for a response that is shared.
+    /// Whether this hit is one of those that are verified: not a HEAD, for a response that is shared.
     fn is_verified(&self) -> bool {
         let shared = !self.request.authorized && self.settings.key.principal.is_none();
         let one_in = self.settings.verification.one_in;
-        one_in > 0 && shared && self.request.method == CacheableMethod::Get && fastrand::u32(..one_in) == 0
+        one_in > 0 && shared && self.request.method != CacheableMethod::Head && fastrand::u32(..one_in) == 0
     }
 
     /// Whether a fresh response is due for a refresh before it becomes stale.

@@ -23,7 +23,8 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Answers requests from a [`Cache`], and stores the handlers' responses.
 ///
-/// The layer is its own builder. It answers GET and HEAD from the cache, and forwards every other method to the handler. If an unsafe
+/// The layer is its own builder. It answers GET, HEAD and QUERY from the cache, and POST where it is told which of them only read
+/// ([`cache_post`](Self::cache_post)); it forwards every other method to the handler. If an unsafe
 /// method succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4); see
 /// [`invalidate_on_write`](Self::invalidate_on_write).
 ///
@@ -35,6 +36,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// | staleness and stampedes | [`stale_while_revalidate`](Self::stale_while_revalidate), [`stale_if_error`](Self::stale_if_error), [`soft_timeout`](Self::soft_timeout), [`refresh_ahead`](Self::refresh_ahead), [`jitter`](Self::jitter), [`verify_hits`](Self::verify_hits), [`wait_limit`](Self::wait_limit), [`collapse`](Self::collapse), [`collapse_across_nodes`](Self::collapse_across_nodes) |
 /// | tags and status | [`tags`](Self::tags), [`invalidate_on_write`](Self::invalidate_on_write), [`rewarm`](Self::rewarm), [`status_header`](Self::status_header), [`name`](Self::name) |
 /// | which requests | [`bypass_on_cookies`](Self::bypass_on_cookies), [`bypass_if`](Self::bypass_if), [`hosts`](Self::hosts) |
+/// | QUERY and POST | [`cache_query`](Self::cache_query), [`cache_post`](Self::cache_post), [`cache_post_if`](Self::cache_post_if), [`request_body_wait`](Self::request_body_wait), [`request_body`](Self::request_body) |
 /// | what handlers see | [`sealed`](Self::sealed), [`ignore_fields`](Self::ignore_fields), [`ignore_identity_fields`](Self::ignore_identity_fields), [`ignore_host`](Self::ignore_host), [`scope`](Self::scope) |
 /// | the key | [`vary_on`](Self::vary_on), [`vary_on_cookies`](Self::vary_on_cookies), [`per_principal`](Self::per_principal), [`key_with`](Self::key_with), [`normalize`](Self::normalize), [`ignore_query`](Self::ignore_query), [`only_query`](Self::only_query), [`sort_query`](Self::sort_query), [`no_vary_search`](Self::no_vary_search), [`ignore_cookies`](Self::ignore_cookies), [`ignore_authorization`](Self::ignore_authorization), [`max_variants`](Self::max_variants) |
 /// | limits | [`max_tags`](Self::max_tags), [`max_variants`](Self::max_variants), [`max_request_fields`](Self::max_request_fields), [`max_query`](Self::max_query), [`stream_wait_limit`](Self::stream_wait_limit); in other chapters `max_ttl`, `max_body` and `wait_limit` |
@@ -246,7 +248,7 @@ impl CacheLayer {
     /// warning with the writes that came between, once a minute: those on routes with a layer of this cache or an
     /// [observer](Cache::observer).
     ///
-    /// Only status and body are compared, of GET requests without credentials, on routes without [`per_principal`](Self::per_principal). The
+    /// Only status and body are compared, of requests without credentials and not of HEAD, on routes without [`per_principal`](Self::per_principal). The
     /// runs have the budget of background refreshes: a free slot of the route, see
     /// [`with_max_fetches`](Cache::with_max_fetches), and its time limit. Nothing is stored. With 1,000 the handler runs
     /// for a thousandth of the hits more. Switched off, it costs a hit nothing.

@@ -30,7 +30,7 @@ impl CacheLayer {
         self.edit(|settings| settings.choices.bypass_on_cookies(names))
     }
 
-    /// Lets requests for which `bypass` returns `true` bypass the cache; default: none. It is called for each GET and HEAD that could be
+    /// Lets requests for which `bypass` returns `true` bypass the cache; default: none. It is called for each request that could be
     /// answered from the cache. The last call wins.
     ///
     /// ```

@@ -27,7 +27,8 @@ impl CacheLayer {
     /// the layer or by [`Cache::drain`](crate::Cache::drain): a database transaction or a pooled connection in the extensions would stay
     /// open. Put the layer that adds these inside of this one, so that it runs for repeated requests, too.
     ///
-    /// Request bodies must be of axum's type, or a `String`; requests with others are not repeated. A hit costs no more.
+    /// Request bodies must be of axum's type, or a `String`; requests with others are not repeated, and neither are those with content
+    /// ([`cache_query`](Self::cache_query), [`cache_post`](Self::cache_post)). A hit costs no more.
     ///
     /// ```
     /// # let cache = larder::Cache::in_memory(1 << 20);

@@ -9,13 +9,10 @@ use http::{Method, Request, Response, header::EXPECT, request};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{bypass::bypass_when_ready, future::ResponseFuture, unsafe_method::forward_and_invalidate};
+use super::{bypass::bypass_when_ready, future::ResponseFuture};
 use crate::{
     body::{ResponseBody, request_content::Content},
-    cache::{
-        Cache, Inner,
-        detached::{Detached, Write},
-    },
+    cache::{Cache, Inner},
     fetch::{
         Fetch,
         inner_call::{HttpService, Oneshot},
@@ -25,7 +22,6 @@ use crate::{
     http::{
         cache_status::{CacheStatus, Forward, Reason},
         request_fields::RequestFields,
-        semantics::is_safe,
     },
     key::Key,
     lookup::{
@@ -45,9 +41,9 @@ use crate::{
 /// A service with a cache in front of it, made by [`CacheLayer`](crate::CacheLayer).
 #[derive(Debug, Clone)]
 pub struct CacheService<S> {
-    inner: S,
-    cache: Cache,
-    settings: Arc<Settings>,
+    pub(super) inner: S,
+    pub(super) cache: Cache,
+    pub(super) settings: Arc<Settings>,
 }
 
 impl<S> CacheService<S> {
@@ -113,7 +109,7 @@ impl<S> CacheService<S> {
     }
 
     /// Begins to count a request that waits, with its key if it has one.
-    fn in_flight(&self, parts: &request::Parts, key: Option<&Key>) -> InFlight {
+    pub(super) fn in_flight(&self, parts: &request::Parts, key: Option<&Key>) -> InFlight {
         let Inner { statistics, listener, layers, .. } = &*self.cache.inner;
         // Only the operator's page asks for them.
         if cfg!(feature = "admin") {
@@ -155,13 +151,13 @@ impl<S> CacheService<S> {
         self.cache.lookup_now(&self.settings, request, &parts.headers)
     }
 
-    fn count_panic(&self, parts: &request::Parts) -> CountPanic<'_> {
+    pub(super) fn count_panic(&self, parts: &request::Parts) -> CountPanic<'_> {
         CountPanic { statistics: &self.cache.inner.statistics, route: self.route(parts) }
     }
 }
 
 impl<S: Clone> CacheService<S> {
-    fn fetch<B>(&self, request: CacheableRequest, parts: request::Parts, body: B) -> Fetch<S, B> {
+    pub(super) fn fetch<B>(&self, request: CacheableRequest, parts: request::Parts, body: B) -> Fetch<S, B> {
         let call = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
         Fetch { cache: self.cache.clone(), settings: Arc::clone(&self.settings), request: Box::new(request), call }
     }
@@ -188,13 +184,8 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        if !is_safe(&parts.method) {
-            let in_flight = self.in_flight(&parts, None);
-            let call = Box::new(Oneshot { inner: self.inner.clone(), parts, body });
-            // Detached: a write and its invalidation complete even if the client leaves between them.
-            let limit = self.cache.inner.abandoned_write_limit;
-            let write = forward_and_invalidate(call, self.cache.clone(), Arc::clone(&self.settings));
-            return ResponseFuture::waiting(Detached::new(Box::pin(write), Write { limit })).counted_by(in_flight);
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return self.call_other(parts, body);
         }
         match Content::of(&body) {
             Content::Unclear if self.cache.is_on().is_ok() && may_read_first_frame(&parts) => self.read_first_frame(parts, body),
@@ -206,12 +197,11 @@ where
 /// Whether the fields leave open if the request has content, and the first frame can be read without prompting a client that waits
 /// for `100 Continue`.
 fn may_read_first_frame(parts: &request::Parts) -> bool {
-    let cacheable = matches!(parts.method, Method::GET | Method::HEAD);
-    cacheable && !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
+    !RequestFields::read(&parts.headers).content && !parts.headers.contains_key(EXPECT)
 }
 
 impl<S> CacheService<S> {
-    /// Answers a GET or HEAD, or forwards another safe method.
+    /// Answers a GET or HEAD.
     ///
     /// Inlined: the request would be copied on the way.
     #[inline(always)]
@@ -343,7 +333,7 @@ impl<S> CacheService<S> {
     }
 
     /// Forwards a request without the cache: in place if the inner service is ready, otherwise in a box that waits for it.
-    fn bypass<ReqBody>(
+    pub(super) fn bypass<ReqBody>(
         &mut self,
         request: Request<ReqBody>,
         status: CacheStatus,

@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use http::{Extensions, HeaderMap, HeaderName, Method, Uri, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderName, Method, Uri,
+    header::{CONTENT_TYPE, IF_NONE_MATCH},
+    request::Parts,
+};
 
 use super::settings::{Credentials, Settings};
 use crate::{
@@ -80,6 +84,17 @@ impl CacheableRequest {
 pub(crate) enum CacheableMethod {
     Get,
     Head,
+    /// Safe, with content (RFC 10008).
+    Query,
+    /// Where the route says that it may only read.
+    Post,
+}
+
+impl CacheableMethod {
+    /// Whether the content of the request is in its key.
+    pub(crate) fn has_content(self) -> bool {
+        matches!(self, Self::Query | Self::Post)
+    }
 }
 
 impl Settings {
@@ -99,6 +114,51 @@ impl Settings {
             _ => return Err((Forward::Method, Reason::Method)),
         };
         let fields = RequestFields::read(&parts.headers);
+        let has_content = fields.content || content != Content::Absent;
+        self.classify_as(request, key_prefix, parts, (method, &fields, has_content))
+    }
+
+    /// The same for a QUERY or POST, whose content becomes part of the key.
+    pub(crate) fn classify_content(
+        &self,
+        request: &mut CacheableRequest,
+        key_prefix: &[u8],
+        parts: &Parts,
+        content: &[u8],
+    ) -> Result<(), (Forward, Reason)> {
+        let method = if parts.method == Method::POST { CacheableMethod::Post } else { CacheableMethod::Query };
+        match method {
+            CacheableMethod::Query if !parts.headers.contains_key(CONTENT_TYPE) => {
+                return Err((Forward::Bypass, Reason::NoContentType));
+            }
+            // For a POST it says whether the method may be performed (RFC 9110 §13.1.2), not which response is wanted.
+            CacheableMethod::Post if parts.headers.contains_key(IF_NONE_MATCH) => {
+                return Err((Forward::Bypass, Reason::Precondition));
+            }
+            _ => {}
+        }
+        let fields = RequestFields::read(&parts.headers);
+        self.classify_as(request, key_prefix, parts, (method, &fields, false))?;
+        if method == CacheableMethod::Post {
+            // `If-Modified-Since` and `Range` are of GET (RFC 9110 §13.1.3, §14.2).
+            request.conditional = false;
+        }
+        let (key, added) = self.key.with_content(&request.key, key_prefix.len(), &parts.method, &parts.headers, content);
+        request.key = key;
+        if let Some(QuerySpan { span, .. }) = request.query_span.as_deref_mut() {
+            *span = span.start + added..span.end + added;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn classify_as(
+        &self,
+        request: &mut CacheableRequest,
+        key_prefix: &[u8],
+        parts: &Parts,
+        (method, fields, has_content): (CacheableMethod, &RequestFields<'_>, bool),
+    ) -> Result<(), (Forward, Reason)> {
         if fields.size > self.limits.request_fields {
             return Err((Forward::Bypass, Reason::RequestFieldsTooLarge));
         }
@@ -107,14 +167,14 @@ impl Settings {
             return Err((Forward::Bypass, Reason::QueryTooLong));
         }
         let principal = self.key.principal.as_ref().and_then(|principal| principal(parts));
-        self.check(&fields, content, parts, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
-        request.authorized = principal.is_none() && self.is_authorized(&fields, &parts.headers);
+        self.check(fields, has_content, parts, principal.is_some()).map_err(|reason| (Forward::Bypass, reason))?;
+        request.authorized = principal.is_none() && self.is_authorized(fields, &parts.headers);
         request.conditional = fields.conditional;
         request.directives =
             (fields.directives && self.trusts(parts)).then(|| Box::new(RequestDirectives::parse(&parts.headers)));
         request.method = method;
         request.key.extend(key_prefix);
-        let span = self.key.push(&mut request.key, parts, &fields, principal.as_deref());
+        let span = self.key.push(&mut request.key, parts, fields, principal.as_deref());
         let span = span.map_err(|reason| (Forward::Bypass, reason))?;
         request.query_span = self.no_vary_search.then(|| {
             let query = self.key.query.apply(router::original_uri(parts).query()).map(Cow::into_owned);
@@ -134,14 +194,13 @@ impl Settings {
     }
 
     /// Returns an error for a request that no shared response can answer.
-    fn check(&self, fields: &RequestFields<'_>, content: Content, parts: &Parts, known_principal: bool) -> Result<(), Reason> {
+    fn check(&self, fields: &RequestFields<'_>, has_content: bool, parts: &Parts, known_principal: bool) -> Result<(), Reason> {
         let has_cookie = fields.cookie && !self.key.ignores("cookie");
         let cookie = has_cookie && !known_principal && self.key.cookies.bypass(&parts.headers);
-        let content = fields.content || content != Content::Absent;
         match fields {
             RequestFields { repeated_host: true, .. } => Err(Reason::InvalidHost),
             RequestFields { overridden: true, .. } => Err(Reason::RequestOverride),
-            _ if content => Err(Reason::RequestBody),
+            _ if has_content => Err(Reason::RequestBody),
             RequestFields { precondition: true, .. } => Err(Reason::Precondition),
             RequestFields { upgrade: true, .. } => Err(Reason::Upgrade),
             RequestFields { connection_options: true, .. } => Err(Reason::ConnectionOptions),

@@ -84,7 +84,7 @@ pub(crate) fn freshness(
     let must_validate = control.no_cache && !names_fields(rules, response, field);
     let stated = match directive {
         Some(Directive::Ttl(_)) => None,
-        _ => stated_lifetime(response, (control, field), timing),
+        _ => stated_lifetime(response, (control, field), timing.received),
     };
     let from_route =
         route_ttl(rules, response.parts.status).filter(|_| stated.is_none() && !matches!(directive, Some(Directive::Ttl(_))));
@@ -127,12 +127,12 @@ pub(crate) fn freshness(
 
 /// The lifetime that the response states itself (RFC 9111 §4.2.1). If a targeted field decides, `Expires` is ignored
 /// (RFC 9213 §2.2).
-fn stated_lifetime(
+pub(crate) fn stated_lifetime(
     response: &ResponseView<'_>,
     (control, field): (&CacheControl, &HeaderName),
-    timing: Timing,
+    received: Timestamp,
 ) -> Option<Duration> {
-    control.lifetime().or_else(|| expires(response, timing.received).filter(|_| *field == CACHE_CONTROL))
+    control.lifetime().or_else(|| expires(response, received).filter(|_| *field == CACHE_CONTROL))
 }
 
 /// Whether a directive for larder alone makes it keep the response longer than the response's own `Cache-Control` says.

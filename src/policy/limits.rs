@@ -15,6 +15,10 @@ pub(crate) struct Limits {
     /// The largest number of tags of a response, without those that larder adds.
     pub(crate) tags: usize,
     pub(crate) variants: usize,
+    /// The largest content of a QUERY that is read, in bytes; 0: none is.
+    pub(crate) query_content: usize,
+    /// How long the content of a request may take to arrive.
+    pub(crate) content_wait: Duration,
     /// How long followers wait for the end of a body without a length.
     pub(crate) stream_wait: Duration,
 }
@@ -30,6 +34,8 @@ impl Default for Limits {
             query: 8000,
             tags: 128,
             variants: 32,
+            query_content: 16 << 10,
+            content_wait: Duration::from_secs(2),
             stream_wait: Duration::from_millis(500),
         }
     }
@@ -40,6 +46,10 @@ pub(crate) fn advice(reason: Reason) -> Option<&'static str> {
     Some(match reason {
         Reason::RequestFieldsTooLarge => "`CacheLayer::max_request_fields` sets the limit.",
         Reason::QueryTooLong => "`CacheLayer::max_query` sets the limit.",
+        Reason::RequestBodyTooLarge => "`CacheLayer::cache_query` and `CacheLayer::cache_post` set the limit.",
+        Reason::RequestBodyTooSlow => "`CacheLayer::request_body_wait` sets the limit.",
+        Reason::RequestBodyLimit => "`Cache::with_max_request_bytes` sets the limit.",
+        Reason::RequestBodyType => "`CacheLayer::request_body` says how to make such a body.",
         Reason::VariantLimit => "`CacheLayer::max_variants` sets the limit.",
         Reason::TooLarge => "`CacheLayer::max_body` sets the limit of the route.",
         Reason::TooManyTags => "`CacheLayer::max_tags` sets the limit.",

@@ -16,9 +16,11 @@ use http::{HeaderMap, StatusCode, request::Parts};
 
 use super::{
     limits::{Limits, advice},
+    post_rule::PostRule,
     rules::{Profile, SetCookie, StoreRules, UNLIMITED},
 };
 use crate::{
+    body::request_body::ContentReader,
     coding::{compressible::is_compressible, options::CompressionOptions},
     http::cache_status::{Reason, StatusField},
     key::{cookies::Cookies, pattern::patterns, rules::KeyRules},
@@ -58,6 +60,10 @@ pub(crate) struct Settings {
     /// Whether the handler may run after a fresh hit. Computed by [`Self::seal`].
     pub(crate) acts_after_hits: bool,
     pub(crate) bypass_if: Option<Predicate>,
+    /// Which POSTs a stored response may answer; `None` for none.
+    pub(crate) post: Option<PostRule>,
+    /// How the content of bodies is read that are not of the router's type.
+    pub(crate) content_reader: Option<ContentReader>,
     /// Which clients' freshness directives are obeyed.
     pub(crate) trusted: Option<Predicate>,
     pub(crate) auto_etag: bool,
@@ -183,6 +189,8 @@ impl Default for Settings {
             verification: Verification::default(),
             acts_after_hits: false,
             bypass_if: None,
+            post: None,
+            content_reader: None,
             trusted: None,
             auto_etag: false,
             compression: None,

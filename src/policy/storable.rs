@@ -8,10 +8,11 @@ use http::{
 
 use super::response_view::ResponseView;
 use super::{
-    freshness::{Freshness, Timing, freshness},
+    freshness::{Freshness, Timing, freshness, stated_lifetime},
     rules::{Profile, SetCookie, StoreRules, names_fields},
 };
 use crate::{
+    clock::Timestamp,
     handler::cache_directive::{CacheDirective, Directive},
     http::{
         cache_control::{CacheControl, named_fields},
@@ -84,6 +85,18 @@ fn directives(rules: &StoreRules, response: &ResponseView<'_>) -> (CacheControl,
         let parsed = |field| if response.may_have(field) { CacheControl::parse(headers, field) } else { CacheControl::default() };
         (parsed(&CACHE_CONTROL).with_vetoes_of(parsed(&LARDER_CACHE_CONTROL)), CACHE_CONTROL)
     })
+}
+
+/// Returns whether a response states a lifetime for caches, with which it says that it may be reused (RFC 9110 §9.3.3).
+pub(crate) fn states_lifetime(rules: &StoreRules, response: &response::Parts, now: Timestamp) -> bool {
+    let view = ResponseView::new(response, None);
+    let (control, field) = directives(rules, &view);
+    match response.extensions.get::<CacheDirective>().map(CacheDirective::directive) {
+        _ if control.no_store => false,
+        Some(Directive::Ttl(ttl)) => !ttl.is_zero(),
+        Some(Directive::NoStore | Directive::Private) => false,
+        None => stated_lifetime(&view, (&control, &field), now).is_some_and(|lifetime| !lifetime.is_zero()),
+    }
 }
 
 /// Returns a predicate for the fields of a response that are not stored: excluded by name, by the profile, or by its directives.

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     future::Future as _,
     pin::pin,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, Waker},
 };
 
@@ -19,6 +20,7 @@ use super::captures::Captures;
 use crate::{
     body::{
         first_frame::{Resumed, first_frame},
+        request_body::{MadeBy, ReadContent},
         request_content::Content,
     },
     error::Error,
@@ -76,6 +78,13 @@ pub(crate) async fn has_content<B: Send + 'static>(body: &mut B) -> Content {
         }
         Err(_) => Content::Unclear,
     }
+}
+
+/// Returns how the content of bodies of axum's type is read; `None` for other types.
+pub(crate) fn content_reader<B: 'static>() -> Option<Arc<dyn ReadContent<B>>> {
+    static READER: LazyLock<Arc<dyn ReadContent<Body>>> = LazyLock::new(|| Arc::new(MadeBy::new(Body::new)));
+    let reader: &dyn Any = &*READER;
+    reader.downcast_ref().cloned()
 }
 
 /// Returns a body without content, if the type is axum's or a `String`.

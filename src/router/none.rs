@@ -2,8 +2,10 @@
 
 use http::{Extensions, Uri, request::Parts};
 
+use std::sync::Arc;
+
 use super::captures::Captures;
-use crate::body::request_content::Content;
+use crate::body::{request_body::ReadContent, request_content::Content};
 
 pub(crate) fn original_uri(parts: &Parts) -> &Uri {
     &parts.uri
@@ -19,6 +21,10 @@ pub(crate) fn route(_extensions: &Extensions) -> Option<&str> {
 
 pub(crate) async fn has_content<B>(_body: &mut B) -> Content {
     Content::Unclear
+}
+
+pub(crate) fn content_reader<B: 'static>() -> Option<Arc<dyn ReadContent<B>>> {
+    None
 }
 
 pub(crate) fn empty_body<B: 'static>() -> Option<B> {

@@ -49,7 +49,7 @@ fn is(setting: &str, expected: &str) {
 fn limits_of_a_layer_are_those_of_the_guide() {
     let mut settings = Settings::default();
     settings.seal();
-    let Settings { store, limits, wait_limit, choices, collapsing, on_write, .. } = settings;
+    let Settings { store, limits, wait_limit, choices, collapsing, on_write, post, .. } = settings;
     assert_eq!(choices.max_ttl, None);
     assert_eq!(store.max_stated_ttl, Duration::from_secs(24 * 60 * 60));
     is("max_ttl", "none for `ttl`, `CacheDirective`; 24 h");
@@ -58,6 +58,10 @@ fn limits_of_a_layer_are_those_of_the_guide() {
     is("max_variants", &number(limits.variants));
     is("max_request_fields", &bytes(limits.request_fields as u64));
     is("max_query", &number(limits.query));
+    is("cache_query", &bytes(limits.query_content as u64));
+    assert!(post.is_none());
+    is("cache_post", "none");
+    is("request_body_wait", &duration(limits.content_wait));
     is("wait_limit", &duration(wait_limit));
     is("stream_wait_limit", &duration(limits.stream_wait));
     is("stale_while_revalidate", &duration(store.stale_while_revalidate));
@@ -75,6 +79,7 @@ fn limits_of_a_cache_are_those_of_the_guide() {
     is("with_abandoned_fetch_limit", &duration(fetches.abandoned_for));
     is("with_max_abandoned_fetches", &format!("{}, {}", fetches.abandoned, bytes(fetches.abandoned_bytes)));
     is("with_max_buffered_bytes", &bytes(fetches.buffered_bytes));
+    is("with_max_request_bytes", &bytes(fetches.request_bytes));
     let waiters = WaiterLimits::default();
     is("with_max_waiters", &format!("{} for a key, {}", number(waiters.per_key), number(waiters.total)));
     let cache = Cache::new(Memory::new(1));

@@ -8,6 +8,7 @@ mod cache_status;
 #[cfg(feature = "compression")]
 mod compression;
 mod connect;
+mod content;
 mod draining;
 mod extremes;
 mod fields;

@@ -420,3 +420,17 @@ async fn sessions_and_cache_share_a_redis() {
     // The session is none of the cache's business.
     assert_eq!(example.ask(Method::GET, "/whoami", &[("cookie", cookie)], "").await.body, "ann");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn graphql_post_answers_queries_from_the_cache_until_a_mutation() {
+    let example = Example::start("graphql_post", &[]);
+    let ask = async |operation| example.ask(Method::POST, "/graphql", &[("content-type", "application/json")], operation).await;
+    let (posts, add) = (r#"{"query":"{ posts }"}"#, r#"{"query":"mutation { add }","variables":{"title":"New"}}"#);
+    for round in 0..2 {
+        assert!(ask(posts).await.cache_status().contains("fwd=uri-miss; stored"), "round {round}");
+        assert!(ask(posts).await.cache_status().contains("hit"), "round {round}");
+        assert!(ask(r#"{"query":"query { posts }"}"#).await.cache_status().contains("fwd=uri-miss; stored"), "round {round}");
+        assert!(ask(add).await.cache_status().contains("detail=write"), "round {round}");
+    }
+    assert_eq!(ask(posts).await.body, r#"{"data":{"posts":["New","New"]}}"#);
+}

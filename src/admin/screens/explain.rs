@@ -33,7 +33,7 @@ fn form(view: &View<'_>, input: &Input) -> Markup {
     html! {
         form.card.ask method="post" action=(view.link("explain")) {
             label { "Method "
-                select name="method" { @for name in ["GET", "HEAD", "POST", "PUT", "DELETE"] { option selected[name == method] { (name) } } }
+                select name="method" { @for name in ["GET", "HEAD", "QUERY", "POST", "PUT", "DELETE"] { option selected[name == method] { (name) } } }
             }
             label.grow { "URL " input name="url" required placeholder="https://example.com/posts/7" value=[input.url.as_deref().map(|url| visible(url.split('?').next().unwrap_or_default()))]; }
             label.wide { "Request fields, one per line; they are not shown again " textarea name="headers" rows="2" placeholder="accept-language: de" {} }

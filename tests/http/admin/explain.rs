@@ -133,3 +133,26 @@ async fn invalid_questions_are_refused() {
         assert_eq!(call(&app, "explain", body).await.status, http::StatusCode::UNPROCESSABLE_ENTITY, "{body}");
     }
 }
+
+#[tokio::test]
+async fn content_that_is_in_the_key_is_not_known_here() {
+    let (cache, _) = cache();
+    let page = routing::any(numbered_with(&Runs::default(), &[]));
+    let app = app(&cache)
+        .route("/graphql", page.clone().layer(minute(&cache).cache_post(1 << 10)))
+        .route("/plain", page.layer(minute(&cache)));
+    for uri in ["/graphql", "/plain"] {
+        get(&app, uri).await;
+    }
+    for (method, uri, verdict) in [
+        ("POST", "/graphql", "unknown"),
+        ("QUERY", "/graphql", "unknown"),
+        ("QUERY", "/plain", "unknown"),
+        ("POST", "/plain", "bypass"),
+    ] {
+        let explanation = explained(&app, json!({ "method": method, "url": format!("http://example.com{uri}") })).await;
+        assert_eq!(explanation["verdict"], verdict, "{method} {uri}");
+        let parts = explanation["key_parts"].to_string();
+        assert_eq!(parts.contains("SHA-256"), verdict == "unknown", "{parts}");
+    }
+}

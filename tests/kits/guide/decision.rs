@@ -27,7 +27,7 @@ struct Exit {
 
 const STEPS: [Step; 6] = [
     Step {
-        question: "Is it a GET or a HEAD?",
+        question: "Is it a GET, a HEAD, a QUERY, or a POST that the route may answer?",
         exits: &[Exit {
             when: "no",
             what: "the handler answers; after a success, its URI is invalidated",
@@ -52,6 +52,13 @@ const STEPS: [Step; 6] = [
                 Reason::InvalidHost,
                 Reason::RequestOverride,
                 Reason::RequestBody,
+                Reason::NoContentType,
+                Reason::RequestBodyTooLarge,
+                Reason::RequestBodyTooSlow,
+                Reason::RequestBodyIncomplete,
+                Reason::RequestBodyLimit,
+                Reason::RequestBodyType,
+                Reason::RequestTrailers,
                 Reason::Precondition,
                 Reason::Upgrade,
                 Reason::ConnectionOptions,
@@ -160,6 +167,13 @@ const STEPS: [Step; 6] = [
                     Reason::Status,
                     Reason::NotModified,
                 ],
+            },
+            Exit {
+                when: "it is that of a POST that was a write",
+                what: "the same, after its URI is invalidated",
+                outcome: Outcome::Uncached,
+                forwards: &[],
+                reasons: &[Reason::Write],
             },
             Exit {
                 when: "it is private",

@@ -35,7 +35,8 @@ fn as_user(url: &str) -> String {
 
 /// Returns whether these are the words of a server that misses a right: Redis 7.0 and Valkey word it differently inside a script.
 fn misses_a_right(words: &str) -> bool {
-    let inside_a_script = words.contains("ERR The user executing the script can't") || words.contains("ERR ACL failure in script");
+    let inside_a_script =
+        words.contains("ERR The user executing the script can't") || words.contains("ERR ACL failure in script");
     (inside_a_script || words.contains("NOPERM")) && words.contains("documentation of `larder::Redis`")
 }
 
