@@ -6,17 +6,14 @@
 //!
 //! `cargo bench -p larder-benches --bench warm [-- SHARE]`: SHARE is the budget of the warm-up, from 0.01 to 1 (default).
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, time::Duration};
 
 use axum::{Router, body::Body, extract::Path, routing::get};
 use http::Request;
 use larder::{Cache, CacheStatus};
 use tokio::{
     task::JoinSet,
-    time::{sleep, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tower::ServiceExt as _;
 
@@ -82,7 +79,7 @@ impl Latencies {
 /// Sends live requests until `end`.
 async fn live(app: &Router, end: impl Future<Output = ()>) -> Latencies {
     let mut requests = JoinSet::new();
-    let mut arrival = tokio::time::Instant::now();
+    let mut arrival = Instant::now();
     let mut end = std::pin::pin!(end);
     loop {
         arrival += INTERVAL;

@@ -92,10 +92,10 @@ mod tests {
         let json = (CONTENT_TYPE, "application/json");
         let keys = [
             key(),
-            of("QUERY", &[json.clone()], b"a"),
-            of("POST", &[json.clone()], b"a"),
-            of("QUERY", &[json.clone()], b"b"),
-            of("QUERY", &[json.clone()], b""),
+            of("QUERY", std::slice::from_ref(&json), b"a"),
+            of("POST", std::slice::from_ref(&json), b"a"),
+            of("QUERY", std::slice::from_ref(&json), b"b"),
+            of("QUERY", std::slice::from_ref(&json), b""),
             of("QUERY", &[(CONTENT_TYPE, "application/JSON")], b"a"),
             of("QUERY", &[], b"a"),
             of("QUERY", &[json.clone(), (CONTENT_ENCODING, "gzip")], b"a"),
