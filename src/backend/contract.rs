@@ -50,6 +50,7 @@ use crate::{
 ///   whatever the epoch is by then. `put` may refuse an entry that is already dead.
 /// - Two invalidations never take the same epoch. Of several invalidations of one tag the latest counts, in whichever order they are
 ///   recorded. A tag that is expired after it was invalidated stays invalidated.
+/// - While a tag is [held](Self::hold_tags), `put` refuses entries with it: [`PendingWrite`](PutOutcome::PendingWrite).
 /// - An expired entry is [`Stale`](Validity::Stale) since the *earliest* expiry of any of its tags after its birth: later expiries do not
 ///   move that time. A backend that cannot determine it reports an earlier time, never a later one, or a miss.
 ///
@@ -110,6 +111,31 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Makes everything unusable that `invalidation` names and whose handler started before now. The cost does not depend on
     /// the number of entries.
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error>;
+
+    /// Holds tags in the name of a writer for the time `life`: until then, or until the writer [releases](Self::release_tags) them, [`put`](Self::put)
+    /// refuses entries with one of them. [`Cache::begin_write`](crate::Cache::begin_write) calls it, again and again while a write is pending, and expires the
+    /// tags afterwards: each call moves the end. `writer` is a random number that is not 0. A tag can be held by several writers.
+    ///
+    /// If the time of all writers has passed and one of them has not released the tag, its process may have ended between a write and the
+    /// invalidation. The next `put` of an entry with the tag then invalidates the tag, removes the marks that had lapsed before, and returns
+    /// [`Invalidated`](PutOutcome::Invalidated). So nothing stays stored whose handler started while the tag was held. The time that counts is that of
+    /// the store where it has one, otherwise that of the nodes.
+    ///
+    /// Every node that uses the store has to obey. `put` must look for marks in the same call that stores, or before it: a `put` that finds
+    /// no mark may store although a writer marks the tag meanwhile, since the expiry that follows has a later epoch than the entry. `replace` need not look.
+    ///
+    /// Provided: it does nothing. Responses are then stored during the write and after it, and the invalidations of `begin_write` remove
+    /// them: at the end of the write, and at the end of [`PendingWrite::hold`](crate::PendingWrite::hold).
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        let _ = (tags, writer, life);
+        Ok(())
+    }
+
+    /// Releases tags that a writer [holds](Self::hold_tags). A tag that it does not hold is left as it is. Provided, as `hold_tags` is.
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        let _ = (tags, writer);
+        Ok(())
+    }
 
     /// Returns the valid copy of an entry that may answer although the store cannot be reached; called after a lookup has failed, and must not
     /// wait. Provided: there is none, and the handler answers.
@@ -267,6 +293,8 @@ pub enum PutOutcome {
     Stored,
     /// It was invalidated while its handler ran, and is not stored.
     Invalidated,
+    /// One of its tags is being written, and it is not stored: see [`Backend::hold_tags`].
+    PendingWrite,
     /// The backend has no room for it.
     TooLarge,
 }

@@ -26,6 +26,8 @@ pub(crate) mod tiered;
 #[cfg(any(feature = "memory", feature = "redis", feature = "memcached"))]
 pub(crate) mod url;
 pub(crate) mod validity;
+#[allow(dead_code, reason = "each store uses its own part of it")]
+pub(crate) mod write_marks;
 
 pub use contract::{Backend, Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope};
 pub use feed::{FeedBatch, InvalidationFeed, SharedStore};

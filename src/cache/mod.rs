@@ -17,6 +17,7 @@ pub(crate) mod mode;
 #[cfg(feature = "otel")]
 mod otel;
 pub(crate) mod outage_log;
+pub(crate) mod pending_write;
 pub(crate) mod recent_variants;
 pub(crate) mod seen_routes;
 mod stats;

@@ -20,6 +20,6 @@ pub(crate) fn report(error: &Error, effect: Effect) {
     match effect {
         Effect::HandlerAnswers => tracing::warn!(error, unreported, "the cache's store failed; the handler answers"),
         Effect::NotStored => tracing::warn!(error, unreported, "the cache's store failed; the response is not stored"),
-        Effect::NotInvalidated => tracing::error!(error, unreported, "an invalidation that a response requested has failed"),
+        Effect::NotInvalidated => tracing::error!(error, unreported, "an invalidation that no caller waits for has failed"),
     }
 }

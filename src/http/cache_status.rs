@@ -253,6 +253,8 @@ reasons! {
     OtherStore = "other-store",
     /// The response was invalidated while the handler ran.
     Invalidated = "invalidated",
+    /// One of the response's tags is being written (`Cache::begin_write`), or was written a moment ago (`PendingWrite::hold`).
+    PendingWrite = "pending-write",
     /// The handler requested an invalidation, and it failed.
     InvalidationFailed = "invalidation-failed",
     /// The store did not answer within its time limit.

@@ -79,7 +79,7 @@ impl Making {
         let mut stored = Stored::new(self.stored.born(), self.stored.tags().to_vec(), Content::Response(response));
         stored.seal_with(&self.cache.inner.secret);
         match self.cache.inner.backend.replace(&self.key, &self.stored, Arc::new(stored)).await {
-            Ok(PutOutcome::Stored | PutOutcome::Invalidated) => {}
+            Ok(PutOutcome::Stored | PutOutcome::Invalidated | PutOutcome::PendingWrite) => {}
             Ok(PutOutcome::TooLarge) => self.slot.refuse(self.cache.now()),
             Err(error) => {
                 report(&error, Effect::NotStored);

@@ -160,6 +160,7 @@ impl Cache {
         match self.inner.backend.put(key, stored).await {
             Ok(PutOutcome::Stored) => Ok(()),
             Ok(PutOutcome::Invalidated) => Err(Reason::Invalidated),
+            Ok(PutOutcome::PendingWrite) => Err(Reason::PendingWrite),
             Ok(PutOutcome::TooLarge) => Err(Reason::TooLarge),
             Err(error) => Err(backend_failed(error)),
         }

@@ -45,6 +45,12 @@ impl Tag {
     }
 }
 
+/// Returns the name under which a store keeps the writers that hold a tag.
+#[allow(dead_code, reason = "only Redis Cluster and memcached keep them by name")]
+pub(crate) fn writes_of(tag: &Tag) -> Tag {
+    Tag::unchecked(["w:", tag.as_str()].concat())
+}
+
 /// Returns an error unless `name` is a valid tag of a user.
 pub(crate) fn check(name: &str) -> Result<(), Error> {
     match name.len() {

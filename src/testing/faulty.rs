@@ -191,6 +191,16 @@ wrap_backend!(Faulty {
         self.run(Operation::Invalidate, self.inner.invalidate(invalidation)).await
     }
 
+    /// A fault of invalidations.
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        self.run(Operation::Invalidate, self.inner.hold_tags(tags, writer, life)).await
+    }
+
+    /// A fault of invalidations.
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.run(Operation::Invalidate, self.inner.release_tags(tags, writer)).await
+    }
+
     /// A store whose next read has a fault is not healthy; the fault is not used up.
     async fn health(&self) -> Health {
         if self.plan(|plan| plan.fails(Operation::Read)) {

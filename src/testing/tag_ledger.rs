@@ -197,6 +197,14 @@ wrap_backend!(TagLedger {
         self.inner.invalidate(invalidation).await
     }
 
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        self.inner.hold_tags(tags, writer, life).await
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.inner.release_tags(tags, writer).await
+    }
+
     async fn health(&self) -> Health {
         self.inner.health().await
     }

@@ -209,7 +209,8 @@ impl MemcachedRegisters {
         let data = [&record[..], &key.hash().to_le_bytes()].concat();
         let ttl = match change.record {
             Record::Pending { .. } => PENDING_TTL,
-            Record::Settled { .. } => RECORD_TTL,
+            Record::Marks(ref marks) if marks.is_empty() => PENDING_TTL,
+            Record::Settled { .. } | Record::Marks(_) => RECORD_TTL,
         };
         let condition = change.seen.as_ref().map_or(Condition::Absent, |seen| Condition::Unchanged(seen.version()));
         RecordItem { key, record, data, ttl, condition }

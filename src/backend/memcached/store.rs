@@ -26,7 +26,7 @@ use crate::{
             shared_mode::SharedMode,
             shared_read::DecodedEntry,
             validated::{ValidAt, Validation, ValidationCache},
-            with_deadline,
+            with_deadline, write_marks,
         },
         store_stats::StoreServer,
         validity::{Validity, worst},
@@ -224,11 +224,12 @@ impl RemoteStore for Store {
     }
 
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
-        match registers::check_for_put(&self.registers, stored.born(), stored.tags()).await? {
-            None => Ok(PutOutcome::Invalidated),
+        let now = Clock::default().now();
+        match write_marks::check_for_put(&self.registers, stored.born(), stored.tags(), now).await? {
+            Err(refused) => Ok(refused),
             // A response that expired before it was stored must not replace a newer one.
-            Some(Validity::Stale { .. }) if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
-            Some(_) => self.set(key, &stored, Condition::Always).await,
+            Ok(Validity::Stale { .. }) if self.has_newer(key, stored.born()).await? => Ok(PutOutcome::Invalidated),
+            Ok(_) => self.set(key, &stored, Condition::Always).await,
         }
     }
 
@@ -255,6 +256,14 @@ impl RemoteStore for Store {
         let epoch = registers::invalidate(&self.registers, invalidation).await?;
         // Durable: a server that restarts has lost records or entries or both, and an entry without a record is not used.
         Ok(Receipt::new(epoch, invalidation.tags().len(), Scope::Nodes, Durability::Durable))
+    }
+
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        write_marks::hold(&self.registers, tags, writer, Clock::default().now() + life).await
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        write_marks::release(&self.registers, tags, writer).await
     }
 
     /// Waits for a reply from every server: with one of them unreachable, almost no entry could be used.

@@ -5,6 +5,7 @@ mod miniatures;
 mod sweeps;
 pub(crate) mod tag_counts;
 pub(crate) mod tag_table;
+mod writers;
 
 /// What the files under the model checker import as `super::sync`.
 use crate::sync;
@@ -16,6 +17,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -29,12 +31,14 @@ use super::{
         sweeps::Sweeps,
         tag_counts::TagCounts,
         tag_table::TagTable,
+        writers::Writers,
     },
     store_stats::StoreStats,
     validity::{Strength, Validity},
+    write_marks::Marked,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     entry::{
         epoch::Epoch,
         stored::{Content, CountEntries, Stored},
@@ -84,6 +88,7 @@ pub struct Memory {
     pub(super) entries: EntryMap,
     pub(super) table: TagTable,
     tags: Arc<StoredTags>,
+    writers: Writers,
     sweeps: Arc<Sweeps>,
     /// Held while an entry is stored or removed, each for some of the keys, so that [`Backend::replace`] is one step.
     changes: Box<[Mutex<()>]>,
@@ -157,6 +162,7 @@ impl Memory {
             entries,
             table: TagTable::new(DEFAULT_TAG_CAPACITY, TAG_SHARDS, Arc::clone(&counts)),
             tags: Arc::new(StoredTags { hasher: RandomState::default(), counts }),
+            writers: Writers::default(),
             sweeps: Arc::default(),
             changes: (0..CHANGE_SHARDS).map(|_| Mutex::default()).collect(),
             warned: AtomicBool::new(false),
@@ -287,6 +293,15 @@ impl Memory {
         if !self.entries.has_room_for(key.as_bytes(), &stored) {
             return PutOutcome::TooLarge;
         }
+        // After the handler has run: a writer that marks a tag from now on expires this response.
+        match self.writers.marked(self.tags.hashes(stored.tags()), || self.sweeps.now()) {
+            (Marked::Free, _) => {}
+            (Marked::Held, _) => return PutOutcome::PendingWrite,
+            (Marked::Lapsed, tags) => {
+                self.settle(&tags, self.sweeps.now());
+                return PutOutcome::Invalidated;
+            }
+        }
         self.count(&stored);
         match self.table.validity_to_store(stored.born().get(), self.tags.hashes(stored.tags())) {
             None => PutOutcome::Invalidated,
@@ -296,6 +311,14 @@ impl Memory {
                 self.insert(key, stored);
                 PutOutcome::Stored
             }
+        }
+    }
+
+    /// Invalidates tags whose writers have not released them, and removes the marks that had lapsed at this time.
+    fn settle(&self, tags: &[u64], at: Timestamp) {
+        if !tags.is_empty() {
+            self.table.invalidate(tags, Strength::Hard);
+            self.writers.forget_lapsed(tags.iter().copied(), at);
         }
     }
 
@@ -408,6 +431,18 @@ impl Backend for Memory {
         Ok(self.apply(invalidation))
     }
 
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        let now = self.sweeps.now();
+        let lapsed = self.writers.hold(self.tags.hashes(tags), writer, now + life, now);
+        self.settle(&lapsed, now);
+        Ok(())
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.writers.release(self.tags.hashes(tags), writer);
+        Ok(())
+    }
+
     fn reads_are_exact(&self) -> bool {
         true
     }
@@ -434,15 +469,13 @@ impl fmt::Debug for Memory {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 
     use super::{map::removals::Counter, *};
     use crate::{
         backend::memory_curve::MemoryCurve,
-        clock::{ManualClock, Timestamp},
+        clock::ManualClock,
         entry::response::{StaleWindows, StoredResponse, response_head},
     };
 

@@ -18,7 +18,7 @@ use crate::{
             FetchLocks, RemoteStore, TimeLimit,
             registers::{self, Registers as _},
             shared_mode::SharedMode,
-            with_deadline,
+            with_deadline, write_marks,
         },
         store_stats::StoreServer,
         validity::Validity,
@@ -91,14 +91,15 @@ impl RemoteStore for Cluster {
     async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         let life = self.options().life(&stored);
         let Some(entry) = codec::encode_whole(key, &stored, self.options().compression) else { return Ok(PutOutcome::TooLarge) };
-        match registers::check_for_put(&self.registers, stored.born(), stored.tags()).await? {
-            None => return Ok(PutOutcome::Invalidated),
+        let now = self.options().clock.now();
+        match write_marks::check_for_put(&self.registers, stored.born(), stored.tags(), now).await? {
+            Err(refused) => return Ok(refused),
             // Expired while its handler ran: it is stored, but does not replace a newer response. A response of another incarnation is
             // dead and does not prevent this one from being stored.
-            Some(Validity::Stale { .. }) if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
+            Ok(Validity::Stale { .. }) if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
                 return Ok(PutOutcome::Invalidated);
             }
-            Some(_) => {}
+            Ok(_) => {}
         }
         let mut command = cmd("SET");
         command.arg(self.registers.names.entry(&key.storage_digest())).arg(entry).arg("PX").arg(life.as_millis().to_string());
@@ -127,6 +128,14 @@ impl RemoteStore for Cluster {
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         let epoch = registers::invalidate(&self.registers, invalidation).await?;
         Ok(Receipt::new(epoch, invalidation.tags().len(), self.registers.scope(), Durability::Volatile))
+    }
+
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        write_marks::hold(&self.registers, tags, writer, self.options().clock.now() + life).await
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        write_marks::release(&self.registers, tags, writer).await
     }
 
     async fn set_mode(&self, mode: CacheMode) -> Result<(), Error> {

@@ -219,10 +219,11 @@ impl ClusterRegisters {
 
     async fn swap(&self, change: &CompareAndSwap<'_>) -> Result<Option<Versioned>, Error> {
         let record = change.record.to_bytes();
-        let life = match change.record {
+        let life = match &change.record {
             Record::Pending { .. } => PENDING,
+            Record::Marks(marks) if marks.is_empty() => PENDING,
             // Long: entries do not renew it, only another fetch does.
-            Record::Settled { .. } => self.options.settled_life(),
+            Record::Settled { .. } | Record::Marks(_) => self.options.settled_life(),
         };
         let arguments = |command: &mut Cmd| {
             command.arg(change.seen.as_ref().map_or(&b""[..], |seen| seen.bytes()));

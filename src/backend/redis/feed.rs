@@ -72,7 +72,7 @@ impl Message {
     }
 }
 
-fn unpack_tags(mut packed: &[u8]) -> Option<Vec<Tag>> {
+pub(super) fn unpack_tags(mut packed: &[u8]) -> Option<Vec<Tag>> {
     let mut tags = Vec::new();
     while !packed.is_empty() {
         let (length, rest) = packed.split_first_chunk()?;

@@ -16,6 +16,8 @@ pub(super) struct KeyNames {
     pub(super) leases: String,
     /// The prefix of the name of each tag's record.
     pub(super) record: String,
+    /// The prefix of the name of the writers that hold a tag.
+    pub(super) writers: String,
     entry: String,
     fetch_lock: String,
 }
@@ -34,6 +36,7 @@ impl KeyNames {
             stream: format!("{{{key_prefix}}}:stream"),
             leases: format!("{{{key_prefix}}}:leases"),
             record: format!("{key_prefix}:t:"),
+            writers: format!("{key_prefix}:w:"),
             entry: format!("{key_prefix}:e:"),
             fetch_lock: format!("{key_prefix}:c:"),
         })

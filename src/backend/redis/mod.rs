@@ -26,6 +26,7 @@ mod tests;
 mod tls;
 mod url;
 mod version;
+mod write_marks;
 
 use std::{
     fmt,
@@ -448,6 +449,14 @@ impl RemoteStore for Topology {
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
         either!(self, remote => remote.invalidate(invalidation))
+    }
+
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        either!(self, remote => remote.hold_tags(tags, writer, life))
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        either!(self, remote => remote.release_tags(tags, writer))
     }
 
     async fn epoch(&self) -> Result<Epoch, Error> {

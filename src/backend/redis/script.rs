@@ -13,6 +13,7 @@ const PRIMARY_ID: &str = concat!(include_str!("lua/get_string.lua"), include_str
 /// Removes the first argument, which precedes the script's own arguments.
 const SEEN: &str = "local seen = table.remove(ARGV, 1)\n";
 const LEASES: &str = include_str!("lua/leases.lua");
+const WRITE_MARKS: &str = include_str!("lua/write_marks.lua");
 const INVALIDATE: &str = include_str!("lua/invalidate.lua");
 
 /// Returns the source of a Redis library with a function that other programs can call.
@@ -59,7 +60,12 @@ impl Script {
     }
 
     pub(super) fn put() -> Self {
-        Self::with_clock(include_str!("lua/put.lua"))
+        Self::with_clock(&[WRITE_MARKS, include_str!("lua/put.lua")].concat())
+    }
+
+    /// Changes the marks of tags that are being written.
+    pub(super) fn mark() -> Self {
+        Self::with_clock(&[WRITE_MARKS, include_str!("lua/mark.lua")].concat())
     }
 
     pub(super) fn invalidate() -> Self {
@@ -141,11 +147,15 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::expiries::{MAX_EXPIRIES, MERGED_WITHIN};
+    use crate::backend::{
+        expiries::{MAX_EXPIRIES, MERGED_WITHIN},
+        write_marks::MAX_WRITERS,
+    };
 
     /// The rules of the other stores can read the records that a script writes.
     #[test]
-    fn scripts_merge_expiries_as_all_stores_do() {
+    fn scripts_have_the_limits_of_all_stores() {
+        assert!(include_str!("lua/mark.lua").contains(&format!("if #marks < {MAX_WRITERS} then")));
         assert!(INVALIDATE.contains(&format!("if #list > {MAX_EXPIRIES} then merge(1) end")));
         assert!(INVALIDATE.contains(&format!("newer.time < older.time + {MERGED_WITHIN} ")));
         assert!(CLOCK.contains(&format!("#raw > 16 + 16 * {MAX_EXPIRIES} ")));

@@ -11,7 +11,7 @@ use super::{
     clock::{self, ClockReading},
     connection::{Connection, SentOn},
     error::{from_redis, malformed_reply, primary_keeps_changing, primary_unconfirmed},
-    feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position},
+    feed::{POLL_BYTES, STREAM_BYTES, parse_poll, position, unpack_tags},
     fetch_lock::FetchLockCommands,
     key_names::KeyNames,
     leases::{self, millis},
@@ -20,6 +20,7 @@ use super::{
     replace::ReplaceCommands,
     script::{Script, ScriptForm, kind_of, library},
     tag_record::{covers, validity_among, validity_by},
+    write_marks::MarkChange,
 };
 use crate::{
     backend::{
@@ -62,6 +63,7 @@ pub(super) struct Single {
 struct Scripts {
     prepare: Script,
     put: Script,
+    mark: Script,
     invalidate: Script,
     poll: Script,
     announce: Script,
@@ -86,7 +88,7 @@ impl Single {
     pub(super) fn new(connection: Connection, names: KeyNames, options: Options) -> Self {
         let (prepare, put) = (Script::prepare(), Script::put());
         let (poll, announce) = (Script::poll(), Script::announce());
-        let scripts = Scripts { prepare, put, invalidate: Script::invalidate(), poll, announce };
+        let scripts = Scripts { prepare, put, mark: Script::mark(), invalidate: Script::invalidate(), poll, announce };
         let connection = Arc::new(connection);
         let batcher = ReadBatcher::new(Arc::clone(&connection), &names, options.limits.read);
         let (validated, fetch_locks, replacing) = Default::default();
@@ -275,6 +277,18 @@ impl Single {
         self.connection.send(&load).await.map_err(from_redis).map(drop)
     }
 
+    async fn mark(&self, change: MarkChange, tags: &[Tag]) -> Result<(), Error> {
+        let arguments = |command: &mut Cmd| change.add_to(command, &self.names.writers, tags);
+        self.run_script(&self.scripts.mark, &[&self.names.clock], arguments, None).await.map(drop)
+    }
+
+    /// Invalidates tags whose writers have not released them, and removes the marks that had lapsed before.
+    async fn settle(&self, tags: Vec<Tag>, at: u64) -> Result<(), Error> {
+        let invalidation = Invalidation::Tags(tags);
+        self.invalidate(&invalidation).await?;
+        self.mark(MarkChange::ForgetLapsed { at }, invalidation.tags()).await
+    }
+
     /// Returns whether the write has reached the number of replicas that the options require.
     fn check_replicas(&self, replies: &[Value]) -> Result<(), Error> {
         match (replies.get(1), self.options.replicas) {
@@ -299,6 +313,12 @@ impl Single {
 /// Returns the key's hash in the cache of validations.
 fn hash(digest: &[u8; 32]) -> u64 {
     u64::from_le_bytes(*digest.first_chunk().expect("the first 8 of 32 bytes"))
+}
+
+/// Returns the time and the tags in the reply that marks have lapsed.
+fn lapsed_tags(reply: &[u8]) -> Option<(u64, Vec<Tag>)> {
+    let (at, tags) = reply.strip_prefix(b"L")?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*at), unpack_tags(tags)?))
 }
 
 /// Returns the time at which tags expire in milliseconds, limited to integers that Lua represents exactly; 0 if nothing expires.
@@ -335,7 +355,7 @@ impl RemoteStore for Single {
         let arguments = |command: &mut Cmd| {
             let record_life = life + self.options.record_life();
             command.arg(&self.names.record).arg(record_life.as_millis().to_string());
-            command.arg(&entry).arg(life.as_millis().to_string());
+            command.arg(&entry).arg(life.as_millis().to_string()).arg(&self.names.writers);
         };
         let keys = [self.names.clock.as_str(), &self.names.entry(&digest)];
         let (replies, _) = self.run_once(&self.scripts.put, &keys, arguments, None).await?;
@@ -345,6 +365,12 @@ impl RemoteStore for Single {
                 Ok(PutOutcome::Stored)
             }
             Some(Value::BulkString(answer)) if answer == b"D" => Ok(PutOutcome::Invalidated),
+            Some(Value::BulkString(answer)) if answer == b"W" => Ok(PutOutcome::PendingWrite),
+            Some(Value::BulkString(answer)) if answer.first() == Some(&b'L') => {
+                let (at, tags) = lapsed_tags(answer).ok_or_else(malformed_reply)?;
+                Box::pin(self.settle(tags, at)).await?;
+                Ok(PutOutcome::Invalidated)
+            }
             _ => Err(malformed_reply()),
         }
     }
@@ -391,6 +417,14 @@ impl RemoteStore for Single {
             }
         }
         Err(primary_keeps_changing())
+    }
+
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        self.mark(MarkChange::Hold { writer, life }, tags).await
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.mark(MarkChange::Release { writer }, tags).await
     }
 
     async fn set_mode(&self, mode: CacheMode) -> Result<(), Error> {

@@ -14,6 +14,8 @@ pub(crate) mod shared_read;
 mod tests;
 #[allow(dead_code, reason = "only memcached uses all of it")]
 pub(crate) mod validated;
+#[allow(dead_code, reason = "only Redis Cluster and memcached use it")]
+pub(crate) mod write_marks;
 
 use std::{
     future::{Future, ready},
@@ -63,6 +65,12 @@ pub(crate) trait RemoteStore: Send + Sync + 'static {
     fn is_alive(&self, born: Epoch, tags: &[Tag]) -> impl Future<Output = Result<bool, Error>> + Send;
 
     fn invalidate(&self, invalidation: &Invalidation) -> impl Future<Output = Result<Receipt, Error>> + Send;
+
+    /// Marks the tags in the name of a writer for some time.
+    fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Removes the marks of a writer.
+    fn release_tags(&self, tags: &[Tag], writer: u64) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Sets the mode of all nodes.
     fn set_mode(&self, mode: CacheMode) -> impl Future<Output = Result<(), Error>> + Send;
@@ -156,6 +164,19 @@ macro_rules! forward_backend {
 
             async fn unlock_fetch(&self, key: &$crate::key::Key) {
                 self.store.unlock_fetch(key).await;
+            }
+
+            async fn hold_tags(
+                &self,
+                tags: &[$crate::tag::Tag],
+                writer: u64,
+                life: ::std::time::Duration,
+            ) -> Result<(), $crate::error::Error> {
+                self.store.hold_tags(tags, writer, life).await
+            }
+
+            async fn release_tags(&self, tags: &[$crate::tag::Tag], writer: u64) -> Result<(), $crate::error::Error> {
+                self.store.release_tags(tags, writer).await
             }
 
             async fn health(&self) -> $crate::backend::Health {
@@ -540,6 +561,21 @@ impl<R: RemoteStore> Resilient<R> {
     pub(crate) async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
         let asking = with_deadline(self.inner.timeouts.of_reads(), self.inner.remote.is_alive(born, tags));
         self.unless_open(self.inner.timed(Operation::IsAlive, asking)).await
+    }
+
+    /// Marks the tags, unless the breaker is open; nothing is stored then.
+    pub(crate) async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        for part in tags.chunks(MAX_TAGS_PER_PART) {
+            self.within(self.inner.timeouts.of_invalidations(), self.inner.remote.hold_tags(part, writer, life)).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        for part in tags.chunks(MAX_TAGS_PER_PART) {
+            self.within(self.inner.timeouts.of_invalidations(), self.inner.remote.release_tags(part, writer)).await?;
+        }
+        Ok(())
     }
 
     /// Spawned: if the caller is dropped, the invalidation is completed, or put into the outbox.

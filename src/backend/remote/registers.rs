@@ -23,6 +23,7 @@ use crate::{
     backend::{
         contract::Invalidation,
         validity::{Strength, Validity},
+        write_marks::WriteMarks,
     },
     entry::epoch::Epoch,
     error::Error,
@@ -58,7 +59,7 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     /// not made.
     ///
     /// A pending record must live for some seconds, longer than a fetch takes to settle it; any other record for longer than every
-    /// entry. An expired record counts as evicted: a change that expects it is not made.
+    /// entry. Marks without a writer may be lost at once. An expired record counts as evicted: a change that expects it is not made.
     async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error>;
 
     /// Advances the clock, and publishes the invalidation of the epoch `at` to near tiers, if the store has a feed for them.
@@ -100,11 +101,13 @@ pub(crate) enum Record {
     Pending { nonce: u64 },
     /// The invalidations of the tag in one incarnation of the clock.
     Settled { incarnation: u64, record: TagRecord },
+    /// The writers that hold a tag, under a name of their own: see `write_marks.rs`.
+    Marks(WriteMarks),
 }
 
 /// The maximum number of attempts to raise records that concurrent calls replace, before the invalidation fails. Of many concurrent
 /// invalidations, half succeed in each round.
-const MAX_CAS_ROUNDS: usize = 64;
+pub(crate) const MAX_CAS_ROUNDS: usize = 64;
 
 /// Creates the records that `reading` lacks, so that the response of the next fetch can be used; returns the reading afterwards.
 ///
@@ -125,15 +128,6 @@ pub(crate) async fn ensure_records(
     }
     // A concurrent fetch has taken over the other records, and has probably settled them by now.
     registers.read_with_clock(tags).await
-}
-
-/// Returns the validity that a read would find, and creates the records that are missing; `None` if the response is dead.
-///
-/// For a response that is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
-/// `born` unless it is dead, and every read checks it again.
-pub(crate) async fn check_for_put(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
-    let reading = registers.read_with_clock(tags).await?;
-    Ok(ensure_records(registers, tags, reading).await?.validity(born))
 }
 
 /// Returns the validity of a response that was born at `born`; `None` if it is dead.
@@ -231,7 +225,7 @@ impl ClockAndRecords {
     fn known(&self, seen: &Versioned) -> Option<TagRecord> {
         match seen.record()? {
             Record::Settled { incarnation, record } if incarnation == self.clock.incarnation() => Some(record),
-            Record::Settled { .. } | Record::Pending { .. } => None,
+            Record::Settled { .. } | Record::Pending { .. } | Record::Marks(_) => None,
         }
     }
 }
@@ -253,6 +247,14 @@ impl Versioned {
     /// Returns `None` for malformed bytes: they count as no record, but are replaced like one.
     fn record(&self) -> Option<Record> {
         Record::parse(&self.bytes)
+    }
+
+    /// Returns the writers that hold a tag, if this is the record of them.
+    pub(crate) fn marks(&self) -> Option<WriteMarks> {
+        match self.record()? {
+            Record::Marks(marks) => Some(marks),
+            Record::Pending { .. } | Record::Settled { .. } => None,
+        }
     }
 
     fn is_pending(&self) -> bool {
@@ -278,6 +280,7 @@ impl Versioned {
 /// Says which form the rest has; another form of another version has another mark, and says nothing to this one.
 const PENDING: [u8; 2] = *b"p\x01";
 const SETTLED: [u8; 2] = *b"s\x02";
+const MARKS: [u8; 2] = *b"w\x01";
 
 impl Record {
     pub(crate) fn settled(at: Epoch) -> Self {
@@ -293,6 +296,10 @@ impl Record {
                 write(&mut bytes, SETTLED, *incarnation);
                 bytes.extend(record.to_bytes());
             }
+            Self::Marks(marks) => {
+                bytes.extend(MARKS);
+                bytes.extend(marks.to_bytes());
+            }
         }
         bytes.extend(checksum(&bytes).to_le_bytes());
         bytes.into()
@@ -305,6 +312,9 @@ impl Record {
             return None;
         }
         let (&mark, bytes) = bytes.split_first_chunk()?;
+        if mark == MARKS {
+            return WriteMarks::from_bytes(bytes).map(Self::Marks);
+        }
         let (&number, rest) = bytes.split_first_chunk()?;
         let number = u64::from_le_bytes(number);
         match (mark, rest) {

@@ -361,6 +361,14 @@ impl<F: SharedStore> Backend for Tiered<F> {
         }
     }
 
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        self.far.hold_tags(tags, writer, life).await
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.far.release_tags(tags, writer).await
+    }
+
     fn copy_in_outage(&self, key: &Key) -> Option<Arc<Stored>> {
         let grace = self.grace.as_ref()?;
         if self.far.shared_mode() == CacheMode::Bypass {

@@ -1,0 +1,93 @@
+//! The marks of tags that are being written, by compare-and-swap.
+//!
+//! The marks of a tag are a record of their own, beside that of its invalidations, and reads of entries do without it. A fetch reads the marks
+//! of its tags when it stores its response, after its handler has run, and so finds one of two: the mark of a writer, or the
+//! expiry that follows the mark, whose epoch is later than the one at which the fetch was born.
+
+use crate::{
+    backend::{
+        contract::{Invalidation, PutOutcome},
+        remote::registers::{CompareAndSwap, MAX_CAS_ROUNDS, Record, Registers, Versioned, ensure_records, invalidate},
+        validity::Validity,
+        write_marks::{Marked, WriteMarks},
+    },
+    clock::Timestamp,
+    entry::epoch::Epoch,
+    error::Error,
+    tag::{Tag, writes_of},
+};
+
+/// Marks the tags in the name of a writer until a time.
+pub(crate) async fn hold(registers: &dyn Registers, tags: &[Tag], writer: u64, until: Timestamp) -> Result<(), Error> {
+    change(registers, tags, |marks| marks.hold(writer, until)).await
+}
+
+/// Removes the marks of a writer.
+pub(crate) async fn release(registers: &dyn Registers, tags: &[Tag], writer: u64) -> Result<(), Error> {
+    change(registers, tags, |marks| marks.release(writer)).await
+}
+
+/// Returns the validity that a read would find, and creates the records that are missing; the error is why the response is not stored.
+///
+/// For a response that is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
+/// `born` unless it is dead, and every read checks it again.
+pub(crate) async fn check_for_put(
+    registers: &dyn Registers,
+    born: Epoch,
+    tags: &[Tag],
+    now: Timestamp,
+) -> Result<Result<Validity, PutOutcome>, Error> {
+    let records: Vec<Tag> = tags.iter().cloned().chain(tags.iter().map(writes_of)).collect();
+    let mut reading = registers.read_with_clock(&records).await?;
+    let marks = reading.records.split_off(tags.len());
+    let states: Vec<_> = marks.iter().map(|seen| marked(seen.as_ref(), now)).collect();
+    match states.iter().max() {
+        Some(Marked::Held) => return Ok(Err(PutOutcome::PendingWrite)),
+        Some(Marked::Lapsed) => {
+            let lapsed = tags.iter().zip(states).filter(|(_, state)| *state == Marked::Lapsed);
+            settle(registers, lapsed.map(|(tag, _)| tag.clone()).collect(), now).await?;
+            return Ok(Err(PutOutcome::Invalidated));
+        }
+        Some(Marked::Free) | None => {}
+    }
+    Ok(ensure_records(registers, tags, reading).await?.validity(born).ok_or(PutOutcome::Invalidated))
+}
+
+/// Invalidates tags whose writers have not released them, and removes the marks that had lapsed before.
+async fn settle(registers: &dyn Registers, tags: Vec<Tag>, now: Timestamp) -> Result<(), Error> {
+    let invalidation = Invalidation::Tags(tags);
+    invalidate(registers, &invalidation).await?;
+    change(registers, invalidation.tags(), |marks| marks.forget_lapsed(now)).await
+}
+
+async fn change(registers: &dyn Registers, tags: &[Tag], change: impl Fn(&mut WriteMarks) + Sync) -> Result<(), Error> {
+    let mut tags: Vec<Tag> = tags.iter().map(writes_of).collect();
+    for _ in 0..MAX_CAS_ROUNDS {
+        let seen = registers.read(&tags).await?;
+        let changes: Vec<_> = tags.iter().zip(seen).filter_map(|(tag, seen)| changed(tag, seen, &change)).collect();
+        let written = if changes.is_empty() { Vec::new() } else { registers.write(&changes).await? };
+        let lost = changes.iter().zip(written).filter(|(_, written)| written.is_none());
+        tags = lost.map(|(change, _)| change.tag.clone()).collect();
+        if tags.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(Error::unavailable("the marks of the tags kept changing: try again"))
+}
+
+/// Returns the swap that changes the marks of a tag; `None` if they stay as they are.
+fn changed<'t>(tag: &'t Tag, seen: Option<Versioned>, change: impl Fn(&mut WriteMarks)) -> Option<CompareAndSwap<'t>> {
+    let present = match &seen {
+        Some(seen) => seen.marks(),
+        None => Some(WriteMarks::default()),
+    };
+    let mut marks = present.clone().unwrap_or_default();
+    change(&mut marks);
+    (present.as_ref() != Some(&marks)).then_some(CompareAndSwap { tag, seen, record: Record::Marks(marks) })
+}
+
+/// Marks that cannot be read, as after a failover, count as lapsed.
+fn marked(seen: Option<&Versioned>, now: Timestamp) -> Marked {
+    let Some(seen) = seen else { return Marked::Free };
+    seen.marks().map_or(Marked::Lapsed, |marks| marks.at(now))
+}
