@@ -1,6 +1,6 @@
 //! The backend under test, with operations for the cases.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::{
     report::{NotPassed, Verdict, ensure},
@@ -41,6 +41,8 @@ pub(super) struct Claims {
     pub(super) expiry: bool,
     /// A fetch lock is held by one node at a time.
     pub(super) locks: bool,
+    /// Tags can be held.
+    pub(super) holds: bool,
 }
 
 /// How many fetches a store may need until an entry is found: some create the records of its tags first.
@@ -90,6 +92,22 @@ impl BackendUnderTest<'_> {
 
     pub(super) async fn invalidate(&self, tags: &[&str]) -> Verdict<Receipt> {
         Ok(self.backend.invalidate(&Invalidation::Tags(tags_of(tags))).await?)
+    }
+
+    /// Ends a case about holds if the backend does not hold tags.
+    pub(super) fn must_hold(&self) -> Verdict {
+        match self.claims.holds {
+            true => Ok(()),
+            false => Err(NotPassed::Skipped("declare that tags can be held with `Suite::holds_tags`")),
+        }
+    }
+
+    pub(super) async fn hold(&self, tags: &[&str], writer: u64, life: Duration) -> Verdict {
+        Ok(self.backend.hold_tags(&tags_of(tags), writer, life).await?)
+    }
+
+    pub(super) async fn release(&self, tags: &[&str], writer: u64) -> Verdict {
+        Ok(self.backend.release_tags(&tags_of(tags), writer).await?)
     }
 
     pub(super) async fn expire(&self, tags: &[&str]) -> Verdict<Receipt> {

@@ -2,7 +2,7 @@
 
 use super::{
     backend_under_test::{BackendUnderTest, LocalBoxFuture},
-    concurrency, epochs, locks, outage,
+    concurrency, epochs, holds, locks, outage,
     report::Verdict,
     serving, storing, tags,
 };
@@ -54,6 +54,10 @@ cases! {
     "unknown-tag": tags::unknown = "an unknown tag, or an empty list of tags, affects no entry",
     "known-tags": tags::known = "the tags that a read is given as a hint do not change its result",
     "receipts": tags::receipts = "a receipt contains the epoch and the number of tags",
+    "held": holds::held = "while a tag is held, no entry with it is stored",
+    "held-by-several": holds::several_writers = "a tag is held until every writer has released it",
+    "held-too-long": holds::lapsed = "a tag that was not released in time is invalidated before an entry with it is stored",
+    "held-by-peer": holds::by_peer = "a tag is held for all nodes",
     "one-tag-at-once": concurrency::one_tag = "of concurrent invalidations of one tag, the latest counts",
     "many-tags-at-once": concurrency::many_tags = "concurrent invalidations of several tags are all recorded",
     "one-key-at-once": concurrency::one_key = "after concurrent puts under one key, one of the entries is found, and it is complete",

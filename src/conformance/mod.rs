@@ -25,6 +25,7 @@ pub(crate) mod backend_under_test;
 mod cases;
 mod concurrency;
 mod epochs;
+mod holds;
 mod locks;
 mod outage;
 mod report;

@@ -41,7 +41,7 @@ impl<'a, B: Backend> Suite<'a, B> {
         Self {
             factory: Box::new(move || Box::pin(factory())),
             cases: CASES.iter().collect(),
-            claims: Claims { body: 64 << 10, expiry: false, locks: false },
+            claims: Claims { body: 64 << 10, expiry: false, locks: false, holds: false },
             limit: Duration::from_secs(60),
             peer: None,
             corrupt: None,
@@ -66,6 +66,12 @@ impl<'a, B: Backend> Suite<'a, B> {
     /// [`peer`](Self::peer), too.
     pub fn locks_fetches(mut self) -> Self {
         self.claims.locks = true;
+        self
+    }
+
+    /// Requires that tags are held: that the backend implements [`hold_tags`](Backend::hold_tags). Default: it need not.
+    pub fn holds_tags(mut self) -> Self {
+        self.claims.holds = true;
         self
     }
 

@@ -21,6 +21,7 @@ mod lifetime;
 mod limits;
 mod namespaces;
 mod panics;
+mod pending_writes;
 mod placement;
 mod request_rules;
 mod security;

@@ -101,6 +101,16 @@ enum Flaw {
     LocksForever,
     /// Panics at a key that is not UTF-8.
     Panics,
+    /// Does not hold tags.
+    StoresDuringWrites,
+    /// Looks at the first tag of an entry only when it looks for holds.
+    HoldsFirstTag,
+    /// A writer that releases a tag releases it for all.
+    ReleasesAll,
+    /// A hold that was not released in time is forgotten.
+    ForgetsHolds,
+    /// Nodes keep their holds to themselves.
+    HoldsAlone,
 }
 
 /// A small backend in memory that does everything right, but for one flaw.
@@ -110,10 +120,16 @@ struct Shelf {
     /// Of the records, if they are not in the store.
     own: Mutex<Records>,
     node: u64,
+    /// Of the holds, if they are not in the store.
+    own_holds: Mutex<Holds>,
 }
+
+/// The writers that hold each tag, and until when.
+type Holds = HashMap<String, HashMap<u64, Timestamp>>;
 
 #[derive(Default)]
 struct Store {
+    holds: Holds,
     entries: HashMap<Vec<u8>, Entry>,
     records: Records,
     /// The node that holds each fetch lock, and until when.
@@ -146,12 +162,12 @@ const LARGEST: usize = 1 << 20;
 impl Shelf {
     fn new(flaw: Flaw) -> Self {
         let store = Store { incarnation: fresh_number(), ..Store::default() };
-        Self { flaw, store: Arc::new(Mutex::new(store)), own: Mutex::default(), node: fresh_number() }
+        Self { flaw, store: Arc::new(Mutex::new(store)), own: Mutex::default(), node: fresh_number(), own_holds: Mutex::default() }
     }
 
     /// Another node on the same store.
     fn peer(&self) -> Self {
-        Self { flaw: self.flaw, store: Arc::clone(&self.store), own: Mutex::default(), node: fresh_number() }
+        Self { flaw: self.flaw, store: Arc::clone(&self.store), own: Mutex::default(), node: fresh_number(), own_holds: Mutex::default() }
     }
 
     fn lose_all(&self) {
@@ -207,6 +223,33 @@ impl Shelf {
             Flaw::Unheard => with(&mut self.own.lock().unwrap()),
             _ => with(&mut self.store().records),
         }
+    }
+
+    fn holds<T>(&self, with: impl FnOnce(&mut Holds) -> T) -> T {
+        match self.flaw {
+            Flaw::HoldsAlone => with(&mut self.own_holds.lock().unwrap()),
+            _ => with(&mut self.store().holds),
+        }
+    }
+
+    /// Why an entry with these tags is not stored, if one of them is held.
+    async fn refusal(&self, tags: &[Tag]) -> Option<PutOutcome> {
+        let tags = if self.is(Flaw::HoldsFirstTag) { &tags[..tags.len().min(1)] } else { tags };
+        let now = Clock::default().now();
+        let ends = |holds: &Holds, tag: &Tag| holds.get(tag.as_str()).and_then(|writers| writers.values().max().copied());
+        let ends: Vec<_> = self.holds(|holds| tags.iter().filter_map(|tag| Some((tag.clone(), ends(holds, tag)?))).collect());
+        if self.is(Flaw::StoresDuringWrites) || ends.is_empty() {
+            return None;
+        }
+        if ends.iter().any(|(_, end)| now < *end) {
+            return Some(PutOutcome::PendingWrite);
+        }
+        let lapsed: Vec<_> = ends.into_iter().map(|(tag, _)| tag).collect();
+        if !self.is(Flaw::ForgetsHolds) {
+            self.invalidate(&Invalidation::Tags(lapsed.clone())).await.unwrap();
+        }
+        self.holds(|holds| lapsed.iter().for_each(|tag| _ = holds.remove(tag.as_str())));
+        (!self.is(Flaw::ForgetsHolds)).then_some(PutOutcome::Invalidated)
     }
 
     /// `None` if it is dead.
@@ -363,6 +406,9 @@ impl Backend for Shelf {
         if self.is(Flaw::ReStamps) {
             stored = larder::conformance::stored(self.now(), stored.tags().to_vec(), text);
         }
+        if let Some(refusal) = self.refusal(stored.tags()).await {
+            return Ok(refusal);
+        }
         if self.standing(stored.born(), stored.tags()).is_none() {
             return Ok(PutOutcome::Invalidated);
         }
@@ -372,6 +418,32 @@ impl Backend for Shelf {
             self.store().entries.insert(self.key(key), Entry { stored, sum });
         }
         Ok(PutOutcome::Stored)
+    }
+
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        let until = Clock::default().now() + life;
+        self.holds(|holds| {
+            for tag in tags {
+                holds.entry(tag.as_str().to_owned()).or_default().insert(writer, until);
+            }
+        });
+        Ok(())
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.holds(|holds| {
+            for tag in tags {
+                let Some(writers) = holds.get_mut(tag.as_str()) else { continue };
+                if self.is(Flaw::ReleasesAll) {
+                    writers.clear();
+                }
+                writers.remove(&writer);
+                if writers.is_empty() {
+                    holds.remove(tag.as_str());
+                }
+            }
+        });
+        Ok(())
     }
 
     async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
@@ -457,6 +529,7 @@ fn suite(flaw: Flaw) -> Suite<'static, Shelf> {
         .keeps_bodies_up_to(LARGEST)
         .forgets_expired()
         .locks_fetches()
+        .holds_tags()
         .peer(|shelf| async move { shelf.peer() })
         .corrupt_with(|shelf, key| async move { shelf.corrupt(&key) })
         .evict_with(|shelf, tag| async move { shelf.evict(&tag) })
@@ -477,12 +550,15 @@ async fn a_backend_without_a_flaw_passes_every_case() {
 async fn skipped_cases_are_named() {
     let report = Suite::new(|| async { Shelf::new(Flaw::None) }).run().await;
     let skipped: Vec<_> = report.skipped().map(larder::conformance::Outcome::case).collect();
-    assert_eq!(skipped, ["expiry", "corrupt", "evicted", "data-loss", "peer", "fetch-lock"]);
+    let expected = [
+        "expiry", "corrupt", "evicted", "data-loss", "peer", "held", "held-by-several", "held-too-long", "held-by-peer", "fetch-lock",
+    ];
+    assert_eq!(skipped, expected);
     report.assert();
 }
 
 /// A flaw, and the cases that must notice it.
-const NOTICED: [(Flaw, &[&str]); 38] = [
+const NOTICED: [(Flaw, &[&str]); 43] = [
     (Flaw::ReStamps, &["re-stamp", "late-store", "lost-invalidation"]),
     (Flaw::EpochAhead, &["late-store", "lost-invalidation"]),
     (Flaw::NoEpoch, &["unknown-key"]),
@@ -521,6 +597,11 @@ const NOTICED: [(Flaw, &[&str]); 38] = [
     (Flaw::LocksNothing, &["fetch-lock"]),
     (Flaw::AnyoneUnlocks, &["fetch-lock"]),
     (Flaw::LocksForever, &["fetch-lock"]),
+    (Flaw::StoresDuringWrites, &["held", "held-by-several", "held-too-long", "held-by-peer"]),
+    (Flaw::HoldsFirstTag, &["held"]),
+    (Flaw::ReleasesAll, &["held-by-several"]),
+    (Flaw::ForgetsHolds, &["held-too-long"]),
+    (Flaw::HoldsAlone, &["held-by-peer"]),
 ];
 
 #[tokio::test]

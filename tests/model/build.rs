@@ -16,10 +16,13 @@ struct Source {
 
 const REGISTERS: &str = "../../src/backend/remote/registers.rs";
 
-const SOURCES: [Source; 5] = [
+const WRITE_MARKS: &str = "../../src/backend/remote/write_marks.rs";
+
+const SOURCES: [Source; 6] = [
     Source { path: "../../src/backend/memory/tag_table.rs", slips: &TAG_TABLE_SLIPS },
     Source { path: "../../src/cache/flights.rs", slips: &COLLAPSE_SLIPS },
     Source { path: REGISTERS, slips: &STEPWISE_SLIPS },
+    Source { path: WRITE_MARKS, slips: &WRITE_MARK_SLIPS },
     Source { path: "../../src/backend/tiered/lease.rs", slips: &LEASE_SLIPS },
     Source { path: "../../src/backend/redis/seen.rs", slips: &SEEN_SLIPS },
 ];
@@ -207,8 +210,8 @@ const STEPWISE_SLIPS: [Slip; 18] = [
         name: "created_with_born",
         edits: &[
             (
-                "let reading = registers.read_with_clock(tags).await?;",
-                "let reading = ClockAndRecords { clock: born, ..registers.read_with_clock(tags).await? };",
+                "ensure_records(registers, tags, reading).await?.validity(born)",
+                "ensure_records(registers, tags, ClockAndRecords { clock: born, ..reading }).await?.validity(born)",
             ),
             READ_BEFORE_THE_CLAIM,
         ],
@@ -330,6 +333,27 @@ const TAG_RECORD_SLIPS: [Slip; 6] = [
 ];
 
 const READ_BEFORE_THE_CLAIM: (&str, &str) = ("let clock = registers.clock().await?;", "let clock = reading.clock;");
+
+const WRITE_MARK_SLIPS: [Slip; 5] = [
+    Slip { name: "stored_while_held", edits: &[("Some(Marked::Held) => return Ok(Err(PutOutcome::PendingWrite)),", "Some(Marked::Held) => {}")] },
+    Slip {
+        name: "lapsed_and_forgotten",
+        edits: &[("registers::invalidate(registers, &invalidation).await?;", "")],
+    },
+    Slip {
+        name: "forgotten_before_the_invalidation",
+        edits: &[
+            ("registers::invalidate(registers, &invalidation).await?;", ""),
+            (
+                "change(registers, invalidation.tags(), |marks| marks.forget_lapsed(now)).await",
+                "change(registers, invalidation.tags(), |marks| marks.forget_lapsed(now)).await?;
+    registers::invalidate(registers, &invalidation).await.map(drop)",
+            ),
+        ],
+    },
+    Slip { name: "released_for_all", edits: &[("|marks| marks.release(writer)", "|marks| _ = (writer, std::mem::take(marks))")] },
+    Slip { name: "marked_whatever_is_there", edits: &[("|marks| marks.hold(writer, until)", "|marks| { *marks = WriteMarks::default(); marks.hold(writer, until) }")] },
+];
 
 const LEASE_SLIPS: [Slip; 5] = [
     Slip {

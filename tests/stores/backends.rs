@@ -10,12 +10,12 @@ use larder::{
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
     let memory = || async { Memory::new(256 << 20) };
-    Suite::new(memory).keeps_bodies_up_to(4 << 20).run().await.assert();
+    Suite::new(memory).keeps_bodies_up_to(4 << 20).holds_tags().run().await.assert();
 }
 
 #[tokio::test]
 async fn memory_on_one_thread() {
-    Suite::new(|| async { Memory::new(256 << 20) }).run().await.assert();
+    Suite::new(|| async { Memory::new(256 << 20) }).holds_tags().run().await.assert();
 }
 
 #[tokio::test]
@@ -27,13 +27,13 @@ async fn memory_that_forgets_tags() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_quick() {
     let memory = || async { Memory::quick(256 << 20) };
-    Suite::new(memory).keeps_bodies_up_to(4 << 20).run().await.assert();
+    Suite::new(memory).keeps_bodies_up_to(4 << 20).holds_tags().run().await.assert();
 }
 
 #[cfg(feature = "memory-quick")]
 #[tokio::test]
 async fn memory_quick_on_one_thread() {
-    Suite::new(|| async { Memory::quick(256 << 20) }).run().await.assert();
+    Suite::new(|| async { Memory::quick(256 << 20) }).holds_tags().run().await.assert();
 }
 
 #[cfg(feature = "memory-quick")]
@@ -49,7 +49,7 @@ async fn memory_from_moka() {
         let builder = moka::sync::Cache::builder().max_capacity(256 << 20).eviction_policy(moka::policy::EvictionPolicy::lru());
         Memory::from_moka(builder.initial_capacity(100).time_to_idle(std::time::Duration::from_secs(3600)))
     };
-    Suite::new(memory).keeps_bodies_up_to(4 << 20).run().await.assert();
+    Suite::new(memory).keeps_bodies_up_to(4 << 20).holds_tags().run().await.assert();
 }
 
 /// One that remembers so few tags that each invalidation makes it forget another.
@@ -181,6 +181,7 @@ mod redis {
             Tiered::new(Memory::new(64 << 20), redis).lease(Duration::from_millis(200))
         })
         .keeps_bodies_up_to(1 << 20)
+        .holds_tags()
         .run()
         .await
         .assert();
@@ -207,6 +208,7 @@ mod redis {
         })
         .keeps_bodies_up_to(1 << 20)
         .locks_fetches()
+        .holds_tags()
         .evict_with(move |_, tag| async move { servers.iter().for_each(|server| evict_record(server, &tag)) })
         .lose_with(move |_| async move { empty() })
     }
@@ -284,6 +286,7 @@ mod memcached {
         Suite::new(move || connect(1))
             .keeps_bodies_up_to(1 << 20)
             .locks_fetches()
+            .holds_tags()
             .peer(move |_| peer(0))
             .evict_with(move |_, _| async move { each(servers, ":t:", servers::Memcached::delete) })
             .lose_with(move |_| async move { servers.iter().for_each(servers::Memcached::flush) })

@@ -130,6 +130,19 @@ pub(crate) async fn ensure_records(
     registers.read_with_clock(tags).await
 }
 
+/// Returns the validity that a read would find, and creates the records that `reading` lacks; `None` if the response is dead.
+///
+/// For a response that is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
+/// `born` unless it is dead, and every read checks it again.
+pub(crate) async fn check_for_put(
+    registers: &dyn Registers,
+    born: Epoch,
+    tags: &[Tag],
+    reading: ClockAndRecords,
+) -> Result<Option<Validity>, Error> {
+    Ok(ensure_records(registers, tags, reading).await?.validity(born))
+}
+
 /// Returns the validity of a response that was born at `born`; `None` if it is dead.
 pub(crate) async fn validity(registers: &dyn Registers, born: Epoch, tags: &[Tag]) -> Result<Option<Validity>, Error> {
     Ok(registers.read_with_clock(tags).await?.validity(born))

@@ -7,7 +7,7 @@
 use crate::{
     backend::{
         contract::{Invalidation, PutOutcome},
-        remote::registers::{CompareAndSwap, MAX_CAS_ROUNDS, Record, Registers, Versioned, ensure_records, invalidate},
+        remote::registers::{self, CompareAndSwap, MAX_CAS_ROUNDS, Record, Registers, Versioned},
         validity::Validity,
         write_marks::{Marked, WriteMarks},
     },
@@ -27,10 +27,8 @@ pub(crate) async fn release(registers: &dyn Registers, tags: &[Tag], writer: u64
     change(registers, tags, |marks| marks.release(writer)).await
 }
 
-/// Returns the validity that a read would find, and creates the records that are missing; the error is why the response is not stored.
-///
-/// For a response that is about to be stored: its handler may have named tags that have no record yet. It is stored with the same
-/// `born` unless it is dead, and every read checks it again.
+/// Returns the validity that a read would find of a response that is about to be stored; the error is why it is not stored. It reads the marks
+/// and the records in one round trip.
 pub(crate) async fn check_for_put(
     registers: &dyn Registers,
     born: Epoch,
@@ -50,13 +48,13 @@ pub(crate) async fn check_for_put(
         }
         Some(Marked::Free) | None => {}
     }
-    Ok(ensure_records(registers, tags, reading).await?.validity(born).ok_or(PutOutcome::Invalidated))
+    Ok(registers::check_for_put(registers, born, tags, reading).await?.ok_or(PutOutcome::Invalidated))
 }
 
 /// Invalidates tags whose writers have not released them, and removes the marks that had lapsed before.
 async fn settle(registers: &dyn Registers, tags: Vec<Tag>, now: Timestamp) -> Result<(), Error> {
     let invalidation = Invalidation::Tags(tags);
-    invalidate(registers, &invalidation).await?;
+    registers::invalidate(registers, &invalidation).await?;
     change(registers, invalidation.tags(), |marks| marks.forget_lapsed(now)).await
 }
 

@@ -237,7 +237,7 @@ const STEPS: [Step; 6] = [
                 what: "the same",
                 outcome: Outcome::Uncached,
                 forwards: &[],
-                reasons: &[Reason::Invalidated, Reason::StoreTimeout, Reason::StoreError, Reason::StoreSuspended],
+                reasons: &[Reason::Invalidated, Reason::PendingWrite, Reason::StoreTimeout, Reason::StoreError, Reason::StoreSuspended],
             },
         ],
         further: "yes",

@@ -27,7 +27,7 @@ mod backend {
     pub(crate) mod contract {
         pub(crate) use larder::backend::Invalidation;
     }
-    pub(crate) use crate::{expiries, tag_record, validity};
+    pub(crate) use crate::{expiries, tag_record, validity, write_marks};
 }
 mod tag {
     pub(crate) use larder::backend::Tag;
@@ -43,6 +43,10 @@ mod tag_record;
 #[path = "../../../src/backend/validity.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
 mod validity;
+
+#[path = "../../../src/backend/write_marks.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
+mod write_marks;
 
 #[path = "../../../src/backend/remote/registers.rs"]
 #[allow(dead_code, reason = "the model need not call everything")]
@@ -345,7 +349,8 @@ macro_rules! algorithms {
                 }
 
                 async fn admit(port: &Port, born: Epoch, tags: &[Tag]) -> Option<Validity> {
-                    $module::check_for_put(port, born, tags).await.unwrap()
+                    let reading = $module::Registers::read_with_clock(port, tags).await.unwrap();
+                    $module::check_for_put(port, born, tags, reading).await.unwrap()
                 }
 
                 async fn invalidate(port: &Port, invalidation: &Invalidation) -> Result<Epoch, Error> {

@@ -4,6 +4,7 @@
 //! Every history is drawn from a seed, which a failure prints; the threads add their own disorder. `LARDER_SOAK=1` makes
 //! a history of one node a hundred times as long, and one of several nodes ten times, which is more than a million reads.
 
+mod lagging;
 #[cfg(feature = "memcached")]
 mod memcached;
 #[cfg_attr(not(any(feature = "redis", feature = "memcached")), allow(dead_code, reason = "for stores that nodes share"))]
@@ -505,6 +506,14 @@ impl Backend for Broken {
 
     async fn replace(&self, key: &Key, present: &Stored, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
         self.memory.replace(key, present, stored).await
+    }
+
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        self.memory.hold_tags(tags, writer, life).await
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.memory.release_tags(tags, writer).await
     }
 
     async fn lock_fetch(&self, key: &Key, life: Duration) -> Result<FetchLock, Error> {
