@@ -2,7 +2,7 @@
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     Cache,
@@ -65,9 +65,9 @@ impl Cache {
     /// | the writer ends | what follows |
     /// |---|---|
     /// | by dropping the guard, as when the commit has failed or the client has left | the tags are invalidated in the background, and then held for the hold |
-    /// | with its process, before or after the commit | the store holds the tags for up to 30 seconds: the lease, which a living process renews every 10 seconds. Then the first response with one of them is not stored, and invalidates that tag. No response whose handler started before the end of the lease is served as fresh, and none that was stored before is served |
-    /// | with its process, during the hold | the tags stay held until the end of the hold, and the rest is the same |
-    /// | with its runtime | the same as with its process |
+    /// | with its process, before or after the commit | a shared store holds the tags until the end of the lease: for up to 30 seconds, since a living process renews it every 10 seconds. The first response with a tag that is to be stored after that is not stored, and invalidates the tag. No response whose handler started before the end of the lease is ever served as fresh; what was stored before is stale, and gone from that invalidation on |
+    /// | with its process, during the hold | the same, with the end of the hold as that of the lease |
+    /// | with its runtime | the same as with its process; also with a store in memory |
     ///
     /// So a lease that ends only costs misses. A process that is suspended for longer than its lease and goes on invalidates at its end, as always.
     ///
@@ -129,7 +129,10 @@ impl PendingWrite {
     fn new(cache: Cache, tags: Vec<Tag>) -> Self {
         let written = Arc::new(Written { cache, tags, writer: fastrand::u64(1..) });
         let (end, ended) = oneshot::channel();
-        tokio::spawn(Arc::clone(&written).renew(ended));
+        // Without a runtime, the mark is not renewed, and the store ends it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(Arc::clone(&written).renew(ended));
+        }
         Self { written, hold: Duration::ZERO, end: Some(end) }
     }
 
