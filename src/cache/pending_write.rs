@@ -165,7 +165,9 @@ impl PendingWrite {
 
     fn end_by(&mut self, end: End) {
         // Without the task, which ends with its runtime, the lease ends by itself.
-        self.end.take().map(|task| task.send(end).ok());
+        if let Some(task) = self.end.take() {
+            _ = task.send(end);
+        }
     }
 }
 

@@ -363,6 +363,12 @@ mod tests {
         Record::Settled { incarnation, record }
     }
 
+    fn marks(writers: u64) -> Record {
+        let mut marks = WriteMarks::default();
+        (1..=writers).for_each(|writer| marks.hold(writer, NOON));
+        Record::Marks(marks)
+    }
+
     /// What was expired at `epoch` is stale since then.
     fn stale_since(epoch: u64) -> Option<Validity> {
         Some(Validity::Stale { since: NOON + Duration::from_secs(epoch) })
@@ -378,15 +384,15 @@ mod tests {
 
     #[test]
     fn a_record_is_decoded_from_its_bytes() {
-        for record in [settled(u64::MAX, 1 << 63, &[]), settled(1, 7, &[9, 17]), Record::Pending { nonce: 0x0123_4567_89ab_cdef }]
-        {
+        let pending = Record::Pending { nonce: 0x0123_4567_89ab_cdef };
+        for record in [settled(u64::MAX, 1 << 63, &[]), settled(1, 7, &[9, 17]), pending, marks(2), marks(0)] {
             assert_eq!(Record::parse(&record.to_bytes()), Some(record));
         }
     }
 
     #[test]
     fn damaged_bytes_are_malformed() {
-        for record in [settled(1, 7, &[9]), Record::Pending { nonce: 7 }] {
+        for record in [settled(1, 7, &[9]), Record::Pending { nonce: 7 }, marks(2)] {
             let whole = record.to_bytes();
             for length in 0..whole.len() {
                 assert_eq!(Record::parse(&whole[..length]), None);
