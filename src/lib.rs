@@ -64,8 +64,8 @@ pub use body::ResponseBody;
 pub use body::request_body::RequestBody;
 pub use cache::Cache;
 pub use cache::drain::DrainReport;
-pub use cache::pending_write::PendingWrite;
 pub use cache::jobs::{JobKind, JobStatus, WarmProgress};
+pub use cache::pending_write::PendingWrite;
 pub use cache::work::WorkCount;
 pub use clock::ManualClock;
 #[cfg(feature = "compression")]

@@ -41,7 +41,10 @@ pub(super) async fn several_writers(subject: &BackendUnderTest<'_>) -> Verdict {
         subject.release(&["a"], writer).await?;
         let born = subject.epoch(&key("page"), &tags_of(&["a"])).await?;
         let put = subject.store("page", born, &["a"]).await?;
-        ensure!(put == PutOutcome::PendingWrite, "an entry is {put:?} while a writer holds its tag, after another has released it");
+        ensure!(
+            put == PutOutcome::PendingWrite,
+            "an entry is {put:?} while a writer holds its tag, after another has released it"
+        );
     }
     subject.release(&["a"], 3).await?;
     subject.fill("page", &["a"]).await?;

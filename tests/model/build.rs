@@ -335,11 +335,11 @@ const TAG_RECORD_SLIPS: [Slip; 6] = [
 const READ_BEFORE_THE_CLAIM: (&str, &str) = ("let clock = registers.clock().await?;", "let clock = reading.clock;");
 
 const WRITE_MARK_SLIPS: [Slip; 5] = [
-    Slip { name: "stored_while_held", edits: &[("Some(Marked::Held) => return Ok(Err(PutOutcome::PendingWrite)),", "Some(Marked::Held) => {}")] },
     Slip {
-        name: "lapsed_and_forgotten",
-        edits: &[("registers::invalidate(registers, &invalidation).await?;", "")],
+        name: "stored_while_held",
+        edits: &[("Some(Marked::Held) => return Ok(Err(PutOutcome::PendingWrite)),", "Some(Marked::Held) => {}")],
     },
+    Slip { name: "lapsed_and_forgotten", edits: &[("registers::invalidate(registers, &invalidation).await?;", "")] },
     Slip {
         name: "forgotten_before_the_invalidation",
         edits: &[
@@ -352,7 +352,10 @@ const WRITE_MARK_SLIPS: [Slip; 5] = [
         ],
     },
     Slip { name: "released_for_all", edits: &[("|marks| marks.release(writer)", "|marks| _ = (writer, std::mem::take(marks))")] },
-    Slip { name: "marked_whatever_is_there", edits: &[("|marks| marks.hold(writer, until)", "|marks| { *marks = WriteMarks::default(); marks.hold(writer, until) }")] },
+    Slip {
+        name: "marked_whatever_is_there",
+        edits: &[("|marks| marks.hold(writer, until)", "|marks| { *marks = WriteMarks::default(); marks.hold(writer, until) }")],
+    },
 ];
 
 const LEASE_SLIPS: [Slip; 5] = [

@@ -11,10 +11,17 @@ use crate::tag::Tag;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum MarkChange {
     /// The writer holds the tags for this time.
-    Hold { writer: u64, life: Duration },
-    Release { writer: u64 },
+    Hold {
+        writer: u64,
+        life: Duration,
+    },
+    Release {
+        writer: u64,
+    },
     /// Marks are removed that had lapsed at this time of the server, in milliseconds.
-    ForgetLapsed { at: u64 },
+    ForgetLapsed {
+        at: u64,
+    },
 }
 
 /// The time to live of marks: they outlive every fetch that may have begun under them.

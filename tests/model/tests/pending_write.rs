@@ -145,7 +145,11 @@ enum Op {
     Clock,
     Advance,
     Record(usize),
-    Write { tag: usize, seen: Option<Bytes>, bytes: Bytes },
+    Write {
+        tag: usize,
+        seen: Option<Bytes>,
+        bytes: Bytes,
+    },
     Time,
     /// A handler starts, and reads the row.
     Load,
@@ -158,7 +162,9 @@ enum Op {
     /// `begin_write` has returned, with tags that are held until then.
     Begun(u8),
     /// With a hold, the replica shows it later.
-    Commit { lags: bool },
+    Commit {
+        lags: bool,
+    },
     /// `done` has returned, with tags that are held until then.
     Done(u8),
     /// The hold has ended.
@@ -254,7 +260,8 @@ impl World for Store {
     fn accidents(&self) -> Vec<Accident> {
         let mut accidents = Vec::new();
         // A replica has caught up at the end of a hold.
-        let waits = |writer: &Writer| writer.lag_until.is_some_and(|until| until <= self.time + 1 && self.replica < writer.change);
+        let waits =
+            |writer: &Writer| writer.lag_until.is_some_and(|until| until <= self.time + 1 && self.replica < writer.change);
         if self.time < self.last_time && !self.writers.iter().any(waits) {
             accidents.push(Accident::Tick);
         }
