@@ -98,7 +98,7 @@ impl BackendUnderTest<'_> {
     pub(super) fn must_hold(&self) -> Verdict {
         match self.claims.holds {
             true => Ok(()),
-            false => Err(NotPassed::Skipped("declare that tags can be held with `Suite::holds_tags`")),
+            false => Err(NotPassed::Skipped("needs a store that holds tags: `Suite::holds_tags`")),
         }
     }
 

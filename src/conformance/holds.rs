@@ -72,7 +72,7 @@ pub(super) async fn lapsed(subject: &BackendUnderTest<'_>) -> Verdict {
 
 pub(super) async fn by_peer(subject: &BackendUnderTest<'_>) -> Verdict {
     subject.must_hold()?;
-    let peer = subject.peer.as_ref().ok_or_else(|| NotPassed::Skipped("declare a second node with `Suite::peer`"))?;
+    let peer = subject.peer.as_ref().ok_or(NotPassed::Skipped("needs a second node on the same store: `Suite::peer`"))?;
     let peer: Arc<dyn Backend> = peer(()).await;
     peer.hold_tags(&tags_of(&["a"]), 7, MINUTE).await?;
     let born = subject.epoch(&key("page"), &tags_of(&["a"])).await?;
