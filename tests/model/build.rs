@@ -334,7 +334,7 @@ const TAG_RECORD_SLIPS: [Slip; 6] = [
 
 const READ_BEFORE_THE_CLAIM: (&str, &str) = ("let clock = registers.clock().await?;", "let clock = reading.clock;");
 
-const WRITE_MARK_SLIPS: [Slip; 5] = [
+const WRITE_MARK_SLIPS: [Slip; 6] = [
     Slip {
         name: "stored_while_held",
         edits: &[("Some(Marked::Held) => return Ok(Err(PutOutcome::PendingWrite)),", "Some(Marked::Held) => {}")],
@@ -351,6 +351,7 @@ const WRITE_MARK_SLIPS: [Slip; 5] = [
             ),
         ],
     },
+    Slip { name: "records_read_before_the_marks", edits: &[("reading = registers.read_with_clock(tags).await?,", "{}")] },
     Slip { name: "released_for_all", edits: &[("|marks| marks.release(writer)", "|marks| _ = (writer, std::mem::take(marks))")] },
     Slip {
         name: "marked_whatever_is_there",

@@ -59,7 +59,8 @@ pub(crate) trait Registers: Send + Sync + fmt::Debug + 'static {
     /// not made.
     ///
     /// A pending record must live for some seconds, longer than a fetch takes to settle it; any other record for longer than every
-    /// entry. Marks without a writer may be lost at once. An expired record counts as evicted: a change that expects it is not made.
+    /// entry. Marks without a writer live for some seconds, longer than the reads of a response that is being stored take. An expired
+    /// record counts as evicted: a change that expects it is not made.
     async fn write(&self, changes: &[CompareAndSwap<'_>]) -> Result<Vec<Option<Versioned>>, Error>;
 
     /// Advances the clock, and publishes the invalidation of the epoch `at` to near tiers, if the store has a feed for them.

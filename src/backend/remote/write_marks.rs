@@ -28,7 +28,8 @@ pub(crate) async fn release(registers: &dyn Registers, tags: &[Tag], writer: u64
 }
 
 /// Returns the validity that a read would find of a response that is about to be stored; the error is why it is not stored. It reads the marks
-/// and the records in one round trip.
+/// and the records in one round trip, and the records once more if marks were released within the last seconds: until then, empty marks
+/// stay in the store.
 pub(crate) async fn check_for_put(
     registers: &dyn Registers,
     born: Epoch,
@@ -46,6 +47,8 @@ pub(crate) async fn check_for_put(
             settle(registers, lapsed.map(|(tag, _)| tag.clone()).collect(), now).await?;
             return Ok(Err(PutOutcome::Invalidated));
         }
+        // Released a moment ago, after an invalidation: the records that were read beside the marks may be from before it.
+        Some(Marked::Free) if marks.iter().any(Option::is_some) => reading = registers.read_with_clock(tags).await?,
         Some(Marked::Free) | None => {}
     }
     Ok(registers::check_for_put(registers, born, tags, reading).await?.ok_or(PutOutcome::Invalidated))

@@ -110,8 +110,10 @@ struct Writer {
     change: u8,
     /// Until when its tags are held, since `begin_write` has returned.
     held_until: u8,
-    /// Until when the replica may lack its change, since `done` has returned.
+    /// Until when the replica may lack its change: as long as it holds its tags after the invalidation.
     lag_until: Option<u8>,
+    /// `done` has returned.
+    is_done: bool,
 }
 
 /// The row of which an entry was made, and when its handler started.
@@ -165,11 +167,14 @@ enum Op {
     Commit {
         lags: bool,
     },
+    /// The tags will be held until then, after the invalidation.
+    Holds(u8),
     /// `done` has returned, with tags that are held until then.
     Done(u8),
     /// The hold has ended.
     HoldEnd,
-    Released,
+    /// The tags are about to be released, after the last invalidation.
+    Releases,
 }
 
 #[derive(Debug, Clone, Hash)]
@@ -228,14 +233,16 @@ impl World for Store {
                 self.perform(actor, op)
             }
             Op::By(writer, op) => self.write(*writer, op),
-            Op::Begun(_) | Op::Commit { .. } | Op::Done(_) | Op::HoldEnd | Op::Released => unreachable!("a step of a writer"),
+            Op::Begun(_) | Op::Commit { .. } | Op::Holds(_) | Op::Done(_) | Op::HoldEnd | Op::Releases => {
+                unreachable!("a step of a writer")
+            }
         }
     }
 
     /// The row is read as early as it can be, and a promise is made as early as it can be.
     fn is_at_once(op: &Op) -> bool {
         match op {
-            Op::By(_, op) => matches!(&**op, Op::Begun(_) | Op::Done(_) | Op::Released | Op::Time),
+            Op::By(_, op) => matches!(&**op, Op::Begun(_) | Op::Holds(_) | Op::Done(_) | Op::Releases | Op::Time),
             Op::Load | Op::Time => true,
             _ => false,
         }
@@ -303,7 +310,7 @@ impl Store {
     }
 
     fn promise(&self) -> Promise {
-        let is_done = |writer: &&Writer| writer.lag_until.is_some() && (!self.forgets || writer.held_until == 0);
+        let is_done = |writer: &&Writer| writer.is_done && (!self.forgets || writer.held_until == 0);
         let held_until = if self.forgets { None } else { self.writers.iter().map(|writer| writer.held_until).max() };
         Promise {
             done: self.writers.iter().filter(is_done).map(|writer| writer.change).max().unwrap_or(0),
@@ -313,7 +320,9 @@ impl Store {
 
     /// What has come too late to be wrong is not looked at further.
     fn read_entry(&mut self) -> Reply {
-        let began = self.began.unwrap_or_default();
+        let mut began = self.began.unwrap_or_default();
+        // What was stored since the tags were released may have been fetched meanwhile, from the new row.
+        began.held_until = began.held_until.min(self.promise().held_until);
         self.is_over |= self.entry.is_none_or(|entry| began.done <= entry.data && began.held_until <= entry.started);
         Reply::Entry(self.entry, began)
     }
@@ -328,14 +337,13 @@ impl Store {
                     self.replica = self.primary;
                 }
             }
+            Op::Holds(until) => self.writers[writer].lag_until = Some(*until),
             Op::Done(until) => {
-                let time = self.time;
-                let writer = &mut self.writers[writer];
-                writer.held_until = *until;
-                writer.lag_until = Some((*until).max(time));
+                self.writers[writer].held_until = *until;
+                self.writers[writer].is_done = true;
             }
             Op::HoldEnd => {}
-            Op::Released => self.writers[writer].held_until = 0,
+            Op::Releases => self.writers[writer].held_until = 0,
             op => return self.perform(writer, op),
         }
         Reply::Done
@@ -514,15 +522,17 @@ async fn write<A: Algorithm>(port: Port, writer: usize, way: Way) -> End {
     invalidate(kill()).await;
     if has_hold {
         let until = caller.time().await + HOLD;
+        caller.ask(Op::Holds(until)).await;
         A::hold(&caller, number, at(until)).await.unwrap();
         caller.ask(Op::Done(until)).await;
         caller.ask(Op::HoldEnd).await;
         if way != Way::EndsQuietly {
             invalidate(kill()).await;
         }
+        caller.ask(Op::Releases).await;
         A::release(&caller, number).await.unwrap();
-        caller.ask(Op::Released).await;
     } else {
+        caller.ask(Op::Releases).await;
         A::release(&caller, number).await.unwrap();
         caller.ask(Op::Done(0)).await;
     }
@@ -721,6 +731,7 @@ mod slips {
         stored_while_held: PLAIN;
         lapsed_and_forgotten: TWO_FETCHES;
         forgotten_before_the_invalidation: TWO_FETCHES;
+        records_read_before_the_marks: PLAIN;
         released_for_all: TWO_WRITERS;
         marked_whatever_is_there: TWO_WRITERS;
     }
