@@ -162,12 +162,24 @@ const LARGEST: usize = 1 << 20;
 impl Shelf {
     fn new(flaw: Flaw) -> Self {
         let store = Store { incarnation: fresh_number(), ..Store::default() };
-        Self { flaw, store: Arc::new(Mutex::new(store)), own: Mutex::default(), node: fresh_number(), own_holds: Mutex::default() }
+        Self {
+            flaw,
+            store: Arc::new(Mutex::new(store)),
+            own: Mutex::default(),
+            node: fresh_number(),
+            own_holds: Mutex::default(),
+        }
     }
 
     /// Another node on the same store.
     fn peer(&self) -> Self {
-        Self { flaw: self.flaw, store: Arc::clone(&self.store), own: Mutex::default(), node: fresh_number(), own_holds: Mutex::default() }
+        Self {
+            flaw: self.flaw,
+            store: Arc::clone(&self.store),
+            own: Mutex::default(),
+            node: fresh_number(),
+            own_holds: Mutex::default(),
+        }
     }
 
     fn lose_all(&self) {
@@ -551,7 +563,16 @@ async fn skipped_cases_are_named() {
     let report = Suite::new(|| async { Shelf::new(Flaw::None) }).run().await;
     let skipped: Vec<_> = report.skipped().map(larder::conformance::Outcome::case).collect();
     let expected = [
-        "expiry", "corrupt", "evicted", "data-loss", "peer", "held", "held-by-several", "held-too-long", "held-by-peer", "fetch-lock",
+        "expiry",
+        "corrupt",
+        "evicted",
+        "data-loss",
+        "peer",
+        "held",
+        "held-by-several",
+        "held-too-long",
+        "held-by-peer",
+        "fetch-lock",
     ];
     assert_eq!(skipped, expected);
     report.assert();
