@@ -646,9 +646,9 @@ fn soak() -> bool {
 
 #[test]
 fn nothing_old_is_served_after_a_write() {
-    PLAIN.holds();
     PLAIN.by(&[WRITES]).holds();
     if soak() {
+        PLAIN.holds();
         Scene { time: 2, ..PLAIN }.holds();
         Scene { fetches: 2, ..PLAIN }.holds();
     }
@@ -656,15 +656,16 @@ fn nothing_old_is_served_after_a_write() {
 
 #[test]
 fn nothing_old_is_served_after_a_writer_has_died_at_any_step() {
-    Scene { crashes: 1, ..PLAIN }.holds();
     Scene { crashes: 1, ..PLAIN.by(&[WRITES]) }.holds();
     if soak() {
+        Scene { crashes: 1, ..PLAIN }.holds();
         Scene { crashes: 1, time: 2, ..PLAIN }.holds();
         Scene { crashes: 1, fetches: 2, ..PLAIN }.holds();
     }
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn nothing_old_is_served_after_one_of_two_writes() {
     Scene { time: 0, ..PLAIN.by(&[WRITES, WRITES]) }.holds();
     if soak() {
@@ -673,6 +674,7 @@ fn nothing_old_is_served_after_one_of_two_writes() {
 }
 
 #[test]
+#[ignore = "takes minutes"]
 fn evicted_marks_cost_the_promise_for_the_hold_alone() {
     Scene { evictions: 1, ..PLAIN }.holds();
 }
