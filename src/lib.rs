@@ -64,8 +64,8 @@ pub use body::ResponseBody;
 pub use body::request_body::RequestBody;
 pub use cache::Cache;
 pub use cache::drain::DrainReport;
-pub use cache::lease::CacheLease;
 pub use cache::jobs::{JobKind, JobStatus, WarmProgress};
+pub use cache::lease::CacheLease;
 pub use cache::work::WorkCount;
 pub use clock::ManualClock;
 #[cfg(feature = "compression")]

@@ -100,7 +100,9 @@ pub(crate) fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> Error {
     move |cause| {
         let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let advice = match code.as_deref() {
-            Some("42P01" | "42703") => ": run the migration `larder_postgres::outbox::MIGRATION`, in a schema of the connection's search path",
+            Some("42P01" | "42703") => {
+                ": run the migration `larder_postgres::outbox::MIGRATION`, in a schema of the connection's search path"
+            }
             Some("42501") => ": grant the role what the documentation of `larder_postgres::outbox::MIGRATION` lists",
             Some("0A000" | "25006") => ": connect to the primary server, not to a replica",
             _ => "",

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use larder::{
-    Cache, CacheLease, Error,
-    backend::Timestamp,
-};
+use larder::{Cache, CacheLease, Error, backend::Timestamp};
 use sqlx::{
     ConnectOptions as _, PgPool,
     postgres::{PgConnection, PgListener, PgPoolOptions},
@@ -84,8 +81,8 @@ impl Follower {
         }
     }
 
-    /// Ends the follower after a last poll, and saves its position if the store has a name. For a graceful shutdown, after the last request; the
-    /// cache is bypassed when its lease has run out. Returns within a second or so if the database does not answer.
+    /// Ends the follower, and saves its position if the store has a name. For a graceful shutdown, after the last request; the cache is bypassed
+    /// when its lease has run out. Takes two seconds at most if the database does not answer.
     pub async fn stop(mut self) {
         self.shared.is_stopping.store(true, Ordering::SeqCst);
         self.shared.wake.notify_one();
@@ -129,7 +126,7 @@ impl fmt::Debug for Follower {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The shortest time between two polls, however many notifications arrive.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The task's state.
 struct Following {
@@ -167,9 +164,8 @@ impl Following {
     async fn run(mut self) {
         let mut failures = Failures::default();
         while !self.shared.is_stopping.load(Ordering::SeqCst) {
-            let is_woken = timeout(self.settings.interval - SHORTEST_PAUSE.min(self.settings.interval), self.shared.wake.notified());
-            let _ = is_woken.await;
-            sleep(SHORTEST_PAUSE.min(self.settings.interval)).await;
+            let _ = timeout(self.settings.interval - SHORTEST_PAUSE, self.shared.wake.notified()).await;
+            sleep(SHORTEST_PAUSE).await;
             let outcome = match self.round().await {
                 Ok(()) => self.keep_house().await,
                 Err(error) => Err(error),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use larder::{Cache, Error};
 use sqlx::PgPool;
 
-use crate::follower::Follower;
+use crate::follower::{Follower, SHORTEST_PAUSE};
 
 /// A follower that has not been started, made by [`Follower::builder`].
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl FollowerBuilder {
         }
     }
 
-    /// Sets the time between two polls; default: 100 ms, at most a third of the lease. A row takes effect within this time, plus the poll. A
+    /// Sets the time between two polls; default: 100 ms; 10 ms at least, and at most a third of the lease. A row takes effect within this time, plus the poll. A
     /// poll that finds nothing costs the database some 100 µs.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
@@ -90,7 +90,7 @@ impl FollowerBuilder {
     /// # Panics
     /// Outside of a tokio runtime with its timer enabled.
     pub async fn start(mut self, pool: &PgPool) -> Result<Follower, Error> {
-        self.interval = self.interval.min(self.lease / 3);
+        self.interval = self.interval.clamp(SHORTEST_PAUSE, self.lease / 3);
         Follower::start(self, pool).await
     }
 }

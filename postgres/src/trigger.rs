@@ -89,7 +89,9 @@ fn function(table: &str) -> Result<String, Error> {
     let is_named = table.split('.').all(|part| !part.is_empty()) && !table.contains('\0');
     match is_named && name.len() <= LONGEST {
         true => Ok(quoted(&name)),
-        false => Err(Error::invalid_input(format!("the table `{table}` cannot have a trigger: its name must have 1 to 49 bytes"))),
+        false => {
+            Err(Error::invalid_input(format!("the table `{table}` cannot have a trigger: its name must have 1 to 49 bytes")))
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 use std::{
     collections::HashSet,
     convert::Infallible,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -29,13 +33,14 @@ async fn store(cache: &Cache, tag: &str) {
 
 /// Returns whether the value is still there; if not, it is there again after that.
 async fn is_stored(cache: &Cache, tag: &str) -> bool {
-    let (policy, mut computed) = (ValuePolicy::ttl(HOUR).tags([tag]), false);
-    let compute = async || {
-        computed = true;
+    let (policy, computed) = (ValuePolicy::ttl(HOUR).tags([tag]), Arc::new(AtomicBool::new(false)));
+    let noted = Arc::clone(&computed);
+    let compute = async move || {
+        noted.store(true, Ordering::SeqCst);
         Ok::<_, Infallible>(())
     };
     cache.get_or_compute_in_memory(tag, &policy, compute).await.unwrap();
-    !computed
+    !computed.load(Ordering::SeqCst)
 }
 
 /// Commits one transaction for each tag, by several writers whose commits overlap. Every tenth is rolled back. Returns the tags that were committed.

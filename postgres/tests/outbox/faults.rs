@@ -117,7 +117,10 @@ async fn transaction_ids_that_a_crash_makes_available_again_are_noticed() {
             transaction.rollback().await.unwrap();
             transaction = database.pool.begin().await.unwrap();
         }
-        sqlx::query_scalar("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetch_one(&mut *transaction).await.unwrap()
+        sqlx::query_scalar("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap()
     };
     crate::node::caught_up(&follower).await;
     server.kill();
@@ -193,7 +196,8 @@ async fn a_follower_that_sleeps_longer_than_rows_are_kept_invalidates_everything
     (slow.store(0).await, slow.store(1).await);
     write(&database.pool, 0).await.unwrap();
     let _trims = fast.follower().retention(Duration::from_secs(1)).start(&database.pool).await.unwrap();
-    let rows = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM larder_outbox").fetch_one(&database.pool).await.unwrap();
+    let rows =
+        async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM larder_outbox").fetch_one(&database.pool).await.unwrap();
     eventually("the row is deleted", async || rows().await == 0).await;
     assert!(slow.get(0).await.is_hit(), "the lease has not ended");
     tokio::task::spawn_blocking(move || asleep.block_on(sleep(Duration::from_millis(400)))).await.unwrap();

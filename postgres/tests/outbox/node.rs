@@ -100,7 +100,12 @@ impl Node {
 }
 
 pub(crate) async fn insert_posts(pool: &PgPool, ids: std::ops::Range<i64>) {
-    sqlx::query("INSERT INTO posts SELECT generate_series($1, $2 - 1)").bind(ids.start).bind(ids.end).execute(pool).await.unwrap();
+    sqlx::query("INSERT INTO posts SELECT generate_series($1, $2 - 1)")
+        .bind(ids.start)
+        .bind(ids.end)
+        .execute(pool)
+        .await
+        .unwrap();
 }
 
 /// Writes the next version of a post, and pushes its tag; commits.

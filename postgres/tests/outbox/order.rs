@@ -32,7 +32,8 @@ struct Naive<'p> {
 
 impl Naive<'_> {
     async fn read(&mut self) -> Vec<String> {
-        let select = format!("SELECT {0}::text, tags[1] FROM larder_outbox WHERE {0}::text::bigint > $1::bigint ORDER BY id", self.column);
+        let select =
+            format!("SELECT {0}::text, tags[1] FROM larder_outbox WHERE {0}::text::bigint > $1::bigint ORDER BY id", self.column);
         let rows: Vec<(String, String)> =
             sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(&self.last).fetch_all(self.pool).await.unwrap();
         for (number, _) in &rows {
@@ -61,7 +62,10 @@ async fn rows_that_commit_out_of_order_are_applied() {
         node.wait_for(late, before_late + 1).await;
         let page = node.get(early).await;
         assert!(page.is_hit() && page.version == before_early, "nothing has changed for others yet: {page:?}");
-        assert_eq!((by_id.read().await, by_transaction.read().await), (vec![format!("post:{late}")], vec![format!("post:{late}")]));
+        assert_eq!(
+            (by_id.read().await, by_transaction.read().await),
+            (vec![format!("post:{late}")], vec![format!("post:{late}")])
+        );
         first.commit().await.unwrap();
         node.wait_for(early, before_early + 1).await;
         // The test can fail: readers by numbers never see that row, be they those of rows or of transactions.
@@ -155,7 +159,8 @@ async fn old_rows_are_deleted_unless_a_transaction_before_them_runs() {
     let node = Node::new(&database.pool);
     let follower = node.follower().retention(Duration::from_secs(1)).start(&database.pool).await.unwrap();
     (node.store(0).await, node.store(1).await);
-    let rows = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM larder_outbox").fetch_one(&database.pool).await.unwrap();
+    let rows =
+        async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM larder_outbox").fetch_one(&database.pool).await.unwrap();
     write(&database.pool, 0).await.unwrap();
     let running = begin_write(&database.pool, 1).await;
     write(&database.pool, 0).await.unwrap();

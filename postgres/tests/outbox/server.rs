@@ -38,7 +38,10 @@ pub(crate) struct Database {
 const KEEPER: &str = r#"folder=$1; shift
 "$@" 2>>"$folder/log" & server=$!
 while read -r line; do [ "$line" = keep ] && keep=1; done
-kill -QUIT $server 2>/dev/null; wait $server
+kill -QUIT $server 2>/dev/null
+# A server that is still starting may ignore it.
+{ sleep 2; kill -KILL $server; } 2>/dev/null & late=$!
+wait $server; kill $late 2>/dev/null
 [ -n "$keep" ] || rm -rf "$folder"
 "#;
 
@@ -59,7 +62,9 @@ impl Postgres {
             assert!(Command::new("chown").arg("-R").arg(user()).arg(&folder).status().unwrap().success());
         }
         let data = folder.join("data").display().to_string();
-        let made = as_user("initdb").args(["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]).output();
+        let made = as_user("initdb")
+            .args(["-D", &data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"])
+            .output();
         let made = made.unwrap();
         assert!(made.status.success(), "{made:?}");
         let port = free_port();
@@ -153,10 +158,13 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-        let debian = versions.map(|version| version.unwrap().path().join("bin"));
+        let mut debian: Vec<PathBuf> = versions.map(|version| version.unwrap().path().join("bin")).collect();
+        debian.sort();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = debian.chain(std::env::split_paths(&path)).filter(|folder| folder.join("initdb").exists());
-        folders.max().expect("`initdb` cannot be found: install PostgreSQL (Debian: `postgresql`), or run `scripts/test`")
+        let mut folders = debian.into_iter().rev().chain(std::env::split_paths(&path));
+        let folder =
+            folders.find(|folder| ["initdb", "pg_isready", "postgres", "psql"].iter().all(|name| folder.join(name).exists()));
+        folder.expect("PostgreSQL cannot be found: install it (Debian: `postgresql`), or run `scripts/test`")
     });
     folder.join(name)
 }
