@@ -15,7 +15,10 @@ use tokio::{
 use crate::{
     node::{HOUR, History, Node, insert_posts, write},
     server::{Postgres, pool},
-    servers::process::eventually,
+    servers::{
+        process::eventually,
+        proxy::{Fault, Proxy},
+    },
     writer::Writer,
 };
 
@@ -150,6 +153,33 @@ async fn a_crash_of_one_backend_is_noticed() {
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&database.pool).await.unwrap();
     crate::server::signal("KILL", pid.try_into().unwrap());
     eventually("everything is invalidated", async || follower.health().clears == 2).await;
+}
+
+#[tokio::test]
+async fn a_network_that_fails_ends_the_lease_of_its_node_alone() {
+    let database = Postgres::shared().database().await;
+    insert_posts(&database.pool, 0..1).await;
+    let proxy = Proxy::start(Postgres::shared().port).await;
+    let through = pool(&database.url.replace(&Postgres::shared().port.to_string(), &proxy.address.port().to_string()));
+    // Both have their pages from the database itself, so that only the followers meet the faults.
+    let (near, far) = (Node::new(&database.pool), Node::new(&database.pool));
+    let _near = near.follow(&database.pool).await;
+    let lease = Duration::from_millis(500);
+    let follower = far.follower().lease(lease).start(&through).await.unwrap();
+    for (round, fault) in (0..).zip([Fault::Silence, Fault::Cut, Fault::Deaf, Fault::HalfClosed]) {
+        (near.store(0).await, far.store(0).await);
+        proxy.set(fault);
+        write(&database.pool, 0).await.unwrap();
+        eventually("the lease ends", async || far.cache.mode() == CacheMode::Bypass).await;
+        assert_eq!(far.get(0).await.version, round + 1, "{fault:?}");
+        assert_eq!(near.cache.mode(), CacheMode::Enabled);
+        proxy.set(Fault::None);
+        eventually("the cache is in use again", async || far.cache.mode() == CacheMode::Enabled).await;
+        assert_eq!(far.get(0).await.version, round + 1, "{fault:?}");
+        near.wait_for(0, round + 1).await;
+    }
+    let health = follower.health();
+    assert!(health.clears == 1 && health.last_error.is_some(), "what was missed was applied, and nothing else: {health}");
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ async fn old_rows_are_deleted_unless_a_transaction_before_them_runs() {
     let running = begin_write(&database.pool, 1).await;
     write(&database.pool, 0).await.unwrap();
     eventually("the first row is deleted", async || rows().await == 1).await;
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(rows().await, 1, "the row after the running transaction stays");
     running.commit().await.unwrap();
     eventually("all rows are deleted", async || rows().await == 0).await;

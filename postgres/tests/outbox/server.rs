@@ -8,6 +8,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use larder_postgres::outbox;
@@ -95,9 +96,7 @@ impl Postgres {
 
     /// SIGKILL of the server and, with it, of every process that it has started.
     pub(crate) fn kill(&mut self) {
-        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap();
-        signal("KILL", pid.parse().unwrap());
+        signal("KILL", self.pid().unwrap());
         self.end("keep\n");
     }
 
@@ -123,15 +122,21 @@ impl Postgres {
     }
 
     /// Whether it becomes ready before it ends.
-    fn try_ready(&mut self) -> bool {
-        let started = std::time::Instant::now();
-        while started.elapsed().as_secs() < 3 {
-            if self.is_ready() {
-                return true;
+    fn try_ready(&self) -> bool {
+        let started = Instant::now();
+        while !self.is_ready() {
+            let is_running = self.pid().is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+            if !is_running && started.elapsed() > Duration::from_millis(300) {
+                return false;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
-        false
+        true
+    }
+
+    fn pid(&self) -> Option<u32> {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).ok()?;
+        file.lines().next()?.parse().ok()
     }
 
     fn is_ready(&self) -> bool {

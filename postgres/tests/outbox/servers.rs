@@ -5,3 +5,5 @@
 pub(crate) mod memcached;
 #[path = "../../../tests/support/servers/process.rs"]
 pub(crate) mod process;
+#[path = "../../../tests/support/servers/proxy.rs"]
+pub(crate) mod proxy;
