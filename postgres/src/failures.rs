@@ -22,7 +22,6 @@ struct Outage {
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl Failures {
-    #[allow(clippy::disallowed_methods, reason = "tokio's clock, which tests can pause")]
     pub(crate) fn failed(&mut self, error: &Error, lease_left: Duration) {
         let (now, cause) = (Instant::now(), error as &(dyn StdError + 'static));
         let is_first = self.outage.is_none();
