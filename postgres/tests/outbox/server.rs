@@ -184,7 +184,7 @@ fn keep(folder: &Path, port: u16, settings: &[String]) -> Child {
     let mut server = as_user("postgres");
     server.args(["-D", &data, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"]);
     server.args(["-c", &format!("port={port}"), "-c", "max_connections=60", "-c", "max_prepared_transactions=5"]);
-    settings.iter().for_each(|setting| drop(server.args(["-c", setting])));
+    server.args(settings.iter().flat_map(|setting| ["-c", setting]));
     let mut keeper = Command::new("sh");
     keeper.args(["-c", KEEPER, "keeper"]).arg(folder).arg(server.get_program()).args(server.get_args());
     keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()

@@ -8,8 +8,12 @@ use crate::{
     servers::memcached,
 };
 
+/// A busy machine is no reason to do without the store.
+const PATIENT: &str = "read_timeout=20s&store_timeout=20s&invalidate_timeout=20s";
+
 async fn node(store: &memcached::Memcached, database: &Database) -> Node {
-    Node::over(Cache::new(Memcached::connect(&store.url()).await.unwrap()), &database.pool)
+    let store = Memcached::connect(&format!("{}?{PATIENT}", store.url())).await.unwrap();
+    Node::over(Cache::new(store), &database.pool)
 }
 
 #[tokio::test]
