@@ -21,7 +21,7 @@ use crate::{
     server::Postgres,
 };
 
-fn is_soak() -> bool {
+pub(crate) fn is_soak() -> bool {
     std::env::var_os("LARDER_SOAK").is_some()
 }
 

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    costs::is_soak,
     node::{HOUR, History, Node, insert_posts, write},
     server::{Postgres, pool},
     servers::{
@@ -80,14 +81,14 @@ async fn read_and_write(node: &Node, database: &str, bound: Duration, mut faults
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgresql_killed_and_restarted_loses_nothing() {
-    let lease = Duration::from_millis(600);
+    let (lease, rounds) = (Duration::from_millis(600), if is_soak() { 40 } else { 4 });
     let mut server = Postgres::start(&["fsync=on"]);
     let database = server.database().await;
     let node = Node::new(&database.pool);
     let follower = node.follower().lease(lease).start(&database.pool).await.unwrap();
     // A version is committed some time before its writer knows, and the clock of a cache is coarse: both are on the safe side of the check.
     let reads = read_and_write(&node, &database.url, lease + Duration::from_millis(50), async || {
-        for round in 0..4 {
+        for round in 0..rounds {
             sleep(Duration::from_millis(500)).await;
             server.kill();
             if round % 2 == 0 {
@@ -101,7 +102,7 @@ async fn postgresql_killed_and_restarted_loses_nothing() {
     let reads = reads.await;
     let health = follower.health();
     println!("{reads} reads; {health}");
-    assert!(reads > 500 && health.clears >= 5 && health.last_error.is_some(), "{health}");
+    assert!(reads > 500 && health.clears > rounds && health.last_error.is_some(), "{health}");
 }
 
 #[tokio::test]
