@@ -62,13 +62,15 @@ impl Drop for Example {
 async fn pages_follow_every_writer() {
     let server = Postgres::start(&["fsync=off"]);
     let [one, other] = [Example::start(&server.url("postgres")), Example::start(&server.url("postgres"))];
-    (one.store(), other.store());
+    one.store();
+    other.store();
     assert!(one.get().ends_with("First"));
     assert!(one.ask("PUT", "/posts/1", "New").starts_with("HTTP/1.1 204"));
     // At once on the node itself, and soon on the other one.
     assert!(one.get().ends_with("New"));
     wait_until("the other node has the new page", || other.get().ends_with("New"));
-    (one.store(), other.store());
+    one.store();
+    other.store();
     let pool = crate::server::pool(&server.url("postgres"));
     sqlx::query("UPDATE posts SET title = 'By hand' WHERE id = 1").execute(&pool).await.unwrap();
     wait_until("both have the page that was written by hand", || {
@@ -76,7 +78,8 @@ async fn pages_follow_every_writer() {
     });
 
     // A process that was stopped for longer than its lease answers its first request from the database.
-    (one.store(), other.store());
+    one.store();
+    other.store();
     signal("STOP", one.process.id());
     sqlx::query("UPDATE posts SET title = 'Later' WHERE id = 1").execute(&pool).await.unwrap();
     tokio::time::sleep(Duration::from_millis(2100)).await;

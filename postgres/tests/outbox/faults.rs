@@ -30,7 +30,8 @@ async fn a_writer_killed_between_commit_and_call_loses_nothing() {
     let nodes = [Node::new(&database.pool), Node::new(&database.pool)];
     let followers = [nodes[0].follow(&database.pool).await, nodes[1].follow(&database.pool).await];
     for id in 0..5 {
-        (nodes[0].store(id).await, nodes[1].store(id).await);
+        nodes[0].store(id).await;
+        nodes[1].store(id).await;
     }
     Writer::killed_after_each(&database.url, 0..5, async |id| {
         for node in &nodes {
@@ -168,7 +169,8 @@ async fn a_network_that_fails_ends_the_lease_of_its_node_alone() {
     let lease = Duration::from_millis(500);
     let follower = far.follower().lease(lease).start(&through).await.unwrap();
     for (round, fault) in (0..).zip([Fault::Silence, Fault::Cut, Fault::Deaf, Fault::HalfClosed]) {
-        (near.store(0).await, far.store(0).await);
+        near.store(0).await;
+        far.store(0).await;
         proxy.set(fault);
         write(&database.pool, 0).await.unwrap();
         eventually("the lease ends", async || far.cache.mode() == CacheMode::Bypass).await;
@@ -197,7 +199,8 @@ async fn a_follower_that_sleeps_serves_nothing_old_and_catches_up() {
     })
     .await
     .unwrap();
-    (node.store(0).await, node.store(1).await);
+    node.store(0).await;
+    node.store(1).await;
     write(&database.pool, 0).await.unwrap();
     assert!(node.get(0).await.is_hit(), "within the lease, nothing is known yet");
     eventually("the lease ends", async || node.cache.mode() == CacheMode::Bypass).await;
@@ -224,7 +227,8 @@ async fn a_follower_that_sleeps_longer_than_rows_are_kept_invalidates_everything
     })
     .await
     .unwrap();
-    (slow.store(0).await, slow.store(1).await);
+    slow.store(0).await;
+    slow.store(1).await;
     write(&database.pool, 0).await.unwrap();
     let _trims = fast.follower().retention(Duration::from_secs(1)).start(&database.pool).await.unwrap();
     let rows =

@@ -158,7 +158,8 @@ async fn old_rows_are_deleted_unless_a_transaction_before_them_runs() {
     insert_posts(&database.pool, 0..2).await;
     let node = Node::new(&database.pool);
     let follower = node.follower().retention(Duration::from_secs(1)).start(&database.pool).await.unwrap();
-    (node.store(0).await, node.store(1).await);
+    node.store(0).await;
+    node.store(1).await;
     let rows =
         async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM larder_outbox").fetch_one(&database.pool).await.unwrap();
     write(&database.pool, 0).await.unwrap();

@@ -22,7 +22,8 @@ async fn what_was_pushed_while_no_node_ran_is_applied_before_the_first_answer() 
     insert_posts(&database.pool, 0..2).await;
     let first = node(&store, &database).await;
     let follower = first.follower().shared_store("web").start(&database.pool).await.unwrap();
-    (first.store(0).await, first.store(1).await);
+    first.store(0).await;
+    first.store(1).await;
     follower.stop().await;
     drop(first);
     write(&database.pool, 0).await.unwrap();
