@@ -82,7 +82,7 @@ async fn read_and_write(node: &Node, database: &str, bound: Duration, mut faults
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgresql_killed_and_restarted_loses_nothing() {
-    let (lease, rounds) = (Duration::from_millis(600), if is_soak() { 40 } else { 4 });
+    let (lease, rounds) = (Duration::from_millis(600), if is_soak() { 40 } else { 3 });
     let mut server = Postgres::start(&["fsync=on"]);
     let database = server.database().await;
     let node = Node::new(&database.pool);

@@ -162,7 +162,7 @@ async fn notifications_wake_and_a_lost_one_costs_the_interval() {
     let database = Postgres::shared().database().await;
     insert_posts(&database.pool, 0..2).await;
     let node = Node::new(&database.pool);
-    let interval = Duration::from_secs(4);
+    let interval = Duration::from_secs(2);
     let _follower = node.follower().interval(interval).notifications(true).start(&database.pool).await.unwrap();
     run(&database.pool, outbox::NOTIFICATIONS).await;
     let listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
