@@ -65,6 +65,7 @@ pub use body::request_body::RequestBody;
 pub use cache::Cache;
 pub use cache::drain::DrainReport;
 pub use cache::jobs::{JobKind, JobStatus, WarmProgress};
+pub use cache::lease::CacheLease;
 pub use cache::pending_write::PendingWrite;
 pub use cache::work::WorkCount;
 pub use clock::ManualClock;

@@ -12,6 +12,8 @@ pub(crate) mod fillers;
 pub(crate) mod flights;
 pub(crate) mod jobs;
 pub(crate) mod known_layers;
+pub(crate) mod lease;
+mod leases;
 pub(crate) mod limits;
 pub(crate) mod mode;
 #[cfg(feature = "otel")]
@@ -272,9 +274,11 @@ impl Cache {
         Ok(scope)
     }
 
-    /// Returns the mode in force: the stricter of [`own_mode`](Self::own_mode) and [`shared_mode`](Self::shared_mode).
+    /// Returns the mode in force: the stricter of [`own_mode`](Self::own_mode) and [`shared_mode`](Self::shared_mode); `Bypass` while a
+    /// [`lease`](Self::lease) has ended.
     pub fn mode(&self) -> CacheMode {
-        self.own_mode().max(self.shared_mode())
+        let by_leases = self.inner.mode.mode_by_leases(|| self.now());
+        self.own_mode().max(self.shared_mode()).max(by_leases)
     }
 
     /// Returns the mode that [`set_mode`](Self::set_mode) or the environment has set for this process.
@@ -401,7 +405,7 @@ impl Cache {
     /// Whether the cache is on, and keys begin as when the handles were made. If not, [`is_on`](Self::is_on) says which of the two.
     #[inline]
     pub(crate) fn is_on_as_built(&self) -> bool {
-        self.inner.mode.mode_as_built().is_some_and(|own| own.max(self.shared_mode()) != CacheMode::Bypass)
+        self.inner.mode.mode_as_built(|| self.now()).is_some_and(|own| own.max(self.shared_mode()) != CacheMode::Bypass)
     }
 
     pub(crate) fn may_store(&self) -> Result<(), Reason> {

@@ -30,6 +30,7 @@ chapters! {
     promise
     invalidation
     recipes
+    outbox
     sessions
     behind_a_proxy
     placement

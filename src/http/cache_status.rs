@@ -189,7 +189,7 @@ reasons! {
     BypassIf = "bypass-if",
     /// A layer outside the cache has added a `CacheDirective` to the request that forbids to store its response.
     RequestDirective = "request-directive",
-    /// The cache is switched off (`CacheMode::Bypass`).
+    /// The cache is switched off (`CacheMode::Bypass`), or its lease has ended (`Cache::lease`).
     SwitchedOff = "switched-off",
     /// The cache stores nothing at present (`CacheMode::ReadOnly`).
     ReadOnly = "read-only",

@@ -17,6 +17,7 @@ mod invalidate_part;
 mod invalidation;
 mod isolation;
 mod keys;
+mod leases;
 mod lifetime;
 mod limits;
 mod namespaces;

@@ -3,13 +3,14 @@
 use std::{fs, path::Path};
 
 /// Crates with advisories of RUSTSEC, and the first version without them.
-const MINIMUM: [(&str, &str, &str); 8] = [
+const MINIMUM: [(&str, &str, &str); 9] = [
     ("bytes", "1.2.0", "RUSTSEC-2021-0045"),
     ("crossbeam-channel", "0.5.15", "RUSTSEC-2025-0024"),
     ("h2", "0.4.4", "RUSTSEC-2024-0332"),
     ("hyper", "1.0.0", "RUSTSEC-2021-0079"),
     ("ring", "0.17.12", "RUSTSEC-2025-0009"),
     ("rustls", "0.23.18", "RUSTSEC-2024-0399"),
+    ("sqlx", "0.8.1", "RUSTSEC-2024-0363"),
     ("tokio", "1.44.2", "RUSTSEC-2025-0023"),
     ("tracing-subscriber", "0.3.20", "RUSTSEC-2025-0055"),
 ];
