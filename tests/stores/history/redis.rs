@@ -112,15 +112,30 @@ fn plans(accidents: u64) -> impl Iterator<Item = Plan> + Clone {
     SEEDS.into_iter().map(move |seed| Plan { accidents: accidents * longer(), ..Plan::new(seed) })
 }
 
+/// Nodes on one server, and what happens to it.
+async fn server_with_accidents() -> (Vec<Member>, impl FnMut(&Chance) + Send + 'static) {
+    let mut server = [Server::start()];
+    let mut nodes = nodes(hasty(), &server[0].url()).await;
+    nodes.push(on_a_manager(&server[0]).await);
+    (nodes, move |chance: &Chance| accident(&mut server, chance))
+}
+
+/// Nodes on a Cluster, and what happens to its servers.
+async fn cluster_with_accidents() -> (Vec<Member>, impl FnMut(&Chance) + Send + 'static) {
+    let mut cluster = Cluster::start();
+    let nodes = nodes(hasty(), &cluster.url()).await;
+    let accident = move |chance: &Chance| {
+        accident(&mut cluster.nodes, chance);
+        // The Cluster serves no request until its nodes have found each other again.
+        cluster.wait_until_ready();
+        pass(chance, 800);
+    };
+    (nodes, accident)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_a_server_has_accidents() {
-    histories(plans(16), SHARE, async || {
-        let mut server = [Server::start()];
-        let mut nodes = nodes(hasty(), &server[0].url()).await;
-        nodes.push(on_a_manager(&server[0]).await);
-        (nodes, move |chance: &Chance| accident(&mut server, chance))
-    })
-    .await;
+    histories(plans(16), SHARE, server_with_accidents).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -160,18 +175,7 @@ async fn no_read_is_older_than_the_grace_while_copies_answer_during_outages() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_while_a_cluster_has_accidents() {
-    histories(plans(16), SHARE, async || {
-        let mut cluster = Cluster::start();
-        let nodes = nodes(hasty(), &cluster.url()).await;
-        let accident = move |chance: &Chance| {
-            accident(&mut cluster.nodes, chance);
-            // The Cluster serves no request until its nodes have found each other again.
-            cluster.wait_until_ready();
-            pass(chance, 800);
-        };
-        (nodes, accident)
-    })
-    .await;
+    histories(plans(16), SHARE, cluster_with_accidents).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -231,29 +235,13 @@ fn valued(accidents: u64) -> impl Iterator<Item = Plan> + Clone {
 #[cfg(feature = "values")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_value_is_older_while_a_server_has_accidents() {
-    histories(valued(12), SHARE_OF_VALUES, async || {
-        let mut server = [Server::start()];
-        let mut nodes = nodes(hasty(), &server[0].url()).await;
-        nodes.push(on_a_manager(&server[0]).await);
-        (nodes, move |chance: &Chance| accident(&mut server, chance))
-    })
-    .await;
+    histories(valued(12), SHARE_OF_VALUES, server_with_accidents).await;
 }
 
 #[cfg(feature = "values")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_value_is_older_while_a_cluster_has_accidents() {
-    histories(valued(12), SHARE_OF_VALUES, async || {
-        let mut cluster = Cluster::start();
-        let nodes = nodes(hasty(), &cluster.url()).await;
-        let accident = move |chance: &Chance| {
-            accident(&mut cluster.nodes, chance);
-            cluster.wait_until_ready();
-            pass(chance, 800);
-        };
-        (nodes, accident)
-    })
-    .await;
+    histories(valued(12), SHARE_OF_VALUES, cluster_with_accidents).await;
 }
 
 fn accident_under_a_sentinel(sentinel: &mut Sentinel, chance: &Chance) {
