@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{Response, header::CACHE_CONTROL};
+use http::{Extensions, Response, header::CACHE_CONTROL};
 use http_body::Body;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -247,7 +247,7 @@ async fn first_answer<B: Body>(context: &FetchContext) -> FirstAnswer<B> {
             if let Some(coding) = representation.missing {
                 context.cache.make_coding(&context.settings, &context.request, &lookup, coding);
             }
-            FirstAnswer::Response(presented.respond_with(stored, representation, status))
+            FirstAnswer::Response(presented.respond_with(stored, representation, status, Extensions::new()))
         }
         Reuse::ServeAndRevalidate(stored, status) => {
             let response = presented.respond(stored, status);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    Extensions, HeaderMap, HeaderValue, Response, StatusCode,
     header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE},
 };
 use http_body::Body;
@@ -23,8 +23,10 @@ use crate::{
     policy::{cacheable_request::CacheableMethod, settings::Settings},
 };
 
-/// Makes a response from a stored one; `conditions` are the fields of a request that has preconditions or a range.
+/// Makes a response from a stored one; `conditions` are the fields of a request that has preconditions or a range, and `extensions` are
+/// empty.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "each is a value that the caller has already")]
 pub(crate) fn respond<B: Body>(
     stored: &StoredResponse,
     representation: Representation<'_>,
@@ -33,6 +35,7 @@ pub(crate) fn respond<B: Body>(
     status: CacheStatus,
     now: Timestamp,
     settings: &Settings,
+    extensions: Extensions,
 ) -> Response<ResponseBody<B>> {
     let body = match method {
         CacheableMethod::Head => Bytes::new(),
@@ -40,6 +43,7 @@ pub(crate) fn respond<B: Body>(
     };
     // Cloning the whole head is faster than filling a new one.
     let mut head = representation.head.clone();
+    head.extensions = extensions;
     set_age(&mut head.headers, stored.sent_age(now));
     finish(status, settings, &mut head);
     let mut response = Response::from_parts(head, ResponseBody::stored(body));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CACHE_CONTROL};
+use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, header::CACHE_CONTROL};
 use http_body::Body;
 
 use super::{
@@ -162,7 +162,7 @@ impl PresentedRequest<'_> {
     /// Inlined like [`respond`]: a response is large, and each return of one by value is a copy.
     #[inline(always)]
     pub(crate) fn respond<B: Body>(&self, stored: &StoredResponse, status: CacheStatus) -> Response<ResponseBody<B>> {
-        self.respond_with(stored, self.representation(stored), status)
+        self.respond_with(stored, self.representation(stored), status, Extensions::new())
     }
 
     /// Answers with this representation of a stored response.
@@ -172,9 +172,10 @@ impl PresentedRequest<'_> {
         stored: &StoredResponse,
         representation: Representation<'_>,
         status: CacheStatus,
+        extensions: Extensions,
     ) -> Response<ResponseBody<B>> {
         let conditions = self.request.conditional.then_some(self.headers);
-        respond(stored, representation, self.request.method, conditions, status, self.now, self.settings)
+        respond(stored, representation, self.request.method, conditions, status, self.now, self.settings, extensions)
     }
 
     /// Selects the representation of a stored response that answers.

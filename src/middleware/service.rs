@@ -1,11 +1,12 @@
 //! The service that the layer builds.
 
 use std::{
+    mem,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use http::{Method, Request, Response, header::EXPECT, request};
+use http::{Extensions, Method, Request, Response, header::EXPECT, request};
 use http_body::Body;
 use tower_service::Service;
 
@@ -194,6 +195,15 @@ where
     }
 }
 
+/// Takes the extensions of a request that is answered, and removes what is in them: the response has its own in the memory of the request's,
+/// which saves two allocations on each hit in a router.
+#[inline(always)]
+fn emptied(extensions: &mut Extensions) -> Extensions {
+    let mut emptied = mem::take(extensions);
+    emptied.clear();
+    emptied
+}
+
 /// Whether the fields leave open if the request has content, and the first frame can be read without prompting a client that waits
 /// for `100 Continue`.
 fn may_read_first_frame(parts: &request::Parts) -> bool {
@@ -207,7 +217,7 @@ impl<S> CacheService<S> {
     #[inline(always)]
     fn answer<ReqBody>(
         &mut self,
-        parts: request::Parts,
+        mut parts: request::Parts,
         body: ReqBody,
         content: Content,
     ) -> ResponseFuture<S::Future, S::ResBody, S::Error>
@@ -251,12 +261,12 @@ impl<S> CacheService<S> {
                 if let Some(coding) = representation.missing {
                     self.cache.make_coding(&self.settings, &request, &lookup, coding);
                 }
-                ResponseFuture::ready(presented.respond_with(stored, representation, status))
+                ResponseFuture::ready(presented.respond_with(stored, representation, status, emptied(&mut parts.extensions)))
             }
             Reuse::ServeAndRevalidate(stored, status) => {
                 let representation = presented.representation(stored);
                 self.count_hit(&parts, &lookup, &presented, representation, &status);
-                let response = presented.respond_with(stored, representation, status);
+                let response = presented.respond_with(stored, representation, status, Extensions::new());
                 // An early refresh counts as stale, too.
                 let miss = Miss::validating(lookup, Forward::Stale);
                 self.fetch(request, parts, body).refresh_in_background(miss, refresh_trigger(status));
@@ -265,7 +275,7 @@ impl<S> CacheService<S> {
             Reuse::ServeAndVerify(stored, status) => {
                 let representation = presented.representation(stored);
                 self.count_hit(&parts, &lookup, &presented, representation, &status);
-                let response = presented.respond_with(stored, representation, status);
+                let response = presented.respond_with(stored, representation, status, Extensions::new());
                 self.fetch(request, parts, body).verify_in_background(lookup);
                 ResponseFuture::ready(response)
             }
