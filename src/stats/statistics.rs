@@ -102,6 +102,13 @@ impl Statistics {
         self.values.0.counters(label).answered(status, status.outcome(), 0);
     }
 
+    /// Counts a call that returns a fresh value, whose computation took so many milliseconds.
+    #[inline]
+    pub(crate) fn value_hit(&self, label: &str, compute_millis: u32) {
+        let values = &self.values.0;
+        values.counters(values.id(label)).hit(0, compute_millis);
+    }
+
     /// Counts a call that returns an error, or panics.
     pub(crate) fn value_failed(&self, label: RouteId) {
         self.values.0.counters(label).own().outcomes[Outcome::Error as usize].add(1);

@@ -83,10 +83,14 @@ impl<T: Clone> FoundValue<'_, T> {
             .is_some_and(|eagerness| is_due(eagerness, self.held.compute_millis, self.held.fresh_until.since(self.now)))
     }
 
-    /// Returns the value as a hit.
+    /// Returns the value as a hit, and counts the call; `is_in_run` says whether it takes place in a run, which then depends on the value.
     #[inline]
-    pub(super) fn hit(&self, cache: &Cache, label: RouteId) -> T {
-        self.answer(cache, label, CacheStatus::hit(self.freshness.ttl()))
+    pub(super) fn hit(&self, cache: &Cache, policy: &ValuePolicy, is_in_run: bool) -> T {
+        cache.inner.statistics.value_hit(&policy.label, self.held.compute_millis);
+        if is_in_run {
+            self.add_to_run(cache);
+        }
+        self.value.clone()
     }
 
     /// Returns the value, counts the call, and lets the run in which it takes place depend on the value.
@@ -145,7 +149,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         let epoch = epoch_of(&read);
         let why = match self.find(&read) {
             Some(found) if found.freshness.is_fresh() => {
-                let value = found.hit(&self.cache, self.label);
+                let value = found.hit(&self.cache, &self.policy, Dependencies::is_collecting());
                 if found.is_due(&self.policy) {
                     self.refresh_in_background(epoch, Trigger::Ahead, compute);
                 }

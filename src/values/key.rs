@@ -5,13 +5,20 @@ use crate::{cache::Cache, dependencies::Dependencies, key::Key};
 /// Returns the key of a value. In a handler run that fills the cache for a prepared revision, it is that of the value of that revision.
 #[inline]
 pub(super) fn value_key(cache: &Cache, name: &str) -> Key {
+    let prefix = &cache.inner.prefix;
+    match Dependencies::prepared_prefix(prefix) {
+        Some(prepared) => key_under(&prepared, name),
+        None => key_under(&prefix.current().built, name),
+    }
+}
+
+/// Returns the key of a value under this prefix.
+#[inline]
+pub(super) fn key_under(prefix: &[u8], name: &str) -> Key {
     /// What follows the prefix in the key of a response is 0 or 1.
     const VALUE: u8 = 2;
-    let prefix = &cache.inner.prefix;
-    let mut key = match Dependencies::prepared_prefix(prefix) {
-        Some(prepared) => Key::from_bytes(&prepared),
-        None => Key::from_bytes(&prefix.current().built),
-    };
+    let mut key = Key::new();
+    key.extend(prefix);
     key.push_byte(VALUE);
     key.push(name.as_bytes());
     key

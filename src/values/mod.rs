@@ -19,10 +19,10 @@ use self::{
     call::{Found, ValueCall, find},
     computation::Computation,
     form::Form,
-    key::value_key,
+    key::{key_under, value_key},
     policy::ValuePolicy,
 };
-use crate::{backend::contract::ReadOutcome, cache::Cache};
+use crate::{backend::contract::ReadOutcome, cache::Cache, dependencies::Dependencies};
 
 /// Values below a response, in the memory of this process.
 impl Cache {
@@ -66,60 +66,77 @@ impl Cache {
         F: FnOnce() -> R + Send + 'static,
         R: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let policy = policy.borrow();
-        get(self, name.as_ref(), policy, Form::in_memory(policy.weight), compute).await
-    }
-}
-
-/// Returns a value from the cache, or computes it.
-async fn get<T, E, C>(cache: &Cache, name: &str, policy: &ValuePolicy, form: Form<T>, compute: C) -> Result<T, E>
-where
-    T: Clone + Send + Sync + 'static,
-    E: Send + 'static,
-    C: Computation<T, E>,
-{
-    let call = || Arc::new(ValueCall::new(cache, name, policy, form));
-    if cache.is_on().is_err() {
-        return Box::pin(call().compute_without_cache(compute)).await;
-    }
-    // Boxed: the futures are large, and most calls return at once.
-    match look_up_now(cache, name, policy, form) {
-        Now::Hit(value) => Ok(value),
-        Now::Read(read) => Box::pin(call().after_read(*read, compute)).await,
-        Now::Waits => Box::pin(call().look_up(compute)).await,
+        let (name, policy) = (name.as_ref(), policy.borrow());
+        match look_up_now(self, name, policy, Form::in_memory) {
+            Now::Hit(value) => Ok(value),
+            // Boxed: the future is large, and most calls return at once.
+            Now::NoHit(lookup) => Box::pin(compute_after(lookup, self, name, policy, Form::in_memory, compute)).await,
+        }
     }
 }
 
 /// The result of a lookup that does not wait.
 enum Now<T> {
     Hit(T),
+    NoHit(NoHit),
+}
+
+/// Why a lookup that does not wait is no hit.
+enum NoHit {
     /// What was read is no hit.
     Read(Box<ReadOutcome>),
     /// The store has to wait for a reply.
     Waits,
+    /// The cache is switched off.
+    Off,
 }
 
+/// How values of the type are kept, by the weight that their policy states.
+type MakeForm<T> = fn(Option<usize>) -> Form<T>;
+
+/// Returns a fresh value that is due for nothing, and counts it.
+///
 /// Not a part of the future, which would hold the key.
 #[inline(never)]
-fn look_up_now<T>(cache: &Cache, name: &str, policy: &ValuePolicy, form: Form<T>) -> Now<T>
+fn look_up_now<T>(cache: &Cache, name: &str, policy: &ValuePolicy, form: MakeForm<T>) -> Now<T>
 where
     T: Clone + Send + Sync + 'static,
 {
-    let Some(read) = cache.read_now(&value_key(cache, name)) else { return Now::Waits };
-    match hit(cache, policy, &read, form) {
-        Some(value) => Now::Hit(value),
-        None => Now::Read(Box::new(read)),
+    let is_in_run = Dependencies::is_collecting();
+    let key = if cache.is_on_as_built() && !is_in_run {
+        key_under(&cache.inner.prefix.built, name)
+    } else if cache.is_on().is_ok() {
+        value_key(cache, name)
+    } else {
+        return Now::NoHit(NoHit::Off);
+    };
+    let Some(read) = cache.read_now(&key) else { return Now::NoHit(NoHit::Waits) };
+    match find(cache, &read, form(policy.weight)) {
+        Found::Value(found) if found.freshness.is_fresh() && !found.is_due(policy) => {
+            Now::Hit(found.hit(cache, policy, is_in_run))
+        }
+        _ => Now::NoHit(NoHit::Read(Box::new(read))),
     }
 }
 
-/// Returns a fresh value that is due for nothing, and counts it.
-#[inline]
-fn hit<T: Clone + Send + Sync + 'static>(cache: &Cache, policy: &ValuePolicy, read: &ReadOutcome, form: Form<T>) -> Option<T> {
-    match find(cache, read, form) {
-        Found::Value(found) if found.freshness.is_fresh() && !found.is_due(policy) => {
-            let label = cache.inner.statistics.value_label(&policy.label);
-            Some(found.hit(cache, label))
-        }
-        _ => None,
+/// Returns a value after a lookup that was no hit: computed by this call or another one, or stale.
+async fn compute_after<T, E, C>(
+    lookup: NoHit,
+    cache: &Cache,
+    name: &str,
+    policy: &ValuePolicy,
+    form: MakeForm<T>,
+    compute: C,
+) -> Result<T, E>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Send + 'static,
+    C: Computation<T, E>,
+{
+    let call = Arc::new(ValueCall::new(cache, name, policy, form(policy.weight)));
+    match lookup {
+        NoHit::Read(read) => call.after_read(*read, compute).await,
+        NoHit::Waits => call.look_up(compute).await,
+        NoHit::Off => call.compute_without_cache(compute).await,
     }
 }

@@ -4,7 +4,7 @@ use std::{any::Any, borrow::Borrow, io, mem};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{form::Form, policy::ValuePolicy};
+use super::{Now, compute_after, form::Form, look_up_now, policy::ValuePolicy};
 use crate::{cache::Cache, entry::value::WeighValue};
 
 /// Values below a response, with the feature `values`.
@@ -78,8 +78,12 @@ impl Cache {
         F: FnOnce() -> R + Send + 'static,
         R: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let policy = policy.borrow();
-        super::get(self, name.as_ref(), policy, Form::serialized(policy.weight), compute).await
+        let (name, policy) = (name.as_ref(), policy.borrow());
+        match look_up_now(self, name, policy, Form::serialized) {
+            Now::Hit(value) => Ok(value),
+            // Boxed: the future is large, and most calls return at once.
+            Now::NoHit(lookup) => Box::pin(compute_after(lookup, self, name, policy, Form::serialized, compute)).await,
+        }
     }
 }
 
