@@ -22,9 +22,9 @@ use crate::{
         contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
             FetchLocks, RemoteStore, TimeLimit,
+            decoded::{DecodedEntries, DecodedEntry},
             registers::{self, ClockAndRecords, Registers as _},
             shared_mode::SharedMode,
-            shared_read::DecodedEntry,
             validated::{ValidAt, Validation, ValidationCache},
             with_deadline, write_marks,
         },
@@ -33,9 +33,8 @@ use crate::{
     },
     clock::Clock,
     codec::{
-        Head,
         compression::{Compression, DecodeLimits},
-        decode, encode_whole,
+        encode_whole,
     },
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
@@ -48,6 +47,7 @@ use crate::{
 pub(crate) struct Store {
     registers: MemcachedRegisters,
     validated: ValidationCache,
+    decoded: DecodedEntries,
     fetch_locks: FetchLockItems,
     compression: Compression,
     /// The largest value to be stored, in bytes.
@@ -59,8 +59,8 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(registers: MemcachedRegisters, compression: Compression, max_value: usize) -> Self {
-        let (validated, fetch_locks, corrupt, refused) = Default::default();
-        Self { registers, validated, fetch_locks, compression, max_value, corrupt, refused }
+        let (validated, decoded, fetch_locks, corrupt, refused) = Default::default();
+        Self { registers, validated, decoded, fetch_locks, compression, max_value, corrupt, refused }
     }
 
     pub(crate) fn corrupt(&self) -> u64 {
@@ -172,11 +172,7 @@ impl Store {
     /// Decodes the entry in a reply, unless it belongs to another key or is damaged; `tags` are those that it may have.
     fn entry_in(&self, key: &Key, tags: &[Tag], reply: Reply) -> Result<Option<DecodedEntry>, Error> {
         let Some((data, _)) = value(reply)? else { return Ok(None) };
-        let decoded = Head::split_with_hint(&data, tags).and_then(|(head, body)| {
-            let id = head.id;
-            let stored = Arc::new(decode(key, head, &data.slice_ref(body), DecodeLimits::default())?);
-            Ok(DecodedEntry { stored, id })
-        });
+        let decoded = self.decoded.decode(key, tags, &data, DecodeLimits::default());
         if let Err(corrupt) = &decoded {
             self.corrupt.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(?corrupt, "a value in memcached under one of larder's keys is not an entry of larder");

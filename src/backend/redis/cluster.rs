@@ -16,6 +16,7 @@ use crate::{
         contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
         remote::{
             FetchLocks, RemoteStore, TimeLimit,
+            decoded::DecodedEntries,
             registers::{self, Registers as _},
             shared_mode::SharedMode,
             with_deadline, write_marks,
@@ -33,13 +34,15 @@ use crate::{
 /// A Redis Cluster: the clock, the records and the entries are in different slots, so each key is changed separately.
 pub(super) struct Cluster {
     registers: ClusterRegisters,
+    decoded: DecodedEntries,
     fetch_locks: FetchLockCommands,
     replacing: ReplaceCommands,
 }
 
 impl Cluster {
     pub(super) fn new(registers: ClusterRegisters) -> Self {
-        Self { registers, fetch_locks: FetchLockCommands::default(), replacing: ReplaceCommands::default() }
+        let (decoded, fetch_locks, replacing) = Default::default();
+        Self { registers, decoded, fetch_locks, replacing }
     }
 
     pub(super) fn registers(&self) -> &ClusterRegisters {
@@ -50,7 +53,7 @@ impl Cluster {
         &self.registers.options
     }
 
-    async fn entry(&self, key: &Key) -> Result<Option<Stored>, Error> {
+    async fn entry(&self, key: &Key, known: &[Tag]) -> Result<Option<Arc<Stored>>, Error> {
         let mut command = cmd("GET");
         command.arg(self.registers.names.entry(&key.storage_digest()));
         let entry = match self.registers.send(command).await {
@@ -60,13 +63,13 @@ impl Cluster {
             Err(error) => return Err(from_redis(error)),
             Ok(_) => return Ok(None),
         };
-        let stored = codec::decode_whole(key, &entry, self.options().decoding);
-        Ok(stored.ok().or_else(|| self.options().note_corrupt()))
+        let decoded = self.decoded.decode(key, known, &entry, self.options().decoding);
+        Ok(decoded.ok().map(|decoded| decoded.stored).or_else(|| self.options().note_corrupt()))
     }
 
     /// Reads an entry: in one round trip if its tags are known before, otherwise in two.
     async fn lookup(&self, key: &Key, known: &[Tag]) -> Result<ReadOutcome, Error> {
-        let (entry, reading) = join(self.entry(key), self.registers.read_with_clock(known)).await;
+        let (entry, reading) = join(self.entry(key, known), self.registers.read_with_clock(known)).await;
         let (entry, reading) = (entry?, reading?);
         if let Some(stored) = entry {
             let validity = match stored.tags() == known {
@@ -74,7 +77,7 @@ impl Cluster {
                 false => registers::validity(&self.registers, stored.born(), stored.tags()).await?,
             };
             if let Some(validity) = validity {
-                return Ok(ReadOutcome { found: Some((Arc::new(stored), validity)), epoch: Some(reading.clock) });
+                return Ok(ReadOutcome { found: Some((stored, validity)), epoch: Some(reading.clock) });
             }
         }
         // Prepares the fetch: the records that decide about its response must exist before the handler runs.
@@ -96,7 +99,9 @@ impl RemoteStore for Cluster {
             Err(refused) => return Ok(refused),
             // Expired while its handler ran: it is stored, but does not replace a newer response. A response of another incarnation is
             // dead and does not prevent this one from being stored.
-            Ok(Validity::Stale { .. }) if self.entry(key).await?.is_some_and(|present| stored.born() < present.born()) => {
+            Ok(Validity::Stale { .. })
+                if self.entry(key, stored.tags()).await?.is_some_and(|present| stored.born() < present.born()) =>
+            {
                 return Ok(PutOutcome::Invalidated);
             }
             Ok(_) => {}

@@ -29,15 +29,15 @@ use crate::{
         contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
         remote::{
             FetchLocks, RemoteStore, TimeLimit,
+            decoded::{DecodedEntries, DecodedEntry},
             shared_mode::SharedMode,
-            shared_read::DecodedEntry,
             validated::{ValidAt, Validation, ValidationCache},
             with_deadline_since,
         },
         store_stats::StoreServer,
         validity::Validity,
     },
-    codec::{self, Head},
+    codec,
     entry::{epoch::Epoch, stored::Stored},
     error::Error,
     key::Key,
@@ -55,6 +55,7 @@ pub(super) struct Single {
     names: KeyNames,
     options: Options,
     validated: ValidationCache,
+    decoded: DecodedEntries,
     fetch_locks: FetchLockCommands,
     replacing: ReplaceCommands,
     scripts: Scripts,
@@ -91,8 +92,8 @@ impl Single {
         let scripts = Scripts { prepare, put, mark: Script::mark(), invalidate: Script::invalidate(), poll, announce };
         let connection = Arc::new(connection);
         let batcher = ReadBatcher::new(Arc::clone(&connection), &names, options.limits.read);
-        let (validated, fetch_locks, replacing) = Default::default();
-        Self { connection, batcher, names, options, validated, fetch_locks, replacing, scripts }
+        let (validated, decoded, fetch_locks, replacing) = Default::default();
+        Self { connection, batcher, names, options, validated, decoded, fetch_locks, replacing, scripts }
     }
 
     /// Replicas that have confirmed an invalidation keep it over a failover.
@@ -189,12 +190,8 @@ impl Single {
             return Some(decoded);
         }
         let entry = read.values.first()?.as_ref()?;
-        let decoded = Head::split_with_hint(entry, tags).and_then(|(head, body)| {
-            let id = head.id;
-            let stored = codec::decode(key, head, &entry.slice_ref(body), self.options.decoding)?;
-            Ok(DecodedEntry { stored: Arc::new(stored), id })
-        });
-        let decoded = decoded.ok().or_else(|| self.options.note_corrupt())?;
+        let decoded =
+            self.decoded.decode(key, tags, entry, self.options.decoding).ok().or_else(|| self.options.note_corrupt())?;
         read.memoize(key, &decoded);
         Some(decoded)
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod deadline;
+pub(crate) mod decoded;
 pub(crate) mod options;
 pub(crate) mod outbox;
 #[allow(dead_code, reason = "only Redis Cluster and memcached use it")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shared_read::{DecodedEntry, JoinableReads};
+use super::{decoded::DecodedEntry, shared_read::JoinableReads};
 use crate::{
     entry::{
         epoch::Epoch,
