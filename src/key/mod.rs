@@ -60,6 +60,14 @@ impl Key {
         key
     }
 
+    /// Creates the prefix of all keys of values under the prefix of a cache. What follows it in the key of a response is 0 or 1.
+    pub(crate) fn first_for_values(prefix: &[u8]) -> Self {
+        const VALUE: u8 = 2;
+        let mut key = Self::from_bytes(prefix);
+        key.push_byte(VALUE);
+        key
+    }
+
     /// Creates an empty key.
     #[inline]
     pub(crate) const fn new() -> Self {

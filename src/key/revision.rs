@@ -56,6 +56,8 @@ impl NextRevision {
 pub(crate) struct Prefix {
     /// The beginning of the keys under the revision with which the handle was made.
     pub(crate) built: Vec<u8>,
+    /// The beginning of the keys of values under the same revision.
+    pub(crate) built_for_values: Key,
     namespace: Box<str>,
     pub(crate) revision: Arc<Revision>,
     next: OnceLock<Box<Self>>,
@@ -63,9 +65,7 @@ pub(crate) struct Prefix {
 
 impl Prefix {
     pub(crate) fn new(namespace: &str, revision: &Arc<Revision>) -> Self {
-        let revision = Arc::clone(revision.current());
-        let built = Key::first(namespace, &revision.name).as_bytes().to_vec();
-        Self { built, namespace: namespace.into(), revision, next: OnceLock::new() }
+        Self::exactly(namespace, revision.current())
     }
 
     /// Returns the prefix under the current revision.
@@ -85,7 +85,8 @@ impl Prefix {
     /// The prefix under this revision, even if another has replaced it.
     fn exactly(namespace: &str, revision: &Arc<Revision>) -> Self {
         let built = Key::first(namespace, &revision.name).as_bytes().to_vec();
-        Self { built, namespace: namespace.into(), revision: Arc::clone(revision), next: OnceLock::new() }
+        let built_for_values = Key::first_for_values(&built);
+        Self { built, built_for_values, namespace: namespace.into(), revision: Arc::clone(revision), next: OnceLock::new() }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The routes that are counted one by one.
 
-use std::sync::{
-    Mutex, OnceLock, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use super::counters::RouteCounters;
@@ -28,9 +31,34 @@ impl RouteId {
     pub(super) const UNROUTED: Self = Self(SLOTS as u16 + 1);
 }
 
+/// A name that is counted often, with its place in the table that counted it last.
+pub(crate) struct CountedName {
+    name: Box<str>,
+    /// The number of the table, and in the lowest 16 bits the place.
+    last: AtomicU64,
+}
+
+impl CountedName {
+    pub(crate) fn new(name: impl Into<Box<str>>) -> Self {
+        Self { name: name.into(), last: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for CountedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
 /// A table of routes that only grows: found without a lock, since a slot never changes once it is taken.
 #[derive(Debug)]
 pub(super) struct RouteTable {
+    /// No other table of this process has it.
+    number: u64,
     slots: Box<[OnceLock<Box<RouteCounters>>]>,
     others: RouteCounters,
     unrouted: RouteCounters,
@@ -47,7 +75,9 @@ impl Default for RouteTable {
 impl RouteTable {
     /// Creates an empty table that counts those beyond the limit under `others`.
     pub(super) fn with_others(others: &str) -> Self {
+        static TABLES: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: TABLES.fetch_add(1, Ordering::Relaxed),
             slots: (0..SLOTS).map(|_| OnceLock::new()).collect(),
             others: RouteCounters::new(others),
             unrouted: RouteCounters::new(NO_ROUTE),
@@ -64,6 +94,18 @@ impl RouteTable {
             Some(route) if *route.name == *name => RouteId(first as u16),
             _ => self.find_or_add(name, first),
         }
+    }
+
+    /// The same for a name that remembers its place.
+    #[inline]
+    pub(super) fn id_of(&self, name: &CountedName) -> RouteId {
+        let last = name.last.load(Ordering::Relaxed);
+        if last >> 16 == self.number {
+            return RouteId((last & 0xffff) as u16);
+        }
+        let id = self.id(&name.name);
+        name.last.store(self.number << 16 | u64::from(id.0), Ordering::Relaxed);
+        id
     }
 
     #[inline]
@@ -128,6 +170,16 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn a_counted_name_has_its_own_place_in_each_table() {
+        let (one, other) = (RouteTable::default(), RouteTable::default());
+        other.id("first");
+        let name = CountedName::new("second");
+        for table in [&one, &one, &other, &one, &other] {
+            assert_eq!((table.id_of(&name), table.name(table.id_of(&name))), (table.id("second"), "second"));
+        }
+    }
 
     #[test]
     fn each_route_has_one_place_and_keeps_it() {

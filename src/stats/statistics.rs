@@ -10,7 +10,7 @@ use super::{
     fill_result::{FillResult, Trigger},
     hot::{HIT_SAMPLE, Hot, WAIT_SAMPLE},
     invalidations::Invalidations,
-    route_table::{RouteId, RouteTable},
+    route_table::{CountedName, RouteId, RouteTable},
     verification::Verification,
 };
 use crate::{
@@ -92,8 +92,8 @@ impl Statistics {
 
     /// Returns the place of a label of values.
     #[inline]
-    pub(crate) fn value_label(&self, label: &str) -> RouteId {
-        self.values.0.id(label)
+    pub(crate) fn value_label(&self, label: &CountedName) -> RouteId {
+        self.values.0.id_of(label)
     }
 
     /// Counts a call that returns a value.
@@ -104,9 +104,9 @@ impl Statistics {
 
     /// Counts a call that returns a fresh value, whose computation took so many milliseconds.
     #[inline]
-    pub(crate) fn value_hit(&self, label: &str, compute_millis: u32) {
+    pub(crate) fn value_hit(&self, label: &CountedName, compute_millis: u32) {
         let values = &self.values.0;
-        values.counters(values.id(label)).hit(0, compute_millis);
+        values.counters(values.id_of(label)).hit(0, compute_millis);
     }
 
     /// Counts a call that returns an error, or panics.

@@ -214,7 +214,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
 
     pub(super) fn slot(&self) -> Arc<FetchSlot> {
         let inner = &self.cache.inner;
-        Arc::new(inner.fetch_slots.on_route(&inner.prefix.built, 0, Some(&self.policy.label)))
+        Arc::new(inner.fetch_slots.on_route(&inner.prefix.built, 0, Some(self.policy.label.as_str())))
     }
 }
 

@@ -7,19 +7,15 @@ use crate::{cache::Cache, dependencies::Dependencies, key::Key};
 pub(super) fn value_key(cache: &Cache, name: &str) -> Key {
     let prefix = &cache.inner.prefix;
     match Dependencies::prepared_prefix(prefix) {
-        Some(prepared) => key_under(&prepared, name),
-        None => key_under(&prefix.current().built, name),
+        Some(prepared) => key_under(&Key::first_for_values(&prepared), name),
+        None => key_under(&prefix.current().built_for_values, name),
     }
 }
 
 /// Returns the key of a value under this prefix.
 #[inline]
-pub(super) fn key_under(prefix: &[u8], name: &str) -> Key {
-    /// What follows the prefix in the key of a response is 0 or 1.
-    const VALUE: u8 = 2;
-    let mut key = Key::new();
-    key.extend(prefix);
-    key.push_byte(VALUE);
+pub(super) fn key_under(prefix: &Key, name: &str) -> Key {
+    let mut key = prefix.clone();
     key.push(name.as_bytes());
     key
 }

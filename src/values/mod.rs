@@ -104,7 +104,7 @@ where
 {
     let is_in_run = Dependencies::is_collecting();
     let key = if cache.is_on_as_built() && !is_in_run {
-        key_under(&cache.inner.prefix.built, name)
+        key_under(&cache.inner.prefix.built_for_values, name)
     } else if cache.is_on().is_ok() {
         value_key(cache, name)
     } else {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{entry::response::StaleWindows, lists::IntoTags};
+use crate::{entry::response::StaleWindows, lists::IntoTags, stats::route_table::CountedName};
 
 /// How a value is cached: its lifetime, its tags, and what happens around its end.
 ///
@@ -32,7 +32,7 @@ pub struct ValuePolicy {
     pub(super) soft_timeout: Option<Duration>,
     /// How long the fetch lock of one node holds; `None` without a lock across nodes.
     pub(super) across_nodes: Option<Duration>,
-    pub(super) label: Arc<str>,
+    pub(super) label: Arc<CountedName>,
     pub(super) weight: Option<usize>,
 }
 
@@ -141,6 +141,6 @@ impl ValuePolicy {
     }
 }
 
-fn label(name: &str) -> Arc<str> {
-    if name.is_empty() { "value".into() } else { format!("value {name}").into() }
+fn label(name: &str) -> Arc<CountedName> {
+    Arc::new(if name.is_empty() { CountedName::new("value") } else { CountedName::new(format!("value {name}")) })
 }
