@@ -8,14 +8,11 @@ mod tags;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use arguments::{Arguments, Command};
 use output::Failure;
 
 fn main() -> ExitCode {
-    // Usage errors end here, with the exit code 2.
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     match run(&arguments) {
         Ok(text) => {
             println!("{text}");

@@ -54,6 +54,26 @@ async fn hit_miss_and_invalidated_entry_are_told_apart() {
 }
 
 #[tokio::test]
+async fn url_without_a_host_is_noted_where_the_host_is_in_the_key() {
+    let (cache, _) = cache();
+    let with_host = app(&cache);
+    get(&with_host, "/posts/7").await;
+    let noted = |explanation: &Value| explanation["notes"].to_string().contains("no host");
+    assert!(noted(&explained(&with_host, json!({ "url": "/posts/7" })).await));
+    assert!(!noted(&explained(&with_host, json!({ "url": "http://example.com/posts/7" })).await));
+    assert!(!noted(&explained(&with_host, json!({ "url": "/posts/7", "headers": { "host": "example.com" } })).await));
+
+    let (cache, _) = self::cache();
+    let layer = cache.layer().ttl(std::time::Duration::from_secs(60)).ignore_host(true);
+    let pages = Router::new().route("/posts/{id}", axum::routing::get(|| async { "post" }).layer(layer));
+    let without =
+        pages.nest("/ops", larder::admin::Admin::new(&cache).authorize(|_| larder::admin::Access::full("test")).into_router());
+    get(&without, "/posts/7").await;
+    let hit = explained(&without, json!({ "url": "/posts/7" })).await;
+    assert!(hit["verdict"] == "hit" && !noted(&hit), "{hit}");
+}
+
+#[tokio::test]
 async fn reasons_come_with_their_remedies() {
     let (cache, _) = cache();
     let app = app(&cache);
