@@ -141,7 +141,11 @@ fn stats(answer: &Value) -> String {
 }
 
 fn hot(answer: &Value) -> String {
-    let mut text = String::new();
+    let mut text = "estimates of the last one to two minutes, from about one hit of 64\n".to_owned();
+    let has_digests = |list: &str| answer[list].as_array().is_some_and(|keys| keys.iter().any(|key| key["key"].is_null()));
+    if has_digests("keys") || has_digests("misses") {
+        text.push_str("keys are digests: `Cache::with_revealed_keys(true)` shows their URLs\n");
+    }
     for (title, list, name, number) in [
         ("hot keys", "keys", "digest", "requests"),
         ("hot misses", "misses", "digest", "requests"),

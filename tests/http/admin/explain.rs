@@ -1,6 +1,7 @@
 //! Why is this URL not cached?
 
 use axum::{Router, routing};
+use larder::admin::{Access, Admin};
 use serde_json::{Value, json};
 
 use super::{app, call, json as parsed};
@@ -64,10 +65,9 @@ async fn url_without_a_host_is_noted_where_the_host_is_in_the_key() {
     assert!(!noted(&explained(&with_host, json!({ "url": "/posts/7", "headers": { "host": "example.com" } })).await));
 
     let (cache, _) = self::cache();
-    let layer = cache.layer().ttl(std::time::Duration::from_secs(60)).ignore_host(true);
-    let pages = Router::new().route("/posts/{id}", axum::routing::get(|| async { "post" }).layer(layer));
-    let without =
-        pages.nest("/ops", larder::admin::Admin::new(&cache).authorize(|_| larder::admin::Access::full("test")).into_router());
+    let pages = Router::new().route("/posts/{id}", routing::get(|| async { "post" }).layer(minute(&cache).ignore_host(true)));
+    let admin = Admin::new(&cache).authorize(|_| Access::full("ann")).into_router();
+    let without = pages.nest(super::ROOT, admin);
     get(&without, "/posts/7").await;
     let hit = explained(&without, json!({ "url": "/posts/7" })).await;
     assert!(hit["verdict"] == "hit" && !noted(&hit), "{hit}");
