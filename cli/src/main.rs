@@ -14,10 +14,7 @@ use output::Failure;
 fn main() -> ExitCode {
     let arguments = Arguments::read();
     match run(&arguments) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => output::print(&text),
         Err(failure) => {
             failure.print(arguments.json);
             failure.exit_code()

@@ -365,6 +365,16 @@ async fn option_takes_precedence_over_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reader_that_has_ended_is_no_failure() {
+    let server = Server::start().await;
+    let arguments = ["--admin", &format!("{}/ops", server.root), "--token", "secret", "stats"];
+    let mut process = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(process.stdout.take());
+    let output = process.wait_with_output().unwrap();
+    assert!(code(&output) == 0 && errors(&output).is_empty(), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_tell_failures_apart() {
     let server = Server::start().await;
     let page = format!("{}/ops", server.root);
