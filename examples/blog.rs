@@ -11,6 +11,7 @@
 use std::{
     env,
     error::Error,
+    iter, mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -158,11 +159,17 @@ fn millis(time: Duration) -> String {
 }
 
 async fn write(node: Router, acknowledged: Acknowledged, end: Instant) {
+    // A change whose invalidation has failed, on a busy machine, is acknowledged with the next one.
+    let mut changes = 0;
     while Instant::now() < end {
         let request = Request::put("/posts/7").body(Body::empty()).expect("a request");
         let response = node.clone().oneshot(request).await.expect("a router does not fail");
-        assert!(response.status().is_success(), "{response:?}");
-        acknowledged.lock().expect("no panic").push(Instant::now());
+        changes += 1;
+        if response.status().is_success() {
+            acknowledged.lock().expect("no panic").extend(iter::repeat_n(Instant::now(), mem::take(&mut changes)));
+        } else {
+            eprintln!("a write was answered with {}", response.status());
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -58,7 +58,8 @@ fn app(cache: &Cache, node: &'static str, reports: &Arc<AtomicUsize>) -> Router 
         format!("report {}, computed by node {node}", reports.fetch_add(1, Ordering::Relaxed) + 1)
     };
     Router::new()
-        // Longer than the period: no visitor comes between two runs and finds nothing.
+        // Longer than the period: no visitor comes between two runs and finds nothing. Over a tiered store little longer, since the lifetime
+        // bounds how old the copy near another node can be.
         .route("/report", get(report).layer(layer.clone().ttl(Duration::from_secs(300))))
         .route("/pages/{page}", get(page).layer(layer.ttl(Duration::from_secs(600))))
 }

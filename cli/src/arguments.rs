@@ -1,6 +1,6 @@
 //! The arguments.
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
 
 /// Looks at a larder cache, and steers it.
 #[derive(Debug, Parser)]
@@ -17,8 +17,9 @@ pub(crate) struct Arguments {
     /// Secret of the page, as given to `Admin::bearer`.
     #[arg(long, global = true, env = "LARDER_TOKEN", hide_env_values = true, value_name = "SECRET")]
     pub(crate) token: Option<String>,
-    /// URL of the store, for `invalidate` and `mode … --everywhere` without the page: redis://host, as for `Cache::connect`.
-    #[arg(long, global = true, env = "LARDER_STORE", hide_env_values = true, conflicts_with = "admin", value_name = "URL")]
+    /// URL of the store, for `invalidate` and `mode … --everywhere` without the page: redis://host, as for `Cache::connect`. Of this and
+    /// --admin, one given here takes precedence over one in the environment.
+    #[arg(long, global = true, env = "LARDER_STORE", hide_env_values = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Namespace of the cache, with --store.
     #[arg(long, global = true, value_name = "NAME", requires = "store")]
@@ -28,6 +29,27 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Reads the command line and the environment. Usage errors end the process, with the exit code 2.
+    pub(crate) fn read() -> Self {
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        let is_written = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let written = (is_written("admin"), is_written("store"), is_written("namespace"));
+        let mut arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
+        match written {
+            (true, true, _) | (true, _, true) => {
+                command.error(ErrorKind::ArgumentConflict, "--admin cannot be used with --store or --namespace").exit()
+            }
+            (true, false, false) => arguments.store = None,
+            (false, true, _) | (false, false, true) => arguments.admin = None,
+            // Both are in the environment: the page can do everything.
+            (false, false, false) => arguments.store = arguments.store.filter(|_| arguments.admin.is_none()),
+        }
+        arguments
+    }
 }
 
 #[derive(Debug, Subcommand)]

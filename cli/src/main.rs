@@ -8,19 +8,13 @@ mod tags;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use arguments::{Arguments, Command};
 use output::Failure;
 
 fn main() -> ExitCode {
-    // Usage errors end here, with the exit code 2.
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     match run(&arguments) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => output::print(&text),
         Err(failure) => {
             failure.print(arguments.json);
             failure.exit_code()

@@ -1,6 +1,10 @@
 //! What is printed, and the exit codes.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use serde_json::{Value, json};
 
@@ -63,13 +67,21 @@ impl Failure {
     pub(crate) fn print(&self, as_json: bool) {
         match self {
             // An answer, not an error.
-            Self::NotCached(explanation) if as_json => println!("{}", json(explanation)),
-            Self::NotCached(explanation) => println!("{}", explained(explanation)),
+            Self::NotCached(explanation) if as_json => drop(print(&json(explanation))),
+            Self::NotCached(explanation) => drop(print(&explained(explanation))),
             Self::Failed(text) | Self::Usage(text) | Self::NoAccess(text) if as_json => {
                 eprintln!("{}", json(&json!({ "error": text })));
             }
             Self::Failed(text) | Self::Usage(text) | Self::NoAccess(text) => eprintln!("larder: {text}"),
         }
+    }
+}
+
+/// Prints an answer. A reader that has ended before, as `head` does, is none of our failures.
+pub(crate) fn print(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -141,7 +153,11 @@ fn stats(answer: &Value) -> String {
 }
 
 fn hot(answer: &Value) -> String {
-    let mut text = String::new();
+    let mut text = "estimates of the last one to two minutes, from about one hit of 64\n".to_owned();
+    let has_digests = |list: &str| answer[list].as_array().is_some_and(|keys| keys.iter().any(|key| key["key"].is_null()));
+    if has_digests("keys") || has_digests("misses") {
+        text.push_str("keys are digests: `Cache::with_revealed_keys(true)` shows their URLs\n");
+    }
     for (title, list, name, number) in [
         ("hot keys", "keys", "digest", "requests"),
         ("hot misses", "misses", "digest", "requests"),

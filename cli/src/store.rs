@@ -69,7 +69,11 @@ fn failure(what: &str, place: &str, error: &Error) -> Failure {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        words = format!("{words}: {cause}");
+        let cause_words = cause.to_string();
+        // Some errors have the words of their source in their own.
+        if !words.ends_with(&cause_words) {
+            words = format!("{words}: {cause_words}");
+        }
         source = cause.source();
     }
     let outcome = if error.is_unconfirmed() {

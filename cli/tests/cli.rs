@@ -111,7 +111,8 @@ async fn stats_and_mode_are_shown_and_set() {
     assert_eq!(text(&server.run(&["mode"])), "bypass\n  this process: bypass\n  all nodes: enabled\n");
     assert_eq!(code(&server.run(&["mode", "off"])), 2);
     assert_eq!(code(&server.run(&["mode", "--everywhere"])), 2);
-    assert_eq!(code(&server.run(&["hot"])), 0);
+    let hot = server.run(&["hot"]);
+    assert!(code(&hot) == 0 && text(&hot).contains("estimates") && text(&hot).contains("with_revealed_keys"), "{hot:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,6 +320,7 @@ async fn a_failure_says_what_failed_where_and_what_to_do() {
         let errors = errors(output);
         assert!(code(output) == 1 && errors.contains(&what) && errors.contains(todo) && !errors.contains("QZJX"), "{errors}");
     }
+    assert_eq!(errors(&in_store).matches("Connection refused").count(), 1, "{in_store:?}");
     let server = Server::start().await;
     let denied = larder(&["--admin", &format!("{}/ops", server.root), "--token", "wrong", "stats"]);
     assert!(code(&denied) == 3 && errors(&denied).contains(&format!("{}/ops", server.root)), "{denied:?}");
@@ -336,6 +338,40 @@ async fn explain_says_by_its_exit_code_if_the_cache_answers() {
     let cookie = server.run(&["--json", "explain", &url, "-H", "cookie: a=b"]);
     assert_eq!((code(&cookie), text(&cookie).contains("request-cookie")), (4, true));
     assert_eq!(code(&server.run(&["explain", &url, "-H", "cookie"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn option_takes_precedence_over_the_environment() {
+    let server = Server::start().await;
+    let page = format!("{}/ops", server.root);
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let store = format!("redis://{closed}");
+    let run = |environment: &[(&str, &str)], arguments: &[&str]| {
+        command(arguments).env("LARDER_TOKEN", "secret").envs(environment.iter().copied()).output().unwrap()
+    };
+    let (in_page, in_store) = (("LARDER_ADMIN", page.as_str()), ("LARDER_STORE", store.as_str()));
+
+    let to_store = run(&[in_page], &["--store", &store, "--namespace", "shop", "invalidate", "--tag", "posts"]);
+    assert!(code(&to_store) == 1 && errors(&to_store).contains(&store), "{to_store:?}");
+    assert_eq!(code(&run(&[in_store], &["--admin", &page, "invalidate", "--tag", "posts"])), 0);
+    // With both in the environment, the page: it can do everything. A namespace is of a store.
+    assert_eq!(code(&run(&[in_page, in_store], &["stats"])), 0);
+    let of_store = run(&[in_page, in_store], &["--namespace", "shop", "invalidate", "--tag", "posts"]);
+    assert!(errors(&of_store).contains(&store), "{of_store:?}");
+    for both in [["--store", &store, "stats"], ["--namespace", "shop", "stats"]] {
+        let refused = run(&[in_store], &[&["--admin", &page], &both[..]].concat());
+        assert!(code(&refused) == 2 && errors(&refused).contains("--admin cannot be used with"), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reader_that_has_ended_is_no_failure() {
+    let server = Server::start().await;
+    let arguments = ["--admin", &format!("{}/ops", server.root), "--token", "secret", "stats"];
+    let mut process = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(process.stdout.take());
+    let output = process.wait_with_output().unwrap();
+    assert!(code(&output) == 0 && errors(&output).is_empty(), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

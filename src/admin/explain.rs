@@ -221,6 +221,12 @@ impl Layer {
             return Ok(explanation);
         }
         explanation.key_parts = self.key_parts(parts);
+        if parts.uri.authority().is_none() && !parts.headers.contains_key(HOST) && !self.settings.key.ignores_host {
+            explanation.notes.push(
+                "The URL has no host, and the requests of clients have one, which is in their keys: write the whole URL."
+                    .to_owned(),
+            );
+        }
         if let Err((why, reason)) = self.cache.is_on() {
             explanation.forwarded(why, Some(reason));
             return Ok(explanation);
@@ -321,7 +327,7 @@ impl Layer {
         if explanation.tags.iter().any(|tag| tag.state == "not stored" && tag.invalidated_seconds_ago.is_some()) {
             explanation
                 .notes
-                .push("A tag of this URL was invalidated lately, which is why nothing may be stored for it now.".to_owned());
+                .push("A tag of this URL was invalidated lately: that may be why no response is stored for it.".to_owned());
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ macro_rules! chapters {
             all(
                 any(doc, doctest), feature = "admin", feature = "axum", feature = "compression", feature = "conformance",
                 feature = "memcached", feature = "memory-quick", feature = "metrics", feature = "otel", feature = "redis",
+                feature = "typed-tags", feature = "values",
             ),
             doc = include_str!("../docs/guide_items.md")
         )]
@@ -36,6 +37,8 @@ chapters! {
     placement
     queries_and_posts
     staleness
+    values
+    warming
     stores
     fits
     operations

@@ -39,7 +39,8 @@ const SHOWN: [HeaderName; 10] = [
 ];
 
 impl KeyRules {
-    /// Changes the request of a fetch: query parameters, host, lists and fields become those that the key is made of.
+    /// Changes the request of a fetch: query parameters, host, lists and fields become those that the key is made of, and hidden extensions
+    /// are removed.
     pub(crate) fn rewrite(&self, parts: &mut Parts) {
         if !self.query.is_exact() && parts.uri.query().is_some() {
             router::rewrite_uris(parts, |uri| with_query(uri, self.query.apply(uri.query())));
@@ -53,6 +54,9 @@ impl KeyRules {
             self.hide_fields(&mut parts.headers, is_keyed_by_content(&parts.method));
         }
         self.normalizers.rewrite(&mut parts.headers, |field| self.is_shown(field));
+        for hide in &self.hidden_extensions {
+            hide(&mut parts.extensions);
+        }
     }
 
     fn hide_fields(&self, headers: &mut HeaderMap, with_content: bool) {

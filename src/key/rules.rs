@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, ptr, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderName, Uri,
+    Extensions, HeaderMap, HeaderName, Uri,
     header::{ACCEPT_ENCODING, FORWARDED},
     request::Parts,
 };
@@ -50,6 +50,8 @@ pub(crate) struct KeyRules {
     pub(crate) ignores_host: bool,
     /// Whether handlers see only what is in the key.
     pub(crate) sealed: bool,
+    /// Remove extensions that handlers do not see, one for each type.
+    pub(crate) hidden_extensions: Vec<fn(&mut Extensions)>,
     /// Separates the entries of services that share a cache and answer the same URIs differently.
     pub(crate) scope: Option<String>,
     /// Identifies these rules within a key; `None` for the default rules. Layers with different rules never share an entry.
@@ -95,6 +97,11 @@ impl KeyRules {
         if let Some(scope) = &self.scope {
             description.push_byte(b'n');
             description.push(scope.as_bytes());
+        }
+        // How many: the name of a type is one of the program.
+        if !self.hidden_extensions.is_empty() {
+            description.push_byte(b'e');
+            description.push_list(self.hidden_extensions.iter().map(|_| ""));
         }
     }
 
@@ -484,6 +491,7 @@ mod tests {
             ("ignore-fields", KeyRules { ignored: patterns(["x-forwarded-*"]), ..KeyRules::default() }),
             ("ignore-host", KeyRules { ignores_host: true, ..KeyRules::default() }),
             ("sealed", KeyRules { sealed: true, ..KeyRules::default() }),
+            ("hide-extension", KeyRules { hidden_extensions: vec![|_| ()], ..KeyRules::default() }),
             ("scope", KeyRules { scope: Some("admin".to_owned()), ..KeyRules::default() }),
             ("bypass-on-cookies", KeyRules { cookies: Cookies::BypassOn(patterns(["sid"])), ..KeyRules::default() }),
         ];

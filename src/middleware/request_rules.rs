@@ -93,10 +93,31 @@ impl CacheLayer {
     /// A handler then sees method, URI, `Host`, forwarding fields (`Forwarded` without addresses), the fields of [`vary_on`](Self::vary_on), the cookies of
     /// [`vary_on_cookies`](Self::vary_on_cookies), and a short list of fields that are harmless: `Accept-Encoding`, `Authorization`, `Range` and
     /// preconditions, `traceparent` and `tracestate`. It cannot put any other field of one client's request into a response for all.
-    /// The request's extensions, where layers outside put users and sessions, stay as they are: a handler that reads them needs
-    /// [`per_principal`](Self::per_principal) or a bypass. Requests that bypass the cache are passed on unchanged.
+    /// The request's extensions, where layers outside put users and sessions, stay as they are: hide them by type
+    /// ([`hide_extension`](Self::hide_extension)), or use [`per_principal`](Self::per_principal) or a bypass for a handler that reads them. Requests that bypass the cache are passed on unchanged.
     pub fn sealed(self, on: bool) -> Self {
         self.edit(|settings| settings.key.sealed = on)
+    }
+
+    /// Hides the extension of type `T`, which a layer outside has put into requests, from the handlers of fetches, in addition to those named
+    /// before; default: none.
+    ///
+    /// A session layer around the whole application puts its session into each request. A handler behind the cache that reads it, if only
+    /// for a CSRF token in a form, would make a page of one user that all others get. With this setting its extractor fails instead, in the
+    /// first test, and a layer outside still has the session. Requests that bypass the cache are passed on unchanged, and
+    /// [`per_principal`](Self::per_principal), [`key_with`](Self::key_with) and [`bypass_if`](Self::bypass_if) see every extension.
+    ///
+    /// ```
+    /// # #[derive(Clone)]
+    /// # struct Session;
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// let page = cache.layer().ignore_cookies(true).sealed(true).hide_extension::<Session>(); // that of tower-sessions, for example
+    /// # let _ = page;
+    /// ```
+    ///
+    /// A hit costs nothing more, a fetch one look into a map. Layers with and without it share no entries.
+    pub fn hide_extension<T: Clone + Send + Sync + 'static>(self) -> Self {
+        self.edit(|settings| settings.key.hidden_extensions.push(|extensions| drop(extensions.remove::<T>())))
     }
 
     /// Separates this layer's entries from those of layers with another scope; default: none.

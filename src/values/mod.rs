@@ -13,7 +13,7 @@ pub(crate) mod policy;
 mod serialized;
 mod wait;
 
-use std::{borrow::Borrow, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use self::{
     call::{Found, ValueCall, find},
@@ -57,7 +57,7 @@ impl Cache {
     pub async fn get_or_compute_in_memory<T, E, F, R>(
         &self,
         name: impl AsRef<str>,
-        policy: impl Borrow<ValuePolicy>,
+        policy: impl AsRef<ValuePolicy>,
         compute: F,
     ) -> Result<T, E>
     where
@@ -66,7 +66,7 @@ impl Cache {
         F: FnOnce() -> R + Send + 'static,
         R: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let (name, policy) = (name.as_ref(), policy.borrow());
+        let (name, policy) = (name.as_ref(), policy.as_ref());
         match look_up_now(self, name, policy, Form::in_memory) {
             Now::Hit(value) => Ok(value),
             // Boxed: the future is large, and most calls return at once.

@@ -6,7 +6,7 @@ use crate::{entry::response::StaleWindows, lists::IntoTags, stats::route_table::
 
 /// How a value is cached: its lifetime, its tags, and what happens around its end.
 ///
-/// It is its own builder. Create it once, and pass a reference; what depends on the arguments of a call, such as the tag of an id, is
+/// It is its own builder. Create it once, and pass a reference, to it or to an `Arc` of it; what depends on the arguments of a call, such as the tag of an id, is
 /// added to a clone, or by [`add_tags`](crate::add_tags) within the computation.
 ///
 /// ```
@@ -138,6 +138,13 @@ impl ValuePolicy {
     /// The lifetime, shortened by the share `draw` of the jitter.
     pub(super) fn lifetime(&self, draw: f64) -> Duration {
         self.ttl.mul_f64(1.0 - (self.jitter * draw).clamp(0.0, 1.0))
+    }
+}
+
+/// So that calls take a policy, a reference to one, and an `Arc` or a reference to an `Arc`.
+impl AsRef<Self> for ValuePolicy {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

@@ -1,6 +1,6 @@
 //! Values that any store keeps, encoded as CBOR (RFC 8949).
 
-use std::{any::Any, borrow::Borrow, io, mem};
+use std::{any::Any, io, mem};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -69,7 +69,7 @@ impl Cache {
     pub async fn get_or_compute<T, E, F, R>(
         &self,
         name: impl AsRef<str>,
-        policy: impl Borrow<ValuePolicy>,
+        policy: impl AsRef<ValuePolicy>,
         compute: F,
     ) -> Result<T, E>
     where
@@ -78,7 +78,7 @@ impl Cache {
         F: FnOnce() -> R + Send + 'static,
         R: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let (name, policy) = (name.as_ref(), policy.borrow());
+        let (name, policy) = (name.as_ref(), policy.as_ref());
         match look_up_now(self, name, policy, Form::serialized) {
             Now::Hit(value) => Ok(value),
             // Boxed: the future is large, and most calls return at once.

@@ -237,6 +237,52 @@ async fn w1_a_sealed_handler_sees_only_what_is_keyed_or_harmless() {
     assert_eq!(cookies, "host: example.com");
 }
 
+/// What a layer around the whole application knows about who asks.
+#[derive(Debug, Clone)]
+struct Session(String);
+
+/// The page of a handler that shows whose session it finds, behind a layer that makes one for each request.
+fn page_with_session(layer: CacheLayer) -> Router {
+    let begin = |mut request: axum::extract::Request, next: Next| {
+        let name = request.headers().get("x-name").map_or("nobody", |name| name.to_str().unwrap()).to_owned();
+        request.extensions_mut().insert(Session(name));
+        next.run(request)
+    };
+    let shown = |parts: &Parts| parts.extensions.get::<Session>().map_or("no session".to_owned(), |session| session.0.clone());
+    page(layer, answering(shown)).layer(middleware::from_fn(begin))
+}
+
+#[tokio::test]
+async fn hidden_extension_does_not_get_into_a_page_for_all() {
+    let app = page_with_session(layer().bypass_on_cookies(["sid"]).hide_extension::<Session>());
+    assert_eq!(get_with(&app, "/page", &[("x-name", "alice")]).await.text(), "no session");
+    let hit = get_with(&app, "/page", &[("x-name", "bob")]).await;
+    assert_eq!((hit.is_hit(), hit.text()), (true, "no session"));
+    // What is not stored may depend on it.
+    assert_eq!(get_with(&app, "/page", &[("x-name", "bob"), ("cookie", "sid=1")]).await.text(), "bob");
+
+    let shown = page_with_session(layer());
+    assert_eq!(get_with(&shown, "/page", &[("x-name", "alice")]).await.text(), "alice");
+}
+
+#[tokio::test]
+async fn hidden_extension_selects_entries_nevertheless() {
+    let own = layer().per_principal(|parts| Some(parts.extensions.get::<Session>()?.0.clone())).hide_extension::<Session>();
+    let app = page_with_session(own);
+    for (name, is_hit) in [("alice", false), ("bob", false), ("alice", true)] {
+        let answer = get_with(&app, "/page", &[("x-name", name)]).await;
+        assert_eq!((answer.is_hit(), answer.text()), (is_hit, "no session"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn layers_with_and_without_a_hidden_extension_share_no_entry() {
+    let (cache, _) = cache();
+    let (with, without) = (minute(&cache).hide_extension::<Session>(), minute(&cache));
+    assert_eq!(get_with(&page_with_session(without), "/page", &[("x-name", "alice")]).await.text(), "alice");
+    assert_eq!(get(&page_with_session(with), "/page").await.text(), "no session");
+}
+
 #[tokio::test]
 async fn one_origin_for_all_is_stored() {
     let cors = CorsLayer::new().allow_origin("https://a.example".parse::<http::HeaderValue>().unwrap()).vary([]);

@@ -1,6 +1,7 @@
 //! Why is this URL not cached?
 
 use axum::{Router, routing};
+use larder::admin::{Access, Admin};
 use serde_json::{Value, json};
 
 use super::{app, call, json as parsed};
@@ -51,6 +52,25 @@ async fn hit_miss_and_invalidated_entry_are_told_apart() {
     let gone = explained(&app, url).await;
     assert_eq!((&gone["verdict"], &gone["entry"]), (&"miss".into(), &Value::Null));
     assert!(gone["notes"].to_string().contains("invalidated lately"), "{gone}");
+}
+
+#[tokio::test]
+async fn url_without_a_host_is_noted_where_the_host_is_in_the_key() {
+    let (cache, _) = cache();
+    let with_host = app(&cache);
+    get(&with_host, "/posts/7").await;
+    let noted = |explanation: &Value| explanation["notes"].to_string().contains("no host");
+    assert!(noted(&explained(&with_host, json!({ "url": "/posts/7" })).await));
+    assert!(!noted(&explained(&with_host, json!({ "url": "http://example.com/posts/7" })).await));
+    assert!(!noted(&explained(&with_host, json!({ "url": "/posts/7", "headers": { "host": "example.com" } })).await));
+
+    let (cache, _) = self::cache();
+    let pages = Router::new().route("/posts/{id}", routing::get(|| async { "post" }).layer(minute(&cache).ignore_host(true)));
+    let admin = Admin::new(&cache).authorize(|_| Access::full("ann")).into_router();
+    let without = pages.nest(super::ROOT, admin);
+    get(&without, "/posts/7").await;
+    let hit = explained(&without, json!({ "url": "/posts/7" })).await;
+    assert!(hit["verdict"] == "hit" && !noted(&hit), "{hit}");
 }
 
 #[tokio::test]

@@ -33,6 +33,16 @@ async fn a_value_is_computed_again_after_its_tag_was_invalidated() {
 }
 
 #[tokio::test]
+async fn a_policy_is_shared_by_an_arc() {
+    let (cache, _) = cache();
+    let shared = Arc::new(policy());
+    let computed = cache.get_or_compute("top", &shared, || async { Ok::<_, Infallible>(1) }).await;
+    let stored = cache.get_or_compute("top", Arc::clone(&shared), || async { Ok::<_, Infallible>(2) }).await;
+    let in_memory = cache.get_or_compute_in_memory("other", &shared, || async { Ok::<_, Infallible>(3) }).await;
+    assert_eq!((computed, stored, in_memory), (Ok(1), Ok(1), Ok(3)));
+}
+
+#[tokio::test]
 async fn a_computation_adds_tags_of_its_own() {
     let ((cache, _), runs) = (cache(), Runs::default());
     let read = async || {
