@@ -1,6 +1,6 @@
 //! Calls the API of the operator's page.
 
-use std::time::Duration;
+use std::{fs, io, time::Duration};
 
 use serde_json::{Map, Value, json};
 use ureq::{Agent, http::Response};
@@ -36,9 +36,14 @@ pub(crate) fn call(arguments: &Arguments, command: &Command) -> Result<Value, Fa
         Command::Invalidate(Invalidate { uri: Some(uri), .. }) => api.post("invalidate", &json!({ "uri": uri })),
         Command::Invalidate(Invalidate { route: Some(route), .. }) => api.post("invalidate", &json!({ "route": route })),
         Command::Invalidate(what) => tags::invalidate(what, |tags| api.post("invalidate", &json!({ "tags": tags }))),
-        Command::Explain { url, method, headers } => {
+        Command::Explain { url, method, headers, data } => {
             let headers = headers.iter().map(|line| field(line)).collect::<Result<Map<_, _>, _>>()?;
-            let explanation = api.post("explain", &json!({ "url": url, "method": method, "headers": headers }))?;
+            let mut question = json!({ "url": url, "method": method, "headers": headers });
+            // Servers before this option refuse a field that they do not know.
+            if let Some(data) = data {
+                question["content"] = content(data)?.into();
+            }
+            let explanation = api.post("explain", &question)?;
             if ["hit", "stale"].iter().any(|verdict| explanation["verdict"] == *verdict) {
                 return Ok(explanation);
             }
@@ -50,6 +55,16 @@ pub(crate) fn call(arguments: &Arguments, command: &Command) -> Result<Value, Fa
 fn field(line: &str) -> Result<(String, Value), Failure> {
     let (name, value) = line.split_once(':').ok_or_else(|| Failure::usage("a request field is written as \"name: value\""))?;
     Ok((name.trim().to_owned(), value.trim().into()))
+}
+
+/// Returns the content as it is written, or that of a file.
+fn content(data: &str) -> Result<String, Failure> {
+    let (read, from) = match data.strip_prefix('@') {
+        None => return Ok(data.to_owned()),
+        Some("-") => (io::read_to_string(io::stdin()), "the standard input"),
+        Some(file) => (fs::read_to_string(file), file),
+    };
+    read.map_err(|error| Failure::usage(format!("the content cannot be read from {from}: {error}")))
 }
 
 fn agent() -> Agent {

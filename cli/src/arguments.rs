@@ -56,7 +56,7 @@ impl Arguments {
 pub(crate) enum Command {
     /// Shows requests, hit ratio and saved time, in total and for each route.
     Stats,
-    /// Says what the layer would decide about a GET, without running the handler.
+    /// Says what the layer would decide about a request, without running the handler.
     Explain {
         /// The URL.
         url: String,
@@ -66,6 +66,9 @@ pub(crate) enum Command {
         /// A request field, such as "accept-language: de"; may be repeated.
         #[arg(short = 'H', long = "header", value_name = "FIELD")]
         headers: Vec<String>,
+        /// The content of a QUERY or POST; `@FILE` reads a file, `@-` the standard input.
+        #[arg(short = 'd', long, value_name = "TEXT")]
+        data: Option<String>,
     },
     /// Invalidates tags, a URI or a route.
     Invalidate(Invalidate),

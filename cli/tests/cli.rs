@@ -375,6 +375,28 @@ async fn reader_that_has_ended_is_no_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_takes_the_content_of_a_query() {
+    let cache = Cache::in_memory(1 << 20);
+    let layer = cache.layer().ttl(Duration::from_secs(60)).cache_post(64);
+    let app = Router::new()
+        .route("/search", routing::post(|| async { ([("cache-control", "max-age=60")], "found") }).layer(layer))
+        .nest("/ops", Admin::new(&cache).bearer("secret").into_router());
+    let server = Server::with(cache, app).await;
+    let url = format!("{}/search", server.root);
+    ureq::post(&url).content_type("text/plain").send("larders").unwrap();
+    let question = ["explain", &url, "-X", "POST", "-H", "content-type: text/plain"];
+    assert!(text(&server.run(&question)).starts_with("unknown: "), "without the content");
+    let asked = |data: &str| server.run(&[&question[..], &["--data", data]].concat());
+    assert!(text(&asked("larders")).starts_with("hit: "), "{:?}", asked("larders"));
+    assert!(text(&asked("cellars")).starts_with("miss: "), "{:?}", asked("cellars"));
+    let file = std::env::temp_dir().join(format!("larder-explain-{}", std::process::id()));
+    std::fs::write(&file, "larders").unwrap();
+    assert_eq!(code(&asked(&format!("@{}", file.display()))), 0);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(code(&asked(&format!("@{}", file.display()))), 2, "there is no such file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_tell_failures_apart() {
     let server = Server::start().await;
     let page = format!("{}/ops", server.root);

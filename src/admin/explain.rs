@@ -3,6 +3,7 @@
 //! The layer is that of the route that the path matches, among the routes for which this process has run a handler before. Layers around
 //! the application are not run: what they put into the extensions of requests, such as a user, is absent.
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{AUTHORIZATION, COOKIE, HOST},
@@ -27,7 +28,7 @@ use crate::{
         reuse::{PresentedRequest, Reuse},
         variants::Lookup,
     },
-    policy::{cacheable_request::CacheableRequest, settings::Settings},
+    policy::{cacheable_request::CacheableRequest, effect::Effect, settings::Settings},
     router::captures::Captures,
     stats::decision::digest,
     tag::Tag,
@@ -102,8 +103,19 @@ pub(super) struct ExplainedTag {
     pub(super) invalidated_seconds_ago: Option<u64>,
 }
 
+/// The request that is to be explained.
+#[derive(Default)]
+pub(super) struct Question {
+    pub(super) method: Method,
+    pub(super) url: String,
+    pub(super) headers: HeaderMap,
+    /// Absent if it is not known, as on the page: a form does not keep every byte of it.
+    pub(super) content: Option<Bytes>,
+}
+
 /// Explains a request.
-pub(super) async fn explain(cache: &Cache, method: Method, url: &str, headers: HeaderMap) -> Result<Explanation, Error> {
+pub(super) async fn explain(cache: &Cache, question: Question) -> Result<Explanation, Error> {
+    let Question { method, url, headers, content } = question;
     let uri = url
         .parse::<Uri>()
         .map_err(|_| Error::invalid_input("the URL is invalid: write a path, or a URL with scheme and host"))?;
@@ -128,7 +140,7 @@ pub(super) async fn explain(cache: &Cache, method: Method, url: &str, headers: H
     let mut decided = false;
     for parts in forms.into_iter().flatten() {
         let mut parts = with_method(parts, &method);
-        let mut candidate = layer.decide(&mut parts).await?;
+        let mut candidate = layer.decide(&mut parts, content.as_ref()).await?;
         if !decided || candidate.entry.is_some() {
             candidate.method = explanation.method.clone();
             candidate.path = explanation.path.clone();
@@ -207,17 +219,15 @@ fn with_method(mut parts: Parts, method: &Method) -> Parts {
 }
 
 impl Layer {
-    async fn decide(&self, parts: &mut Parts) -> Result<Explanation, Error> {
+    async fn decide(&self, parts: &mut Parts, content: Option<&Bytes>) -> Result<Explanation, Error> {
         let mut explanation = Explanation { policy: policy(&self.settings), ..Explanation::default() };
-        if let Some(limit) = self.settings.content_limit(&parts.method) {
-            self.explain_content(&mut explanation, parts, limit);
+        let keyed = self.settings.content_limit(&parts.method);
+        if let (Some(limit), None) = (keyed, content) {
+            self.explain_without_content(&mut explanation, parts, limit);
             return Ok(explanation);
         }
-        if !is_safe(&parts.method) {
-            explanation.forwarded(Forward::Method, Some(Reason::Method));
-            explanation
-                .notes
-                .push("If it succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4).".to_owned());
+        if keyed.is_none() && !is_safe(&parts.method) {
+            explanation.write();
             return Ok(explanation);
         }
         explanation.key_parts = self.key_parts(parts);
@@ -232,9 +242,29 @@ impl Layer {
             return Ok(explanation);
         }
         let mut request = CacheableRequest::new();
-        if let Err((why, reason)) =
-            self.settings.classify(&mut request, &self.cache.inner.prefix.current().built, parts, Content::Absent)
-        {
+        let prefix = self.cache.inner.prefix.current();
+        let classified = match (keyed, content) {
+            (Some(limit), Some(content)) => {
+                explanation.key_parts.push(content_part(content.len(), limit));
+                match self.settings.effect(parts, Some(content)) {
+                    Effect::Write => {
+                        explanation.write();
+                        return Ok(explanation);
+                    }
+                    Effect::ByResponse => explanation.notes.push(READS_BY_RESPONSE.to_owned()),
+                    Effect::Read => {}
+                }
+                match content.len() <= limit {
+                    true => self.settings.classify_content(&mut request, &prefix.built, parts, content),
+                    false => Err((Forward::Bypass, Reason::RequestBodyTooLarge)),
+                }
+            }
+            (_, Some(content)) if !content.is_empty() => {
+                self.settings.classify(&mut request, &prefix.built, parts, Content::Present)
+            }
+            _ => self.settings.classify(&mut request, &prefix.built, parts, Content::Absent),
+        };
+        if let Err((why, reason)) = classified {
             explanation.forwarded(why, Some(reason));
             return Ok(explanation);
         }
@@ -251,13 +281,16 @@ impl Layer {
     }
 
     /// Explains a QUERY or POST, as far as that is possible without its content.
-    fn explain_content(&self, explanation: &mut Explanation, parts: &Parts, limit: usize) {
+    fn explain_without_content(&self, explanation: &mut Explanation, parts: &Parts, limit: usize) {
         explanation.key_parts = self.key_parts(parts);
         let value =
             format!("method, length, SHA-256, and the fields that describe it; up to {}", super::text::bytes(limit as u64));
         explanation.key_parts.push(KeyPart { name: "content", value });
         explanation.verdict = "unknown";
-        explanation.summary = "The content of the request is part of its key, and this page does not have it.".to_owned();
+        explanation.summary =
+            "The content of the request is part of its key, and was not given. The API takes it as `content`, and the tool \
+                               as `--data`."
+                .to_owned();
         if parts.method == Method::POST {
             let rule = "A POST is a read if its response states a lifetime of its own, or the function of `cache_post_if` says so. Any other \
                         is a write: if it succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4).";
@@ -412,6 +445,17 @@ impl Layer {
     }
 }
 
+const READS_BY_RESPONSE: &str = "It is a read if its response states a lifetime of its own. Otherwise it is a write: if it succeeds, the \
+                                 responses stored for its URI are invalidated (RFC 9111 §4.4).";
+
+fn content_part(length: usize, limit: usize) -> KeyPart {
+    let of = super::text::bytes(limit as u64);
+    KeyPart {
+        name: "content",
+        value: format!("{length} bytes of up to {of}: method, length, SHA-256, and the fields that describe it"),
+    }
+}
+
 fn policy(settings: &Settings) -> Vec<KeyPart> {
     let seconds = |duration: std::time::Duration| super::text::duration(duration);
     let store = &settings.store;
@@ -434,6 +478,11 @@ impl Explanation {
         self.verdict = if stale { "stale" } else { "hit" };
         let what = if stale { "stale" } else { "fresh" };
         self.summary = format!("A {what} stored response answers, {age} s old.{and}");
+    }
+
+    fn write(&mut self) {
+        self.forwarded(Forward::Method, Some(Reason::Method));
+        self.notes.push("If it succeeds, the responses stored for its URI are invalidated (RFC 9111 §4.4).".to_owned());
     }
 
     fn forwarded(&mut self, why: Forward, reason: Option<Reason>) {

@@ -1,9 +1,10 @@
 //! What an operator sends: JSON from programs, fields of a form from the page.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
-use super::same_site::sends_form;
+use super::{explain::Question, same_site::sends_form};
 use crate::error::Error;
 
 /// The fields of all actions; each uses its own.
@@ -22,6 +23,8 @@ pub(super) struct Input {
     pub(super) confirm: Option<String>,
     pub(super) method: Option<String>,
     pub(super) headers: std::collections::BTreeMap<String, String>,
+    /// Of the request that is to be explained. Not in forms, whose line ends are not those that were written.
+    pub(super) content: Option<String>,
 }
 
 impl Input {
@@ -64,9 +67,19 @@ impl Input {
         input
     }
 
-    pub(super) fn method(&self) -> Result<Method, Error> {
+    /// Returns the request that is to be explained.
+    pub(super) fn question(&self) -> Result<Question, Error> {
+        Ok(Question {
+            method: self.method()?,
+            url: self.url.clone().unwrap_or_default(),
+            headers: self.header_map()?,
+            content: self.content.clone().map(Bytes::from),
+        })
+    }
+
+    fn method(&self) -> Result<Method, Error> {
         let method = self.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
-        method.parse().map_err(|_| Error::invalid_input("the method is none of HTTP: write GET or HEAD"))
+        method.parse().map_err(|_| Error::invalid_input("the method is none of HTTP: such as GET or QUERY"))
     }
 
     pub(super) fn header_map(&self) -> Result<HeaderMap, Error> {

@@ -50,7 +50,7 @@
 //! | `GET api/jobs` | warm-ups and schedules of this process, with their progress |
 //! | `GET api/health` | the health of the store, with 503 if it is not healthy |
 //! | `GET api/live` | sampled decisions as server-sent events, at most twenty a second |
-//! | `POST api/explain` | `{"url": "…", "method": "GET", "headers": {"accept-language": "de"}}`: what the layer would decide, without running the handler |
+//! | `POST api/explain` | `{"url": "…", "method": "GET", "headers": {"accept-language": "de"}}`: what the layer would decide, without running the handler; of a QUERY or POST, `"content"` is the text that it sends |
 //! | `POST api/invalidate` | one of `{"tags": ["posts"]}`, `{"uri": "/posts/7"}`, `{"route": "/posts/{id}"}` |
 //! | `POST api/expire` | `{"tags": ["posts"]}` |
 //! | `POST api/refresh` | `{"uri": "https://example.com/posts/7"}`, if there is [`refresh_through`](Admin::refresh_through) |

@@ -175,11 +175,9 @@ fn path_of(action: Action) -> &'static str {
 
 async fn explained(state: &State, granted: &Granted, parts: &Parts, input: &Input, is_api: bool) -> Response<Body> {
     if is_api {
-        let explanation = match (input.method(), input.header_map()) {
-            (Ok(method), Ok(headers)) => {
-                explain::explain(&state.cache, method, input.url.as_deref().unwrap_or_default(), headers).await
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error),
+        let explanation = match input.question() {
+            Ok(question) => explain::explain(&state.cache, question).await,
+            Err(error) => Err(error),
         };
         return match explanation {
             Ok(explanation) => json_with(StatusCode::OK, &explanation),

@@ -66,7 +66,7 @@ impl Cache {
     /// |---|---|
     /// | by dropping the guard, as when the commit has failed or the client has left | the tags are invalidated in the background, and then held for the hold |
     /// | with its process, before or after the commit | a shared store holds the tags until the end of the lease: for up to 30 seconds, since a living process renews it every 10 seconds. The first response with a tag that is to be stored after that is not stored, and invalidates the tag. No response whose handler started before the end of the lease is ever served as fresh; what was stored before is stale, and gone from that invalidation on |
-    /// | with its process, during the hold | the same, with the end of the hold as that of the lease |
+    /// | with its process, during the hold | the same: the lease ends 30 seconds after the hold |
     /// | with its runtime | the same as with its process; also with a store in memory |
     ///
     /// So a lease that ends only costs misses. A process that is suspended for longer than its lease and goes on invalidates at its end, as always.
@@ -140,7 +140,7 @@ impl PendingWrite {
     /// from replicas: choose the longest lag that is to be expected. The tags are invalidated once more at its end.
     ///
     /// Meanwhile, each request for a page with the tags runs its handler. More than a year counts as a year. In a runtime without a timer, the store
-    /// ends the hold.
+    /// ends the hold, 30 seconds late.
     pub fn hold(mut self, after: Duration) -> Self {
         self.hold = after.min(LONGEST);
         self
@@ -152,12 +152,13 @@ impl PendingWrite {
     /// # Errors
     /// If the store failed: the promise does not hold yet. The invalidation is repeated in the background.
     pub async fn done(mut self) -> Result<Receipt, Error> {
+        let held = self.written.hold_after(self.hold).await;
         let receipt = self.written.invalidate().await?;
+        held?;
         if self.hold.is_zero() {
             self.written.release().await;
             self.end_by(End::Released);
         } else {
-            self.written.hold_for(self.hold).await?;
             self.end_by(End::Held(self.hold));
         }
         Ok(receipt)
@@ -206,11 +207,11 @@ impl Written {
             End::Released => return,
             End::Held(hold) => hold,
             End::Dropped(hold, work) => {
-                self.invalidate_at_last().await;
-                if !hold.is_zero() && self.hold_for(hold).await.is_err() {
+                if self.hold_after(hold).await.is_err() {
                     // The lease that is left has to do.
                     tracing::debug!("a hold after a write that was dropped is shorter than requested");
                 }
+                self.invalidate_at_last().await;
                 drop(work);
                 hold
             }
@@ -223,6 +224,12 @@ impl Written {
             self.invalidate_at_last().await;
         }
         self.release().await;
+    }
+
+    /// Marks the tags until a lease after the hold, if there is one, before they are invalidated: the mark may have lapsed, in a process that was
+    /// suspended, and a response begun between the invalidation and the mark would be stored with an old row.
+    async fn hold_after(&self, hold: Duration) -> Result<(), Error> {
+        if hold.is_zero() { Ok(()) } else { self.hold_for(hold + LEASE).await }
     }
 
     async fn hold_for(&self, life: Duration) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use axum::{Router, routing};
 use larder::{
     Cache, CacheLayer, Error, Memory, Reason, Receipt,
-    backend::{Backend, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, async_trait},
+    backend::{Backend, Clock, Epoch, Invalidation, Key, PutOutcome, ReadOutcome, Stored, Tag, async_trait},
 };
 use tokio::time::sleep;
 
@@ -258,6 +258,72 @@ async fn an_invalid_tag_begins_nothing() {
     let error = cache.begin_write(["post:7", ""]).await.unwrap_err();
     assert!(error.is_invalid_input());
     assert!(get(&app, "/post").await.is_hit());
+}
+
+/// A store in which a request is answered twice right after each invalidation.
+#[derive(Debug)]
+struct Busy {
+    memory: Memory,
+    app: Arc<OnceLock<Router>>,
+}
+
+#[async_trait]
+impl Backend for Busy {
+    async fn get(&self, key: &Key, hint: &[Tag]) -> Result<ReadOutcome, Error> {
+        self.memory.get(key, hint).await
+    }
+
+    async fn put(&self, key: &Key, stored: Arc<Stored>) -> Result<PutOutcome, Error> {
+        self.memory.put(key, stored).await
+    }
+
+    async fn is_alive(&self, born: Epoch, tags: &[Tag]) -> Result<bool, Error> {
+        self.memory.is_alive(born, tags).await
+    }
+
+    async fn hold_tags(&self, tags: &[Tag], writer: u64, life: Duration) -> Result<(), Error> {
+        self.memory.hold_tags(tags, writer, life).await
+    }
+
+    async fn release_tags(&self, tags: &[Tag], writer: u64) -> Result<(), Error> {
+        self.memory.release_tags(tags, writer).await
+    }
+
+    fn use_clock(&self, clock: &Clock) {
+        self.memory.use_clock(clock);
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<Receipt, Error> {
+        let receipt = self.memory.invalidate(invalidation).await;
+        let app = self.app.get().unwrap();
+        get(app, "/post").await;
+        get(app, "/post").await;
+        receipt
+    }
+}
+
+/// Its process was suspended, so that its mark has lapsed: the first request finds that, and the second one an old row.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_was_suspended_is_held_from_before_its_invalidation() {
+    for is_dropped in [false, true] {
+        let (router, clock, row) = (Arc::default(), larder::ManualClock::new(), Row::default());
+        let store = Busy { memory: Memory::new(1 << 20), app: Arc::clone(&router) };
+        let cache = Cache::new(store).with_clock(&clock);
+        let app = router.get_or_init(|| app(&cache, &row, strictly_fresh));
+        let write = cache.begin_write(["post:7"]).await.unwrap().hold(SECOND);
+        clock.advance(MINUTE);
+        row.commit();
+        if is_dropped {
+            drop(write);
+            settled().await;
+        } else {
+            write.done().await.unwrap();
+        }
+        assert_eq!(get(app, "/post").await.reason(), Some(Reason::PendingWrite), "dropped: {is_dropped}");
+        row.replicate();
+        sleep(2 * SECOND).await;
+        assert_eq!(get(app, "/post").await.text(), "version 1");
+    }
 }
 
 /// A backend of another's, which has what it must have and no more.

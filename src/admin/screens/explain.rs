@@ -10,10 +10,10 @@ use crate::admin::{
 };
 
 pub(super) async fn content(view: &View<'_>, input: &Input) -> Markup {
-    let result = match (&input.url, input.method(), input.header_map()) {
-        (None, ..) => None,
-        (Some(url), Ok(method), Ok(headers)) => Some(explain(&view.state.cache, method, url, headers).await),
-        (_, Err(error), _) | (_, _, Err(error)) => Some(Err(error)),
+    let result = match input.question() {
+        _ if input.url.is_none() => None,
+        Ok(question) => Some(explain(&view.state.cache, question).await),
+        Err(error) => Some(Err(error)),
     };
     html! {
         h1 { "Explain" }

@@ -22,9 +22,10 @@ use crate::{
         contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt, Scope},
         remote::{
             FetchLocks, RemoteStore, TimeLimit,
-            decoded::{DecodedEntries, DecodedEntry},
+            decoded::DecodedEntries,
             registers::{self, ClockAndRecords, Registers as _},
             shared_mode::SharedMode,
+            shared_read::DecodedEntry,
             validated::{ValidAt, Validation, ValidationCache},
             with_deadline, write_marks,
         },

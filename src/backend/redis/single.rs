@@ -29,8 +29,9 @@ use crate::{
         contract::{Durability, FetchLock, Invalidation, PutOutcome, ReadOutcome, Receipt},
         remote::{
             FetchLocks, RemoteStore, TimeLimit,
-            decoded::{DecodedEntries, DecodedEntry},
+            decoded::DecodedEntries,
             shared_mode::SharedMode,
+            shared_read::DecodedEntry,
             validated::{ValidAt, Validation, ValidationCache},
             with_deadline_since,
         },

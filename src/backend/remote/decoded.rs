@@ -7,28 +7,12 @@ use std::sync::{
 
 use bytes::Bytes;
 
+use super::shared_read::DecodedEntry;
 use crate::{
     codec::{self, DecodeError, DecodeLimits, Head},
-    entry::stored::Stored,
     key::Key,
     tag::Tag,
 };
-
-/// A decoded entry, and the id of the write that stored it.
-#[derive(Debug, Clone)]
-pub(crate) struct DecodedEntry {
-    pub(crate) stored: Arc<Stored>,
-    pub(crate) id: u64,
-}
-
-impl DecodedEntry {
-    /// Decodes an entry that a store has sent; `tags` are those that it may have.
-    fn of(key: &Key, tags: &[Tag], bytes: &Bytes, limits: DecodeLimits) -> Result<Self, DecodeError> {
-        let (head, body) = Head::split_with_hint(bytes, tags)?;
-        let id = head.id;
-        Ok(Self { stored: Arc::new(codec::decode(key, head, &bytes.slice_ref(body), limits)?), id })
-    }
-}
 
 /// Decodes entries, and remembers small ones with the bytes that they were decoded from, so that an entry that is read again and again is
 /// decoded once.
@@ -76,7 +60,7 @@ impl DecodedEntries {
         limits: DecodeLimits,
     ) -> Result<DecodedEntry, DecodeError> {
         if bytes.len() > LARGEST {
-            return DecodedEntry::of(key, tags, bytes, limits);
+            return decode(key, tags, bytes, limits);
         }
         let digest = key.digest();
         if let Some(known) = &*self.slot(digest)
@@ -87,7 +71,7 @@ impl DecodedEntries {
         }
         // What is remembered must not keep a buffer with the replies to other reads.
         let bytes = Bytes::copy_from_slice(bytes);
-        let entry = DecodedEntry::of(key, tags, &bytes, limits)?;
+        let entry = decode(key, tags, &bytes, limits)?;
         self.remember(digest, key, bytes, &entry);
         Ok(entry)
     }
@@ -111,10 +95,20 @@ impl DecodedEntries {
     }
 }
 
+/// Decodes an entry that a store has sent.
+fn decode(key: &Key, tags: &[Tag], bytes: &Bytes, limits: DecodeLimits) -> Result<DecodedEntry, DecodeError> {
+    let (head, body) = Head::split_with_hint(bytes, tags)?;
+    let id = head.id;
+    Ok(DecodedEntry { stored: Arc::new(codec::decode(key, head, &bytes.slice_ref(body), limits)?), id })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{epoch::Epoch, stored::Content};
+    use crate::entry::{
+        epoch::Epoch,
+        stored::{Content, Stored},
+    };
 
     fn key(number: usize) -> Key {
         Key::from_bytes(&number.to_le_bytes())
@@ -126,15 +120,15 @@ mod tests {
         Stored::new(Epoch::new(born), tags, Content::Tombstone).to_bytes(key).unwrap().into()
     }
 
-    fn decode(entries: &DecodedEntries, key: &Key, bytes: &Bytes) -> Result<DecodedEntry, DecodeError> {
+    fn read(entries: &DecodedEntries, key: &Key, bytes: &Bytes) -> Result<DecodedEntry, DecodeError> {
         entries.decode(key, &[], bytes, DecodeLimits::default())
     }
 
     #[test]
     fn equal_bytes_are_decoded_once() {
         let (entries, bytes) = (DecodedEntries::default(), encoded(&key(1), 7, 0));
-        let first = decode(&entries, &key(1), &bytes).unwrap();
-        let again = decode(&entries, &key(1), &Bytes::copy_from_slice(&bytes)).unwrap();
+        let first = read(&entries, &key(1), &bytes).unwrap();
+        let again = read(&entries, &key(1), &Bytes::copy_from_slice(&bytes)).unwrap();
         assert!(Arc::ptr_eq(&first.stored, &again.stored));
         assert_eq!(first.id, again.id);
     }
@@ -144,22 +138,22 @@ mod tests {
         let entries = DecodedEntries::default();
         let (old, new) = (encoded(&key(1), 7, 0), encoded(&key(1), 8, 0));
         for (bytes, born) in [(&old, 7), (&new, 8), (&old, 7)] {
-            assert_eq!(decode(&entries, &key(1), bytes).unwrap().stored.born(), Epoch::new(born));
+            assert_eq!(read(&entries, &key(1), bytes).unwrap().stored.born(), Epoch::new(born));
         }
         // The slot of every other key is tried, too: the bytes belong to one key.
         for other in 2..SLOTS * 4 {
-            assert!(decode(&entries, &key(other), &old).is_err(), "{other}");
+            assert!(read(&entries, &key(other), &old).is_err(), "{other}");
         }
         let mut damaged = old.to_vec();
         *damaged.last_mut().unwrap() ^= 1;
-        assert!(decode(&entries, &key(1), &damaged.into()).is_err());
+        assert!(read(&entries, &key(1), &damaged.into()).is_err());
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let entries = DecodedEntries::default();
         for number in 0..3 * SLOTS {
-            decode(&entries, &key(number), &encoded(&key(number), 7, 6000)).unwrap();
+            read(&entries, &key(number), &encoded(&key(number), 7, 6000)).unwrap();
             assert!(entries.held.load(Ordering::Relaxed) <= MOST);
         }
         let held = |entries: &DecodedEntries| -> usize {
@@ -168,7 +162,7 @@ mod tests {
         assert_eq!(held(&entries), entries.held.load(Ordering::Relaxed));
         assert!(held(&entries) > MOST / 2);
         let large = encoded(&key(0), 7, 2 * LARGEST);
-        let read = || decode(&entries, &key(0), &large).unwrap().stored;
-        assert!(!Arc::ptr_eq(&read(), &read()), "larger than what is remembered");
+        let again = || read(&entries, &key(0), &large).unwrap().stored;
+        assert!(!Arc::ptr_eq(&again(), &again()), "larger than what is remembered");
     }
 }

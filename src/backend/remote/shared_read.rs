@@ -17,8 +17,7 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
-use super::decoded::DecodedEntry;
-use crate::{error::Error, key::Key};
+use crate::{entry::stored::Stored, error::Error, key::Key};
 
 /// The reads that have not been sent yet, by key.
 ///
@@ -37,6 +36,13 @@ pub(crate) struct PendingRead<K, R>(Arc<State<K, R>>);
 /// A read that has its reply.
 #[derive(Debug)]
 pub(crate) struct AnsweredRead<K, R>(Arc<State<K, R>>);
+
+/// A decoded entry, and the id of the write that stored it.
+#[derive(Debug, Clone)]
+pub(crate) struct DecodedEntry {
+    pub(crate) stored: Arc<Stored>,
+    pub(crate) id: u64,
+}
 
 #[derive(Debug)]
 struct State<K, R> {

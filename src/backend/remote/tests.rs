@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{decoded::DecodedEntry, shared_read::JoinableReads};
+use super::shared_read::{DecodedEntry, JoinableReads};
 use crate::{
     entry::{
         epoch::Epoch,

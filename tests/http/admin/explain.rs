@@ -1,8 +1,11 @@
 //! Why is this URL not cached?
 
-use axum::{Router, routing};
+use axum::{Router, body::Body, routing};
+use bytes::Bytes;
+use http::{Request, request::Parts};
 use larder::admin::{Access, Admin};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use super::{app, call, json as parsed};
 use crate::support::{Runs, cache, get, get_with, minute, numbered_with};
@@ -155,7 +158,7 @@ async fn invalid_questions_are_refused() {
 }
 
 #[tokio::test]
-async fn content_that_is_in_the_key_is_not_known_here() {
+async fn content_that_is_in_the_key_is_unknown_if_it_is_not_given() {
     let (cache, _) = cache();
     let page = routing::any(numbered_with(&Runs::default(), &[]));
     let app = app(&cache)
@@ -175,4 +178,46 @@ async fn content_that_is_in_the_key_is_not_known_here() {
         let parts = explanation["key_parts"].to_string();
         assert_eq!(parts.contains("SHA-256"), verdict == "unknown", "{parts}");
     }
+}
+
+#[tokio::test]
+async fn a_request_is_explained_with_its_content() {
+    let (cache, _) = cache();
+    let page = routing::any(numbered_with(&Runs::default(), &[("cache-control", "max-age=60")]));
+    let reads = |_: &Parts, content: &Bytes| content.starts_with(b"query");
+    let app = app(&cache)
+        .route("/graphql", page.clone().layer(minute(&cache).cache_post(8)))
+        .route("/rpc", page.clone().layer(minute(&cache).cache_post_if(64, reads)))
+        .route("/plain", page.layer(minute(&cache)));
+    let send = async |method: &str, uri: &str, content: &'static str| {
+        let request = Request::builder().method(method).uri(format!("http://example.com{uri}"));
+        let request = request.header("host", "example.com").header("content-type", "text/plain");
+        app.clone().oneshot(request.body(Body::from(content)).unwrap()).await.unwrap();
+    };
+    for (method, uri) in [("POST", "/graphql"), ("QUERY", "/graphql"), ("POST", "/rpc")] {
+        send(method, uri, "query 1").await;
+    }
+    send("GET", "/plain", "").await;
+    let text = "text/plain";
+    for (method, uri, content, content_type, verdict, reason) in [
+        ("POST", "/graphql", "query 1", text, "hit", json!(null)),
+        ("QUERY", "/graphql", "query 1", text, "hit", json!(null)),
+        ("QUERY", "/graphql", "query 2", text, "miss", json!(null)),
+        ("QUERY", "/graphql", "query 1", "text/html", "miss", json!(null)),
+        ("POST", "/graphql", "query 1 is too long", text, "bypass", json!("request-body-too-large")),
+        ("POST", "/rpc", "query 1", text, "hit", json!(null)),
+        ("POST", "/rpc", "change 1", text, "bypass", json!("method")),
+        ("POST", "/plain", "query 1", text, "bypass", json!("method")),
+        ("GET", "/plain", "query 1", text, "bypass", json!("request-body")),
+        ("GET", "/plain", "", text, "hit", json!(null)),
+    ] {
+        let url = format!("http://example.com{uri}");
+        let request = json!({ "method": method, "url": url, "content": content, "headers": { "content-type": content_type } });
+        let explanation = explained(&app, request).await;
+        let case = format!("{method} {uri} {content} {content_type}: {explanation}");
+        assert_eq!((&explanation["verdict"], &explanation["reason"]), (&json!(verdict), &reason), "{case}");
+        assert!(content.is_empty() || !explanation.to_string().contains(content), "the content may be secret: {case}");
+    }
+    let question = json!({ "method": "QUERY", "url": "http://example.com/graphql", "content": "query 1" });
+    assert_eq!(explained(&app, question).await["reason"], "no-content-type");
 }

@@ -237,7 +237,7 @@ impl<L: Rule> World for Node<L> {
         Reply::Done
     }
 
-    fn is_at_once(_: &Op) -> bool {
+    fn is_at_once(&self, _: &Op) -> bool {
         false
     }
 

@@ -309,7 +309,7 @@ impl World for Redis {
     }
 
     /// A handler reads as early as it can; a reply is noted, and an invalidation has returned, as early as it can.
-    fn is_at_once(op: &Op) -> bool {
+    fn is_at_once(&self, op: &Op) -> bool {
         matches!(op, Op::Load | Op::Return | Op::Note { .. })
     }
 

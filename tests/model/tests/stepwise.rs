@@ -9,48 +9,14 @@
 #![allow(clippy::unnecessary_min_or_max, clippy::semicolon_if_nothing_returned, reason = "the slips are edits of text")]
 #![allow(clippy::unwrap_used, reason = "an actor that panics has failed its model")]
 
+#[macro_use]
 mod steps;
 
-/// What the file under the model uses of larder, under the names by which it does.
-mod clock {
-    pub(crate) use larder::backend::Timestamp;
-}
-mod error {
-    pub(crate) use larder::Error;
-}
-mod entry {
-    pub(crate) mod epoch {
-        pub(crate) use larder::backend::Epoch;
-    }
-}
-mod backend {
-    pub(crate) mod contract {
-        pub(crate) use larder::backend::Invalidation;
-    }
-    pub(crate) use crate::{expiries, tag_record, validity, write_marks};
-}
+files_of_records!();
+
 mod tag {
     pub(crate) use larder::backend::Tag;
 }
-
-#[path = "../../../src/backend/expiries.rs"]
-mod expiries;
-
-#[path = "../../../src/backend/tag_record.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
-mod tag_record;
-
-#[path = "../../../src/backend/validity.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
-mod validity;
-
-#[path = "../../../src/backend/write_marks.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the model need not call everything")]
-mod write_marks;
-
-#[path = "../../../src/backend/remote/registers.rs"]
-#[allow(dead_code, reason = "the model need not call everything")]
-mod stepwise;
 
 use std::{future::Future, panic::Location, time::Duration};
 
@@ -246,7 +212,7 @@ impl World for Store {
     }
 
     /// A handler reads as early as it can, what it makes is as old as can be; an invalidation has returned as early as it can.
-    fn is_at_once(op: &Op) -> bool {
+    fn is_at_once(&self, op: &Op) -> bool {
         matches!(op, Op::Load | Op::Return(_) | Op::GiveUp)
     }
 
@@ -266,7 +232,7 @@ impl World for Store {
             if self.left.evictions > 0 {
                 accidents.push(Accident::Eviction(tag));
             }
-            let is_pending = matches!(stepwise::Record::parse(bytes), Some(stepwise::Record::Pending { .. }));
+            let is_pending = matches!(registers::Record::parse(bytes), Some(registers::Record::Pending { .. }));
             if self.left.expiries > 0 && is_pending {
                 accidents.push(Accident::Expiry(tag));
             }
@@ -417,7 +383,7 @@ macro_rules! algorithms {
 
 struct Real;
 
-algorithms!(Real: stepwise);
+algorithms!(Real: registers);
 
 impl Reply {
     fn epoch(self) -> Epoch {

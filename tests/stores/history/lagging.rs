@@ -1,11 +1,11 @@
 //! Handlers that read from a replica which lags, on nodes that share a store: no stored response is older than a write that was done
-//! (`Cache::begin_write`) before the request began. What a handler answers by itself may be older.
+//! (`Cache::begin_write`) before the request began. What a handler answers by itself may be older, and a node with leased copies may lag by its lease.
 //!
 //! A history in which the replica was later than the hold says nothing, and is played again.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,7 +22,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Chance, soak};
+use super::{
+    Chance,
+    nodes::{Acknowledged, Member},
+    soak,
+};
 use crate::support::{MINUTE, get};
 
 /// How long the replica lags at most, and how long writers hold their tags.
@@ -39,12 +43,20 @@ enum Way {
     Invalidation,
 }
 
-/// A row on the primary and on the replica, and the latest version whose writer was done.
+/// A row on the primary and on the replica, and which versions' writers were done, when and where.
 #[derive(Debug, Default)]
 struct Row {
     primary: AtomicU64,
     replica: AtomicU64,
-    done: AtomicU64,
+    done: Mutex<Acknowledged>,
+}
+
+/// One node, and how long after a write was done on another it may still answer with what is older.
+#[derive(Debug, Clone)]
+struct Node {
+    cache: Cache,
+    number: usize,
+    lag: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -100,34 +112,34 @@ fn app(cache: &Cache, world: &World) -> Router {
     Router::new().route("/registers/{register}", routing::get(show).layer(layer)).with_state(world.clone())
 }
 
-async fn write(cache: Cache, world: World, way: Way) {
+async fn write(node: Node, world: World, way: Way) {
     while !world.is_over() {
         let register = world.chance.below(REGISTERS);
         let tags = [format!("register:{register}")];
         let version = match way {
             Way::Invalidation => {
                 let version = world.commit(register);
-                cache.invalidate_tags(tags).await.unwrap();
+                node.cache.invalidate_tags(tags).await.unwrap();
                 version
             }
             Way::Guard => {
-                let write = cache.begin_write(tags).await.unwrap().hold(HOLD);
+                let write = node.cache.begin_write(tags).await.unwrap().hold(HOLD);
                 sleep(Duration::from_millis(world.chance.below(3))).await;
                 let version = world.commit(register);
                 // A writer that fails after its commit promises nothing.
                 if world.chance.below(10) == 0 { 0 } else { write.done().await.map(|_| version).unwrap() }
             }
         };
-        world.row(register).done.fetch_max(version, Ordering::SeqCst);
+        world.row(register).done.lock().unwrap().note(node.number, version);
         sleep(Duration::from_millis(20 + world.chance.below(60))).await;
     }
 }
 
-async fn read(app: Router, world: World) -> Outcome {
-    let mut outcome = Outcome::default();
+async fn read(node: Node, world: World) -> Outcome {
+    let (app, mut outcome) = (app(&node.cache, &world), Outcome::default());
     while !world.is_over() {
         let register = world.chance.below(REGISTERS);
-        let done = world.row(register).done.load(Ordering::SeqCst);
+        let done = world.row(register).done.lock().unwrap().owed(node.number, node.lag);
         let answer = get(&app, &format!("/registers/{register}")).await;
         let was_stored = answer.is_hit() || answer.cache.is_some_and(|status| status.is_collapsed());
         outcome.reads += 1;
@@ -141,20 +153,27 @@ async fn read(app: Router, world: World) -> Outcome {
     outcome
 }
 
+fn numbered<M: Into<Member>>(nodes: impl IntoIterator<Item = M>) -> Vec<Node> {
+    let members = nodes.into_iter().map(Into::into).enumerate();
+    members.map(|(number, Member { cache, lag })| Node { cache, number, lag }).collect()
+}
+
 /// Plays one history; `None` if the replica was too late.
-async fn play(nodes: &[Cache], way: Way, seed: u64) -> Option<Outcome> {
+async fn play(nodes: &[Node], way: Way, seed: u64) -> Option<Outcome> {
     let (is_over, was_late) = Default::default();
     let rows = (0..REGISTERS).map(|_| Row::default()).collect();
     let world = World { rows, chance: Chance::new(seed), is_over, was_late };
     let (mut readers, mut writers) = (JoinSet::new(), JoinSet::new());
-    for cache in nodes {
+    for node in nodes {
         // Rows begin again with each history.
-        cache.clear().await.unwrap();
+        node.cache.clear().await.unwrap();
     }
-    for (cache, others) in nodes.iter().cycle().take(6).zip(0..) {
-        readers.spawn(read(app(cache, &world), world.clone()));
+    // Until every node knows.
+    sleep(nodes.iter().map(|node| node.lag).max().unwrap()).await;
+    for (node, others) in nodes.iter().cycle().take(6).zip(0..) {
+        readers.spawn(read(node.clone(), world.clone()));
         if others % 2 == 0 {
-            writers.spawn(write(cache.clone(), world.clone(), way));
+            writers.spawn(write(node.clone(), world.clone(), way));
         }
     }
     sleep(Duration::from_secs(2 * soak(30))).await;
@@ -173,7 +192,7 @@ async fn play(nodes: &[Cache], way: Way, seed: u64) -> Option<Outcome> {
 }
 
 /// Plays histories until each has shown something.
-async fn outcomes(nodes: &[Cache], way: Way) -> Vec<Outcome> {
+async fn outcomes(nodes: &[Node], way: Way) -> Vec<Outcome> {
     const TIMES: usize = 6;
     let mut outcomes = Vec::new();
     for seed in SEEDS {
@@ -191,7 +210,7 @@ async fn outcomes(nodes: &[Cache], way: Way) -> Vec<Outcome> {
     outcomes
 }
 
-async fn assert_kept(nodes: &[Cache]) {
+async fn assert_kept(nodes: &[Node]) {
     for outcome in outcomes(nodes, Way::Guard).await {
         assert!(outcome.violations.is_empty(), "{} violations, such as {}", outcome.violations.len(), outcome.violations[0]);
     }
@@ -199,12 +218,12 @@ async fn assert_kept(nodes: &[Cache]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_stored_response_is_older_than_a_write_in_memory() {
-    assert_kept(&[Cache::new(Memory::new(1 << 20))]).await;
+    assert_kept(&numbered([Cache::new(Memory::new(1 << 20))])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_history_shows_writers_without_the_guard() {
-    let outcomes = outcomes(&[Cache::new(Memory::new(1 << 20))], Way::Invalidation).await;
+    let outcomes = outcomes(&numbered([Cache::new(Memory::new(1 << 20))]), Way::Invalidation).await;
     assert!(outcomes.iter().all(|outcome| !outcome.violations.is_empty()), "{outcomes:?}");
 }
 
@@ -212,42 +231,65 @@ async fn a_history_shows_writers_without_the_guard() {
 mod redis {
     use larder::{Redis, Tiered};
 
-    use super::*;
+    use super::{super::redis::leased, *};
     use crate::servers::redis as servers;
 
-    async fn nodes(url: &str, of: fn(Redis) -> Cache) -> Vec<Cache> {
+    fn direct(redis: Redis) -> Cache {
+        Cache::new(redis)
+    }
+
+    fn tiered(redis: Redis) -> Cache {
+        Cache::new(Tiered::new(Memory::new(1 << 20), redis))
+    }
+
+    async fn nodes<M: Into<Member>>(url: &str, of: [fn(Redis) -> M; 3]) -> Vec<Node> {
         let limit = Duration::from_secs(10);
         let mut nodes = Vec::new();
-        for _ in 0..3 {
+        for of in of {
             let builder = Redis::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit);
             nodes.push(of(builder.connect(url).await.unwrap()));
         }
-        nodes
+        numbered(nodes)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_stored_response_is_older_than_a_write_on_nodes_with_redis() {
         let server = servers::Redis::start();
-        assert_kept(&nodes(&server.url(), Cache::new).await).await;
+        assert_kept(&nodes(&server.url(), [direct; 3]).await).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_stored_response_is_older_than_a_write_on_a_cluster() {
         let cluster = servers::Cluster::start();
-        assert_kept(&nodes(&cluster.url(), Cache::new).await).await;
+        assert_kept(&nodes(&cluster.url(), [direct; 3]).await).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_stored_response_is_older_than_a_write_on_nodes_with_near_copies() {
         let server = servers::Redis::start();
-        let tiered = |redis| Cache::new(Tiered::new(Memory::new(1 << 20), redis));
-        assert_kept(&nodes(&server.url(), tiered).await).await;
+        assert_kept(&nodes(&server.url(), [tiered; 3]).await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_stored_response_is_older_than_a_write_and_a_lease_on_nodes_of_which_one_has_leased_copies() {
+        let server = servers::Redis::start();
+        let mixed: [fn(Redis) -> Member; 3] = [|redis| direct(redis).into(), |redis| tiered(redis).into(), leased];
+        assert_kept(&nodes(&server.url(), mixed).await).await;
+    }
+
+    /// As if a lease were none.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_history_shows_that_leased_copies_lag() {
+        let server = servers::Redis::start();
+        let at_once: fn(Redis) -> Member = |redis| leased(redis).cache.into();
+        let outcomes = outcomes(&nodes(&server.url(), [at_once; 3]).await, Way::Guard).await;
+        assert!(outcomes.iter().any(|outcome| !outcome.violations.is_empty()), "{outcomes:?}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_history_on_nodes_shows_writers_without_the_guard() {
         let server = servers::Redis::start();
-        let outcomes = outcomes(&nodes(&server.url(), Cache::new).await, Way::Invalidation).await;
+        let outcomes = outcomes(&nodes(&server.url(), [direct; 3]).await, Way::Invalidation).await;
         assert!(outcomes.iter().all(|outcome| !outcome.violations.is_empty()), "{outcomes:?}");
     }
 }
@@ -265,5 +307,5 @@ async fn no_stored_response_is_older_than_a_write_on_nodes_with_memcached() {
         let builder = Memcached::builder().read_timeout(limit).store_timeout(limit).invalidate_timeout(limit);
         nodes.push(Cache::new(builder.connect(&servers::url(&[&server])).await.unwrap()));
     }
-    assert_kept(&nodes).await;
+    assert_kept(&numbered(nodes)).await;
 }

@@ -4,6 +4,7 @@
 //! Every history is drawn from a seed, which a failure prints; the threads add their own disorder. `LARDER_SOAK=1` makes
 //! a history of one node a hundred times as long, and one of several nodes ten times, which is more than a million reads.
 
+mod dying_writers;
 mod lagging;
 #[cfg(feature = "memcached")]
 mod memcached;

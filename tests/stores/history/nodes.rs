@@ -154,19 +154,19 @@ const LONGEST_LAG: Duration = Duration::from_secs(1);
 
 /// What writes of one register were acknowledged, where and when.
 #[derive(Debug, Default)]
-struct Acknowledged {
+pub(crate) struct Acknowledged {
     /// The highest of those that every node has to know.
     settled: u64,
     recent: VecDeque<(Instant, usize, u64)>,
 }
 
 impl Acknowledged {
-    fn note(&mut self, node: usize, value: u64) {
+    pub(crate) fn note(&mut self, node: usize, value: u64) {
         self.recent.push_back((Instant::now(), node, value));
     }
 
     /// What a node has to know now.
-    fn owed(&mut self, node: usize, lag: Duration) -> u64 {
+    pub(crate) fn owed(&mut self, node: usize, lag: Duration) -> u64 {
         let now = Instant::now();
         while let Some(&(at, _, value)) = self.recent.front()
             && now - at >= LONGEST_LAG

@@ -24,7 +24,7 @@ async fn connected(builder: RedisBuilder, url: &str) -> Redis {
 }
 
 /// A node that uses copies without asking, and may know a while later what another has invalidated.
-fn leased(redis: Redis) -> Member {
+pub(crate) fn leased(redis: Redis) -> Member {
     const LEASE: Duration = Duration::from_millis(300);
     // A lease is measured in milliseconds.
     const TICK: Duration = Duration::from_millis(2);
