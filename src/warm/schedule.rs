@@ -60,7 +60,7 @@ impl Cache {
     ///
     /// If a handler fails, the stored response stays, with its lifetime.
     ///
-    /// A run replaces responses and invalidates nothing: in a [`Tiered`](crate::Tiered) store, a node that has a copy of the former response
+    /// A run replaces responses and invalidates nothing: in a tiered store, a node that has a copy of the former response
     /// answers with it until the copy's lifetime ends. A lifetime that is little longer than the period bounds how old it can be.
     ///
     /// ```

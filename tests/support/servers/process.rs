@@ -18,6 +18,11 @@ impl Process {
         Self(child.unwrap_or_else(|error| panic!("`{program}` cannot be started ({error}): install it, or run `scripts/test`")))
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
     /// SIGKILL: whatever it had not written is lost.
     pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();

@@ -26,7 +26,8 @@ impl Redis {
 
     /// The same, with further arguments: `&["--maxmemory", "2mb"]`.
     pub(crate) fn start_with(further: &[&str]) -> Self {
-        Self::start_at_with(free_port(), further)
+        // Another process may take the port, or the one for the bus of a cluster, before the server does.
+        (0..10).find_map(|_| Self::try_start_at(free_port(), further)).expect("redis-server ends when it starts")
     }
 
     /// A replica that has everything its primary has by now.
@@ -48,10 +49,11 @@ impl Redis {
     }
 
     pub(crate) fn start_at(port: u16) -> Self {
-        Self::start_at_with(port, &[])
+        Self::try_start_at(port, &[]).expect("redis-server ends when it starts: is its port taken?")
     }
 
-    fn start_at_with(port: u16, further: &[&str]) -> Self {
+    /// Starts a server and waits until it answers; `None` if it ends instead.
+    fn try_start_at(port: u16, further: &[&str]) -> Option<Self> {
         let folder = Folder::new();
         let folder_path = folder.0.display().to_string();
         let port_text = port.to_string();
@@ -59,9 +61,13 @@ impl Redis {
             ["--port", &port_text, "--dir", &folder_path, "--save", "", "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"];
         let arguments: Vec<String> = own.iter().chain(further).map(ToString::to_string).collect();
         let process = Process::start(&program(), &arguments);
-        let server = Self { process, port, arguments, _folder: folder };
-        server.wait_until_ready();
-        server
+        let mut server = Self { process, port, arguments, _folder: folder };
+        let (client, mut has_ended) = (Client::open(server.url()).unwrap(), false);
+        wait_until("redis-server answers or ends", || {
+            has_ended = server.process.has_ended();
+            has_ended || client.get_connection().is_ok_and(|mut connection| cmd("PING").exec(&mut connection).is_ok())
+        });
+        (!has_ended).then_some(server)
     }
 
     pub(crate) fn url(&self) -> String {
