@@ -103,7 +103,7 @@ pub(super) struct ExplainedTag {
     pub(super) invalidated_seconds_ago: Option<u64>,
 }
 
-/// The request that is to be explained.
+/// The request to explain.
 #[derive(Default)]
 pub(super) struct Question {
     pub(super) method: Method,

@@ -23,7 +23,7 @@ pub(super) struct Input {
     pub(super) confirm: Option<String>,
     pub(super) method: Option<String>,
     pub(super) headers: std::collections::BTreeMap<String, String>,
-    /// Of the request that is to be explained. Not in forms, whose line ends are not those that were written.
+    /// The content of the request to explain. Absent in forms, since browsers change line ends.
     pub(super) content: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Input {
         input
     }
 
-    /// Returns the request that is to be explained.
+    /// Returns the request to explain.
     pub(super) fn question(&self) -> Result<Question, Error> {
         Ok(Question {
             method: self.method()?,

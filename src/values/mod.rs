@@ -103,7 +103,7 @@ where
     T: Clone + Send + Sync + 'static,
 {
     let is_in_run = Dependencies::is_collecting();
-    let key = if cache.is_on_as_built() && !is_in_run {
+    let key = if !is_in_run && cache.is_on_as_built() {
         key_under(&cache.inner.prefix.built_for_values, name)
     } else if cache.is_on().is_ok() {
         value_key(cache, name)

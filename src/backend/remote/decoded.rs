@@ -69,7 +69,7 @@ impl DecodedEntries {
         {
             return Ok(known.entry.clone());
         }
-        // What is remembered must not keep a buffer with the replies to other reads.
+        // A slice would keep the whole buffer, with the replies to other reads.
         let bytes = Bytes::copy_from_slice(bytes);
         let entry = decode(key, tags, &bytes, limits)?;
         self.remember(digest, key, bytes, &entry);
