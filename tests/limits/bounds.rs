@@ -15,7 +15,7 @@ const MIB: u64 = 1 << 20;
 
 /// How much of a flood a build without optimizations is to take: it needs ten times as long.
 const fn flood_of(number: u64) -> u64 {
-    if cfg!(debug_assertions) { number / 5 } else { number }
+    if cfg!(debug_assertions) { number / 10 } else { number }
 }
 
 /// The memory of the process is everyone's: one test at a time.
@@ -122,9 +122,9 @@ struct Overhead {
     weighed: u64,
 }
 
-/// The average of a thousand entries with two tags and a body of `body` bytes.
+/// The average of five hundred entries with two tags and a body of `body` bytes.
 fn overhead<const N: usize>(memory: Memory, fields: [(&'static str, &'static str); N], body: usize) -> Overhead {
-    const ENTRIES: u64 = 1000;
+    const ENTRIES: u64 = 500;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let memory = Arc::new(memory);
     let layer = shared(&memory).layer().ttl(MINUTE).tags(["posts", "post:{post}"]);
@@ -139,7 +139,7 @@ fn overhead<const N: usize>(memory: Memory, fields: [(&'static str, &'static str
     // What is allocated once, and the store's first tables, are not an entry's.
     fill(0, 100);
     // Nor are the samples for `hot_misses`, which are full after these: the response to HEAD is not stored.
-    for post in 0..ENTRIES {
+    for post in 0..2 * ENTRIES {
         runtime.block_on(send_empty(&app, Method::HEAD, &format!("/posts/{}", 1_000_000 + post)));
     }
     let before = memory.bytes();

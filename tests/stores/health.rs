@@ -111,11 +111,12 @@ async fn the_time_limit_is_named(server: &dyn Server) {
     until_healthy(&url, &cache).await;
     get(&app, "/page").await;
     until_healthy(&url, &cache).await;
-    logs.take();
     server.pause();
-    for _ in 0..2 {
+    // A server may answer once more before it stops.
+    for _ in 0..4 {
         get(&app, "/page").await;
     }
+    // On a busy machine, the limit may have been exceeded before; what is logged once a minute was logged then.
     let lines = logs.take();
     let opened = lines.iter().find(|line| line.contains("is not used until it answers again"));
     let hint = "did not answer within 40 ms: raise `read_timeout` if it is only slow";

@@ -105,7 +105,7 @@ async fn small_memory_is_said_to_be_too_small() {
     let body = "x".repeat(1 << 10);
     let page = axum::routing::get(move || std::future::ready(body.clone())).layer(layer);
     let app = app(&cache).route("/pages/{id}", page);
-    for visit in 0..20_000 {
+    for visit in 0..12_000 {
         get(&app, &format!("/pages/{}", visit % 2_000)).await;
     }
     let page = screen(&app, "/memory").await;

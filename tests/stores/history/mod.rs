@@ -2,7 +2,7 @@
 //! no reader ever gets less than what was acknowledged before it asked.
 //!
 //! Every history is drawn from a seed, which a failure prints; the threads add their own disorder. `LARDER_SOAK=1` makes
-//! a history of one node a hundred times as long, and one of several nodes ten times, which is more than a million reads.
+//! a history of one node a hundred or two hundred times as long, and one of several nodes ten times, which is more than a million reads.
 
 mod dying_writers;
 mod lagging;
@@ -76,14 +76,18 @@ pub(crate) enum Answers {
 
 impl Plan {
     fn new(seed: u64) -> Self {
-        let (writes, reads) = (200 * soak(100), 800 * soak(100));
+        let (writes, reads) = (100 * soak(200), 400 * soak(200));
         Self { seed, registers: 8, writers: 6, writes, readers: 24, reads, answers: Answers::Whole }
     }
 }
 
 /// How many times as long as usual a history is to be: `longer` times in a soak.
 fn soak(longer: u64) -> u64 {
-    if std::env::var_os("LARDER_SOAK").is_some() { longer } else { 1 }
+    if is_soak() { longer } else { 1 }
+}
+
+fn is_soak() -> bool {
+    std::env::var_os("LARDER_SOAK").is_some()
 }
 
 /// What became of it.
@@ -432,8 +436,11 @@ fn no_value_is_older_than_an_acknowledged_write() {
 #[test]
 fn a_history_of_values_shows_epochs_that_are_too_high_and_invalidations_that_are_forgotten() {
     for slip in [Slip::EpochTooHigh, Slip::Forgets, Slip::ReturnsEarly] {
-        let histories = SEEDS.map(|seed| play(Plan { answers: Answers::Valued, ..Plan::new(seed) }, broken(slip)));
-        assert!(histories.iter().any(|report| !report.violations.is_empty()), "{slip:?}");
+        let is_shown = |seed| {
+            let plan = Plan { answers: Answers::Valued, ..Plan::new(seed) };
+            !play(plan, broken(slip)).violations.is_empty()
+        };
+        assert!(SEEDS.into_iter().any(is_shown), "{slip:?}");
     }
 }
 
@@ -592,22 +599,22 @@ fn broken(slip: Slip) -> Cache {
     Cache::new(Broken { memory: Arc::new(Memory::new(1 << 20)), slip, invalidations: AtomicU64::new(0) })
 }
 
-fn violations(slip: Slip) -> usize {
-    let histories = SEEDS.map(|seed| play(Plan::new(seed), broken(slip)));
-    histories.iter().map(|report| report.violations.len()).sum()
+/// Whether one of the histories shows that a store makes this slip.
+fn is_shown(slip: Slip) -> bool {
+    SEEDS.into_iter().any(|seed| !play(Plan::new(seed), broken(slip)).violations.is_empty())
 }
 
 #[test]
 fn a_history_shows_invalidations_that_return_early() {
-    assert_ne!(violations(Slip::ReturnsEarly), 0);
+    assert!(is_shown(Slip::ReturnsEarly));
 }
 
 #[test]
 fn a_history_shows_invalidations_that_are_forgotten() {
-    assert_ne!(violations(Slip::Forgets), 0);
+    assert!(is_shown(Slip::Forgets));
 }
 
 #[test]
 fn a_history_shows_epochs_that_are_too_high() {
-    assert_ne!(violations(Slip::EpochTooHigh), 0);
+    assert!(is_shown(Slip::EpochTooHigh));
 }

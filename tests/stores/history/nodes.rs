@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Answers, Chance, Report, SEEDS, Slip, World, app, broken, soak};
+use super::{Answers, Chance, Report, SEEDS, Slip, World, app, broken, is_soak, soak};
 use crate::support::get;
 
 /// What one history is made of.
@@ -253,7 +253,7 @@ async fn read_until_it_is_over(plan: Plan, nodes: Arc<[Node]>, chance: Chance) -
         let answer = get(&node.app, &node.world.uri(&chance, register)).await;
         outcome.reads.note(register, acknowledged, &answer);
         // Servers and other tests need the processor, too.
-        sleep(Duration::from_micros(chance.below(6000))).await;
+        sleep(Duration::from_micros(chance.below(if is_soak() { 6_000 } else { 15_000 }))).await;
     }
     outcome
 }
@@ -262,23 +262,25 @@ fn any<'n>(nodes: &'n [Node], chance: &Chance) -> &'n Node {
     &nodes[usize::try_from(chance.below(nodes.len() as u64)).unwrap()]
 }
 
-async fn violations(slip: Slip) -> usize {
-    let mut violations = 0;
+/// Whether one of the histories shows that a store makes this slip.
+async fn is_shown(slip: Slip) -> bool {
     for seed in SEEDS {
         let plan = Plan { accidents: 1, ..Plan::new(seed) };
         let cache = broken(slip);
         let outcome = play(plan, vec![cache.clone(), cache], |_| std::thread::sleep(Duration::from_millis(300))).await;
-        violations += outcome.violations();
+        if outcome.violations() > 0 {
+            return true;
+        }
     }
-    violations
+    false
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_history_of_nodes_shows_invalidations_that_are_forgotten() {
-    assert_ne!(violations(Slip::Forgets).await, 0);
+    assert!(is_shown(Slip::Forgets).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_history_of_nodes_shows_epochs_that_are_too_high() {
-    assert_ne!(violations(Slip::EpochTooHigh).await, 0);
+    assert!(is_shown(Slip::EpochTooHigh).await);
 }

@@ -677,16 +677,17 @@ fn no_variant_is_older_in_rough_weather() {
     histories(Answers::Varied);
 }
 
-fn violations(slip: Slip) -> usize {
-    SEEDS.iter().map(|seed| play(Plan::new(*seed), &broken(slip)).violations.len()).sum()
+/// Whether one of the histories shows that a store makes this slip.
+fn is_shown(slip: Slip) -> bool {
+    SEEDS.into_iter().any(|seed| !play(Plan::new(seed), &broken(slip)).violations.is_empty())
 }
 
 #[test]
 fn a_rough_history_shows_invalidations_that_are_forgotten() {
-    assert_ne!(violations(Slip::Forgets), 0);
+    assert!(is_shown(Slip::Forgets));
 }
 
 #[test]
 fn a_rough_history_shows_invalidations_that_let_the_stale_live_on() {
-    assert_ne!(violations(Slip::ExpiresOnly), 0);
+    assert!(is_shown(Slip::ExpiresOnly));
 }
