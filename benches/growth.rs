@@ -1,8 +1,8 @@
 //! How the load of a shared store grows with the number of nodes: commands, round trips and bytes, as the server counts them,
 //! for a miss, a hit, an invalidation and an idle node.
 //!
-//! Starts servers of its own. A node is a cache with connections of its own; all are in this process. `growth redis memcached`
-//! measures only these. Prints Markdown.
+//! Starts servers of its own. A node is a cache with connections of its own; the nodes are spread over four processes. `growth redis
+//! memcached` measures only these. Prints Markdown.
 
 #[path = "../tests/support/servers"]
 #[allow(dead_code, unreachable_pub, reason = "tests use the rest")]
@@ -13,10 +13,12 @@ mod servers {
 }
 
 use std::{
+    cell::RefCell,
     env, fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _, stdin},
     net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -25,7 +27,7 @@ use http_body_util::BodyExt as _;
 use larder::{Cache, CacheStatus, Memcached, Memory, Redis, Tiered};
 use larder_benches::{HOUR, MIB, Page, Requests, router};
 use servers::redis::{Cluster, Redis as RedisServer};
-use tokio::{runtime::Builder, time::sleep};
+use tokio::runtime::Builder;
 use tower::ServiceExt as _;
 
 const NODES: [usize; 4] = [1, 4, 16, 64];
@@ -41,10 +43,18 @@ const TOPOLOGIES: [Topology; 6] = [
 const PAGES: usize = 192;
 /// The first ones are invalidated.
 const INVALIDATED: usize = 64;
+/// The nodes are in so many processes, or in one each.
+const PROCESSES: usize = 4;
 
 fn main() {
-    let chosen: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads to start");
+    let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match &arguments[..] {
+        [role, topology, url, nodes] if role == Process::ROLE => Process::run(topology, url, nodes),
+        chosen => print_table(chosen),
+    }
+}
+
+fn print_table(chosen: &[String]) {
     println!(
         "Commands executed (those of scripts as well) / round trips / bytes to the server / bytes from the server, each per request \
          of 1 KiB with `Vary` and two tags from the handler; an idle node per second\n"
@@ -56,32 +66,28 @@ fn main() {
     println!("| memory | any | 0, no store | 0: no other node's | 0 | 0: this node alone | 0 | 0 |");
     for topology in TOPOLOGIES {
         if chosen.is_empty() || chosen.iter().any(|name| name == topology.name()) {
-            NODES.into_iter().for_each(|nodes| runtime.block_on(row(topology, nodes)));
+            NODES.into_iter().for_each(|nodes| print_row(topology, nodes));
         }
     }
 }
 
 /// Measures a topology with so many nodes, and prints its row.
-async fn row(topology: Topology, count: usize) {
+fn print_row(topology: Topology, count: usize) {
     let servers = Servers::start(topology);
-    let mut nodes = Vec::new();
-    for _ in 0..count {
-        nodes.push(Node::connect(topology, &servers).await);
-    }
+    let nodes = Nodes::start(topology, &servers.url(), count);
     // Each node fetches something that is not counted: its connections are made, and its lease begins.
-    for (number, node) in nodes.iter().enumerate() {
-        node.ask(1_000_000 + number).await;
+    for node in 0..count {
+        nodes.ask(node, 1_000_000 + node);
     }
-    sleep(Duration::from_secs(2)).await;
-    let meter = Meter::start(&servers).await;
-    let first = |page: usize| &nodes[page % count];
-    let other = |page: usize| &nodes[(page + 1) % count];
-    let miss = meter.phase(PAGES, async |page| assert!(!first(page).ask(page).await, "a miss")).await;
-    let first_hit = meter.phase(PAGES, async |page| assert!(other(page).ask(page).await, "a hit")).await;
-    let hit_again = meter.phase(PAGES, async |page| assert!(other(page).ask(page).await, "a hit")).await;
-    let invalidation = meter.phase(INVALIDATED, async |page| first(page).invalidate(page).await).await;
-    let rest = PAGES - INVALIDATED;
-    let after = meter.phase(rest, async |page| assert!(other(page + INVALIDATED).ask(page + INVALIDATED).await, "a hit")).await;
+    sleep(Duration::from_secs(2));
+    let meter = Meter::start(&servers);
+    let ask_first = |page: usize| nodes.ask(page, page);
+    let ask_other = |page: usize| nodes.ask(page + 1, page);
+    let miss = meter.phase(PAGES, |page| assert!(!ask_first(page), "a miss"));
+    let first_hit = meter.phase(PAGES, |page| assert!(ask_other(page), "a hit"));
+    let hit_again = meter.phase(PAGES, |page| assert!(ask_other(page), "a hit"));
+    let invalidation = meter.phase(INVALIDATED, |page| nodes.invalidate(page, page));
+    let after = meter.phase(PAGES - INVALIDATED, |page| assert!(ask_other(page + INVALIDATED), "a hit"));
     let idle = meter.idle.times(1.0 / count as f64);
     let cells = [miss, first_hit, hit_again, invalidation, after, idle].map(Counts::cell).join(" | ");
     println!("| {} | {count} | {cells} |", topology.name());
@@ -98,6 +104,10 @@ enum Topology {
 }
 
 impl Topology {
+    fn of_name(name: &str) -> Option<Self> {
+        TOPOLOGIES.into_iter().find(|topology| topology.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Redis => "redis",
@@ -110,6 +120,89 @@ impl Topology {
     }
 }
 
+/// The nodes, each in one of the processes.
+struct Nodes {
+    count: usize,
+    processes: Vec<RefCell<Process>>,
+}
+
+impl Nodes {
+    fn start(topology: Topology, url: &str, count: usize) -> Self {
+        let processes = count.min(PROCESSES);
+        let in_process = |number| (number..count).step_by(processes).count();
+        let process = |number| RefCell::new(Process::start(topology, url, in_process(number)));
+        Self { count, processes: (0..processes).map(process).collect() }
+    }
+
+    /// Requests a page from a node, the first one again after the last one; returns whether it was a hit.
+    fn ask(&self, node: usize, page: usize) -> bool {
+        self.tell("ask", node, page) == "hit"
+    }
+
+    fn invalidate(&self, node: usize, page: usize) {
+        self.tell("invalidate", node, page);
+    }
+
+    fn tell(&self, what: &str, node: usize, page: usize) -> String {
+        let node = node % self.count;
+        let process = &self.processes[node % self.processes.len()];
+        process.borrow_mut().tell(&format!("{what} {} {page}", node / self.processes.len()))
+    }
+}
+
+/// A process with some of the nodes. It reads a line for each request, and writes a line when it has its response.
+struct Process {
+    child: Child,
+    lines: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// The first argument of such a process.
+    const ROLE: &str = "nodes";
+
+    fn start(topology: Topology, url: &str, nodes: usize) -> Self {
+        let mut command = Command::new(env::current_exe().expect("this program"));
+        command.args([Self::ROLE, topology.name(), url, &nodes.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("this program starts");
+        let lines = child.stdin.take().expect("a pipe");
+        let replies = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, lines, replies }
+    }
+
+    fn tell(&mut self, line: &str) -> String {
+        writeln!(self.lines, "{line}").expect("the process reads");
+        let mut reply = String::new();
+        self.replies.read_line(&mut reply).expect("the process replies");
+        assert!(!reply.is_empty(), "a process with nodes has ended");
+        reply.trim_end().to_owned()
+    }
+
+    /// Does what the lines of the input say, until it ends.
+    fn run(topology: &str, url: &str, nodes: &str) {
+        let topology = Topology::of_name(topology).expect("the name of a topology");
+        let count: usize = nodes.parse().expect("a number of nodes");
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads to start");
+        let mut nodes = Vec::new();
+        for _ in 0..count {
+            nodes.push(runtime.block_on(Node::connect(topology, url)));
+        }
+        for line in stdin().lines() {
+            let line = line.expect("a line of text");
+            let [what, node, page] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("`{line}` has three words") };
+            let (node, page) = (node.parse::<usize>().expect("a number"), page.parse().expect("a number"));
+            println!("{}", runtime.block_on(nodes[node].carry_out(what, page)));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// One instance of an application.
 struct Node {
     cache: Cache,
@@ -118,18 +211,28 @@ struct Node {
 }
 
 impl Node {
-    async fn connect(topology: Topology, servers: &Servers) -> Self {
+    async fn connect(topology: Topology, url: &str) -> Self {
         let near = || Memory::new(64 * MIB as u64);
-        let url = servers.url();
         let cache = match topology {
-            Topology::Redis | Topology::Cluster => Cache::new(redis(&url).await),
-            Topology::TieredRedis => Cache::new(Tiered::new(near(), redis(&url).await)),
-            Topology::LeasedRedis => Cache::new(Tiered::new(near(), redis(&url).await).lease(Duration::from_secs(1))),
-            Topology::Memcached => Cache::new(memcached(&url).await),
-            Topology::TieredMemcached => Cache::new(Tiered::new(near(), memcached(&url).await)),
+            Topology::Redis | Topology::Cluster => Cache::new(redis(url).await),
+            Topology::TieredRedis => Cache::new(Tiered::new(near(), redis(url).await)),
+            Topology::LeasedRedis => Cache::new(Tiered::new(near(), redis(url).await).lease(Duration::from_secs(1))),
+            Topology::Memcached => Cache::new(memcached(url).await),
+            Topology::TieredMemcached => Cache::new(Tiered::new(near(), memcached(url).await)),
         };
         let app = router(Page::varied().route().layer(cache.layer().ttl(HOUR)));
         Self { cache, app, requests: Requests::for_one() }
+    }
+
+    async fn carry_out(&self, what: &str, page: usize) -> &'static str {
+        match what {
+            "ask" if self.ask(page).await => "hit",
+            "ask" => "miss",
+            _ => {
+                self.invalidate(page).await;
+                "done"
+            }
+        }
     }
 
     /// Requests a page and reads it to its end; returns whether it was a hit.
@@ -207,33 +310,31 @@ struct Meter<'s> {
 }
 
 impl<'s> Meter<'s> {
-    async fn start(servers: &'s Servers) -> Self {
+    fn start(servers: &'s Servers) -> Self {
         const IDLE: Duration = Duration::from_secs(10);
         let mut meter = Self { servers, reading: Counts::default(), idle: Counts::default() };
-        meter.reading = meter.during(async || {}).await.0;
-        let (idle, seconds) = meter.during(async || sleep(IDLE).await).await;
+        meter.reading = meter.during(|| {}).0;
+        let (idle, seconds) = meter.during(|| sleep(IDLE));
         meter.idle = idle.times(1.0 / seconds);
         meter
     }
 
     /// Does `work` for so many pages, one after the other; returns the counts of one.
-    async fn phase(&self, pages: usize, work: impl AsyncFn(usize)) -> Counts {
+    fn phase(&self, pages: usize, work: impl Fn(usize)) -> Counts {
         const UNTIL_ALL_KNOW: Duration = Duration::from_millis(700);
-        let all = async || {
-            for page in 0..pages {
-                work(page).await;
-            }
+        let all = || {
+            (0..pages).for_each(work);
             // What was begun ends, and nodes with a lease read what was invalidated.
-            sleep(UNTIL_ALL_KNOW).await;
+            sleep(UNTIL_ALL_KNOW);
         };
-        let (counts, seconds) = self.during(all).await;
+        let (counts, seconds) = self.during(all);
         counts.minus(self.idle.times(seconds)).times(1.0 / pages as f64)
     }
 
     #[expect(clippy::disallowed_methods, reason = "what happens in a second is measured")]
-    async fn during(&self, work: impl AsyncFnOnce()) -> (Counts, f64) {
+    fn during(&self, work: impl FnOnce()) -> (Counts, f64) {
         let (before, began) = (self.servers.counts(), Instant::now());
-        work().await;
+        work();
         let seconds = began.elapsed().as_secs_f64();
         (self.servers.counts().minus(before).minus(self.reading), seconds)
     }
@@ -299,7 +400,7 @@ impl MemcachedServer {
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("memcached is installed");
         let server = Self { process, port };
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(10));
         }
         server
     }
