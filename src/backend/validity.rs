@@ -1,4 +1,4 @@
-//! The validity of an entry after invalidations.
+//! The validity of an entry after invalidations. The rule by which it is judged is `validity` in `tag_record.rs`, beside the records that it reads.
 
 use crate::clock::Timestamp;
 

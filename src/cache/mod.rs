@@ -23,7 +23,7 @@ pub(crate) mod pending_write;
 pub(crate) mod recent_variants;
 pub(crate) mod seen_routes;
 mod stats;
-mod store;
+mod store_health;
 pub(crate) mod turns;
 pub(crate) mod uncacheable;
 pub(crate) mod vary_hints;

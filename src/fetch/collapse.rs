@@ -26,8 +26,8 @@ use crate::{
     lookup::reuse::Miss,
     policy::{
         cacheable_request::{CacheableMethod, CacheableRequest},
-        rules::Profile,
         settings::Collapsing,
+        store_rules::Profile,
     },
     timer,
 };

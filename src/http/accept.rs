@@ -195,3 +195,27 @@ pub(crate) fn lookup<'l>(available: &'l [String], range: &str) -> Option<&'l str
         range = &range[..end?];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_encoding_has_one_form_for_equal_preferences() {
+        let normal = |value: &str| normal_accept_encoding(value.as_bytes()).into_owned();
+        assert_eq!(normal("gzip, deflate, br"), normal("BR;q=1.0,deflate , x-gzip, sdch, foo;q=0.3,"));
+        assert_ne!(normal("gzip, br"), normal("gzip, br;q=0.5"));
+        assert_eq!(normal("gzip;q=0.8, br;q=0.2"), normal("gzip, br;q=0.7"));
+        assert_ne!(normal("gzip"), normal("gzip, identity;q=0"));
+        assert_ne!(normal("gzip"), normal("gzip, dcb"));
+        assert_eq!(normal("gzip;q=0"), normal(""));
+        assert_eq!(normal("identity"), normal(""));
+        assert_eq!(normal("sdch"), b"identity");
+        assert_eq!(normal("gzip;q=0.3, br"), b"br, gzip;q=0.999");
+        assert_eq!(normal("*, gzip;q=0, br;q=0.2"), b"*, br;q=0.999, gzip;q=0");
+        assert_eq!(normal(&String::from_utf8(normal("zstd;q=0.1, br, gzip;q=0")).unwrap()), normal("br, zstd;q=0.5"));
+        assert_ne!(normal("*;q=0.5"), normal("*;q=0.5, gzip;q=0"));
+        assert_ne!(normal("gzip;q=nan"), normal(""));
+        assert_ne!(normal("gzip;q=0.0001"), normal("br;q=0"));
+    }
+}

@@ -404,8 +404,8 @@ mod properties {
         policy::{
             freshness::Timing,
             response_view::ResponseView,
-            rules::StoreRules,
             storable::{RequestConstraints, storable},
+            store_rules::StoreRules,
         },
     };
 

@@ -1,4 +1,5 @@
-//! `Vary` (RFC 9111 §4.1): which request fields select a variant. `lookup/mod.rs` finds the variant; `key/normalizers.rs` compares fields.
+//! Reads `Vary` (RFC 9110 §12.5.5): which request fields a response nominates. The rule by which a request selects a response (RFC 9111 §4.1) is
+//! in `key/vary.rs`.
 
 use http::{HeaderMap, HeaderName, header::VARY};
 use smallvec::{SmallVec, smallvec};
@@ -57,7 +58,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::http::accept::normal_accept_encoding;
 
     fn vary(lines: &[&'static str]) -> Vary {
         let mut headers = HeaderMap::new();
@@ -83,24 +83,5 @@ mod tests {
     fn s30_names_are_compared_without_case_over_all_lines() {
         assert_eq!(vary(&["Accept, ACCEPT-language", "", "accept"]), vary(&["accept-language,accept"]));
         assert_eq!(vary(&["", " , "]), Vary::Nothing);
-    }
-
-    #[test]
-    fn accept_encoding_has_one_form_for_equal_preferences() {
-        let normal = |value: &str| normal_accept_encoding(value.as_bytes()).into_owned();
-        assert_eq!(normal("gzip, deflate, br"), normal("BR;q=1.0,deflate , x-gzip, sdch, foo;q=0.3,"));
-        assert_ne!(normal("gzip, br"), normal("gzip, br;q=0.5"));
-        assert_eq!(normal("gzip;q=0.8, br;q=0.2"), normal("gzip, br;q=0.7"));
-        assert_ne!(normal("gzip"), normal("gzip, identity;q=0"));
-        assert_ne!(normal("gzip"), normal("gzip, dcb"));
-        assert_eq!(normal("gzip;q=0"), normal(""));
-        assert_eq!(normal("identity"), normal(""));
-        assert_eq!(normal("sdch"), b"identity");
-        assert_eq!(normal("gzip;q=0.3, br"), b"br, gzip;q=0.999");
-        assert_eq!(normal("*, gzip;q=0, br;q=0.2"), b"*, br;q=0.999, gzip;q=0");
-        assert_eq!(normal(&String::from_utf8(normal("zstd;q=0.1, br, gzip;q=0")).unwrap()), normal("br, zstd;q=0.5"));
-        assert_ne!(normal("*;q=0.5"), normal("*;q=0.5, gzip;q=0"));
-        assert_ne!(normal("gzip;q=nan"), normal(""));
-        assert_ne!(normal("gzip;q=0.0001"), normal("br;q=0"));
     }
 }

@@ -22,8 +22,8 @@ use crate::{
         semantics::{is_safe, is_success},
     },
     policy::{
-        rules::Profile,
         settings::{OnWrite, Settings},
+        store_rules::Profile,
     },
     tag::Tag,
 };

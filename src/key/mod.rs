@@ -10,6 +10,7 @@ pub(crate) mod revision;
 pub(crate) mod rules;
 pub(crate) mod secret;
 pub(crate) mod shown_url;
+mod vary;
 
 use std::{
     fmt,

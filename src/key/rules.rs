@@ -2,17 +2,13 @@
 
 use std::{fmt, ops::Range, ptr, sync::Arc};
 
-use http::{
-    Extensions, HeaderMap, HeaderName, Uri,
-    header::{ACCEPT_ENCODING, FORWARDED},
-    request::Parts,
-};
+use http::{Extensions, HeaderMap, HeaderName, Uri, header::FORWARDED, request::Parts};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Key,
     cookies::{Cookies, cookie},
-    normalizers::{Normalizers, VARIANT},
+    normalizers::Normalizers,
     pattern::{self, Pattern, any_matches},
     query::QueryRule,
 };
@@ -158,45 +154,6 @@ impl KeyRules {
         Ok(authority.filter(|_| !self.ignores_host))
     }
 
-    /// Appends to `key` which variant a request selects by these fields. A field that the handler does not see selects nothing.
-    pub(crate) fn push_variant(&self, key: &mut Key, headers: &HeaderMap, fields: &[HeaderName]) {
-        key.push_byte(VARIANT);
-        for field in fields.iter().filter(|field| !self.ignores(field.as_str())) {
-            key.push(field.as_str().as_bytes());
-            self.normalizers.push(key, headers, field);
-        }
-    }
-
-    /// Returns the key of the variant that a request selects by these fields.
-    pub(crate) fn variant(&self, key: &Key, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
-        let mut variant = key.clone();
-        self.push_variant(&mut variant, headers, fields);
-        variant
-    }
-
-    /// Whether a request selects the variant with these values of these fields: what [`selection`](Self::selection) returns for it.
-    #[inline]
-    pub(crate) fn selects(&self, headers: &HeaderMap, fields: &[HeaderName], values: &[u8]) -> bool {
-        /// What `push_variant` writes before the value of this field: a byte, its name, and two lengths of four bytes.
-        const BEFORE_VALUE: usize = 1 + 4 + "accept-encoding".len() + 4;
-        // By far the most frequent `Vary`, compared where its normal form is remembered.
-        if *fields == [ACCEPT_ENCODING]
-            && self.ignored.is_empty()
-            && let Some(form) = values.get(BEFORE_VALUE..)
-            && let Some(matches) = self.normalizers.accepts_as(headers, form)
-        {
-            return matches;
-        }
-        *self.selection(headers, fields).as_bytes() == *values
-    }
-
-    /// Returns which variant a request selects by these fields, without the request's own key.
-    pub(crate) fn selection(&self, headers: &HeaderMap, fields: &[HeaderName]) -> Key {
-        let mut selection = Key::new();
-        self.push_variant(&mut selection, headers, fields);
-        selection
-    }
-
     /// Whether a field does not count, and is not shown to the handler.
     pub(crate) fn ignores(&self, field: &str) -> bool {
         any_matches(&self.ignored, field)
@@ -255,7 +212,10 @@ impl fmt::Debug for KeyRules {
 mod tests {
     use std::fmt::Write as _;
 
-    use http::{HeaderValue, Method, Request, header::COOKIE};
+    use http::{
+        HeaderValue, Method, Request,
+        header::{ACCEPT_ENCODING, COOKIE},
+    };
     use proptest::{collection::vec, option, prelude::*, sample::select};
 
     use super::*;

@@ -1,4 +1,5 @@
-//! Whether a stored response may be used for a request (RFC 9111 §4).
+//! Whether a stored response may be used for a request (RFC 9111 §4). What an invalidation has made unusable is not found at all: stores judge it by
+//! `backend/tag_record.rs`.
 
 use std::sync::Arc;
 

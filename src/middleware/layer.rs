@@ -12,8 +12,8 @@ use crate::{
     key::normalizers::Normalize,
     lists::{IntoNames, IntoTemplates, owned},
     policy::{
-        rules::Profile,
         settings::{Collapsing, Credentials, OnWrite, Settings},
+        store_rules::Profile,
     },
     tag::template::TagTemplate,
 };

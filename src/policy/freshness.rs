@@ -9,7 +9,7 @@ use http::{
 
 use super::{
     response_view::ResponseView,
-    rules::{Profile, StoreRules, names_fields},
+    store_rules::{Profile, StoreRules, names_fields},
 };
 use crate::{
     clock::Timestamp,

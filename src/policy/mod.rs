@@ -8,7 +8,7 @@ pub(crate) mod post_rule;
 pub(crate) mod refresh_ahead;
 pub(crate) mod remedy;
 pub(crate) mod response_view;
-pub(crate) mod rules;
 pub(crate) mod selecting_fields;
 pub(crate) mod settings;
 pub(crate) mod storable;
+pub(crate) mod store_rules;

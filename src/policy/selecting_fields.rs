@@ -6,7 +6,7 @@ use http::{
 };
 use smallvec::SmallVec;
 
-use super::{response_view::ResponseView, rules::Profile, settings::Settings};
+use super::{response_view::ResponseView, settings::Settings, store_rules::Profile};
 use crate::{http::vary::Vary, key::cookies::Cookies};
 
 /// Returns the fields by which variants of the response are told apart (RFC 9111 §4.1), without those that are in the key already.

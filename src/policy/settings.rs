@@ -17,7 +17,7 @@ use http::{HeaderMap, StatusCode, request::Parts};
 use super::{
     limits::{Limits, advice},
     post_rule::PostRule,
-    rules::{Profile, SetCookie, StoreRules, UNLIMITED},
+    store_rules::{Profile, SetCookie, StoreRules, UNLIMITED},
 };
 use crate::{
     body::request_body::ContentReader,

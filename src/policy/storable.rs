@@ -9,7 +9,7 @@ use http::{
 use super::response_view::ResponseView;
 use super::{
     freshness::{Freshness, Timing, freshness, stated_lifetime},
-    rules::{Profile, SetCookie, StoreRules, names_fields},
+    store_rules::{Profile, SetCookie, StoreRules, names_fields},
 };
 use crate::{
     clock::Timestamp,
