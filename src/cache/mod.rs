@@ -288,6 +288,7 @@ impl Cache {
 
     /// Returns the mode of all nodes as this node has read it last ([`set_mode_everywhere`](Self::set_mode_everywhere)); `Enabled` for a
     /// store in the memory of the process.
+    #[inline]
     pub fn shared_mode(&self) -> CacheMode {
         self.inner.backend.shared_mode()
     }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::key::secret::Secret;
+use crate::key::secret::{Secret, SharedSecret};
 
 /// Where an entry comes from.
 #[derive(Debug, Clone)]
@@ -32,25 +32,28 @@ impl Seal {
     pub(crate) fn new(digest: [u8; 32], code: [u8; 32]) -> Self {
         Self { digest, code, verified_by: AtomicU64::new(0) }
     }
+
+    /// Returns whether the code is right by this secret. A copy in memory is verified once.
+    fn is_right(&self, secret: &SharedSecret) -> bool {
+        if self.verified_by.load(Ordering::Relaxed) == secret.number {
+            return true;
+        }
+        let is_right = secret.verifies(&self.digest, &self.code);
+        if is_right {
+            self.verified_by.store(secret.number, Ordering::Relaxed);
+        }
+        is_right
+    }
 }
 
 impl Origin {
     /// Returns whether the entry was made by a holder of `secret`; always if that is no shared secret.
+    #[inline]
     pub(crate) fn is_authentic(&self, secret: &Secret) -> bool {
         match (self, secret) {
             (Self::Own(_), _) | (_, Secret::OfProcess) => true,
             (Self::Unsealed, Secret::Shared(_)) => false,
-            (Self::Sealed(seal), Secret::Shared(shared)) => {
-                // A copy in memory is verified once.
-                if seal.verified_by.load(Ordering::Relaxed) == shared.number {
-                    return true;
-                }
-                let is_authentic = shared.verifies(&seal.digest, &seal.code);
-                if is_authentic {
-                    seal.verified_by.store(shared.number, Ordering::Relaxed);
-                }
-                is_authentic
-            }
+            (Self::Sealed(seal), Secret::Shared(shared)) => seal.is_right(shared),
         }
     }
 }

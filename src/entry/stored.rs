@@ -281,15 +281,18 @@ impl FreshnessState {
     }
 
     /// Returns until when it is fresh, or was.
+    #[inline]
     pub(crate) fn until(self) -> Timestamp {
         self.until
     }
 
     /// Returns the same for a response whose tags were expired at `since`, by a clock that may be ahead of this one.
+    #[inline]
     pub(crate) fn expired(self, since: Timestamp) -> Self {
         Self { until: self.until.min(since).min(self.now), ..self }
     }
 
+    #[inline]
     pub(crate) fn is_fresh(self) -> bool {
         self.now < self.until
     }

@@ -61,12 +61,17 @@ impl Key {
         key
     }
 
-    /// Creates the prefix of all keys of values under the prefix of a cache. What follows it in the key of a response is 0 or 1.
-    pub(crate) fn first_for_values(prefix: &[u8]) -> Self {
+    /// Returns the prefix of all keys of values under the prefix of a cache. What follows it in the key of a response is 0 or 1.
+    pub(crate) fn first_for_values(prefix: &[u8]) -> Vec<u8> {
         const VALUE: u8 = 2;
-        let mut key = Self::from_bytes(prefix);
-        key.push_byte(VALUE);
-        key
+        [prefix, &[VALUE]].concat()
+    }
+
+    /// Appends a prefix and one part. It makes a key where it will be used: to return one is to copy it.
+    #[inline]
+    pub(crate) fn push_under(&mut self, prefix: &[u8], part: &[u8]) {
+        self.0.extend(prefix);
+        self.0.extend_together(&length(part.len()), part);
     }
 
     /// Creates an empty key.

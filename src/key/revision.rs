@@ -57,7 +57,7 @@ pub(crate) struct Prefix {
     /// The beginning of the keys under the revision with which the handle was made.
     pub(crate) built: Vec<u8>,
     /// The beginning of the keys of values under the same revision.
-    pub(crate) built_for_values: Key,
+    pub(crate) built_for_values: Vec<u8>,
     namespace: Box<str>,
     pub(crate) revision: Arc<Revision>,
     next: OnceLock<Box<Self>>,

@@ -12,9 +12,12 @@ impl Cache {
     /// Reads an entry without waiting; `None` if the backend has to wait for a reply.
     #[inline]
     pub(crate) fn read_now(&self, key: &Key) -> Option<ReadOutcome> {
-        let mut read = self.inner.backend.get_now(key)?;
-        self.authenticate(&mut read);
-        Some(read)
+        let mut read = self.inner.backend.get_now(key);
+        // In place: taking the outcome out of the option would copy it.
+        if let Some(read) = &mut read {
+            self.authenticate(read);
+        }
+        read
     }
 
     /// Reads an entry.
@@ -36,13 +39,13 @@ impl Cache {
     #[inline]
     fn authenticate(&self, read: &mut ReadOutcome) {
         if read.found.as_ref().is_some_and(|(stored, _)| !stored.origin().is_authentic(&self.inner.secret)) {
-            read.found = None;
-            self.report_forgery();
+            self.reject(read);
         }
     }
 
     #[cold]
-    fn report_forgery(&self) {
+    fn reject(&self, read: &mut ReadOutcome) {
+        read.found = None;
         if self.inner.secret.is_first_report() {
             tracing::warn!(
                 "an entry in the cache's store was not written with the secret of this cache, and is not used: either not all nodes have \

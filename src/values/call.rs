@@ -18,7 +18,7 @@ use crate::{
     entry::{
         epoch::Epoch,
         stored::{Content, FreshnessState, Stored},
-        value::StoredValue,
+        value::{DecodeValue, StoredValue},
     },
     http::cache_status::{CacheStatus, Forward, Reason},
     key::Key,
@@ -51,27 +51,31 @@ pub(super) enum Found<'r, T> {
 
 /// A value that was found, and may be used as far as its tags are concerned.
 pub(super) struct FoundValue<'r, T> {
+    read: &'r ReadOutcome,
     stored: &'r Stored,
     held: &'r StoredValue,
     value: &'r T,
-    epoch: Option<Epoch>,
     pub(super) freshness: FreshnessState,
     now: Timestamp,
 }
 
 /// Returns the value that was read.
 #[inline]
-pub(super) fn find<'r, T: Send + Sync + 'static>(cache: &Cache, read: &'r ReadOutcome, form: Form<T>) -> Found<'r, T> {
+pub(super) fn find<'r, T: Send + Sync + 'static>(
+    cache: &Cache,
+    read: &'r ReadOutcome,
+    decode: Option<DecodeValue<T>>,
+) -> Found<'r, T> {
     let Some((stored, validity)) = &read.found else { return Found::Nothing };
     let Content::Value(held) = stored.content() else { return Found::Nothing };
-    let Some(value) = held.data.get(form.decode) else { return Found::OtherType(held.data.type_name()) };
+    let Some(value) = held.data.get(decode) else { return Found::OtherType(held.data.type_name()) };
     let now = cache.now();
     let freshness = FreshnessState::of_value(held, now);
     let freshness = match validity {
         Validity::Valid => freshness,
         Validity::Stale { since } => freshness.expired(*since),
     };
-    Found::Value(FoundValue { stored, held, value, epoch: read.epoch, freshness, now })
+    Found::Value(FoundValue { read, stored, held, value, freshness, now })
 }
 
 impl<T: Clone> FoundValue<'_, T> {
@@ -104,17 +108,9 @@ impl<T: Clone> FoundValue<'_, T> {
         self.value.clone()
     }
 
-    #[inline(never)]
+    #[inline]
     fn add_to_run(&self, cache: &Cache) {
-        let Some(run) = Dependencies::current() else { return };
-        let read_at = self.epoch.filter(|_| cache.inner.backend.reads_are_exact());
-        run.add_value(UsedValue {
-            store: cache.store_address(),
-            tags: self.stored.tags(),
-            valid_at: Some(read_at.unwrap_or(self.stored.born())),
-            fresh_until: self.freshness.until(),
-            is_stale: !self.freshness.is_fresh(),
-        });
+        add_to_run(cache, self.read, self.stored, self.freshness.until(), !self.freshness.is_fresh());
     }
 }
 
@@ -180,7 +176,7 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
 
     /// Returns the value that was read, whether it is fresh or not.
     pub(super) fn find<'r>(&self, read: &'r ReadOutcome) -> Option<FoundValue<'r, T>> {
-        match find(&self.cache, read, self.form) {
+        match find(&self.cache, read, self.form.decode) {
             Found::Value(found) => Some(found),
             Found::OtherType(present) => {
                 warn_of_other_type(&self.name, std::any::type_name::<T>(), present);
@@ -216,6 +212,22 @@ impl<T: Clone + Send + Sync + 'static> ValueCall<T> {
         let inner = &self.cache.inner;
         Arc::new(inner.fetch_slots.on_route(&inner.prefix.built, 0, Some(self.policy.label.as_str())))
     }
+}
+
+/// Adds a value that was read to the run in which this takes place.
+///
+/// It takes the fields of a [`FoundValue`] one by one: a reference to one would keep that of every hit in memory, not in registers.
+#[inline(never)]
+fn add_to_run(cache: &Cache, read: &ReadOutcome, stored: &Stored, fresh_until: Timestamp, is_stale: bool) {
+    let Some(run) = Dependencies::current() else { return };
+    let read_at = read.epoch.filter(|_| cache.inner.backend.reads_are_exact());
+    run.add_value(UsedValue {
+        store: cache.store_address(),
+        tags: stored.tags(),
+        valid_at: Some(read_at.unwrap_or(stored.born())),
+        fresh_until,
+        is_stale,
+    });
 }
 
 /// Returns the epoch of a read; the error is the reason why there is none.

@@ -3,20 +3,14 @@
 use crate::{cache::Cache, dependencies::Dependencies, key::Key};
 
 /// Returns the key of a value. In a handler run that fills the cache for a prepared revision, it is that of the value of that revision.
-#[inline]
+#[inline(never)]
 pub(super) fn value_key(cache: &Cache, name: &str) -> Key {
     let prefix = &cache.inner.prefix;
+    let mut key = Key::new();
     match Dependencies::prepared_prefix(prefix) {
-        Some(prepared) => key_under(&Key::first_for_values(&prepared), name),
-        None => key_under(&prefix.current().built_for_values, name),
+        Some(prepared) => key.push_under(&Key::first_for_values(&prepared), name.as_bytes()),
+        None => key.push_under(&prefix.current().built_for_values, name.as_bytes()),
     }
-}
-
-/// Returns the key of a value under this prefix.
-#[inline]
-pub(super) fn key_under(prefix: &Key, name: &str) -> Key {
-    let mut key = prefix.clone();
-    key.push(name.as_bytes());
     key
 }
 

@@ -19,10 +19,10 @@ use self::{
     call::{Found, ValueCall, find},
     computation::Computation,
     form::Form,
-    key::{key_under, value_key},
+    key::value_key,
     policy::ValuePolicy,
 };
-use crate::{backend::contract::ReadOutcome, cache::Cache, dependencies::Dependencies};
+use crate::{backend::contract::ReadOutcome, cache::Cache, dependencies::Dependencies, entry::value::DecodeValue, key::Key};
 
 /// Values below a response, in the memory of this process.
 impl Cache {
@@ -67,10 +67,12 @@ impl Cache {
         R: Future<Output = Result<T, E>> + Send + 'static,
     {
         let (name, policy) = (name.as_ref(), policy.as_ref());
-        match look_up_now(self, name, policy, Form::in_memory) {
+        match look_up_now(self, name, policy, None) {
             Now::Hit(value) => Ok(value),
             // Boxed: the future is large, and most calls return at once.
-            Now::NoHit(lookup) => Box::pin(compute_after(lookup, self, name, policy, Form::in_memory, compute)).await,
+            Now::NoHit(lookup) => {
+                Box::pin(compute_after(lookup, self, name, policy, Form::in_memory(policy.weight), compute)).await
+            }
         }
     }
 }
@@ -91,32 +93,33 @@ enum NoHit {
     Off,
 }
 
-/// How values of the type are kept, by the weight that their policy states.
-type MakeForm<T> = fn(Option<usize>) -> Form<T>;
-
 /// Returns a fresh value that is due for nothing, and counts it.
 ///
 /// Not a part of the future, which would hold the key.
 #[inline(never)]
-fn look_up_now<T>(cache: &Cache, name: &str, policy: &ValuePolicy, form: MakeForm<T>) -> Now<T>
+fn look_up_now<T>(cache: &Cache, name: &str, policy: &ValuePolicy, decode: Option<DecodeValue<T>>) -> Now<T>
 where
     T: Clone + Send + Sync + 'static,
 {
     let is_in_run = Dependencies::is_collecting();
-    let key = if !is_in_run && cache.is_on_as_built() {
-        key_under(&cache.inner.prefix.built_for_values, name)
-    } else if cache.is_on().is_ok() {
-        value_key(cache, name)
-    } else {
+    let is_as_built = !is_in_run && cache.is_on_as_built();
+    if !is_as_built && cache.is_on().is_err() {
         return Now::NoHit(NoHit::Off);
-    };
-    let Some(read) = cache.read_now(&key) else { return Now::NoHit(NoHit::Waits) };
-    match find(cache, &read, form(policy.weight)) {
-        Found::Value(found) if found.freshness.is_fresh() && !found.is_due(policy) => {
-            Now::Hit(found.hit(cache, policy, is_in_run))
-        }
-        _ => Now::NoHit(NoHit::Read(Box::new(read))),
     }
+    let mut key = Key::new();
+    if is_as_built {
+        key.push_under(&cache.inner.prefix.built_for_values, name.as_bytes());
+    } else {
+        key = value_key(cache, name);
+    }
+    let read = cache.read_now(&key);
+    if let Some(Found::Value(found)) = read.as_ref().map(|read| find(cache, read, decode))
+        && found.freshness.is_fresh()
+        && !found.is_due(policy)
+    {
+        return Now::Hit(found.hit(cache, policy, is_in_run));
+    }
+    Now::NoHit(read.map_or(NoHit::Waits, |read| NoHit::Read(Box::new(read))))
 }
 
 /// Returns a value after a lookup that was no hit: computed by this call or another one, or stale.
@@ -125,7 +128,7 @@ async fn compute_after<T, E, C>(
     cache: &Cache,
     name: &str,
     policy: &ValuePolicy,
-    form: MakeForm<T>,
+    form: Form<T>,
     compute: C,
 ) -> Result<T, E>
 where
@@ -133,7 +136,7 @@ where
     E: Send + 'static,
     C: Computation<T, E>,
 {
-    let call = Arc::new(ValueCall::new(cache, name, policy, form(policy.weight)));
+    let call = Arc::new(ValueCall::new(cache, name, policy, form));
     match lookup {
         NoHit::Read(read) => call.after_read(*read, compute).await,
         NoHit::Waits => call.look_up(compute).await,

@@ -79,10 +79,12 @@ impl Cache {
         R: Future<Output = Result<T, E>> + Send + 'static,
     {
         let (name, policy) = (name.as_ref(), policy.as_ref());
-        match look_up_now(self, name, policy, Form::serialized) {
+        match look_up_now(self, name, policy, Some(decode::<T>)) {
             Now::Hit(value) => Ok(value),
             // Boxed: the future is large, and most calls return at once.
-            Now::NoHit(lookup) => Box::pin(compute_after(lookup, self, name, policy, Form::serialized, compute)).await,
+            Now::NoHit(lookup) => {
+                Box::pin(compute_after(lookup, self, name, policy, Form::serialized(policy.weight), compute)).await
+            }
         }
     }
 }

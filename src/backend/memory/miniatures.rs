@@ -24,6 +24,7 @@ use crate::{
     clock::Timestamp,
     counting::{countdown::Countdown, own_count::OwnCount},
     entry::stored::Stored,
+    key::Key,
 };
 
 /// Of so many keys one is simulated, at least and at most.
@@ -92,7 +93,7 @@ impl Miniatures {
 
     /// Counts a lookup that the real store has answered with `stored`. Costs a countdown of this thread, unless the key is sampled.
     #[inline]
-    pub(super) fn answered(&self, key: &[u8], stored: &Stored) {
+    pub(super) fn answered(&self, key: &Key, stored: &Stored) {
         thread_local! {
             /// Of this thread, for all stores.
             static COUNTDOWN: Countdown = Countdown::default();
@@ -101,7 +102,7 @@ impl Miniatures {
             self.all_hits.fetch_add(COUNTED, Ordering::Relaxed);
         }
         if stored.is_sampled() {
-            self.simulate(key, stored);
+            self.simulate(key.as_bytes(), stored);
         }
     }
 

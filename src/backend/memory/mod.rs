@@ -202,7 +202,7 @@ impl Memory {
 
     /// Counts a lookup that was answered by `stored`.
     pub(super) fn answered(&self, key: &Key, stored: &Stored) {
-        self.miniatures.answered(key.as_bytes(), stored);
+        self.miniatures.answered(key, stored);
     }
 
     /// Returns the number of invalidated tags that are remembered individually.
@@ -224,14 +224,14 @@ impl Memory {
         }
     }
 
+    #[inline(always)]
     fn read(&self, key: &Key) -> ReadOutcome {
         let epoch = self.table.epoch();
-        let stored = self.entries.get(key.as_bytes());
-        let found = stored.and_then(|stored| Some((self.revalidate(&stored, epoch)?, stored)));
-        if let Some((_, stored)) = &found {
-            self.miniatures.answered(key.as_bytes(), stored);
-        }
-        ReadOutcome { found: found.map(|(validity, stored)| (stored, validity)), epoch: Some(Epoch::new(epoch)) }
+        let read_at = Epoch::new(epoch);
+        let Some(stored) = self.entries.get(key.as_bytes()) else { return ReadOutcome::miss(read_at) };
+        let Some(validity) = self.revalidate(&stored, epoch) else { return ReadOutcome::miss(read_at) };
+        self.miniatures.answered(key, &stored);
+        ReadOutcome::hit(stored, validity, read_at)
     }
 
     /// Returns the validity of `stored` by every invalidation up to `epoch` at least, and remembers that it is valid; `None` if it is
