@@ -14,12 +14,11 @@ pub(super) fn value_key(cache: &Cache, name: &str) -> Key {
     key
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "memory"))]
 mod tests {
     use super::*;
     use crate::key::KEY_VERSION;
 
-    #[cfg(feature = "memory")]
     #[test]
     fn keys_of_values_are_pinned() {
         let cache = Cache::in_memory(1 << 20).with_namespace("shop");
