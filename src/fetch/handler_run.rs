@@ -1,6 +1,6 @@
 //! One run of the handler, and the storing of its response.
 
-use std::{future::Future, panic::resume_unwind, pin::pin, sync::Arc};
+use std::{any::Any, future::Future, panic::resume_unwind, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -55,6 +55,29 @@ use crate::{
     tag::deduplicate,
 };
 
+/// How the handler has ended.
+///
+/// Taken from its result by value: a future that borrowed the result would keep room for it until its own end.
+enum Ended<B, E> {
+    Answered(Response<B>),
+    /// It has confirmed the stored response.
+    NotModified(Response<B>),
+    /// Boxed to keep the future of the run small: a response is large, and this is rare.
+    Failed(Box<Result<Result<Response<B>, E>, Panic>>),
+}
+
+type Panic = Box<dyn Any + Send>;
+
+impl<B, E> Ended<B, E> {
+    fn of(result: Result<Result<Response<B>, E>, Panic>, validating: bool) -> Self {
+        match result {
+            Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => Self::NotModified(response),
+            Ok(Ok(response)) if !is_server_error(response.status()) => Self::Answered(response),
+            failure => Self::Failed(Box::new(failure)),
+        }
+    }
+}
+
 /// One run of the handler for a request that the cache could not answer; boxed because several futures move it.
 pub(crate) struct HandlerRun {
     pub(crate) context: Arc<FetchContext>,
@@ -96,13 +119,10 @@ impl HandlerRun {
             let running = pin!(self.dependencies.polled_in(running));
             catch_panic(pin!(in_span(&span, running))).await
         };
-        let failure = match result {
-            Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
-                return Ok(Box::pin(self.freshen(response, requested)).await);
-            }
-            Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.on_response(response, requested).await),
-            // Boxed to keep this future small: a response is large, and this arm is rare.
-            failure => Box::new(failure),
+        let failure = match Ended::of(result, validating) {
+            Ended::Answered(response) => return Ok(self.on_response(response, requested).await),
+            Ended::NotModified(response) => return Ok(Box::pin(self.freshen(response, requested)).await),
+            Ended::Failed(failure) => failure,
         };
         // RFC 5861 §4. If this run fails, dropping its leader guard lets the followers decide in the same way.
         if self.miss.why == Forward::Stale
@@ -212,7 +232,7 @@ impl HandlerRun {
         response: &response::Parts,
         length: Option<u64>,
         timing: Timing,
-    ) -> Result<StoragePlan, Reason> {
+    ) -> Result<Box<StoragePlan>, Reason> {
         let FetchContext { cache, settings, request, tags, .. } = &*self.context;
         if request.method == CacheableMethod::Head {
             return Err(Reason::Head);
@@ -238,20 +258,22 @@ impl HandlerRun {
             Selection::of(fields, values.as_bytes())
         });
         let missing_in_vary = missing_in_vary(settings, &vary, &view);
-        let target = Box::new(EntryTarget {
+        let target = EntryTarget {
             selection,
             key,
             rule,
             born: used.born(self.miss.known_epoch()?)?,
             tags: tags.all_tags(settings, cache.space(), &view, &used)?,
-            target_tags: tags.target_tags.clone(),
-        });
-        Ok(StoragePlan { target, freshness, missing_in_vary })
+        };
+        Ok(Box::new(StoragePlan { target, freshness, missing_in_vary }))
     }
 
-    pub(crate) fn pending_entry(self, plan: StoragePlan, head: &response::Parts) -> Box<PendingEntry> {
-        let previous = self.miss.stored.filter(|_| self.context.settings.compression.is_some());
-        PendingEntry::new(self.context, plan.target, plan.freshness, head, previous, self.role, self.fill)
+    pub(crate) fn pending_entry(mut self: Box<Self>, plan: Box<StoragePlan>, head: &response::Parts) -> PendingEntry {
+        if self.context.settings.compression.is_none() {
+            // Only its codings are of use from here on.
+            self.miss.stored = None;
+        }
+        PendingEntry::new(self, plan, head)
     }
 
     /// Reports to the followers that nothing is stored, remembers an uncacheable key, and removes a stored response that this one
@@ -277,9 +299,9 @@ impl HandlerRun {
     }
 }
 
-/// Where and for how long a response is stored.
+/// Where and for how long a response is stored; boxed because several futures move it.
 pub(crate) struct StoragePlan {
-    pub(crate) target: Box<EntryTarget>,
+    pub(crate) target: EntryTarget,
     pub(crate) freshness: Freshness,
     /// A line that the response's `Vary` lacks.
     missing_in_vary: Option<HeaderValue>,
