@@ -49,7 +49,7 @@ use crate::{
         response_view::ResponseView,
         rules::Profile,
         selecting_fields::{missing_in_vary, selecting_fields},
-        storable::{LARDER_CACHE_CONTROL, RequestConstraints, excluded_fields, storable},
+        storable::{RequestConstraints, excluded_fields, remove_larder_cache_control, storable},
     },
     stats::{fill::Fill, fill_result::Trigger},
     tag::deduplicate,
@@ -188,7 +188,7 @@ impl HandlerRun {
                 true => Err(Reason::Write),
                 false => self.storage_plan(&head, length, timing),
             });
-            head.headers.remove(LARDER_CACHE_CONTROL);
+            remove_larder_cache_control(&mut head.headers);
             let (why, asked_for_all) = (self.miss.why, self.asks_for_all());
             let mut tags = 0;
             let (outcome, mut body) = match plan {
@@ -239,7 +239,7 @@ impl HandlerRun {
         }
         cache.may_store()?;
         let view = ResponseView::new(response, length);
-        let constraints = RequestConstraints { authorized: request.authorized, no_store: tags.says_no_store() };
+        let constraints = RequestConstraints { authorized: request.authorized, no_store: tags.no_store };
         let mut freshness = storable(&settings.store, constraints, &view, timing)?;
         let used = self.dependencies.close();
         freshness.fresh_until = used.fresh_until(freshness.fresh_until, freshness.received)?;
@@ -265,7 +265,8 @@ impl HandlerRun {
             born: used.born(self.miss.known_epoch()?)?,
             tags: tags.all_tags(settings, cache.space(), &view, &used)?,
         };
-        Ok(Box::new(StoragePlan { target, freshness, missing_in_vary }))
+        let (status, headers) = (response.status, StoredFields::default());
+        Ok(Box::new(StoragePlan { target, freshness, missing_in_vary, status, headers }))
     }
 
     pub(crate) fn pending_entry(mut self: Box<Self>, plan: Box<StoragePlan>, head: &response::Parts) -> PendingEntry {
@@ -305,6 +306,9 @@ pub(crate) struct StoragePlan {
     pub(crate) freshness: Freshness,
     /// A line that the response's `Vary` lacks.
     missing_in_vary: Option<HeaderValue>,
+    pub(crate) status: StatusCode,
+    /// The fields that are stored; none before `Vary` is complete.
+    pub(crate) headers: StoredFields,
 }
 
 impl StoragePlan {

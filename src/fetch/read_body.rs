@@ -21,6 +21,7 @@ use crate::{
     },
     cache::detached::OnDisconnect as _,
     http::cache_status::Reason,
+    policy::storable::is_streamed,
     timer,
 };
 
@@ -39,7 +40,7 @@ impl PendingEntry {
         B::Error: Send,
     {
         let ttl = self.ttl();
-        let mut buffering = BufferingBody::new(body, self.content_length, self.context().settings.store.max_body);
+        let mut buffering = BufferingBody::new(body, self.content_length(), self.context().settings.store.max_body);
         async move {
             let context = Arc::clone(self.context());
             if length.is_some()
@@ -67,16 +68,19 @@ impl PendingEntry {
                 self.abandon(Reason::BufferLimit);
                 return (Err(Reason::BufferLimit), forward_rest(buffering, &context));
             }
-            (Ok(ttl), self.read_in_task(buffering))
+            (Ok(ttl), self.read_in_task(buffering, is_streamed(headers)))
         }
     }
 
-    /// Returns the body; a task of its own reads and stores it.
-    fn read_in_task<B>(self, body: BufferingBody<B>) -> ResponseBody<B>
+    /// Returns the body; a task of its own reads and stores it. If it is `streamed`, no other request waits for its end.
+    fn read_in_task<B>(mut self, body: BufferingBody<B>, streamed: bool) -> ResponseBody<B>
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
+        if streamed {
+            self.release_followers();
+        }
         let slot = &self.context().slot;
         slot.leave_route();
         let (writer, reader) = tee(body.size_hint(), slot.held_bytes());
@@ -119,12 +123,9 @@ enum Next<B: Body> {
 }
 
 impl<'w, B: Body> BodyReader<'w, B> {
-    fn new(mut pending: PendingEntry, mut body: BufferingBody<B>, tee: &'w TeeWriter<B>) -> Self {
+    fn new(pending: PendingEntry, mut body: BufferingBody<B>, tee: &'w TeeWriter<B>) -> Self {
         body.drain_buffered().for_each(|frame| tee.push(frame));
-        let may_be_endless = pending.leads() && pending.content_length.is_none() && body.size_hint().exact().is_none();
-        if pending.streamed {
-            pending.release_followers();
-        }
+        let may_be_endless = pending.leads() && pending.content_length().is_none() && body.size_hint().exact().is_none();
         let stream_wait = pending.context().settings.limits.stream_wait;
         let release = (may_be_endless && pending.leads()).then(|| Box::pin(sleep(stream_wait)));
         Self { pending, body, tee, release, deadline: None }

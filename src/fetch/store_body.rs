@@ -3,11 +3,7 @@
 use std::{future::Future, mem, pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, ETAG},
-    response,
-};
+use http::{HeaderMap, StatusCode, header::ETAG, response};
 
 use super::{
     collapse::Role,
@@ -26,36 +22,35 @@ use crate::{
         stored::{Content, Stored},
     },
     http::{cache_status::Reason, etag::entity_tag, stored_fields::StoredFields},
-    policy::storable::{excluded_fields, is_streamed},
+    policy::storable::excluded_fields,
     rewarm::repeat::Repeatable,
 };
 
 /// A response that will be stored once its body is complete.
+///
+/// Small, because several futures move it.
 pub(crate) struct PendingEntry {
     run: Box<HandlerRun>,
     plan: Box<StoragePlan>,
-    status: StatusCode,
-    headers: StoredFields,
-    /// The value of `Content-Length`.
-    pub(crate) content_length: Option<u64>,
-    /// Whether its media type is one of endless streams, such as `text/event-stream`.
-    pub(crate) streamed: bool,
     /// A shutdown waits for it.
     _unfinished: WorkInProgress,
 }
 
 impl PendingEntry {
-    pub(crate) fn new(run: Box<HandlerRun>, plan: Box<StoragePlan>, head: &response::Parts) -> Self {
+    pub(crate) fn new(run: Box<HandlerRun>, mut plan: Box<StoragePlan>, head: &response::Parts) -> Self {
         let FetchContext { cache, settings, .. } = &*run.context;
-        let headers = StoredFields::of(&head.headers, excluded_fields(&settings.store, head));
-        let content_length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let streamed = is_streamed(&head.headers);
+        plan.headers = StoredFields::of(&head.headers, excluded_fields(&settings.store, head));
         let _unfinished = cache.inner.work.begin(WorkKind::Store);
-        Self { run, plan, status: head.status, headers, content_length, streamed, _unfinished }
+        Self { run, plan, _unfinished }
     }
 
     pub(crate) fn context(&self) -> &Arc<FetchContext> {
         &self.run.context
+    }
+
+    /// The value of `Content-Length`.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.plan.headers.content_length
     }
 
     /// Begins to store the response with a copy of the body, and returns the copy: a slice would keep its whole buffer alive, uncounted.
@@ -72,12 +67,12 @@ impl PendingEntry {
 
     /// The response as it is stored and served.
     pub(crate) fn response(&mut self, body: Bytes) -> StoredResponse {
-        let freshness = self.plan.freshness;
-        let headers = mem::take(&mut self.headers).complete(self.status, body.len(), freshness.received);
-        let is_compressed = self.context().settings.is_compressed(self.status, &headers, Some(body.len() as u64));
+        let StoragePlan { freshness, status, .. } = *self.plan;
+        let headers = mem::take(&mut self.plan.headers).complete(status, body.len(), freshness.received);
+        let is_compressed = self.context().settings.is_compressed(status, &headers, Some(body.len() as u64));
         let codings = is_compressed.then(|| self.codings_of(&body));
         StoredResponse {
-            head: response_head(self.status, headers),
+            head: response_head(status, headers),
             body,
             codings,
             selection: self.plan.target.selection.take(),
@@ -187,14 +182,15 @@ impl PendingEntry {
 
     /// Adds an entity tag to a response without one, if the layer has `auto_etag`.
     pub(crate) fn add_etag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
-        if !self.context().settings.auto_etag || self.status != StatusCode::OK || self.headers.contains(&ETAG) {
+        let StoragePlan { status, headers, .. } = &mut *self.plan;
+        if !self.run.context.settings.auto_etag || *status != StatusCode::OK || headers.contains(&ETAG) {
             return;
         }
         let etag = entity_tag(body);
+        headers.push(ETAG, &etag);
         if let Some(sent) = sent {
-            sent.insert(ETAG, etag.clone());
+            sent.insert(ETAG, etag);
         }
-        self.headers.push(ETAG, etag);
     }
 
     /// Reports to the followers that nothing is stored.
