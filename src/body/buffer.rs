@@ -37,6 +37,10 @@ impl<B: Body> BufferingBody<B> {
         while self.buffer.is_ok() {
             let Poll::Ready(frame) = self.poll_body(cx) else { return None };
             let whole = self.buffer(&frame);
+            if whole.is_some() && self.body.is_end_stream() {
+                // Nothing is forwarded of a body that has ended: no room is made for its frame.
+                return whole;
+            }
             self.ready.push_back(frame);
             if whole.is_some() {
                 return whole;

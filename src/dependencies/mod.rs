@@ -7,6 +7,7 @@
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
+    mem,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -225,11 +226,11 @@ impl Dependencies {
         }
     }
 
-    /// Returns what the run depends on, once it has ended.
+    /// Returns what the run depends on, once it has ended. Called once.
     pub(crate) fn close(&self) -> Collected {
         let mut state = self.lock();
         state.is_closed = true;
-        state.collected.clone()
+        mem::take(&mut state.collected)
     }
 
     /// No code under the lock panics.

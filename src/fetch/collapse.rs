@@ -279,7 +279,7 @@ impl FetchContext {
             && !self.request.authorized
             && !self.request.nested
             && (!self.request.conditional || self.has_answer_for_all(miss))
-            && !self.tags.says_no_store()
+            && !self.tags.no_store
             && self.tags.route_tags.is_ok()
             && miss.why != Forward::Request
             && !self.cache.inner.uncacheable.contains(self.request.key.digest(), self.cache.now())

@@ -1,6 +1,6 @@
 //! One run of the handler, and the storing of its response.
 
-use std::{future::Future, panic::resume_unwind, pin::pin, sync::Arc};
+use std::{any::Any, future::Future, panic::resume_unwind, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -48,12 +48,35 @@ use crate::{
         freshness::{Freshness, Timing},
         response_view::ResponseView,
         selecting_fields::{missing_in_vary, selecting_fields},
-        storable::{LARDER_CACHE_CONTROL, RequestConstraints, excluded_fields, storable},
+        storable::{RequestConstraints, excluded_fields, remove_larder_cache_control, storable},
         store_rules::Profile,
     },
     stats::{fill::Fill, fill_result::Trigger},
     tag::deduplicate,
 };
+
+/// How the handler has ended.
+///
+/// Taken from its result by value: a future that borrowed the result would keep room for it until its own end.
+enum Ended<B, E> {
+    Answered(Response<B>),
+    /// It has confirmed the stored response.
+    NotModified(Response<B>),
+    /// Boxed to keep the future of the run small: a response is large, and this is rare.
+    Failed(Box<Result<Result<Response<B>, E>, Panic>>),
+}
+
+type Panic = Box<dyn Any + Send>;
+
+impl<B, E> Ended<B, E> {
+    fn of(result: Result<Result<Response<B>, E>, Panic>, validating: bool) -> Self {
+        match result {
+            Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => Self::NotModified(response),
+            Ok(Ok(response)) if !is_server_error(response.status()) => Self::Answered(response),
+            failure => Self::Failed(Box::new(failure)),
+        }
+    }
+}
 
 /// One run of the handler for a request that the cache could not answer; boxed because several futures move it.
 pub(crate) struct HandlerRun {
@@ -96,13 +119,10 @@ impl HandlerRun {
             let running = pin!(self.dependencies.polled_in(running));
             catch_panic(pin!(in_span(&span, running))).await
         };
-        let failure = match result {
-            Ok(Ok(response)) if response.status() == StatusCode::NOT_MODIFIED && validating => {
-                return Ok(Box::pin(self.freshen(response, requested)).await);
-            }
-            Ok(Ok(response)) if !is_server_error(response.status()) => return Ok(self.on_response(response, requested).await),
-            // Boxed to keep this future small: a response is large, and this arm is rare.
-            failure => Box::new(failure),
+        let failure = match Ended::of(result, validating) {
+            Ended::Answered(response) => return Ok(self.on_response(response, requested).await),
+            Ended::NotModified(response) => return Ok(Box::pin(self.freshen(response, requested)).await),
+            Ended::Failed(failure) => failure,
         };
         // RFC 5861 §4. If this run fails, dropping its leader guard lets the followers decide in the same way.
         if self.miss.why == Forward::Stale
@@ -168,7 +188,7 @@ impl HandlerRun {
                 true => Err(Reason::Write),
                 false => self.storage_plan(&head, length, timing),
             });
-            head.headers.remove(LARDER_CACHE_CONTROL);
+            remove_larder_cache_control(&mut head.headers);
             let (why, asked_for_all) = (self.miss.why, self.asks_for_all());
             let mut tags = 0;
             let (outcome, mut body) = match plan {
@@ -212,14 +232,14 @@ impl HandlerRun {
         response: &response::Parts,
         length: Option<u64>,
         timing: Timing,
-    ) -> Result<StoragePlan, Reason> {
+    ) -> Result<Box<StoragePlan>, Reason> {
         let FetchContext { cache, settings, request, tags, .. } = &*self.context;
         if request.method == CacheableMethod::Head {
             return Err(Reason::Head);
         }
         cache.may_store()?;
         let view = ResponseView::new(response, length);
-        let constraints = RequestConstraints { authorized: request.authorized, no_store: tags.says_no_store() };
+        let constraints = RequestConstraints { authorized: request.authorized, no_store: tags.no_store };
         let mut freshness = storable(&settings.store, constraints, &view, timing)?;
         let used = self.dependencies.close();
         freshness.fresh_until = used.fresh_until(freshness.fresh_until, freshness.received)?;
@@ -238,20 +258,23 @@ impl HandlerRun {
             Selection::of(fields, values.as_bytes())
         });
         let missing_in_vary = missing_in_vary(settings, &vary, &view);
-        let target = Box::new(EntryTarget {
+        let target = EntryTarget {
             selection,
             key,
             rule,
             born: used.born(self.miss.known_epoch()?)?,
             tags: tags.all_tags(settings, cache.space(), &view, &used)?,
-            target_tags: tags.target_tags.clone(),
-        });
-        Ok(StoragePlan { target, freshness, missing_in_vary })
+        };
+        let (status, headers) = (response.status, StoredFields::default());
+        Ok(Box::new(StoragePlan { target, freshness, missing_in_vary, status, headers }))
     }
 
-    pub(crate) fn pending_entry(self, plan: StoragePlan, head: &response::Parts) -> Box<PendingEntry> {
-        let previous = self.miss.stored.filter(|_| self.context.settings.compression.is_some());
-        PendingEntry::new(self.context, plan.target, plan.freshness, head, previous, self.role, self.fill)
+    pub(crate) fn pending_entry(mut self: Box<Self>, plan: Box<StoragePlan>, head: &response::Parts) -> PendingEntry {
+        if self.context.settings.compression.is_none() {
+            // Only its codings are of use from here on.
+            self.miss.stored = None;
+        }
+        PendingEntry::new(self, plan, head)
     }
 
     /// Reports to the followers that nothing is stored, remembers an uncacheable key, and removes a stored response that this one
@@ -277,12 +300,15 @@ impl HandlerRun {
     }
 }
 
-/// Where and for how long a response is stored.
+/// Where and for how long a response is stored; boxed because several futures move it.
 pub(crate) struct StoragePlan {
-    pub(crate) target: Box<EntryTarget>,
+    pub(crate) target: EntryTarget,
     pub(crate) freshness: Freshness,
     /// A line that the response's `Vary` lacks.
     missing_in_vary: Option<HeaderValue>,
+    pub(crate) status: StatusCode,
+    /// The fields that are stored; none before `Vary` is complete.
+    pub(crate) headers: StoredFields,
 }
 
 impl StoragePlan {

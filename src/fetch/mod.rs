@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{Extensions, Response, header::CACHE_CONTROL};
+use http::{Extensions, Response};
 use http_body::Body;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -334,8 +334,7 @@ async fn refresh<S: HttpService<ReqBody>, ReqBody: Send + 'static>(
         if context.request.method == CacheableMethod::Head {
             context.request.method = CacheableMethod::Get;
         }
-        // A client's `no-store` is about its own response.
-        context.tags.headers.remove(CACHE_CONTROL);
+        context.tags.forget_directives();
     }
     let fill = context.fill(trigger);
     let run = HandlerRun::new(context, miss, Role::Leader(permit), fill);

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -20,6 +21,7 @@ use crate::{
     },
     cache::detached::OnDisconnect as _,
     http::cache_status::Reason,
+    policy::storable::is_streamed,
     timer,
 };
 
@@ -28,7 +30,7 @@ impl PendingEntry {
     ///
     /// Returns the remaining seconds of freshness, or the reason why nothing is stored; `headers` are those that are sent.
     pub(crate) fn store_body<B>(
-        mut self: Box<Self>,
+        mut self,
         body: B,
         length: Option<u64>,
         headers: &mut HeaderMap,
@@ -38,14 +40,16 @@ impl PendingEntry {
         B::Error: Send,
     {
         let ttl = self.ttl();
-        let mut buffering = BufferingBody::new(body, self.content_length, self.context.settings.store.max_body);
+        let mut buffering = BufferingBody::new(body, self.content_length(), self.context().settings.store.max_body);
         async move {
-            let context = self.context.clone();
+            let context = Arc::clone(self.context());
             if length.is_some()
                 && let Some(whole) = poll_fn(|cx| Poll::Ready(buffering.read_available(cx))).await
             {
                 self.add_etag(&whole, Some(headers));
-                let (outcome, stored) = self.store(&whole).await;
+                let (storing, stored) = self.store(&whole);
+                drop(whole);
+                let outcome = storing.await;
                 let body = match buffering.may_continue() {
                     true => forward_rest(buffering, &context),
                     false => ResponseBody::stored(stored),
@@ -64,18 +68,22 @@ impl PendingEntry {
                 self.abandon(Reason::BufferLimit);
                 return (Err(Reason::BufferLimit), forward_rest(buffering, &context));
             }
-            (Ok(ttl), self.read_in_task(buffering))
+            (Ok(ttl), self.read_in_task(buffering, is_streamed(headers)))
         }
     }
 
-    /// Returns the body; a task of its own reads and stores it.
-    fn read_in_task<B>(self: Box<Self>, body: BufferingBody<B>) -> ResponseBody<B>
+    /// Returns the body; a task of its own reads and stores it. If it is `streamed`, no other request waits for its end.
+    fn read_in_task<B>(mut self, body: BufferingBody<B>, streamed: bool) -> ResponseBody<B>
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        self.context.slot.leave_route();
-        let (writer, reader) = tee(body.size_hint(), self.context.slot.held_bytes());
+        if streamed {
+            self.release_followers();
+        }
+        let slot = &self.context().slot;
+        slot.leave_route();
+        let (writer, reader) = tee(body.size_hint(), slot.held_bytes());
         let reading = async move {
             if let Err(panic) = catch_panic(pin!(BodyReader::new(self, body, &writer).run())).await {
                 writer.panicked(panic);
@@ -96,7 +104,7 @@ fn forward_rest<B: Body>(mut body: BufferingBody<B>, context: &FetchContext) -> 
 
 /// Reads a body ahead of its client, sends it, and stores it before its last frame is sent.
 struct BodyReader<'w, B: Body> {
-    pending: Box<PendingEntry>,
+    pending: PendingEntry,
     body: BufferingBody<B>,
     tee: &'w TeeWriter<B>,
     /// When the followers are released.
@@ -115,13 +123,10 @@ enum Next<B: Body> {
 }
 
 impl<'w, B: Body> BodyReader<'w, B> {
-    fn new(mut pending: Box<PendingEntry>, mut body: BufferingBody<B>, tee: &'w TeeWriter<B>) -> Self {
+    fn new(pending: PendingEntry, mut body: BufferingBody<B>, tee: &'w TeeWriter<B>) -> Self {
         body.drain_buffered().for_each(|frame| tee.push(frame));
-        let may_be_endless = pending.leads() && pending.content_length.is_none() && body.size_hint().exact().is_none();
-        if pending.streamed {
-            pending.release_followers();
-        }
-        let stream_wait = pending.context.settings.limits.stream_wait;
+        let may_be_endless = pending.leads() && pending.content_length().is_none() && body.size_hint().exact().is_none();
+        let stream_wait = pending.context().settings.limits.stream_wait;
         let release = (may_be_endless && pending.leads()).then(|| Box::pin(sleep(stream_wait)));
         Self { pending, body, tee, release, deadline: None }
     }
@@ -143,8 +148,10 @@ impl<'w, B: Body> BodyReader<'w, B> {
             };
             if let Some(whole) = self.body.buffer(&item) {
                 self.pending.add_etag(&whole, None);
-                let (_, stored) = self.pending.store(&whole).await;
+                let (storing, stored) = self.pending.store(&whole);
                 drop(whole);
+                // An error has been reported.
+                let _ = storing.await;
                 self.tee.stored(stored);
                 return match item {
                     None => self.tee.end(),
@@ -184,9 +191,9 @@ impl<'w, B: Body> BodyReader<'w, B> {
             if self.tee.poll_left(cx).is_pending() {
                 return false;
             }
-            let slot = &self.pending.context.slot;
-            let Some(deadline) = self.pending.context.on_disconnect() else { return true };
-            self.tee.count_with(slot.held_bytes());
+            let context = self.pending.context();
+            let Some(deadline) = context.on_disconnect() else { return true };
+            self.tee.count_with(context.slot.held_bytes());
             self.deadline = Some(Box::pin(sleep_until(deadline)));
         }
         self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())

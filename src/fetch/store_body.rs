@@ -3,13 +3,14 @@
 use std::{future::Future, mem, pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, ETAG},
-    response,
-};
+use http::{HeaderMap, StatusCode, header::ETAG, response};
 
-use super::{collapse::Role, context::FetchContext, in_span::in_span};
+use super::{
+    collapse::Role,
+    context::FetchContext,
+    handler_run::{HandlerRun, StoragePlan},
+    in_span::in_span,
+};
 use crate::{
     cache::{
         flights::FetchOutcome,
@@ -21,101 +22,76 @@ use crate::{
         stored::{Content, Stored},
     },
     http::{cache_status::Reason, etag::entity_tag, stored_fields::StoredFields},
-    lookup::store::EntryTarget,
-    policy::{
-        freshness::Freshness,
-        storable::{excluded_fields, is_streamed},
-    },
+    policy::storable::excluded_fields,
     rewarm::repeat::Repeatable,
-    stats::fill::Fill,
 };
 
-/// A response that will be stored once its body is complete; boxed because several futures move it.
+/// A response that will be stored once its body is complete.
+///
+/// Small, because several futures move it.
 pub(crate) struct PendingEntry {
-    pub(crate) context: Arc<FetchContext>,
-    target: Box<EntryTarget>,
-    freshness: Freshness,
-    status: StatusCode,
-    headers: StoredFields,
-    /// What is replaced, if its codings may be kept.
-    previous: Option<Arc<Stored>>,
-    /// The value of `Content-Length`.
-    pub(crate) content_length: Option<u64>,
-    /// Whether its media type is one of endless streams, such as `text/event-stream`.
-    pub(crate) streamed: bool,
-    role: Role,
-    /// Counts the run of the handler.
-    fill: Fill,
+    run: Box<HandlerRun>,
+    plan: Box<StoragePlan>,
     /// A shutdown waits for it.
     _unfinished: WorkInProgress,
 }
 
 impl PendingEntry {
-    pub(crate) fn new(
-        context: Arc<FetchContext>,
-        target: Box<EntryTarget>,
-        freshness: Freshness,
-        head: &response::Parts,
-        previous: Option<Arc<Stored>>,
-        role: Role,
-        fill: Fill,
-    ) -> Box<Self> {
-        let headers = StoredFields::of(&head.headers, excluded_fields(&context.settings.store, head));
-        let content_length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let streamed = is_streamed(&head.headers);
-        let _unfinished = context.cache.inner.work.begin(WorkKind::Store);
-        Box::new(Self {
-            context,
-            target,
-            freshness,
-            status: head.status,
-            headers,
-            previous,
-            content_length,
-            streamed,
-            role,
-            fill,
-            _unfinished,
-        })
+    pub(crate) fn new(run: Box<HandlerRun>, mut plan: Box<StoragePlan>, head: &response::Parts) -> Self {
+        let FetchContext { cache, settings, .. } = &*run.context;
+        plan.headers = StoredFields::of(&head.headers, excluded_fields(&settings.store, head));
+        let _unfinished = cache.inner.work.begin(WorkKind::Store);
+        Self { run, plan, _unfinished }
     }
 
-    /// Stores the response with a copy of the body, and returns the copy: a slice would keep its whole buffer alive, uncounted.
-    pub(crate) fn store(mut self: Box<Self>, body: &[u8]) -> impl Future<Output = (Result<(), Reason>, Bytes)> + use<> {
+    pub(crate) fn context(&self) -> &Arc<FetchContext> {
+        &self.run.context
+    }
+
+    /// The value of `Content-Length`.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.plan.headers.content_length
+    }
+
+    /// Begins to store the response with a copy of the body, and returns the copy: a slice would keep its whole buffer alive, uncounted.
+    pub(crate) fn store(mut self, body: &[u8]) -> (impl Future<Output = Result<(), Reason>> + use<>, Bytes) {
         let body = Bytes::copy_from_slice(body);
         let response = self.response(body.clone());
-        let stored = self.put(response);
-        async move { (stored.await, body) }
+        (self.put(response), body)
     }
 
     /// The remaining seconds of freshness.
     pub(crate) fn ttl(&self) -> i64 {
-        self.freshness.ttl()
+        self.plan.freshness.ttl()
     }
 
     /// The response as it is stored and served.
     pub(crate) fn response(&mut self, body: Bytes) -> StoredResponse {
-        let headers = mem::take(&mut self.headers).complete(self.status, body.len(), self.freshness.received);
-        let is_compressed = self.context.settings.is_compressed(self.status, &headers, Some(body.len() as u64));
+        let StoragePlan { freshness, status, .. } = *self.plan;
+        let headers = mem::take(&mut self.plan.headers).complete(status, body.len(), freshness.received);
+        let is_compressed = self.context().settings.is_compressed(status, &headers, Some(body.len() as u64));
         let codings = is_compressed.then(|| self.codings_of(&body));
         StoredResponse {
-            head: response_head(self.status, headers),
+            head: response_head(status, headers),
             body,
             codings,
-            selection: self.target.selection.take(),
-            generated: self.freshness.generated,
-            fresh_until: self.freshness.fresh_until,
-            allows_authorization: self.freshness.allows_authorization,
-            stale: self.freshness.stale,
-            must_not_serve_stale: self.freshness.must_not_serve_stale,
-            immutable: self.freshness.immutable,
-            outlives_max_age: self.freshness.outlives_max_age,
-            handler_millis: u32::try_from(self.freshness.handler_time.as_millis()).unwrap_or(u32::MAX),
+            selection: self.plan.target.selection.take(),
+            generated: freshness.generated,
+            fresh_until: freshness.fresh_until,
+            allows_authorization: freshness.allows_authorization,
+            stale: freshness.stale,
+            must_not_serve_stale: freshness.must_not_serve_stale,
+            immutable: freshness.immutable,
+            outlives_max_age: freshness.outlives_max_age,
+            handler_millis: u32::try_from(freshness.handler_time.as_millis()).unwrap_or(u32::MAX),
         }
     }
 
     /// Returns the codings of the response that is replaced if it has the same body, otherwise none yet.
     fn codings_of(&self, body: &Bytes) -> Arc<Codings> {
-        let Some(Content::Response(previous)) = self.previous.as_deref().map(Stored::content) else { return Codings::none() };
+        let Some(Content::Response(previous)) = self.run.miss.stored.as_deref().map(Stored::content) else {
+            return Codings::none();
+        };
         match &previous.codings {
             Some(codings) if previous.body == *body => Arc::new(codings.with_other_head()),
             _ => Codings::none(),
@@ -123,25 +99,32 @@ impl PendingEntry {
     }
 
     /// Stores the response, and reports the outcome to the followers.
-    pub(crate) fn put(mut self: Box<Self>, response: StoredResponse) -> impl Future<Output = Result<(), Reason>> + use<> {
-        let tags = mem::take(&mut self.target.tags);
-        // Made outside the future, which stays smaller.
-        let stored = Arc::new(Stored::new(self.target.born, tags, Content::Response(response)));
-        self.put_stored(stored)
+    ///
+    /// Not an `async fn`, whose future would hold its arguments twice.
+    pub(crate) fn put(mut self, response: StoredResponse) -> impl Future<Output = Result<(), Reason>> + use<> {
+        let target = &mut self.plan.target;
+        let tags = mem::take(&mut target.tags);
+        let stored = Arc::new(Stored::new(target.born, tags, Content::Response(response)));
+        async move {
+            let FetchContext { cache, settings, tags, .. } = &**self.context();
+            let StoragePlan { target, freshness, .. } = &*self.plan;
+            let kept = self.context().repeatable.is_some().then(|| Arc::clone(&stored));
+            let span = tracing::debug_span!("larder.store");
+            let outcome = {
+                let storing = pin!(cache.store(settings, target, &tags.target_tags, stored, freshness.fresh_until));
+                in_span(&span, storing).await
+            };
+            self.conclude(outcome, kept)
+        }
     }
 
-    async fn put_stored(self: Box<Self>, stored: Arc<Stored>) -> Result<(), Reason> {
-        let fresh_until = self.freshness.fresh_until;
-        let shareable = self.freshness.received < fresh_until;
-        let Self { context, target, role, fill, .. } = *self;
+    /// Reports the outcome to the followers; `kept` is the response, if its request may be repeated.
+    fn conclude(self, outcome: Result<(), Reason>, kept: Option<Arc<Stored>>) -> Result<(), Reason> {
+        let Self { run, plan, .. } = self;
+        let HandlerRun { context, role, fill, .. } = *run;
         let cache = &context.cache;
-        let span = tracing::debug_span!("larder.store");
-        let repeatable = context.repeatable.as_ref().map(|repeatable| (repeatable, Arc::clone(&stored)));
-        let outcome = {
-            let storing = pin!(cache.store(&context.settings, &target, stored, fresh_until));
-            in_span(&span, storing).await
-        };
-        let key = target.key.digest();
+        let shareable = plan.freshness.received < plan.freshness.fresh_until;
+        let key = plan.target.key.digest();
         if outcome.is_ok() {
             context.note_filler(key);
         }
@@ -161,7 +144,7 @@ impl PendingEntry {
                 FetchOutcome::Uncacheable
             }
         };
-        if let (FetchOutcome::Stored, Some((repeatable, stored))) = (fetch_outcome, repeatable) {
+        if let (FetchOutcome::Stored, Some(stored), Some(repeatable)) = (fetch_outcome, kept, &context.repeatable) {
             note_repeatable(&context, &**repeatable, &stored);
         }
         match role {
@@ -180,41 +163,42 @@ impl PendingEntry {
     }
 
     fn remember_uncacheable(&self) {
-        let cache = &self.context.cache;
-        cache.inner.uncacheable.remember(self.target.key.digest(), cache.now());
+        let cache = &self.context().cache;
+        cache.inner.uncacheable.remember(self.plan.target.key.digest(), cache.now());
     }
 
     /// Releases the followers, and remembers the key as uncacheable until a body for it has ended and is stored.
     pub(crate) fn release_followers(&mut self) {
-        if let Role::Leader(_) = self.role {
+        if self.leads() {
             self.remember_uncacheable();
-            mem::replace(&mut self.role, Role::Solo).finish(FetchOutcome::Uncacheable);
+            mem::replace(&mut self.run.role, Role::Solo).finish(FetchOutcome::Uncacheable);
         }
     }
 
     /// Whether other requests may wait for this fetch.
     pub(crate) fn leads(&self) -> bool {
-        matches!(self.role, Role::Leader(_))
+        matches!(self.run.role, Role::Leader(_))
     }
 
     /// Adds an entity tag to a response without one, if the layer has `auto_etag`.
     pub(crate) fn add_etag(&mut self, body: &[u8], sent: Option<&mut HeaderMap>) {
-        if !self.context.settings.auto_etag || self.status != StatusCode::OK || self.headers.contains(&ETAG) {
+        let StoragePlan { status, headers, .. } = &mut *self.plan;
+        if !self.run.context.settings.auto_etag || *status != StatusCode::OK || headers.contains(&ETAG) {
             return;
         }
         let etag = entity_tag(body);
+        headers.push(ETAG, &etag);
         if let Some(sent) = sent {
-            sent.insert(ETAG, etag.clone());
+            sent.insert(ETAG, etag);
         }
-        self.headers.push(ETAG, etag);
     }
 
     /// Reports to the followers that nothing is stored.
     pub(crate) fn abandon(self, reason: Reason) {
-        self.context.warn_of_limit(reason);
+        self.context().warn_of_limit(reason);
         self.remember(reason);
-        self.role.finish(FetchOutcome::Uncacheable);
-        self.fill.end(Err(reason));
+        self.run.role.finish(FetchOutcome::Uncacheable);
+        self.run.fill.end(Err(reason));
     }
 }
 

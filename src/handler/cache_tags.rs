@@ -32,7 +32,7 @@ impl CacheTags {
     }
 
     /// Returns the tags in the given order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.iter().map(|tag| &**tag)
     }
 

@@ -71,6 +71,9 @@ pub(crate) fn normal_authority(authority: &[u8], scheme: Scheme) -> Option<Strin
 
 /// Returns the authority in lower case; `None` if it is invalid.
 pub(crate) fn in_lower_case(authority: &[u8]) -> Option<String> {
+    if is_plain(authority) {
+        return str::from_utf8(authority).ok().map(str::to_owned);
+    }
     let normal: Vec<u8> = authority.iter().map(|&byte| HOST_BYTES[usize::from(byte)]).collect();
     let valid = !normal.is_empty() && !normal.contains(&0);
     valid.then(|| String::from_utf8(normal).ok())?

@@ -1,6 +1,6 @@
 //! `Cache-Control` of requests and responses (RFC 9111 §5.2).
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -8,7 +8,11 @@ use http::{
 };
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::field::scan::{count, find, split, trim};
+use super::field::{
+    latest::Latest,
+    lines::only_line,
+    scan::{count, find, split, trim},
+};
 
 /// The directives of `Cache-Control` that a shared cache acts on (RFC 9111 §5.2).
 ///
@@ -34,8 +38,19 @@ pub(crate) struct CacheControl {
 }
 
 impl CacheControl {
-    /// Reads every line of `field`.
+    /// Reads every line of `field`. Each thread remembers its latest values, which most responses of a site share.
     pub(crate) fn parse(headers: &HeaderMap, field: &HeaderName) -> Self {
+        thread_local! {
+            static LATEST: RefCell<Latest<CacheControl>> = const { RefCell::new(Latest::new()) };
+        }
+        let parse_line = |line: &[u8]| {
+            let mut control = Self::default();
+            directives(line, |directive| control.apply(directive));
+            control
+        };
+        if let Some(line) = only_line(headers, field) {
+            return Latest::with(&LATEST, line, parse_line, |control| *control);
+        }
         let mut control = Self::default();
         for line in headers.get_all(field) {
             directives(line.as_bytes(), |directive| control.apply(directive));

@@ -1,6 +1,6 @@
 //! The header fields of a request that matter to the cache, read in one pass.
 
-use http::{HeaderMap, HeaderValue, request::Parts};
+use http::{HeaderMap, HeaderValue, header::HOST, request::Parts};
 
 use super::{
     field::{
@@ -97,6 +97,12 @@ impl<'r> RequestFields<'r> {
             }
         }
         fields
+    }
+
+    /// Reads only what [`authority`](Self::authority) needs.
+    pub(crate) fn read_host(headers: &'r HeaderMap) -> Self {
+        let mut hosts = headers.iter().filter(|(name, _)| **name == HOST).map(|(_, host)| host);
+        Self { host: hosts.next(), repeated_host: hosts.next().is_some(), ..Self::default() }
     }
 
     fn set_flag(&mut self, name: &str, value: &'r HeaderValue) {

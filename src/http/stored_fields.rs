@@ -1,6 +1,6 @@
 //! The header fields of a response that are stored (RFC 9111 §3.1), and the form in which they are stored.
 
-use std::cell::Cell;
+use std::{cell::Cell, iter, mem};
 
 use bytes::Bytes;
 use http::{
@@ -21,90 +21,132 @@ use crate::clock::Timestamp;
 
 /// The fields of a response that will be stored, while its body is still incomplete.
 #[derive(Debug, Default)]
-pub(crate) struct StoredFields(Vec<Field>);
+pub(crate) struct StoredFields {
+    fields: Vec<Field>,
+    /// The values that are not interned, one after the other: copied at once, since a clone would share them with the response, which takes
+    /// an allocation for each.
+    values: Vec<u8>,
+    /// The value of `Content-Length`, which is not among the fields.
+    pub(crate) content_length: Option<u64>,
+}
 
 /// The largest scratch map that is reused: `HeaderMap::clone` copies the whole index, so a large map would bloat every entry.
 const MAX_SCRATCH_CAPACITY: usize = 12;
 
 thread_local! {
-    /// An empty map to collect fields in: only a clone of a `HeaderMap` allocates exactly as many entries as it has.
+    /// The names of the latest response's fields, with empty values: only a clone of a `HeaderMap` allocates exactly as many entries as it
+    /// has. Most responses of a site have the same fields, whose names need not be inserted again.
     static SCRATCH: Cell<HeaderMap> = Cell::default();
 }
+
+const EMPTY: HeaderValue = HeaderValue::from_static("");
 
 #[derive(Debug)]
 struct Field {
     name: HeaderName,
-    value: HeaderValue,
-    is_interned: bool,
+    value: FieldValue,
+}
+
+#[derive(Debug)]
+enum FieldValue {
+    Interned(HeaderValue),
+    /// The next bytes of the values.
+    Separate {
+        length: usize,
+        is_sensitive: bool,
+    },
 }
 
 impl StoredFields {
     /// Selects the fields of a response that may be stored, without those that `excluded` accepts.
     pub(crate) fn of(response: &HeaderMap, excluded: impl Fn(&HeaderName) -> bool) -> Self {
-        /// `Date` and `Content-Length`, which [`complete`](StoredFields::complete) may add.
-        const ADDED: usize = 2;
-        let named: Vec<_> = connection_options(response).collect();
-        let mut fields = Vec::with_capacity(response.len() + ADDED);
+        /// `Date`, which [`complete`](StoredFields::complete) may add.
+        const ADDED: usize = 1;
+        const DATE_BYTES: usize = 29;
+        // `complete` writes both again: they depend on the time of use, and on the stored body.
+        let is_rewritten = |name: &HeaderName| matches!(*name, AGE | CONTENT_LENGTH);
+        let (mut bytes, mut named) = (DATE_BYTES, Vec::new());
         for (name, value) in response {
-            // `complete` writes both again: they depend on the time of use, and on the stored body.
-            let is_rewritten = matches!(*name, AGE | CONTENT_LENGTH);
-            if !is_rewritten && !is_connection_specific(name) && !named.contains(name) && !excluded(name) {
-                let is_interned = is_internable(name, value);
-                let value = if is_interned { intern(value) } else { value.clone() };
-                fields.push(Field { name: name.clone(), value, is_interned });
+            if !is_rewritten(name) && !is_internable(name, value) {
+                bytes += value.len();
+            }
+            if *name == CONNECTION && named.is_empty() {
+                named.extend(connection_options(response));
             }
         }
-        Self(fields)
+        let mut stored =
+            Self { fields: Vec::with_capacity(response.len() + ADDED), values: Vec::with_capacity(bytes), content_length: None };
+        let mut content_length = None;
+        for (name, value) in response {
+            if *name == CONTENT_LENGTH {
+                // The first line counts.
+                content_length.get_or_insert_with(|| value.to_str().ok()?.parse().ok());
+            }
+            if is_rewritten(name) || is_connection_specific(name) || named.contains(name) || excluded(name) {
+                continue;
+            }
+            match is_internable(name, value) {
+                true => stored.fields.push(Field { name: name.clone(), value: FieldValue::Interned(intern(value)) }),
+                false => stored.push(name.clone(), value),
+            }
+        }
+        Self { content_length: content_length.flatten(), ..stored }
     }
 
     pub(crate) fn contains(&self, field: &HeaderName) -> bool {
-        self.0.iter().any(|Field { name, .. }| name == field)
+        self.fields.iter().any(|Field { name, .. }| name == field)
     }
 
-    pub(crate) fn push(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.push(Field { name, value, is_interned: false });
+    pub(crate) fn push(&mut self, name: HeaderName, value: &HeaderValue) {
+        self.values.extend_from_slice(value.as_bytes());
+        let value = FieldValue::Separate { length: value.len(), is_sensitive: value.is_sensitive() };
+        self.fields.push(Field { name, value });
     }
 
     /// Builds the header map of a stored response whose body has `length` bytes: a slot for `Age` comes first, and all values that are
     /// not interned share one allocation of the exact size. Otherwise one stored value would keep a connection's read buffer alive.
     pub(crate) fn complete(mut self, status: StatusCode, length: usize, now: Timestamp) -> HeaderMap {
         if !self.contains(&DATE) {
-            self.push(DATE, http_date(now));
+            self.push(DATE, &http_date(now));
         }
-        let mut values = self.separate_values();
-        let mut headers = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        headers.reserve(self.0.len() + 2);
-        headers.insert(AGE, HeaderValue::from_static("0"));
-        for Field { name, value, is_interned } in self.0 {
-            let value = if is_interned { value } else { slice_of(&value, &mut values) };
-            headers.append(name, value);
-        }
-        if has_content_length(status) {
-            headers.append(CONTENT_LENGTH, decimal(length as u64));
-        }
-        let exact = headers.clone();
-        if headers.capacity() <= MAX_SCRATCH_CAPACITY {
-            headers.clear();
+        let mut separate = Bytes::from(mem::take(&mut self.values).into_boxed_slice());
+        let length = has_content_length(status).then(|| decimal(length as u64));
+        let names = self.names(length.is_some());
+        let mut headers = names.clone();
+        if names.capacity() <= MAX_SCRATCH_CAPACITY {
             // Fails only while the thread ends.
-            let _ = SCRATCH.try_with(|scratch| scratch.set(headers));
+            let _ = SCRATCH.try_with(|scratch| scratch.set(names));
         }
-        exact
+        let value_of = |Field { value, .. }| match value {
+            FieldValue::Interned(value) => value,
+            FieldValue::Separate { length, is_sensitive } => slice(separate.split_to(length), is_sensitive),
+        };
+        let values = iter::once(decimal(0)).chain(self.fields.into_iter().map(value_of)).chain(length);
+        headers.values_mut().zip(values).for_each(|(empty, value)| *empty = value);
+        headers
     }
 
-    /// Concatenates the values that are not interned.
-    fn separate_values(&self) -> Bytes {
-        let separate = || self.0.iter().filter(|field| !field.is_interned).map(|field| &field.value);
-        let mut values = Vec::with_capacity(separate().map(HeaderValue::len).sum());
-        separate().for_each(|value| values.extend_from_slice(value.as_bytes()));
-        values.into()
+    /// Returns a map of `Age`, these names and maybe `Content-Length`, with empty values. Its values have the order of the names: equal names
+    /// follow each other, here as in the response.
+    fn names(&self, has_length: bool) -> HeaderMap {
+        let fields = self.fields.iter().map(|field| &field.name);
+        let names = iter::once(&AGE).chain(fields).chain(has_length.then_some(&CONTENT_LENGTH));
+        let mut headers = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        if headers.len() != self.fields.len() + 1 + usize::from(has_length)
+            || !headers.iter().map(|(name, _)| name).eq(names.clone())
+        {
+            headers.clear();
+            headers.reserve(self.fields.len() + 2);
+            names.for_each(|name| _ = headers.append(name, EMPTY));
+        }
+        headers
     }
 }
 
-/// Returns the same value as a slice of `values`, which begins with its bytes.
-fn slice_of(value: &HeaderValue, values: &mut Bytes) -> HeaderValue {
-    // The bytes are those of a valid header value.
-    let mut slice = HeaderValue::from_maybe_shared(values.split_to(value.len())).unwrap_or_else(|_| value.clone());
-    slice.set_sensitive(value.is_sensitive());
+/// Returns the value with these bytes, which were those of a value.
+fn slice(bytes: Bytes, is_sensitive: bool) -> HeaderValue {
+    let mut slice = HeaderValue::from_maybe_shared(bytes).expect("the bytes of a valid value");
+    slice.set_sensitive(is_sensitive);
     slice
 }
 

@@ -1,10 +1,15 @@
 //! Reads `Vary` (RFC 9110 §12.5.5): which request fields a response nominates. The rule by which a request selects a response (RFC 9111 §4.1) is
 //! in `key/vary.rs`.
 
+use std::cell::RefCell;
+
 use http::{HeaderMap, HeaderName, header::VARY};
 use smallvec::{SmallVec, smallvec};
 
-use super::field::lines::members;
+use super::field::{
+    latest::Latest,
+    lines::{members, members_in, only_line},
+};
 
 /// The request fields that a response nominates (RFC 9111 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +24,21 @@ pub(crate) enum Vary {
 
 impl Vary {
     /// Reads every line, in any spelling. An invalid member is treated as `*`, because no request can be matched against it.
+    ///
+    /// Each thread remembers its latest values, which most responses of a site share.
     pub(crate) fn parse(headers: &HeaderMap) -> Self {
+        thread_local! {
+            static LATEST: RefCell<Latest<Vary>> = const { RefCell::new(Latest::new()) };
+        }
+        match only_line(headers, &VARY) {
+            Some(line) => Latest::with(&LATEST, line, |line| Self::of_members(members_in(line)), Self::clone),
+            None => Self::of_members(members(headers, &VARY)),
+        }
+    }
+
+    fn of_members<'h>(members: impl Iterator<Item = &'h [u8]>) -> Self {
         let mut fields = smallvec![];
-        for member in members(headers, &VARY) {
+        for member in members {
             match HeaderName::from_bytes(member) {
                 Ok(name) if member != b"*" => fields.push(name),
                 _ => return Self::Everything,

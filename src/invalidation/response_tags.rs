@@ -26,6 +26,8 @@ pub(crate) struct RequestTags {
     pub(crate) route_tags: Result<Vec<Tag>, Reason>,
     /// The fields of the request, for the response's `Vary`.
     pub(crate) headers: HeaderMap,
+    /// Whether the request has `no-store`, the one request directive that is always honored (RFC 9111 §5.2.1.5).
+    pub(crate) no_store: bool,
 }
 
 impl RequestTags {
@@ -35,7 +37,9 @@ impl RequestTags {
         route.into_iter().for_each(|route| cache.inner.routes.note(route));
         let target_tags = target_tags(space, &target, route);
         let route_tags = if settings.tags.is_empty() { Ok(Vec::new()) } else { route_tags(settings, space, parts) };
-        Self { target, target_tags, route_tags, headers: parts.headers.clone() }
+        let headers = parts.headers.clone();
+        let no_store = headers.contains_key(CACHE_CONTROL) && CacheControl::parse(&headers, &CACHE_CONTROL).no_store;
+        Self { target, target_tags, route_tags, headers, no_store }
     }
 
     /// Returns the tags that the response will have, without those that the handler adds.
@@ -44,9 +48,10 @@ impl RequestTags {
         route_tags.iter().chain(&self.target_tags).cloned().collect()
     }
 
-    /// Returns whether the request has `no-store`, the one request directive that is always honored (RFC 9111 §5.2.1.5).
-    pub(crate) fn says_no_store(&self) -> bool {
-        self.headers.contains_key(CACHE_CONTROL) && CacheControl::parse(&self.headers, &CACHE_CONTROL).no_store
+    /// Forgets the cache directives of a client, which are about its own response.
+    pub(crate) fn forget_directives(&mut self) {
+        self.headers.remove(CACHE_CONTROL);
+        self.no_store = false;
     }
 
     /// Returns every tag of the response, or the reason why it cannot be tagged: a response that cannot be invalidated is not stored.
@@ -57,12 +62,13 @@ impl RequestTags {
         response: &ResponseView<'_>,
         used: &Collected,
     ) -> Result<Vec<Tag>, Reason> {
-        let mut tags = self.route_tags.clone()?;
-        let from_route = tags.len();
-        if let Some(from_handler) = response.parts.extensions.get::<CacheTags>() {
-            for tag in from_handler.iter() {
-                tags.push(space.tag(tag).map_err(|_| Reason::InvalidTag)?);
-            }
+        let from_route = self.route_tags.as_deref().map_err(|reason| *reason)?;
+        let from_handler = response.parts.extensions.get::<CacheTags>().map(CacheTags::iter).into_iter().flatten();
+        // Of the right size for most responses: another one is copied when it is stored.
+        let mut tags = Vec::with_capacity(from_route.len() + from_handler.clone().count() + self.target_tags.len());
+        tags.extend_from_slice(from_route);
+        for tag in from_handler {
+            tags.push(space.tag(tag).map_err(|_| Reason::InvalidTag)?);
         }
         if response.may_have(&CACHE_GROUPS) {
             let groups = group_names(&response.parts.headers, &CACHE_GROUPS);
@@ -74,7 +80,7 @@ impl RequestTags {
         // That of the namespace is among the tags of the target.
         let everything = space.everything();
         tags.extend(used.tags.iter().filter(|tag| Some(*tag) != everything.as_ref()).cloned());
-        settings.note_handler_tags(tags.len() > from_route);
+        settings.note_handler_tags(tags.len() > from_route.len());
         deduplicate(&mut tags);
         if tags.len() > settings.limits.tags {
             return Err(Reason::TooManyTags);
@@ -87,8 +93,11 @@ impl RequestTags {
 }
 
 fn target_tags(space: &TagNamespace, target: &TargetUri, route: Option<&str>) -> Vec<Tag> {
-    let uri = [space.uri(&target.authority, &target.path), space.path(&target.path)];
-    uri.into_iter().chain(route.map(|route| space.route(route))).chain(space.everything()).collect()
+    let mut tags = Vec::with_capacity(4);
+    tags.extend(space.uri_and_path(&target.authority, &target.path));
+    tags.extend(route.map(|route| space.route(route)));
+    tags.extend(space.everything());
+    tags
 }
 
 fn route_tags(settings: &Settings, space: &TagNamespace, parts: &mut request::Parts) -> Result<Vec<Tag>, Reason> {

@@ -25,7 +25,7 @@ impl TargetUri {
     /// For a layer that `ignores_host` there is no host either.
     pub(crate) fn of(parts: &Parts, ignores_host: bool) -> Self {
         let scheme = Scheme::of(&parts.uri);
-        let authority = RequestFields::read(&parts.headers).authority(parts).ok().flatten().filter(|_| !ignores_host);
+        let authority = RequestFields::read_host(&parts.headers).authority(parts).ok().flatten().filter(|_| !ignores_host);
         Self {
             scheme,
             authority: authority.and_then(|authority| normal_authority(authority, scheme)).unwrap_or_default(),

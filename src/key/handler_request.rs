@@ -16,7 +16,7 @@ use http::{
 use super::{content::CONTENT_FIELDS, rules::KeyRules};
 use crate::{
     http::{
-        authority::{Scheme, is_normal, normal_authority},
+        authority::{Scheme, is_normal, is_plain, normal_authority},
         field::lines::joined_lines,
         forwarded::{is_forwarding, shown_without_addresses},
     },
@@ -126,7 +126,7 @@ fn normalize_host(parts: &mut Parts) {
     let scheme = Scheme::of(&parts.uri);
     let normal = |authority: &[u8]| {
         let is_default_port = scheme.without_default_port(authority).len() < authority.len();
-        (is_default_port || !is_normal(authority)).then(|| normal_authority(authority, scheme))?
+        (is_default_port || !(is_plain(authority) || is_normal(authority))).then(|| normal_authority(authority, scheme))?
     };
     if let Some(host) = parts.headers.get(HOST).and_then(|host| normal(host.as_bytes()))
         && let Ok(host) = HeaderValue::try_from(host)

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE},
@@ -120,7 +121,7 @@ impl Normalizers {
             if normal.as_deref() == value.as_deref() {
                 continue;
             }
-            match normal.and_then(|normal| HeaderValue::from_bytes(&normal).ok()) {
+            match normal.and_then(|normal| HeaderValue::from_maybe_shared(Bytes::from(normal.into_owned())).ok()) {
                 Some(normal) => drop(headers.insert(field, normal)),
                 // A normal form that is no field value: the handler sees nothing, rather than more than the key.
                 None => drop(headers.remove(field)),

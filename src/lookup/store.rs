@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::{
-    backend::contract::PutOutcome,
+    backend::contract::{PutOutcome, ReadOutcome},
     cache::{
         Cache,
         outage_log::{Effect, report},
@@ -35,8 +35,6 @@ pub(crate) struct EntryTarget {
     pub(crate) tags: Vec<Tag>,
     /// The response's `No-Vary-Search` rule, and the key under which it is stored.
     pub(crate) rule: Option<Box<(Key, QueryVariance)>>,
-    /// The tags of the target URI alone, for the entries that concern all its variants.
-    pub(crate) target_tags: Vec<Tag>,
 }
 
 /// Where a response goes.
@@ -58,30 +56,52 @@ struct Others {
 }
 
 impl Cache {
-    /// Stores a response; the error is the reason why it is not stored.
+    /// Stores a response; the error is the reason why it is not stored. `for_all` are the tags of the entries that concern all variants of
+    /// the target.
+    ///
+    /// What few responses need is boxed: the future of every fetch contains this one.
     pub(crate) async fn store(
         &self,
         settings: &Settings,
         target: &EntryTarget,
+        for_all: &[Tag],
         response: Arc<Stored>,
         fresh_until: Timestamp,
     ) -> Result<(), Reason> {
-        let for_all_variants = |content| Arc::new(Stored::new(target.born, target.target_tags.clone(), content));
         if let Some((key, rule)) = target.rule.as_deref() {
-            self.put(key, for_all_variants(Content::QueryVariance(rule.clone()))).await?;
+            let rule = Stored::new(target.born, for_all.to_vec(), Content::QueryVariance(rule.clone()));
+            Box::pin(self.put(key, Arc::new(rule))).await?;
         }
-        let others = match self.place(settings, target, selection(&response), fresh_until).await? {
-            Place::Primary => return self.put(&target.key, response).await,
-            Place::Beside(others) => others,
+        if selection(&response).is_some() && settings.limits.variants == 0 {
+            return Err(Reason::VariantLimit);
+        }
+        let present = match self.read_now(&target.key) {
+            Some(present) => present,
+            None => self.read(&target.key, &[]).await.map_err(backend_failed)?,
         };
+        match self.place(settings, target, selection(&response), fresh_until, present) {
+            Place::Primary => self.put(&target.key, response).await,
+            Place::Beside(others) => Box::pin(self.put_beside(*others, target, for_all, response)).await,
+        }
+    }
+
+    /// Stores a response beside other variants.
+    async fn put_beside(
+        &self,
+        others: Others,
+        target: &EntryTarget,
+        for_all: &[Tag],
+        response: Arc<Stored>,
+    ) -> Result<(), Reason> {
         if let Some((key, moved)) = others.moved {
             // A failure has been logged, and costs a fetch.
             let _ = self.put(&key, moved).await;
         }
         self.put(&others.key, response).await?;
-        self.put(&target.key, for_all_variants(Content::Variants(others.variants))).await?;
+        let variants = Stored::new(target.born, for_all.to_vec(), Content::Variants(others.variants));
+        self.put(&target.key, Arc::new(variants)).await?;
         if let Some(replaced) = others.replaced.and_then(|id| self.inner.recent_variants.remove(&id)) {
-            self.put_tombstone(&replaced, target.born, target.target_tags.clone()).await;
+            self.put_tombstone(&replaced, target.born, for_all.to_vec()).await;
         }
         Ok(())
     }
@@ -93,21 +113,15 @@ impl Cache {
     }
 
     /// Decides where a response goes, by what is stored under the request's own key.
-    async fn place(
+    fn place(
         &self,
         settings: &Settings,
         target: &EntryTarget,
         selection: Option<&Selection>,
         fresh_until: Timestamp,
-    ) -> Result<Place, Reason> {
-        if selection.is_some() && settings.limits.variants == 0 {
-            return Err(Reason::VariantLimit);
-        }
-        let present = match self.read_now(&target.key) {
-            Some(present) => present.found,
-            None => self.read(&target.key, &[]).await.map_err(backend_failed)?.found,
-        };
-        let Some((present, _)) = present else { return Ok(Place::Primary) };
+        present: ReadOutcome,
+    ) -> Place {
+        let Some((present, _)) = present.found else { return Place::Primary };
         let (variants, moved) = match present.content() {
             Content::Variants(variants) => (variants.clone(), None),
             // A response without `Vary` is for all requests: the new one replaces it.
@@ -117,10 +131,10 @@ impl Cache {
                 (Variants::default(), Some((&**other, &present)))
             }
             Content::Response(_) | Content::QueryVariance(_) | Content::Value(_) | Content::Tombstone => {
-                return Ok(Place::Primary);
+                return Place::Primary;
             }
         };
-        Ok(Place::Beside(Box::new(self.beside(settings, target, selection, fresh_until, variants, moved))))
+        Place::Beside(Box::new(self.beside(settings, target, selection, fresh_until, variants, moved)))
     }
 
     /// Adds a response to the variants; `moved` is the one that was the only one until now.

@@ -16,7 +16,7 @@ use crate::{
     http::{cache_status::CacheStatus, semantics::is_success},
     invalidation::after_response::carry_out,
     lookup::finish::finish,
-    policy::{settings::Settings, storable::LARDER_CACHE_CONTROL},
+    policy::{settings::Settings, storable::remove_larder_cache_control},
 };
 
 /// Forwards a request as soon as the inner service is ready.
@@ -42,7 +42,7 @@ pub(crate) fn bypassed<B: Body>(
     status: CacheStatus,
 ) -> (Response<ResponseBody<B>>, Option<Invalidate>) {
     let (mut head, body) = response.into_parts();
-    head.headers.remove(LARDER_CACHE_CONTROL);
+    remove_larder_cache_control(&mut head.headers);
     finish(status, settings, &mut head);
     let invalidate = Invalidate::take(&mut head.extensions);
     (Response::from_parts(head, ResponseBody::forwarded(body)), invalidate)

@@ -16,7 +16,7 @@ use crate::{
     },
     invalidation::{after_response::invalidate_after, target_uri::TargetUri},
     lookup::finish::finish,
-    policy::{cacheable_request::CacheableMethod, effect::Effect, settings::Settings, storable::LARDER_CACHE_CONTROL},
+    policy::{cacheable_request::CacheableMethod, effect::Effect, settings::Settings, storable::remove_larder_cache_control},
 };
 
 /// Why a request is forwarded that may change something.
@@ -51,7 +51,7 @@ pub(crate) async fn forward_and_invalidate<S: HttpService<ReqBody>, ReqBody>(
         Some(noted) if !is_success(head.status) && head.extensions.get::<Error>().is_none() => noted.failed(),
         noted => drop(noted),
     }
-    head.headers.remove(LARDER_CACHE_CONTROL);
+    remove_larder_cache_control(&mut head.headers);
     finish(CacheStatus::not_stored(why, reason), &settings, &mut head);
     Ok(Response::from_parts(head, ResponseBody::forwarded(body)))
 }

@@ -25,12 +25,19 @@ use crate::{
 
 /// The targeted field for larder alone (RFC 9213 §2): it takes precedence over `Cache-Control` and `Expires`, and is removed from the
 /// response.
-pub(crate) const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
+const LARDER_CACHE_CONTROL: HeaderName = HeaderName::from_static("larder-cache-control");
 
 /// The targeted field for caches near the origin (RFC 9213 §3.1); other caches may use it too, so it stays in the response.
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
+
+/// Removes larder's own field from a response. Hardly any has it: a look at all names costs less than the hash of this one.
+pub(crate) fn remove_larder_cache_control(headers: &mut HeaderMap) {
+    if headers.keys().any(|name| *name == LARDER_CACHE_CONTROL) {
+        headers.remove(LARDER_CACHE_CONTROL);
+    }
+}
 
 /// Properties of the request that restrict storing.
 #[derive(Debug, Clone, Copy, Default)]

@@ -57,6 +57,12 @@ impl TagNamespace {
         self.prefixed("uri:", &[authority, &normal_path(path)])
     }
 
+    /// Returns both tags of a target, whose path is normalized once: [`uri`](Self::uri) and [`path`](Self::path).
+    pub(crate) fn uri_and_path(&self, authority: &str, path: &str) -> [Tag; 2] {
+        let path = normal_path(path);
+        [self.prefixed("uri:", &[authority, &path]), self.prefixed("path:", &[&path])]
+    }
+
     /// Returns the tag of a route: `route:/posts/{id}`.
     pub(crate) fn route(&self, route: &str) -> Tag {
         self.named("route:", &[route], shared)

@@ -42,17 +42,16 @@ pub(crate) fn is_internable(name: &HeaderName, value: &HeaderValue) -> bool {
     named && value.len() <= MAX_LENGTH && !value.is_sensitive()
 }
 
-/// Returns the interned value, or a separate copy if its places are taken or it is not text.
+/// Returns the interned value, or a separate copy if its places are taken.
 pub(crate) fn intern(value: &HeaderValue) -> HeaderValue {
-    let Ok(text) = value.to_str() else { return copied(value) };
-    let kept = || HeaderValue::from_static(String::leak(text.to_owned()));
-    let interned = VALUES.get_or_make(text, |interned| interned == value, kept);
-    interned.map_or_else(|| copied(value), HeaderValue::clone)
+    let kept = || copied(value, |bytes| Bytes::from_static(bytes.to_vec().leak()));
+    let interned = VALUES.get_or_make(value.as_bytes(), |interned| interned == value, kept);
+    interned.map_or_else(|| copied(value, Bytes::copy_from_slice), HeaderValue::clone)
 }
 
-fn copied(value: &HeaderValue) -> HeaderValue {
+fn copied(value: &HeaderValue, copy: impl FnOnce(&[u8]) -> Bytes) -> HeaderValue {
     // A copy of a valid header value is valid.
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value.as_bytes())).unwrap_or_else(|_| value.clone())
+    HeaderValue::from_maybe_shared(copy(value.as_bytes())).unwrap_or_else(|_| value.clone())
 }
 
 #[cfg(test)]

@@ -13,8 +13,12 @@ pub(crate) fn members<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Ite
 
 /// Returns the members of a list in these lines, as [`members`] does.
 pub(crate) fn members_of<'h>(lines: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = &'h [u8]> {
-    let members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    lines.flat_map(|line| members_in(line.as_bytes()))
+}
+
+/// Returns the members of a list in one line, as [`members`] does.
+pub(crate) fn members_in(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// Returns the value of a field that has one line.
