@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Debug, Write as _},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use tracing_core::{
@@ -10,6 +10,7 @@ use tracing_core::{
     dispatcher::{DefaultGuard, set_default},
     field::{Field, Visit},
     span,
+    subscriber::NoSubscriber,
 };
 
 /// The lines that larder logs on this thread, at the level of information and above, with the causes of errors; without the trail of
@@ -20,6 +21,7 @@ pub(crate) struct Logs(Arc<Mutex<Vec<String>>>);
 impl Logs {
     /// Collects lines while the guard lives.
     pub(crate) fn collect() -> (Self, DefaultGuard) {
+        LazyLock::force(&OTHERS);
         let logs = Self::default();
         let guard = set_default(&Dispatch::new(logs.clone()));
         (logs, guard)
@@ -30,6 +32,10 @@ impl Logs {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
+
+/// Subscribers that want nothing. While there is only one subscriber, tracing asks the one of the present thread about a new line of the
+/// program: a line that the thread of another test comes to first, without a subscriber, would be off for all.
+static OTHERS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::default())));
 
 impl Subscriber for Logs {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
