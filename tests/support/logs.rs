@@ -21,10 +21,8 @@ pub(crate) struct Logs(Arc<Mutex<Vec<String>>>);
 impl Logs {
     /// Collects lines while the guard lives.
     pub(crate) fn collect() -> (Self, DefaultGuard) {
-        LazyLock::force(&OTHERS);
         let logs = Self::default();
-        let guard = set_default(&Dispatch::new(logs.clone()));
-        (logs, guard)
+        (logs.clone(), subscribe(logs))
     }
 
     /// Removes the lines so far.
@@ -33,9 +31,14 @@ impl Logs {
     }
 }
 
-/// Subscribers that want nothing. While there is only one subscriber, tracing asks the one of the present thread about a new line of the
-/// program: a line that the thread of another test comes to first, without a subscriber, would be off for all.
-static OTHERS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::default())));
+/// Sends what is logged on this thread to `subscriber` while the guard lives.
+pub(crate) fn subscribe(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
+    /// Subscribers that want nothing. While there is only one subscriber, tracing asks the one of the present thread about a new line of the
+    /// program: a line that the thread of another test comes to first, without a subscriber, would be off for all.
+    static OTHERS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::default())));
+    LazyLock::force(&OTHERS);
+    set_default(&Dispatch::new(subscriber))
+}
 
 impl Subscriber for Logs {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {

@@ -19,14 +19,13 @@ use larder::{
 };
 use tower::ServiceExt as _;
 use tracing_core::{
-    Dispatch, Event, Metadata, Subscriber,
-    dispatcher::set_default,
+    Event, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
 
 use super::{ROOT, SCREENS, call, submit};
-use crate::support::{cache, get_with, minute, request};
+use crate::support::{cache, get_with, logs::subscribe, minute, request};
 
 /// Everything that is logged, at every level.
 #[derive(Clone, Default)]
@@ -212,7 +211,7 @@ fn contains(texts: &[String], word: &str) -> Option<String> {
 
 async fn nothing_secret_is_shown(reveals_keys: bool) {
     let everything = Everything::default();
-    let _guard = set_default(&Dispatch::new(everything.clone()));
+    let _guard = subscribe(everything.clone());
     let secretive = Secretive::new(reveals_keys);
     let stream = request(Method::GET, &format!("{ROOT}/api/live"), &[]);
     let mut live = secretive.app.clone().oneshot(stream).await.unwrap().into_body();

@@ -26,7 +26,8 @@ use tracing_core::span::Current;
 
 use super::{answers, ask_times};
 use crate::support::{
-    ChannelBody, Gate, MINUTE, Runs, cache, get, minute, numbered, page, paused::settled, read, request, spawn_get,
+    ChannelBody, Gate, MINUTE, Runs, cache, get, logs::subscribe, minute, numbered, page, paused::settled, read, request,
+    spawn_get,
 };
 
 // Shutdown.
@@ -317,7 +318,7 @@ fn telling_spans(gate: &Gate, seen: &Arc<Mutex<Vec<[Option<&'static str>; 2]>>>,
 
 #[tokio::test(start_paused = true)]
 async fn abandoned_fetch_stays_in_the_span_of_its_request() {
-    let _guard = tracing::subscriber::set_default(Names::default());
+    let _guard = subscribe(Names::default());
     let (gate, seen) = (Gate::closed(), Arc::default());
     let app = telling_spans(&gate, &seen, minute(&cache().0));
     let asking = app.clone();
@@ -333,7 +334,7 @@ async fn abandoned_fetch_stays_in_the_span_of_its_request() {
 
 #[tokio::test(start_paused = true)]
 async fn a_background_refresh_stays_in_the_span_of_the_request_that_began_it() {
-    let _guard = tracing::subscriber::set_default(Names::default());
+    let _guard = subscribe(Names::default());
     let ((cache, clock), gate, seen) = (cache(), Gate::closed(), Arc::default());
     let app = telling_spans(&gate, &seen, minute(&cache).stale_while_revalidate(MINUTE));
     gate.open(1);
@@ -347,7 +348,7 @@ async fn a_background_refresh_stays_in_the_span_of_the_request_that_began_it() {
 
 #[tokio::test(start_paused = true)]
 async fn fetch_behind_a_stale_response_stays_in_the_span_of_its_request() {
-    let _guard = tracing::subscriber::set_default(Names::default());
+    let _guard = subscribe(Names::default());
     let ((cache, clock), gate, seen) = (cache(), Gate::closed(), Arc::default());
     let layer = minute(&cache).stale_if_error(MINUTE).soft_timeout(Duration::from_millis(100));
     let app = telling_spans(&gate, &seen, layer);
@@ -363,7 +364,7 @@ async fn fetch_behind_a_stale_response_stays_in_the_span_of_its_request() {
 /// The body is read in the span of its request too.
 #[tokio::test(start_paused = true)]
 async fn a_streamed_body_is_read_in_the_span_of_its_request() {
-    let _guard = tracing::subscriber::set_default(Names::default());
+    let _guard = subscribe(Names::default());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let app = {
         let seen = seen.clone();

@@ -9,13 +9,17 @@ use axum::{Router, routing};
 use http::{Method, StatusCode};
 use larder::{Cache, CacheStatus, Forward, Outcome};
 use tracing_core::{
-    Dispatch, Event, Level, Metadata, Subscriber,
-    dispatcher::{DefaultGuard, set_default},
+    Event, Level, Metadata, Subscriber,
+    dispatcher::DefaultGuard,
     field::{Field, Visit},
     span,
 };
 
-use crate::support::{Gate, cache, get, get_with, logs::Logs, minute, page, send_empty, spawn_get};
+use crate::support::{
+    Gate, cache, get, get_with,
+    logs::{Logs, subscribe},
+    minute, page, send_empty, spawn_get,
+};
 
 /// The events with one target, down to `DEBUG`, and the names of the spans.
 #[derive(Clone, Default)]
@@ -27,8 +31,7 @@ struct Events {
 impl Events {
     fn collect() -> (Self, DefaultGuard) {
         let events = Self::default();
-        let guard = set_default(&Dispatch::new(events.clone()));
-        (events, guard)
+        (events.clone(), subscribe(events))
     }
 
     fn take(&self) -> Vec<String> {
