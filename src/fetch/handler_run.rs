@@ -4,8 +4,8 @@ use std::{any::Any, future::Future, panic::resume_unwind, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{AGE, CONTENT_LENGTH, DATE, ETAG, LAST_MODIFIED, VARY},
+    HeaderMap, HeaderName, Method, Response, StatusCode,
+    header::{AGE, CONTENT_LENGTH, DATE, ETAG, LAST_MODIFIED},
     response,
 };
 use http_body::Body;
@@ -18,13 +18,13 @@ use super::{
     in_span::in_span,
     inner_call::{HttpService, Oneshot},
     refresh::OuterFetch,
+    run::{HandlerRun, StoragePlan},
     store_body::PendingEntry,
 };
 use crate::{
     body::ResponseBody,
     cache::flights::FetchOutcome,
     clock::Timestamp,
-    dependencies::Dependencies,
     entry::{
         response::{StoredResponse, response_head},
         selection::Selection,
@@ -42,16 +42,16 @@ use crate::{
         stored_fields::{StoredFields, remove_connection_fields},
     },
     invalidation::after_response::invalidate_after,
-    lookup::{finish::finish, respond::error_response, reuse::Miss, store::EntryTarget},
+    lookup::{finish::finish, respond::error_response, store::EntryTarget},
     policy::{
         cacheable_request::CacheableMethod,
-        freshness::{Freshness, Timing},
+        freshness::Timing,
         response_view::ResponseView,
         selecting_fields::{missing_in_vary, selecting_fields},
         storable::{RequestConstraints, excluded_fields, remove_larder_cache_control, storable},
         store_rules::Profile,
     },
-    stats::{fill::Fill, fill_result::Trigger},
+    stats::fill_result::Trigger,
     tag::deduplicate,
 };
 
@@ -78,23 +78,7 @@ impl<B, E> Ended<B, E> {
     }
 }
 
-/// One run of the handler for a request that the cache could not answer; boxed because several futures move it.
-pub(crate) struct HandlerRun {
-    pub(crate) context: Arc<FetchContext>,
-    pub(crate) miss: Miss,
-    pub(crate) role: Role,
-    /// Counts this run when its body has ended.
-    pub(crate) fill: Fill,
-    /// The tags and values of which the handler makes its response.
-    dependencies: Arc<Dependencies>,
-}
-
 impl HandlerRun {
-    pub(crate) fn new(context: Arc<FetchContext>, miss: Miss, role: Role, fill: Fill) -> Box<Self> {
-        let dependencies = Dependencies::of_handler(context.cache.store_address(), context.prepared.clone());
-        Box::new(Self { context, miss, role, fill, dependencies })
-    }
-
     /// Runs the handler, stores its response if that is allowed, and reports the outcome to the followers.
     pub(crate) async fn run<S: HttpService<ReqBody>, ReqBody>(
         self: Box<Self>,
@@ -297,26 +281,6 @@ impl HandlerRun {
         }
         self.role.finish(outcome);
         self.fill.end(Err(reason));
-    }
-}
-
-/// Where and for how long a response is stored; boxed because several futures move it.
-pub(crate) struct StoragePlan {
-    pub(crate) target: EntryTarget,
-    pub(crate) freshness: Freshness,
-    /// A line that the response's `Vary` lacks.
-    missing_in_vary: Option<HeaderValue>,
-    pub(crate) status: StatusCode,
-    /// The fields that are stored; none before `Vary` is complete.
-    pub(crate) headers: StoredFields,
-}
-
-impl StoragePlan {
-    /// Names the fields that select the response in its `Vary`, for caches in front of larder.
-    fn complete_vary(&self, headers: &mut HeaderMap) {
-        if let Some(fields) = &self.missing_in_vary {
-            headers.append(VARY, fields.clone());
-        }
     }
 }
 

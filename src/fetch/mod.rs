@@ -9,6 +9,7 @@ pub(crate) mod inner_call;
 pub(crate) mod read_body;
 pub(crate) mod refresh;
 mod repeat;
+mod run;
 pub(crate) mod store_body;
 mod verify;
 
@@ -36,10 +37,10 @@ use crate::{
     fetch::{
         collapse::{FetchPermit, Next, Role, Waited},
         context::{BackgroundLimit, FetchContext},
-        handler_run::HandlerRun,
         inner_call::{HttpService, Oneshot},
         refresh::{Refresh, RefreshOutcome},
         repeat::RepeatableRequest,
+        run::HandlerRun,
         verify::verify_in_background,
     },
     http::{

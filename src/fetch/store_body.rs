@@ -8,8 +8,8 @@ use http::{HeaderMap, StatusCode, header::ETAG, response};
 use super::{
     collapse::Role,
     context::FetchContext,
-    handler_run::{HandlerRun, StoragePlan},
     in_span::in_span,
+    run::{HandlerRun, StoragePlan},
 };
 use crate::{
     cache::{

@@ -14,7 +14,8 @@ pub(super) fn value_key(cache: &Cache, name: &str) -> Key {
     key
 }
 
-#[cfg(all(test, feature = "memory"))]
+#[cfg(feature = "memory")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::KEY_VERSION;
