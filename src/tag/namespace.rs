@@ -49,18 +49,26 @@ impl TagNamespace {
 
     /// Returns the tag of a path on any host, whatever its spelling: `path:/posts/7`.
     pub(crate) fn path(&self, path: &str) -> Tag {
-        self.prefixed("path:", &[&normal_path(path)])
+        self.normal_path(&normal_path(path))
     }
 
     /// Returns the tag of a target URI with all its queries and variants, whatever the spelling of its path: `uri:example.com/posts/7`.
     pub(crate) fn uri(&self, authority: &str, path: &str) -> Tag {
-        self.prefixed("uri:", &[authority, &normal_path(path)])
+        self.normal_uri(authority, &normal_path(path))
     }
 
     /// Returns both tags of a target, whose path is normalized once: [`uri`](Self::uri) and [`path`](Self::path).
     pub(crate) fn uri_and_path(&self, authority: &str, path: &str) -> [Tag; 2] {
         let path = normal_path(path);
-        [self.prefixed("uri:", &[authority, &path]), self.prefixed("path:", &[&path])]
+        [self.normal_uri(authority, &path), self.normal_path(&path)]
+    }
+
+    fn normal_uri(&self, authority: &str, normal: &str) -> Tag {
+        self.prefixed("uri:", &[authority, normal])
+    }
+
+    fn normal_path(&self, normal: &str) -> Tag {
+        self.prefixed("path:", &[normal])
     }
 
     /// Returns the tag of a route: `route:/posts/{id}`.
